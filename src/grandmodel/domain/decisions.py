@@ -1,0 +1,136 @@
+"""What agents decide, as values that every room understands: beliefs, the strategic decision, and intents.
+
+An agent never makes an order. It returns intents; the engine turns an intent into orders, and only those that the risk
+gate approves leave.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+from grandmodel.domain.ids import InstrumentId, OrderId
+from grandmodel.domain.orders import OrderType, Side, TimeInForce
+
+
+class Belief(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A distribution over the direction of the market; the three add up to 1."""
+
+    bullish: float
+    neutral: float
+    bearish: float
+
+
+class StrategicDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The 30-minute decision: how much risk to hold in one instrument, which way, and how sure."""
+
+    instrument: InstrumentId
+    ts: int
+    belief: Belief
+    weights: tuple[float, ...]
+    """The Coordinator's weight of each agent, in the order of ``agents``."""
+    agents: tuple[str, ...]
+    purity: float
+    """Trace of rho squared: 1 where the agents agree entirely."""
+    entropy: float
+    """Von Neumann entropy of rho, nats."""
+    expected_entropy: float
+    """The market's noise: mean entropy of the sampled beliefs, nats."""
+    mutual_information: float
+    """The model's ignorance: predictive minus expected entropy, nats."""
+    target_exposure: float
+    """In [-1, 1], as a share of the instrument's risk limit."""
+    reasons: tuple[str, ...] = ()
+    model: str = ""
+
+
+class Urgency(enum.StrEnum):
+    """How the execution agent wants to trade."""
+
+    WAIT = "wait"
+    PASSIVE = "passive"
+    AGGRESSIVE = "aggressive"
+
+
+class TargetPosition(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="target"
+):
+    """Hold ``lots`` (signed) of an instrument; the engine trades the difference."""
+
+    instrument: InstrumentId
+    lots: int
+    urgency: Urgency = Urgency.AGGRESSIVE
+    """AGGRESSIVE: a market order. PASSIVE: a limit at the best price of our side (last close where only bars are known)."""
+    stop_ticks: int = 0
+    """Distance of a protective stop from the entry price, in ticks; 0: none. With it the entry becomes a bracket."""
+    target_ticks: int = 0
+    """Distance of a take-profit from the entry price, in ticks; 0: none."""
+    reasons: tuple[str, ...] = ()
+
+
+class PlaceOrder(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="place"
+):
+    """One order, spelled out; ``bracket_stop`` and ``bracket_target`` are prices in ticks and make it a bracket."""
+
+    instrument: InstrumentId
+    side: Side
+    quantity: int
+    order_type: OrderType = OrderType.MARKET
+    price: int | None = None
+    stop_price: int | None = None
+    time_in_force: TimeInForce = TimeInForce.DAY
+    expire_ts: int | None = None
+    bracket_stop: int | None = None
+    bracket_target: int | None = None
+    oco_group: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+class CancelIntent(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="cancel"
+):
+    """Cancel one working order, or with ``order_id`` None all of the instrument's."""
+
+    instrument: InstrumentId
+    order_id: OrderId | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class ReplaceIntent(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="replace"
+):
+    """Change a working order's total quantity and prices."""
+
+    instrument: InstrumentId
+    order_id: OrderId
+    quantity: int
+    price: int | None = None
+    stop_price: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+Intent: TypeAlias = TargetPosition | PlaceOrder | CancelIntent | ReplaceIntent
+"""What an agent may wish for."""
+
+
+class CheckOutcome(enum.StrEnum):
+    """What one risk check said."""
+
+    PASSED = "passed"
+    SHRUNK = "shrunk"
+    REFUSED = "refused"
+
+
+class RiskCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """One check of one order: its name, what was found, what is allowed. The whole list goes on the record."""
+
+    name: str
+    outcome: CheckOutcome
+    value: float | int | None = None
+    """What was found; None where it could not be computed (the order is then refused)."""
+    limit: float | int | None = None
+    reason: str = ""
+    """Reason code of a refusal or a shrink."""

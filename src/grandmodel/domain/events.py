@@ -1,0 +1,157 @@
+"""What goes into the engine and what comes out: inputs, and the numbered records of the audit trail.
+
+The journal holds every input in order and every record. Feeding the inputs again gives the records again, byte for
+byte; that is why records hold integers wherever money or time is meant, and floats only where an agent computed one.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+
+from grandmodel.domain.decisions import Intent, RiskCheck, StrategicDecision
+from grandmodel.domain.ids import InstrumentId, OrderId, RunId
+from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder
+
+
+class Begin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="begin"):
+    """The first input of every run: everything that the engine is built from."""
+
+    run: RunId
+    settings: msgspec.Raw
+    """The resolved settings tree as JSON; its hash is on every report."""
+    code_version: str
+    mode: str
+    """``backtest``, ``paper`` or ``live``."""
+
+
+class MarketData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="market"):
+    """One block. ``rows`` holds its bytes, or is empty where ``source`` names content that the store keeps unchanged."""
+
+    schema: str
+    count: int
+    rows: bytes = b""
+    source: str = ""
+    """``<sha256 of the rows>``: the journal holds the content once under this name."""
+
+
+class Advance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="advance"):
+    """Time passed without data: bars close, orders expire."""
+
+    ts: int
+
+
+class VenueReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="report"):
+    """An outside broker's answer; in backtest and paper the simulated exchange inside the engine answers instead."""
+
+    report: ExecutionReport
+
+
+class CommandKind(enum.StrEnum):
+    """What a person may tell a running engine."""
+
+    PAUSE = "pause"
+    """No new risk; what reduces stays allowed."""
+    RESUME = "resume"
+    FLATTEN = "flatten"
+    """Cancel everything, close every position, then as PAUSE."""
+    STOP = "stop"
+    """Cancel everything and end the run."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="command"):
+    """A person's order to the engine itself."""
+
+    kind: CommandKind
+    ts: int
+    who: str
+    why: str
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="end"):
+    """The last input: the stream is over, what is open is recorded as open."""
+
+    ts: int
+
+
+Input: TypeAlias = Begin | MarketData | Advance | VenueReport | Command | End
+"""Everything that can go into the engine."""
+
+
+class Cause(enum.StrEnum):
+    """What made the engine take a step."""
+
+    BEGIN = "begin"
+    BAR = "bar"
+    REPORT = "report"
+    RISK_LINE = "risk_line"
+    """Equity crossed a line that the risk gate had set."""
+    SESSION = "session"
+    COMMAND = "command"
+    END = "end"
+
+
+class ClosedBar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """One finished bar, prices in ticks; ``volume`` is -1 where unknown."""
+
+    instrument: InstrumentId
+    width_ns: int
+    ts_open: int
+    ts_event: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    flags: int = 0
+
+
+class DecidedIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An agent's wish and what became of it."""
+
+    number: int
+    agent: str
+    intent: Intent
+    checks: tuple[tuple[OrderId, tuple[RiskCheck, ...]], ...] = ()
+    """For each order that the intent asked for: every check, in order."""
+    orders: tuple[OrderId, ...] = ()
+    """Those that were approved."""
+    refused: str = ""
+    """Reason code where nothing was approved."""
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Something a person should know now."""
+
+    severity: str
+    """``critical``, ``high``, ``medium`` or ``low``."""
+    code: str
+    text: str
+    value: float | int | None = None
+    limit: float | int | None = None
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One step of the engine: what came in, what was decided and why, what goes out. Numbered from 0, hash-chained."""
+
+    number: int
+    ts: int
+    cause: Cause
+    input: int
+    """Number of the journal input that was being walked."""
+    position: int
+    """Row within that input's block."""
+    equity_micros: int
+    bars: tuple[ClosedBar, ...] = ()
+    reports: tuple[ExecutionReport, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    decisions: tuple[StrategicDecision, ...] = ()
+    intents: tuple[DecidedIntent, ...] = ()
+    orders: tuple[Order, ...] = ()
+    cancels: tuple[CancelOrder, ...] = ()
+    replaces: tuple[ReplaceOrder, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    note: msgspec.Raw | None = None
+    """Anything more a cause carries (begin: settings hash; end: quality counts), as JSON."""

@@ -1,0 +1,240 @@
+"""Instruments, and the only place where prices and money change between people's units and the integers inside.
+
+Inside, a price is a count of the instrument's ticks, a quantity a count of lots and money a count of millionths of the
+currency unit. ``Instrument`` converts; nobody else multiplies by a tick size. The contracts built in are facts of the
+exchanges' contract specifications; any other instrument is one ``Instrument(...)`` more, or one entry in a JSON file
+read by ``load_instruments``.
+"""
+
+from __future__ import annotations
+
+import enum
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.ids import InstrumentId
+
+MICROS_PER_UNIT = 1_000_000
+"""Money is counted in millionths of the currency unit."""
+
+MAX_PRICE_TICKS = 2**40
+"""The largest price magnitude accepted anywhere, in ticks; keeps every product of the money path inside int64."""
+
+MAX_QUANTITY_LOTS = 2**31 - 1
+
+
+class Settlement(enum.StrEnum):
+    """How a position is paid for: futures pay gains and losses only, spot pays the whole price."""
+
+    FUTURES = "futures"
+    SPOT = "spot"
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One tradable contract: its units, its calendar and what it costs to hold.
+
+    ``tick_value_micros`` is what one lot gains when the price rises one tick, in millionths of ``currency``. Margins are
+    per lot, in the same unit; they change often, so the built-in ones are round figures of the right size and a desk
+    sets its own.
+    """
+
+    id: InstrumentId
+    name: str
+    tick_size: Decimal
+    tick_value_micros: int
+    currency: str
+    mic: str
+    """ISO 10383 market identifier code."""
+    calendar: str
+    """A calendar of ``exchange_calendars``, or ``24/7`` or ``24/5``."""
+    settlement: Settlement = Settlement.FUTURES
+    lot_size: Decimal = Decimal(1)
+    """Units of the underlying quantity in one lot: 1 contract, 0.001 BTC, 1,000 EUR."""
+    initial_margin_micros: int = 0
+    maintenance_margin_micros: int = 0
+    session_open: str = ""
+    session_close: str = ""
+    """Wall-clock open and close (``18:00``) in ``time_zone`` where they differ from the calendar's; empty: the calendar's."""
+    time_zone: str = ""
+    negative_prices: bool = False
+    """True where a price at or below zero is legal (energy); elsewhere such a price is bad data."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would make the integers inside wrong."""
+        if not self.tick_size.is_finite() or self.tick_size <= 0:
+            raise UsageError(f"instrument {self.id}: found tick_size {self.tick_size}, expected a positive number")
+        if not self.lot_size.is_finite() or self.lot_size <= 0:
+            raise UsageError(f"instrument {self.id}: found lot_size {self.lot_size}, expected a positive number")
+        if not 0 < self.tick_value_micros < 2**40:
+            raise UsageError(
+                f"instrument {self.id}: found tick_value_micros {self.tick_value_micros}, expected 1 to 2^40 - 1 "
+                "(millionths of the currency that one lot gains per tick)"
+            )
+
+    def ticks_from_price(self, price: Decimal | str) -> int:
+        """The whole number of ticks in ``price``; raises ``UsageError`` where it is not on the tick or out of bounds."""
+        try:
+            ticks = Decimal(price) / self.tick_size
+        except InvalidOperation as error:
+            raise UsageError(f"{self.id}: found price {price!r}, expected a decimal number") from error
+        if not ticks.is_finite() or ticks != ticks.to_integral_value():
+            raise UsageError(f"{self.id}: found price {price}, expected a multiple of the tick size {self.tick_size}")
+        if abs(ticks) > MAX_PRICE_TICKS:
+            raise UsageError(f"{self.id}: found price {price}, expected at most {MAX_PRICE_TICKS} ticks in magnitude")
+        return int(ticks)
+
+    def nearest_ticks(self, price: Decimal | float) -> int:
+        """The number of ticks nearest to ``price``, ties to even: for stops and targets computed from features."""
+        exact = (
+            Decimal(price) / self.tick_size
+            if isinstance(price, Decimal)
+            else Decimal(repr(float(price))) / self.tick_size
+        )
+        if not exact.is_finite() or abs(exact) > MAX_PRICE_TICKS:
+            raise UsageError(
+                f"{self.id}: found price {price}, expected a finite number of at most {MAX_PRICE_TICKS} ticks"
+            )
+        return int(exact.to_integral_value(rounding=ROUND_HALF_EVEN))
+
+    def ticks_from_prices(self, prices: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Ticks of float ``prices`` (any shape) and which of them were on the tick.
+
+        Files hold decimal text that passed through float64, so "on the tick" allows one part in 10^9 of the price plus
+        10^-6 of a tick. Non-finite or huge values are off the tick and give 0; the caller decides what to do with them.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            exact = np.asarray(prices, dtype=np.float64) / float(self.tick_size)
+            usable = np.isfinite(exact) & (np.abs(exact) <= MAX_PRICE_TICKS)
+            rounded = np.rint(np.where(usable, exact, 0.0))
+            on_tick = usable & (np.abs(exact - rounded) <= 1e-6 + 1e-9 * np.abs(rounded))
+        return rounded.astype(np.int64), on_tick
+
+    def price_from_ticks(self, ticks: int) -> Decimal:
+        """The exact price of ``ticks``."""
+        return self.tick_size * ticks
+
+    def prices_from_ticks(self, ticks: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Prices of an array of ticks as float64, for features and pictures only."""
+        numerator, denominator = self.tick_size.as_integer_ratio()
+        return np.asarray(ticks, dtype=np.float64) * numerator / denominator
+
+    def value_micros(self, ticks: int, lots: int) -> int:
+        """Money of ``lots`` (signed) over a price difference or level of ``ticks``, in millionths of the currency."""
+        return ticks * lots * self.tick_value_micros
+
+
+def currency_text(micros: int, currency: str = "") -> str:
+    """``-1,234.50 USD``: money for people, rounded half-even to the cent."""
+    cents = (Decimal(micros) / MICROS_PER_UNIT).quantize(Decimal("0.01"), rounding=ROUND_HALF_EVEN)
+    return f"{cents:,} {currency}".rstrip()
+
+
+def convert_micros(micros: int, rate_micros: int) -> int:
+    """Money in another currency at ``rate_micros`` (millionths of the target unit per source unit), rounded down.
+
+    Rounding is always towards minus infinity, in Python as in the compiled step, so both reach the same integer.
+    """
+    return micros * rate_micros // MICROS_PER_UNIT
+
+
+def _future(
+    instrument: str, name: str, tick: str, tick_value: str, mic: str, margin: int, *, negative_prices: bool = False
+) -> Instrument:
+    return Instrument(
+        id=InstrumentId(instrument),
+        name=name,
+        tick_size=Decimal(tick),
+        tick_value_micros=int(Decimal(tick_value) * MICROS_PER_UNIT),
+        currency="USD",
+        mic=mic,
+        calendar="CMES",
+        session_open="18:00",
+        session_close="17:00",
+        time_zone="America/New_York",
+        initial_margin_micros=margin * 11 // 10 * MICROS_PER_UNIT,
+        maintenance_margin_micros=margin * MICROS_PER_UNIT,
+        negative_prices=negative_prices,
+    )
+
+
+BUILT_IN: dict[InstrumentId, Instrument] = {
+    contract.id: contract
+    for contract in (
+        _future("NQ", "E-mini Nasdaq-100", "0.25", "5", "XCME", 17_000),
+        _future("MNQ", "Micro E-mini Nasdaq-100", "0.25", "0.5", "XCME", 1_700),
+        _future("ES", "E-mini S&P 500", "0.25", "12.5", "XCME", 12_000),
+        _future("MES", "Micro E-mini S&P 500", "0.25", "1.25", "XCME", 1_200),
+        _future("CL", "WTI crude oil", "0.01", "10", "XNYM", 6_000, negative_prices=True),
+        _future("MCL", "Micro WTI crude oil", "0.01", "1", "XNYM", 600, negative_prices=True),
+        _future("GC", "Gold", "0.1", "10", "XCEC", 8_000),
+        _future("6E", "Euro FX", "0.00005", "6.25", "XCME", 2_500),
+        Instrument(
+            id=InstrumentId("IF"),
+            name="CSI 300 index future",
+            tick_size=Decimal("0.2"),
+            tick_value_micros=60 * MICROS_PER_UNIT,
+            currency="CNY",
+            mic="CCFX",
+            calendar="XSHG",
+            initial_margin_micros=180_000 * MICROS_PER_UNIT,
+            maintenance_margin_micros=150_000 * MICROS_PER_UNIT,
+        ),
+        Instrument(
+            id=InstrumentId("EURUSD"),
+            name="EUR/USD spot",
+            tick_size=Decimal("0.00001"),
+            tick_value_micros=10_000,
+            currency="USD",
+            mic="XXXX",
+            calendar="24/5",
+            settlement=Settlement.SPOT,
+            lot_size=Decimal(1000),
+        ),
+        Instrument(
+            id=InstrumentId("BTCUSD"),
+            name="BTC/USD spot",
+            tick_size=Decimal("0.01"),
+            tick_value_micros=10,
+            currency="USD",
+            mic="XXXX",
+            calendar="24/7",
+            settlement=Settlement.SPOT,
+            lot_size=Decimal("0.001"),
+        ),
+    )
+}
+"""The contracts known without a file. Tick sizes and values: the exchanges' contract specifications."""
+
+
+def load_instruments(path: Path) -> dict[InstrumentId, Instrument]:
+    """Instruments of a JSON file (a list of objects with the fields of ``Instrument``), by id.
+
+    Raises ``UsageError`` naming the file and the field where something is missing, unknown or impossible.
+    """
+    try:
+        listed = msgspec.json.decode(path.read_bytes(), type=list[Instrument])
+    except OSError as error:
+        raise UsageError(f"{path}: the instrument file cannot be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: not an instrument file: {error}") from error
+    found = {instrument.id: instrument for instrument in listed}
+    if len(found) != len(listed):
+        raise UsageError(f"{path}: found an instrument id twice, expected each once")
+    return found
+
+
+def instrument_named(name: str, known: dict[InstrumentId, Instrument] | None = None) -> Instrument:
+    """The instrument called ``name`` among ``known`` (the built-in ones by default)."""
+    universe = BUILT_IN if known is None else known
+    try:
+        return universe[InstrumentId(name)]
+    except KeyError:
+        listed = ", ".join(universe)
+        raise UsageError(
+            f"found instrument {name!r}, expected one of: {listed}; others come from --instruments FILE"
+        ) from None
