@@ -13,18 +13,21 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import numba
-from numba import config
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+config: Any = numba.config
+
 _PACKAGE_ROOT = Path(__file__).resolve().parent
-_IMPORT = re.compile(r"^\s*(?:from\s+(grandmodel[\w.]*)\s+import\s+\(?([^#\n)]*)|import\s+(grandmodel[\w.]*))", re.MULTILINE)
+_IMPORT = re.compile(
+    r"^\s*(?:from\s+(grandmodel[\w.]*)\s+import\s+\(?([^#\n)]*)|import\s+(grandmodel[\w.]*))", re.MULTILINE
+)
 
 
 @overload
@@ -62,7 +65,7 @@ def _cache_folder(source: Path) -> Path:
     return folder
 
 
-@lru_cache(maxsize=None)
+@cache
 def _source_hash(source: Path) -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(_imported_sources(source)):

@@ -1,0 +1,1 @@
+"""One command, ``grandmodel``: noun, then verb."""

@@ -1,0 +1,1 @@
+"""One file layout each: a function from a path to a ``Reading``."""
