@@ -1,0 +1,34 @@
+"""The errors of training.
+
+::
+
+    GrandModelError
+    └── UsageError
+        └── TrainingError
+            ├── EnvironmentContractError   an environment does not keep the PettingZoo or the batched contract
+            ├── TrainingSettingsError      a setting is out of range, or two settings contradict each other
+            ├── CheckpointError            a checkpoint is damaged, or belongs to another run
+            └── DivergenceError            a number that learning rests on is not finite
+"""
+
+from grandmodel.domain.errors import UsageError
+
+
+class TrainingError(UsageError):
+    """Training cannot start or go on as asked."""
+
+
+class EnvironmentContractError(TrainingError):
+    """An environment broke the contract that the trainer relies on; the message names the agent and the rule."""
+
+
+class TrainingSettingsError(TrainingError):
+    """A setting is out of range, or contradicts another or the environment."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be read, is damaged, or belongs to a different run."""
+
+
+class DivergenceError(TrainingError):
+    """An observation, reward, loss or weight is not finite; training on it would only hide the cause."""
