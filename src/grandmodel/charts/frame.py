@@ -177,11 +177,12 @@ class Drawing:
         for tick in time_ticks(scale.start_ns, scale.end_ns, max(2, int(self.box.width // 95))):
             x = scale.at(tick.time_ns)
             line: Attributes = {"class": "grid", "x1": x, "x2": x, "y1": self.box.top, "y2": self.box.bottom + 5}
-            self.add(element("line", line), label(x, self.box.bottom + 18, tick.label, "tick", "middle"))
-            if tick.context:
-                half = text_width(tick.context) / 2
-                inside = min(x, self.box.right + _RIGHT - half)
-                self.add(label(inside, self.box.bottom + 32, tick.context, "context", "middle"))
+            self.add(element("line", line))
+            for words, kind, below in ((tick.label, "tick", 18), (tick.context, "context", 32)):
+                # The last label may not run out of the picture.
+                inside = min(x, self._width - 4.0 - text_width(words) / 2)
+                if words:
+                    self.add(label(inside, self.box.bottom + below, words, kind, "middle"))
         self.add_base_line()
 
     def add_base_line(self) -> None:

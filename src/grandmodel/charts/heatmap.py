@@ -15,6 +15,7 @@ from grandmodel.charts.numbers import axis_labels, format_value
 from grandmodel.charts.scales import Floats, drawable, nice_axis
 
 _MOST_CELLS = 120
+_MOST_TIPS = 4_000
 _LABEL_ROOM = 170.0
 _SCALE_ROOM = 76.0
 _PALEST, _STRONG = 0.04, 0.62
@@ -119,16 +120,7 @@ class HeatMap:
                 )
                 area: Attributes = {"x": left, "y": top, "width": wide - gap, "height": tall - gap}
                 if not words[r][c]:
-                    drawing.add(element("rect", {"class": "cell-none", **area}, tip))
-                    drawing.add(
-                        element(
-                            "path",
-                            {
-                                "class": "cell-cross",
-                                "d": f"M{left + wide * 0.3:.2f} {top + tall * 0.3:.2f}L{left + wide * 0.7:.2f} {top + tall * 0.7:.2f}",
-                            },
-                        )
-                    )
+                    drawing.add(element("rect", {"class": "cell-none", **area}, tip), _cross(left, top, wide, tall))
                     continue
                 strength = cell_strength(value, center, limit)
                 hue = "cell-high" if value >= center else "cell-low"
@@ -150,8 +142,10 @@ class HeatMap:
             value = high - (k + 0.5) * (high - low) / steps
             hue = "cell-high" if value >= center else "cell-low"
             strength = cell_strength(value, center, limit)
-            area: Attributes = {"x": left, "y": box.top + k * tall / steps, "width": 12, "height": tall / steps + 0.4}
-            drawing.add(element("rect", {"class": hue, "fill-opacity": _PALEST + (1 - _PALEST) * strength, **area}))
+            area: Attributes = {"x": left, "y": box.top + k * tall / steps, "width": 12, "height": tall / steps}
+            drawing.add(
+                element("rect", {"class": f"{hue} crisp", "fill-opacity": _PALEST + (1 - _PALEST) * strength, **area})
+            )
         if high <= low:
             drawing.add(label(left + 17, box.top + tall / 2 + 4, self._shown(center), "context"))
             return
@@ -170,6 +164,13 @@ def cell_strength(value: float, center: float, limit: float) -> float:
     if limit <= 0:
         return 0.0
     return min(abs(value - center) / limit, 1.0)
+
+
+def _cross(left: float, top: float, wide: float, tall: float) -> Markup:
+    """The mark of a cell without a value."""
+    x, y, half = left + wide / 2, top + tall / 2, min(wide, tall) * 0.22
+    strokes = f"M{x - half:.2f} {y - half:.2f}L{x + half:.2f} {y + half:.2f}M{x - half:.2f} {y + half:.2f}L{x + half:.2f} {y - half:.2f}"
+    return element("path", {"class": "cell-cross", "d": strokes})
 
 
 def _draw_column_names(drawing: Drawing, columns: Sequence[str], is_slanted: bool) -> None:

@@ -52,6 +52,8 @@ svg.gm{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Aria
 .gm .grid{stroke:var(--grid);stroke-width:1;shape-rendering:crispEdges}
 .gm .axis{stroke:var(--axis);stroke-width:1;fill:none;shape-rendering:crispEdges}
 .gm .line{fill:none;stroke:var(--c);stroke-width:1.6;stroke-linejoin:round;stroke-linecap:round}
+.gm .lone{fill:none;stroke:var(--c);stroke-width:5;stroke-linecap:round}
+.gm .crisp{shape-rendering:crispEdges}
 .gm .thin{stroke-width:1.1}
 .gm .area{fill:var(--c);fill-opacity:.16;stroke:none}
 .gm .band{fill:var(--c);fill-opacity:.2;stroke:none}

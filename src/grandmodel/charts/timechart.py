@@ -280,7 +280,7 @@ class StateChart:
             raise ChartError(
                 f"chart {self.title!r}: {len(self.states)} states at {times.size} times; expected one state per time"
             )
-        left = 18.0 + max((min(text_width(state), 170.0) for state in self.ladder), default=40.0)
+        left = max(18.0 + max((min(text_width(state), 170.0) for state in self.ladder), default=0.0), 66.0)
         drawing = Drawing(
             title=self.title, identifier=identifier, width=width, plot_height=max(len(self.ladder), 1) * self.row_height, left=left,
             notes=[self.note] if self.note else [],
@@ -370,26 +370,20 @@ class _Line:
         x = x_scale.pixels(self.time_ns[kept.indices])
         y = y_scale.pixels(self.values[kept.indices])
         breaks = kept.breaks.tolist()
-        thin = "" if kept.is_complete else " thin"
-        line = element(
-            "path",
-            {
-                "class": f"line{thin} {self.colour}",
-                "d": path_data(x, y, breaks, step=self.series.step),
-                "stroke-dasharray": self.dash,
-            },
-        )
-        if not self.series.area:
-            return line
-        base = y_scale.at(min(max(0.0, y_scale.low), y_scale.high))
-        return join(
-            [
-                element(
-                    "path", {"class": f"area {self.colour}", "d": _area_data(x, y, breaks, base, step=self.series.step)}
-                ),
-                line,
-            ]
-        )
+        parts: list[Markup] = []
+        if self.series.area:
+            base = y_scale.at(min(max(0.0, y_scale.low), y_scale.high))
+            filled = _area_data(x, y, breaks, base, step=self.series.step)
+            parts.append(element("path", {"class": f"area {self.colour}", "d": filled}))
+        kind = "line" if kept.is_complete else "line thin"
+        data = path_data(x, y, breaks, step=self.series.step)
+        parts.append(element("path", {"class": f"{kind} {self.colour}", "d": data, "stroke-dasharray": self.dash}))
+        # A point alone between two gaps is a dot of a line's width: too small to be seen, so it gets a larger one.
+        alone = kept.breaks & np.append(kept.breaks[1:], True)
+        if kept.is_complete and alone.any():
+            dots = path_data(x[alone], y[alone], [True] * int(alone.sum()))
+            parts.append(element("path", {"class": f"lone {self.colour}", "d": dots}))
+        return join(parts)
 
 
 class _Between:
@@ -479,8 +473,8 @@ def _time_span(parts: Sequence[Times]) -> tuple[int, int] | None:
     if not known:
         return None
     start, end = min(int(part.min()) for part in known), max(int(part.max()) for part in known)
-    # A single moment gets half a second on either side, so that it stands in the middle.
-    return (start, end) if end > start else (start - 500_000_000, end + 500_000_000)
+    # A single moment gets half a minute on either side, so that it stands in the middle.
+    return (start, end) if end > start else (start - 30_000_000_000, end + 30_000_000_000)
 
 
 def _notes(lines: Sequence[_Line]) -> list[str]:

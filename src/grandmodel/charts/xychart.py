@@ -225,14 +225,17 @@ class Histogram:
                 drawing.add(*self._bars(counts, edges, x_scale, y_scale, colour))
             else:
                 drawing.add(_outline(counts, edges, x_scale, y_scale, sample.name, colour))
-        for k, (value, name) in enumerate(self.references):
-            if edges[0] <= value <= edges[-1]:
-                x = x_scale.at(value)
-                side = "end" if x > box.left + 0.7 * box.width else "start"
-                line: Attributes = {"class": "level neutral", "x1": x, "x2": x, "y1": box.top, "y2": box.bottom}
-                words = f"{name} {format_value(value, self.unit)}"
-                at_x = x - 5 if side == "end" else x + 5
-                drawing.add(element("line", line), label(at_x, box.top + 12 + 14 * (k % 4), words, "level-name", side))  # type: ignore[arg-type]
+        inside = [(value, name) for value, name in self.references if edges[0] <= value <= edges[-1]]
+        for value, _ in inside:
+            x = x_scale.at(value)
+            line: Attributes = {"class": "level neutral", "x1": x, "x2": x, "y1": box.top, "y2": box.bottom}
+            drawing.add(element("line", line))
+        for k, (value, name) in enumerate(inside):
+            x, y, words = x_scale.at(value), box.top + 12 + 15 * (k % 4), f"{name} {format_value(value, self.unit)}"
+            is_far_right = x > box.left + 0.7 * box.width
+            drawing.add(
+                label(x + (-5 if is_far_right else 5), y, words, "level-name", "end" if is_far_right else "start")
+            )
         return drawing.finish(self._description(known))
 
     def _edges(self, values: Floats, limits: tuple[float, float]) -> Floats:
