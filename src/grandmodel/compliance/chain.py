@@ -3,10 +3,11 @@
 Two chains run beside each other. ``i`` numbers inputs, ``n`` records, ``||`` joins bytes::
 
     I_i = sha256(I_{i-1} || input_i)
-    R_n = sha256(R_{n-1} || I_{the input that record n came from} || record_n)
+    R_n = sha256(0x00 || R_{n-1} || I_{the input that record n came from} || record_n)
 
-A record's link holds the head of the inputs, so neither an input nor a record can be changed alone. Merkle checkpoints
-over the same records are in ``merkle``; what is checked is in ``verification``.
+A record's link holds the head of the inputs, so neither an input nor a record can be changed alone. The leading zero
+byte makes R_n the RFC 9162 hash of a leaf as well, so the Merkle tree of ``merkle`` takes the links as its leaves and no
+record is hashed twice. What is checked is in ``verification``.
 """
 
 from hashlib import sha256
@@ -26,5 +27,8 @@ def link_input(previous: bytes, body: bytes) -> bytes:
 
 
 def link_record(previous: bytes, input_head: bytes, body: bytes) -> bytes:
-    """The record chain's next head, 32 bytes, after ``body``, which came from the input whose head is ``input_head``."""
-    return sha256(previous + input_head + body).digest()
+    """The record chain's next head, 32 bytes, after ``body``, which came from the input whose head is ``input_head``.
+
+    It is also the hash of the record's Merkle leaf, ``merkle.leaf_hash(previous + input_head + body)``.
+    """
+    return sha256(b"\x00" + previous + input_head + body).digest()

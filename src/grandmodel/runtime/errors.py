@@ -1,0 +1,35 @@
+"""What can go wrong while a run is on; the tree's base is in ``domain.errors``."""
+
+from grandmodel.domain.errors import FatalError, InvariantError, UsageError
+
+
+class DisorderError(FatalError):
+    """Market data arrived out of order; the engine stops rather than decide on it."""
+
+
+class AgentError(UsageError):
+    """An agent could not be built, or returned something that is not an intent."""
+
+
+class JournalExistsError(UsageError):
+    """A new journal was asked for where one lies already."""
+
+
+class JournalEndedError(UsageError):
+    """The run has ended; its journal is sealed and takes no more."""
+
+
+class JournalInUseError(UsageError):
+    """Another process is writing this journal."""
+
+
+class JournalWriteError(FatalError):
+    """The journal could not be written (a full disk, a failing one); nothing unwritten may leave."""
+
+
+class JournalClosedError(InvariantError):
+    """Something was appended to a journal that was closed or whose last write failed."""
+
+
+class ReplayError(InvariantError):
+    """Running the journalled inputs again gave other records than those journalled."""
