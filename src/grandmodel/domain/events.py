@@ -86,6 +86,8 @@ class Cause(enum.StrEnum):
     BEGIN = "begin"
     BAR = "bar"
     REPORT = "report"
+    ROLL = "roll"
+    """An instrument's data changed contract: the position is rolled, its working orders are cancelled."""
     RISK_LINE = "risk_line"
     """Equity crossed a line that the risk gate had set."""
     SESSION = "session"
@@ -139,10 +141,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     number: int
     ts: int
     cause: Cause
-    input: int
-    """Number of the journal input that was being walked."""
     position: int
-    """Row within that input's block."""
+    """Market rows walked before this step, since the run began. With the journal's inputs it names the block and the row;
+    as a total it does not depend on how the stream was cut into blocks."""
     equity_micros: int
     bars: tuple[ClosedBar, ...] = ()
     reports: tuple[ExecutionReport, ...] = ()

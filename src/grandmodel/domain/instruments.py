@@ -27,6 +27,8 @@ MAX_PRICE_TICKS = 2**40
 
 MAX_QUANTITY_LOTS = 2**31 - 1
 
+_INT64_MAX = 2**63 - 1
+
 
 class Settlement(enum.StrEnum):
     """How a position is paid for: futures pay gains and losses only, spot pays the whole price."""
@@ -114,6 +116,33 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             on_tick = usable & (np.abs(exact - rounded) <= 1e-6 + 1e-9 * np.abs(rounded))
         return rounded.astype(np.int64), on_tick
 
+    def ticks_from_scaled(
+        self, scaled: NDArray[np.int64], decimals: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Ticks of integer prices ``scaled`` (any shape, units of 10^-``decimals``) and which were on the tick.
+
+        Exact, without a float. A price off the tick gives the tick below it; one beyond ``MAX_PRICE_TICKS`` gives 0.
+        """
+        return _scaled_counts(scaled, self.tick_size, decimals, MAX_PRICE_TICKS)
+
+    def lots_from_quantities(self, quantities: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Whole lots in float ``quantities`` (any shape, never more than there was) and which were whole lots.
+
+        Allows for decimal text that passed through float64, as ``ticks_from_prices`` does. Non-finite or huge values
+        are not whole lots and give 0.
+        """
+        with np.errstate(invalid="ignore", over="ignore"):
+            exact = np.asarray(quantities, dtype=np.float64) / float(self.lot_size)
+            usable = np.isfinite(exact) & (np.abs(exact) <= MAX_QUANTITY_LOTS)
+            exact = np.where(usable, exact, 0.0)
+            rounded = np.rint(exact)
+            whole = np.abs(exact - rounded) <= 1e-6 + 1e-9 * np.abs(rounded)
+        return np.where(whole, rounded, np.trunc(exact)).astype(np.int64), usable & whole
+
+    def lots_from_scaled(self, scaled: NDArray[np.int64], decimals: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Whole lots in integer quantities ``scaled`` (0 or more, units of 10^-``decimals``) and which were whole."""
+        return _scaled_counts(scaled, self.lot_size, decimals, MAX_QUANTITY_LOTS)
+
     def price_from_ticks(self, ticks: int) -> Decimal:
         """The exact price of ``ticks``."""
         return self.tick_size * ticks
@@ -126,6 +155,20 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def value_micros(self, ticks: int, lots: int) -> int:
         """Money of ``lots`` (signed) over a price difference or level of ``ticks``, in millionths of the currency."""
         return ticks * lots * self.tick_value_micros
+
+
+def _scaled_counts(
+    scaled: NDArray[np.int64], unit: Decimal, decimals: int, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """How many times ``unit`` goes into each of ``scaled`` (units of 10^-decimals), and where it goes exactly."""
+    values = np.asarray(scaled, dtype=np.int64)
+    numerator, denominator = (unit * 10**decimals).as_integer_ratio()
+    usable = (values <= _INT64_MAX // denominator) & (values >= -(_INT64_MAX // denominator))
+    if numerator > _INT64_MAX:
+        return np.zeros_like(values), values == 0
+    counts, rest = np.divmod(np.where(usable, values, 0) * denominator, numerator)
+    usable &= (counts <= most) & (counts >= -most)
+    return np.where(usable, counts, 0), usable & (rest == 0)
 
 
 def currency_text(micros: int, currency: str = "") -> str:

@@ -69,7 +69,7 @@ class Ledger:
         self.base_currency = base_currency
         self.instruments = tuple(instruments)
         self.positions = [Position() for _ in instruments]
-        self.cash_micros: dict[str, int] = {currency: 0 for currency in sorted(rates)}
+        self.cash_micros: dict[str, int] = dict.fromkeys(sorted(rates), 0)
         self.cash_micros[base_currency] = capital_micros
         self.rates_micros = rates
 

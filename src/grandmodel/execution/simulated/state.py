@@ -1,0 +1,189 @@
+"""The memory of the market step: plain structured arrays that compiled code walks and Python reads.
+
+Everything the compiled step knows is in these arrays, so saving and restoring a run is copying them. Prices are ticks,
+quantities lots, times int64 ns, money millionths. Read next: ``matching.py`` (what happens to an order), ``exchange.py``
+(the Python side), ``runtime/market_step.py`` (the walk over a block).
+"""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+_I8 = "<i8"
+
+STEP = np.dtype(
+    [
+        ("now", _I8),  # the time up to which the step has run
+        ("next_due", _I8),  # nothing but market data happens before this time
+        ("row", _I8),  # first row of the present block not yet walked
+        ("equity", _I8),  # base currency, millionths; follows every mark
+        ("equity_floor", _I8),  # stop at or below it
+        ("slots", _I8),  # rows in use in the slot array
+        ("report_head", _I8),  # reports [head, tail) wait for their time
+        ("report_tail", _I8),
+        ("last_report_due", _I8),  # a venue's reports arrive in the order it sent them
+        ("exec_id", _I8),  # of the last report
+        ("closed_bars", _I8),  # rows in use in the closed-bar array
+        ("fill_rule", _I8),
+        ("liquidity", _I8),
+        ("participation_ppm", _I8),
+        ("last_ts", _I8),  # ts_init of the last row, to catch disorder
+        ("last_sequence", _I8),
+    ]
+)
+"""One row: the state of the walk, and the venue's settings."""
+
+INSTRUMENT = np.dtype(
+    [
+        ("tick_value", _I8),  # millionths of the instrument's currency
+        ("rate", _I8),  # millionths of the base currency per unit
+        ("spot", _I8),  # 1: the position is worth its market value; 0: its gain over cost
+        ("position", _I8),
+        ("cost", _I8),  # of the open lots, millionths of the instrument's currency
+        ("marked_base", _I8),  # what the position adds to equity now
+        ("mark", _I8),
+        ("mark_ts", _I8),
+        ("bid", _I8),
+        ("ask", _I8),
+        ("bid_size", _I8),  # what is left of the displayed size after our own fills
+        ("ask_size", _I8),
+        ("last", _I8),  # last trade
+        ("last_ts", _I8),
+        ("active", _I8),  # orders that market data can fill or trigger
+        ("feed", _I8),
+        ("halted", _I8),
+        ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
+        ("roll_ts", _I8),  # of the last contract roll that was booked
+        ("session", _I8),  # index into the schedule of the session that now is in, or the next one
+        ("session_open", _I8),
+        ("session_close", _I8),
+        ("rows", _I8),
+        ("trades", _I8),
+        ("quotes", _I8),
+        ("bars", _I8),
+        ("book_events", _I8),
+        ("crossed", _I8),
+        ("one_sided", _I8),
+        ("outside_session", _I8),
+        ("bad_stretch", _I8),
+        ("rolls", _I8),
+        ("volume", _I8),
+    ]
+)
+"""One row an instrument: what is known of its market, what we hold, and what was counted."""
+
+SLOT = np.dtype(
+    [
+        ("order_id", _I8),
+        ("instrument", _I8),
+        ("side", _I8),  # +1 buy, -1 sell
+        ("order_type", _I8),
+        ("time_in_force", _I8),
+        ("state", _I8),
+        ("quantity", _I8),
+        ("leaves", _I8),
+        ("filled", _I8),
+        ("price", _I8),
+        ("stop_price", _I8),
+        ("ts_sent", _I8),  # when the engine decided; bars that opened before it cannot fill it
+        ("ts_active", _I8),  # when it reaches the venue
+        ("ts_expire", _I8),
+        ("ts_cancel", _I8),  # when our cancel reaches the venue
+        ("ts_replace", _I8),
+        ("new_quantity", _I8),
+        ("new_price", _I8),
+        ("new_stop", _I8),
+        ("parent", _I8),
+        ("oco_group", _I8),
+        ("queue_ahead", _I8),  # lots before us at our price
+        ("rank", _I8),  # the book's event count when we joined the queue
+        ("report_latency", _I8),
+        ("slippage", _I8),  # ticks against us on every fill that takes liquidity
+        ("resting", _I8),  # 1 once it has been in the book: its fills provide liquidity
+        ("fresh_ts", _I8),  # close of the bar within which a bracket's child came alive
+    ]
+)
+"""One row an order the venue knows and that has not ended, in order of ``order_id``."""
+
+REPORT = np.dtype(
+    [
+        ("due", _I8),
+        ("ts_event", _I8),
+        ("exec_id", _I8),
+        ("order_id", _I8),
+        ("instrument", _I8),
+        ("exec_type", _I8),  # the ASCII code of the FIX value
+        ("last_quantity", _I8),
+        ("last_price", _I8),
+        ("leaves", _I8),
+        ("cumulative", _I8),
+        ("maker", _I8),
+        ("reason", _I8),
+    ]
+)
+"""One row a report on its way to us."""
+
+
+class SlotState(enum.IntEnum):
+    """Where an order is in its life at the venue."""
+
+    ENDED = 0
+    PENDING = 1
+    """On its way."""
+    WORKING = 2
+    """In the book, or a market order waiting for more size."""
+    STOPPED = 3
+    """Waiting for its trigger."""
+    HELD = 4
+    """A bracket's child whose parent has not filled."""
+
+
+class Feed(enum.IntEnum):
+    """What an instrument's data last was; decides how an arriving order is matched."""
+
+    NONE = 0
+    BARS = 1
+    TICKS = 2
+    BOOK = 3
+
+
+class FillRule(enum.IntEnum):
+    """When a resting limit order fills."""
+
+    TOUCH = 0
+    """As soon as the market trades or quotes at its price. Ignores everybody who was there before us."""
+    THROUGH = 1
+    """Only when the market trades beyond its price, or the other side quotes at it. Misses fills at the back of a queue."""
+    QUEUE = 2
+    """When the lots that stood before us at the price have traded or left."""
+
+
+class Liquidity(enum.IntEnum):
+    """How much a taker gets."""
+
+    DISPLAYED = 0
+    """At most the size shown; the rest waits for the next quote."""
+    UNLIMITED = 1
+    """Everything at the shown price; right for sizes that are small beside the market's."""
+
+
+UNKNOWN_QUEUE = 2**62
+"""Lots ahead of an order at a price level whose size is not shown."""
+
+REASON_CODES = (
+    "",
+    "asked",
+    "oco",
+    "parent",
+    "session_close",
+    "good_till_date",
+    "not_fillable",
+    "halted",
+    "out_of_session",
+    "unknown_order",
+    "too_late",
+    "invalid",
+)
+"""``Reason`` values by the integer that compiled code uses."""

@@ -1,0 +1,461 @@
+"""The market step: compiled code that walks a block until Python must decide something.
+
+One walk marks positions, matches orders at the simulated venue, builds bars and counts what it sees. It stops
+
+- when reports of the venue reach us,
+- when bars are complete,
+- when marked equity has fallen to the line that risk set,
+- before the first row after a contract roll of an instrument that we hold or have orders in,
+- at the end of the block.
+
+What is due at a time t happens before the first trade or quote with ``ts_init`` >= t, in the order: venue, reports,
+bars. A finished bar carries data up to its own stamp, so what is due exactly then happens after all bars of that stamp.
+None of this depends on where one block ends and the next begins.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.data.market.bar_building import BUILDER, add_bar, add_price, close_due, earliest_due
+from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, Settlement
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NEVER_NS
+from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
+from grandmodel.execution.simulated.matching import match_bar, match_quote, match_trade, run_venue, venue_due
+from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, Feed
+from grandmodel.kernels import kernel
+from grandmodel.runtime.errors import DisorderError
+
+if TYPE_CHECKING:
+    from grandmodel.execution.simulated.models import VenueSettings
+
+Rows = NDArray[np.void]
+
+
+class Stop(enum.IntEnum):
+    """Why the walk came back to Python."""
+
+    END = 0
+    REPORTS = 1
+    BARS = 2
+    EQUITY_LINE = 3
+    ROLL = 4
+    GROW = 5
+    """The report array is nearly full; it is enlarged and the walk goes on. Nobody outside sees it."""
+    DISORDER = 6
+
+
+class MarketStep:
+    """The arrays of the market step and the calls that move it forward.
+
+    ``widths_ns`` are the bar widths that are kept, shortest first, each a multiple of the shortest.
+    """
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        schedules: Sequence[SessionSchedule],
+        widths_ns: Sequence[int],
+        venue: VenueSettings,
+        rates_micros: Mapping[str, int],
+        *,
+        mark_on_quotes: bool = False,
+    ) -> None:
+        if not widths_ns or sorted(widths_ns) != list(widths_ns) or any(width % widths_ns[0] for width in widths_ns):
+            raise UsageError(f"found bar widths {list(widths_ns)}, expected rising multiples of the shortest, in ns")
+        count = len(instruments)
+        self.step = np.zeros(1, STEP)
+        self.step["next_due"] = NEVER_NS
+        self.step["equity_floor"] = -(2**62)
+        self.step["now"] = self.step["last_ts"] = -(2**63)
+        self.step["fill_rule"] = venue.fill_rule.code
+        self.step["liquidity"] = venue.liquidity.code
+        self.step["participation_ppm"] = venue.participation_ppm
+        self.instruments = np.zeros(count, INSTRUMENT)
+        for name in ("bid", "ask", "mark", "last"):
+            self.instruments[name] = UNDEFINED_PRICE
+        for row, instrument in zip(self.instruments, instruments, strict=True):
+            row["tick_value"] = instrument.tick_value_micros
+            row["rate"] = rates_micros.get(instrument.currency, MICROS_PER_UNIT)
+            row["spot"] = instrument.settlement is Settlement.SPOT
+            row["mark_on_quotes"] = mark_on_quotes
+        self.builders = np.zeros((count, len(widths_ns)), BUILDER)
+        self.builders["width"] = np.asarray(widths_ns, np.int64)[None, :]
+        self.closed = np.zeros(count * len(widths_ns), BUILDER)
+        self.slots = np.zeros(64, SLOT)
+        self.reports = np.zeros(1024, REPORT)
+        self.depth = np.zeros(0, DEPTH)
+        self._session_rows(schedules)
+        self.rows_before = 0
+        """Market rows of the blocks that are done."""
+
+    def _session_rows(self, schedules: Sequence[SessionSchedule]) -> None:
+        """Lay all schedules end to end; ``session_ranges`` (I, 2) says whose is where."""
+        lengths = [len(schedule) for schedule in schedules]
+        ends = np.cumsum([0, *lengths])
+        self.session_ranges = np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64)
+        opens = [schedule.open_ns for schedule in schedules]
+        closes = [schedule.close_ns for schedule in schedules]
+        self.sessions = np.stack([np.concatenate([*opens, []]), np.concatenate([*closes, []])], axis=1).astype(np.int64)
+        for i in range(len(schedules)):
+            self.instruments[i]["session"] = self.session_ranges[i, 0] - 1
+            self.instruments[i]["session_open"] = self.instruments[i]["session_close"] = -(2**63)
+
+    @property
+    def now(self) -> int:
+        """The time up to which everything has happened, int64 ns."""
+        return int(self.step[0]["now"])
+
+    @property
+    def position(self) -> int:
+        """Market rows walked since the run began."""
+        return self.rows_before + int(self.step[0]["row"])
+
+    def begin(self, block: Block) -> Schema:
+        """Make ``block`` the one to walk; raises ``UsageError`` where its instruments or layout do not fit."""
+        schema = schema_of(block)
+        if len(block) and int(block["instrument"].max()) >= len(self.instruments):
+            raise UsageError(
+                f"found instrument number {int(block['instrument'].max())} in a block, expected below {len(self.instruments)}"
+            )
+        if schema is Schema.BOOK and not len(self.depth):
+            self.depth = np.zeros(len(self.instruments), DEPTH)
+        self.step[0]["row"] = 0
+        return schema
+
+    def walk(self, block: Block, schema: Schema) -> Stop:
+        """Go on walking ``block`` from where the last call stopped. Raises ``DisorderError`` on rows out of order."""
+        walk_rows = _WALKS[schema]
+        while True:
+            code = walk_rows(
+                block, self.step, self.instruments, self.builders, self.slots, self.reports, self.closed, self.depth,
+                self.sessions, self.session_ranges,
+            )  # fmt: skip
+            if code == Stop.GROW:
+                self.make_room(2 * len(self.reports))
+                continue
+            if code == Stop.DISORDER:
+                row, state = block[int(self.step[0]["row"])], self.step[0]
+                raise DisorderError(
+                    f"market row {self.position}: found ts_init {int(row['ts_init'])} sequence {int(row['sequence'])} after "
+                    f"{int(state['last_ts'])} sequence {int(state['last_sequence'])}, expected rows in order: sort the feed"
+                )
+            if code == Stop.END:
+                self.rows_before += len(block)
+                self.step[0]["row"] = 0
+            return Stop(code)
+
+    def advance(self, ts: int) -> Stop:
+        """Let time pass to ``ts`` without data; stops like ``walk`` (END: nothing more is due by then)."""
+        code = Stop(
+            advance_to(
+                self.step, self.instruments, self.builders, self.slots, self.reports, self.closed, self.depth, ts
+            )
+        )
+        return code
+
+    def make_room(self, rows: int) -> None:
+        """Enlarge the report array to ``rows``."""
+        larger = np.zeros(rows, REPORT)
+        larger[: len(self.reports)] = self.reports
+        self.reports = larger
+
+
+@kernel
+def run_due(
+    step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows, limit: int
+) -> int:
+    """Everything due at or before ``limit``, in order of time; a stop code, or 0 when nothing is left."""
+    state = step[0]
+    while True:
+        state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+        ts = state.next_due
+        if ts > limit:
+            return 0
+        state.now = max(state.now, ts)
+        if reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+            return 5
+        run_venue(step, slots, reports, instruments, depth, ts)
+        if state.report_head < state.report_tail and reports[state.report_head].due <= ts:
+            return 1
+        state.closed_bars = close_due(builders, closed, 0, instruments, ts)
+        if state.closed_bars > 0:
+            return 2
+
+
+@kernel
+def advance_to(
+    step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows, ts: int
+) -> int:
+    """Let time pass to ``ts``."""
+    code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
+    if code == 0:
+        step[0].now = max(step[0].now, ts)
+    return code
+
+
+@kernel
+def _find_session(instruments: Rows, i: int, sessions: Rows, ranges: Rows, ts: int) -> None:
+    """Move to the session that contains ``ts``, or the next one; beyond the last, one that nothing reaches."""
+    market = instruments[i]
+    while ts >= market.session_close:
+        market.session += 1
+        if market.session >= ranges[i, 1]:
+            market.session_open = 2**63 - 1
+            market.session_close = 2**63 - 1
+            return
+        market.session_open = sessions[market.session, 0]
+        market.session_close = sessions[market.session, 1]
+
+
+@kernel
+def _mark(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
+    """Mark instrument ``i``; True where equity has fallen to the line that risk set."""
+    market = instruments[i]
+    market.mark_ts = ts
+    if market.position == 0:
+        market.mark = price
+        return False
+    if price == market.mark:
+        return False
+    market.mark = price
+    value = market.position * price * market.tick_value
+    if not market.spot:
+        value -= market.cost
+    if market.rate != 1_000_000:
+        value = value // 1_000_000 * market.rate + (value % 1_000_000) * market.rate // 1_000_000
+    step[0].equity += value - market.marked_base
+    market.marked_base = value
+    return step[0].equity <= step[0].equity_floor
+
+
+_TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
+_FILL, _NONE = int(Action.FILL), int(Action.NONE)
+_CROSSED, _ROLL, _BAD, _HALTED = int(Flag.CROSSED), int(Flag.ROLL), int(Flag.BAD_STRETCH), int(Flag.HALTED)
+_FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
+
+
+@kernel
+def walk_ticks(
+    block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
+    sessions: Rows, ranges: Rows,
+) -> int:  # fmt: skip
+    """Walk trades and quotes from ``step.row``; a stop code. The row that it stopped before is in ``step.row``."""
+    state = step[0]
+    state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    for row in range(state.row, block.shape[0]):
+        tick = block[row]
+        ts = tick.ts_init
+        if ts <= state.last_ts and (ts < state.last_ts or tick.sequence < state.last_sequence):
+            state.row = row
+            return 6
+        if ts >= state.next_due:
+            state.row = row
+            code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
+            if code:
+                return code
+        i = tick.instrument
+        market = instruments[i]
+        if tick.flags & _ROLL and market.roll_ts != ts and (market.position != 0 or market.active > 0):
+            state.row = row
+            state.now = ts
+            return 4
+        if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+            state.row = row
+            return 5
+        state.now = ts
+        state.last_ts = ts
+        state.last_sequence = tick.sequence
+        market.rows += 1
+        market.feed = _FEED_TICKS
+        if ts >= market.session_close:
+            _find_session(instruments, i, sessions, ranges, ts)
+        if ts < market.session_open:
+            market.outside_session += 1
+        flags = tick.flags & (_BAD | _ROLL)
+        if flags:
+            market.bad_stretch += (flags & _BAD) != 0
+            market.rolls += (flags & _ROLL) != 0
+        mark = market.mark
+        if tick.action == _TRADE:
+            mark = tick.price
+            market.trades += 1
+            market.volume += tick.size
+            market.last = tick.price
+            market.last_ts = ts
+            due = add_price(builders, i, ts, tick.price, tick.size, market.session_open, market.session_close, flags)
+            state.next_due = min(state.next_due, due)
+            if market.active > 0 and not market.halted:
+                match_trade(step, slots, reports, instruments, depth, i, ts, tick.price, tick.size)
+            if tick.bid_price != UNDEFINED_PRICE or tick.ask_price != UNDEFINED_PRICE:
+                market.bid, market.ask = tick.bid_price, tick.ask_price
+                market.bid_size, market.ask_size = tick.bid_size, tick.ask_size
+                if market.active > 0 and not market.halted:
+                    match_quote(step, slots, reports, instruments, depth, i, ts)
+        elif tick.action == _QUOTE:
+            market.quotes += 1
+            if tick.flags & _CROSSED:
+                market.crossed += 1
+            else:
+                market.bid, market.ask = tick.bid_price, tick.ask_price
+                market.bid_size, market.ask_size = tick.bid_size, tick.ask_size
+                if tick.bid_price == UNDEFINED_PRICE or tick.ask_price == UNDEFINED_PRICE:
+                    market.one_sided += 1
+                elif market.mark_on_quotes:
+                    mark = (tick.bid_price + tick.ask_price) >> 1
+                    due = add_price(
+                        builders, i, ts, mark, UNKNOWN_VOLUME, market.session_open, market.session_close, flags
+                    )
+                    state.next_due = min(state.next_due, due)
+                if market.active > 0 and not market.halted:
+                    match_quote(step, slots, reports, instruments, depth, i, ts)
+        elif tick.action == _HALT:
+            market.halted = 1
+        elif tick.action == _RESUME:
+            market.halted = 0
+        if _mark(step, instruments, i, mark, ts):
+            state.row = row + 1
+            return 3
+    state.row = block.shape[0]
+    return 0
+
+
+@kernel
+def walk_bars(
+    block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
+    sessions: Rows, ranges: Rows,
+) -> int:  # fmt: skip
+    """Walk finished bars from ``step.row``; a stop code."""
+    state = step[0]
+    state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    for row in range(state.row, block.shape[0]):
+        bar = block[row]
+        ts = bar.ts_init
+        if ts <= state.last_ts and (ts < state.last_ts or bar.sequence < state.last_sequence):
+            state.row = row
+            return 6
+        if state.next_due < ts:
+            state.row = row
+            code = run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
+            if code:
+                return code
+        i = bar.instrument
+        market = instruments[i]
+        if bar.flags & _ROLL and market.roll_ts != ts and (market.position != 0 or market.active > 0):
+            state.row = row
+            state.now = max(state.now, bar.ts_open)
+            return 4
+        if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+            state.row = row
+            return 5
+        state.now = ts
+        state.last_ts = ts
+        state.last_sequence = bar.sequence
+        market.rows += 1
+        market.bars += 1
+        market.feed = _FEED_BARS
+        if bar.ts_open >= market.session_close:
+            _find_session(instruments, i, sessions, ranges, bar.ts_open)
+        if bar.ts_open < market.session_open:
+            market.outside_session += 1
+        flags = bar.flags & (_BAD | _ROLL)
+        if flags:
+            market.bad_stretch += (flags & _BAD) != 0
+            market.rolls += (flags & _ROLL) != 0
+        if bar.volume > 0:
+            market.volume += bar.volume
+        if market.active > 0 and not bar.flags & _HALTED:
+            match_bar(step, slots, reports, instruments, i, bar.ts_open, ts, bar.open, bar.high, bar.low, bar.volume)
+        market.last = bar.close
+        market.last_ts = ts
+        due = add_bar(
+            builders, i, bar.ts_open, bar.ts_event, ts, bar.open, bar.high, bar.low, bar.close, bar.volume, flags,
+            market.session_open, market.session_close,
+        )  # fmt: skip
+        state.next_due = min(state.next_due, due)
+        if _mark(step, instruments, i, bar.close, ts):
+            state.row = row + 1
+            return 3
+    state.row = block.shape[0]
+    return 0
+
+
+@kernel
+def walk_book(
+    block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
+    sessions: Rows, ranges: Rows,
+) -> int:  # fmt: skip
+    """Walk order-book events from ``step.row``; a stop code."""
+    state = step[0]
+    state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    for row in range(state.row, block.shape[0]):
+        event = block[row]
+        ts = event.ts_init
+        if ts <= state.last_ts and (ts < state.last_ts or event.sequence < state.last_sequence):
+            state.row = row
+            return 6
+        if ts >= state.next_due:
+            state.row = row
+            code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
+            if code:
+                return code
+        i = event.instrument
+        market = instruments[i]
+        if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+            state.row = row
+            return 5
+        state.now = ts
+        state.last_ts = ts
+        state.last_sequence = event.sequence
+        market.rows += 1
+        market.book_events += 1
+        market.feed = _FEED_BOOK
+        if ts >= market.session_close:
+            _find_session(instruments, i, sessions, ranges, ts)
+        if ts < market.session_open:
+            market.outside_session += 1
+        mark = market.mark
+        if event.action == _TRADE:
+            mark = event.price
+            market.trades += 1
+            market.volume += event.size
+            market.last = event.price
+            market.last_ts = ts
+            due = add_price(builders, i, ts, event.price, event.size, market.session_open, market.session_close, 0)
+            state.next_due = min(state.next_due, due)
+            if market.active > 0 and not market.halted:
+                match_trade(step, slots, reports, instruments, depth, i, ts, event.price, event.size)
+        elif event.action == _HALT:
+            market.halted = 1
+        elif event.action == _RESUME:
+            market.halted = 0
+        elif event.action != _FILL and event.action != _NONE:
+            apply_book_event(
+                depth, i, event.action, event.side, event.order_id, event.price, event.size, market.book_events, slots,
+                state.slots,
+            )  # fmt: skip
+            bid, ask = best_level(depth, i, 0), best_level(depth, i, 1)
+            if bid < ask or bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
+                market.bid, market.ask = bid, ask
+                market.bid_size = 0 if bid == UNDEFINED_PRICE else depth[i].size[0, bid - depth[i].base]
+                market.ask_size = 0 if ask == UNDEFINED_PRICE else depth[i].size[1, ask - depth[i].base]
+                if market.active > 0 and not market.halted and event.flags & 1:
+                    match_quote(step, slots, reports, instruments, depth, i, ts)
+            else:
+                market.crossed += 1
+        if _mark(step, instruments, i, mark, ts):
+            state.row = row + 1
+            return 3
+    state.row = block.shape[0]
+    return 0
+
+
+_WALKS = {Schema.TRADES: walk_ticks, Schema.QUOTES: walk_ticks, Schema.BOOK: walk_book, Schema.BARS: walk_bars}
