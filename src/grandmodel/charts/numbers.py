@@ -47,6 +47,8 @@ def format_value(value: float | int | None, unit: str = "", decimals: int | None
         return format_duration(value)
     shown = value * 100.0 if unit == "%" else value
     plus = "+" if sign and value > 0 else ""
+    if decimals is None and unit in {"%", "$"} and abs(shown) >= 0.1 and not float(shown).is_integer():
+        decimals = 2
     return _with_unit(plus + _format_plain(shown, decimals), unit)
 
 
@@ -114,7 +116,7 @@ def _with_unit(number: str, unit: str) -> str:
 
 
 def _format_plain(value: float | int, decimals: int | None) -> str:
-    if decimals is None and float(value).is_integer() and abs(value) < 1e15:
+    if decimals is None and (isinstance(value, int) or (value.is_integer() and abs(value) < 1e15)):
         return f"{int(value):,}"
     if decimals is not None and abs(value) < 1e18:
         return _fixed(float(value), decimals)

@@ -50,6 +50,12 @@ PAGE_SCRIPT = """
     return Math.abs(xs[high] - x) < Math.abs(x - xs[low]) ? high : low;
   }
 
+  // A line is read at its nearest point, a step at the last change that had come by then.
+  function placeAt(series, x) {
+    var place = nearest(series.x, x);
+    return series.step && series.x[place] > x + 0.5 && place > 0 ? place - 1 : place;
+  }
+
   var charts = all("svg[data-hover]", document).map(function (svg) {
     var data = JSON.parse(svg.getAttribute("data-hover"));
     data.series.forEach(function (series, k) {
@@ -82,7 +88,7 @@ PAGE_SCRIPT = """
     var data = chart.data, best = null;
     data.series.forEach(function (series) {
       if (!series.x.length) { return; }
-      var place = nearest(series.x, wanted), away = Math.abs(series.x[place] - wanted);
+      var place = placeAt(series, wanted), away = Math.abs(series.x[place] - wanted);
       if (best === null || away < best.away) { best = { away: away, x: series.x[place], time: series.t[place] }; }
     });
     if (best === null) { return; }
@@ -98,15 +104,9 @@ PAGE_SCRIPT = """
       var dot = chart.dots[k];
       dot.setAttribute("visibility", "hidden");
       if (!series.x.length) { return; }
-      var place = nearest(series.x, best.x);
-      if (Math.abs(series.x[place] - best.x) > 6 && !series.step) { return; }
-      if (series.step && series.x[place] > best.x) { place -= 1; }
-      if (place < 0) { return; }
-      if (!series.step || Math.abs(series.x[place] - best.x) <= 6) {
-        dot.setAttribute("cx", series.x[place]);
-      } else {
-        dot.setAttribute("cx", best.x);
-      }
+      var place = placeAt(series, best.x), away = Math.abs(series.x[place] - best.x);
+      if (away > 6 && (!series.step || series.x[place] > best.x)) { return; }
+      dot.setAttribute("cx", away > 6 ? best.x : series.x[place]);
       if (series.y[place] !== null) {
         dot.setAttribute("cy", series.y[place]);
         dot.setAttribute("visibility", "visible");
