@@ -1,0 +1,207 @@
+"""Wall clock to UTC, and what the trading calendar proves about a file's time zone and label side.
+
+Stamps alone cannot say which clock they were read from or which end of a bar they name. The calendar often can: a reading
+(zone, label side) that puts bars into the maintenance hour, a weekend or a holiday is wrong. Every IANA zone is tried with
+both label sides. A reading counts as proven only if no bar falls outside a session, every other reading that gives
+different instants puts at least ``CLEAR_MARGIN`` bars outside, and at least ``LEAST_SESSIONS`` sessions were looked at.
+Anything less is reported with the readings that fit, and the file is refused until a person settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from zoneinfo import available_timezones
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from grandmodel.data.errors import CalendarError
+from grandmodel.data.historical.profile import Label
+from grandmodel.data.market.sessions import session_schedule
+from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NS_PER_DAY
+
+CLEAR_MARGIN = 3
+"""A reading is excluded where it puts this many bars outside the sessions."""
+
+LEAST_SESSIONS = 40
+"""Fewer sessions than this prove nothing."""
+
+_SAMPLE_ROWS = 2_000
+_SAMPLE_OUTSIDE = 0.02
+_WELL_KNOWN = (
+    "UTC", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Sao_Paulo",
+    "Europe/London", "Europe/Paris", "Europe/Berlin", "Europe/Athens", "Europe/Moscow", "Asia/Jerusalem", "Asia/Dubai",
+    "Asia/Kolkata", "Asia/Singapore", "Asia/Shanghai", "Asia/Hong_Kong", "Asia/Tokyo", "Asia/Seoul", "Australia/Sydney",
+)  # fmt: skip
+"""Names preferred when several zones are the same over the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTimes:
+    """Instants of wall-clock stamps in one zone. Shapes (T,).
+
+    ``exists`` is false where the zone never shows that time (clocks go forward). ``twice`` marks times that the zone
+    shows twice; ``undecided`` those of them that neither their place in the file nor a repeat of the stamp settles (the
+    first of the two instants is taken).
+    """
+
+    utc_ns: NDArray[np.int64]
+    exists: NDArray[np.bool_]
+    twice: NDArray[np.bool_]
+    undecided: NDArray[np.bool_]
+
+
+def utc_from_wall(wall_ns: NDArray[np.int64], zone: str) -> LocalTimes:
+    """The instants of ``wall_ns`` (T,), in file order, read from a clock in ``zone``; ``CalendarError`` on no such zone."""
+    plain = np.zeros(len(wall_ns), dtype=np.bool_)
+    if zone == "UTC":
+        return LocalTimes(wall_ns, ~plain, plain, plain.copy())
+    local = pl.Series(wall_ns).cast(pl.Datetime("ns"))
+    converted = _in_zone(local, zone, "null")
+    missing = converted.is_null().to_numpy()
+    utc_ns = converted.fill_null(0).to_numpy()
+    if not missing.any():
+        return LocalTimes(utc_ns, ~plain, plain, plain.copy())
+    utc_ns = utc_ns.copy()
+    rows = np.flatnonzero(missing)
+    early = _in_zone(local.gather(rows), zone, "earliest")
+    late = _in_zone(local.gather(rows), zone, "latest")
+    exists = ~plain
+    exists[rows[early.is_null().to_numpy()]] = False
+    twice, undecided = plain.copy(), plain.copy()
+    seen: set[int] = set()
+    for row, first_ns, second_ns in zip(rows.tolist(), early.to_list(), late.to_list(), strict=True):
+        if first_ns is None or second_ns is None:
+            continue
+        twice[row] = True
+        wall = int(wall_ns[row])
+        has_passed = row > 0 and exists[row - 1] and int(utc_ns[row - 1]) >= first_ns
+        comes_first = row + 1 < len(wall_ns) and bool(missing[row + 1]) and int(wall_ns[row + 1]) <= wall
+        utc_ns[row] = second_ns if wall in seen or has_passed else first_ns
+        undecided[row] = not (wall in seen or has_passed or comes_first)
+        seen.add(wall)
+    return LocalTimes(utc_ns, exists, twice, undecided)
+
+
+def _in_zone(local: pl.Series, zone: str, ambiguous: str) -> pl.Series:
+    try:
+        zoned = local.dt.replace_time_zone(zone, ambiguous=ambiguous, non_existent="null")  # type: ignore[arg-type]  # a plain string is accepted
+    except pl.exceptions.PolarsError as error:
+        raise CalendarError(f"found time zone {zone!r}, expected an IANA name such as America/New_York") from error
+    return zoned.dt.timestamp("ns")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a file's stamps: zones that give equal instants, a label side, and what the calendar says."""
+
+    zones: tuple[str, ...]
+    label: Label
+    outside: int
+    """Bars that open outside every session."""
+    sessions: int
+    """Sessions with at least one bar."""
+
+    @property
+    def text(self) -> str:
+        """``Asia/Jerusalem, open: 0 bars outside``."""
+        more = f" (and {len(self.zones) - 1} equal ones)" if len(self.zones) > 1 else ""
+        return f"{self.zones[0]}{more}, label {self.label}: {self.outside} bars outside"
+
+
+def outside_sessions(
+    opens_ns: NDArray[np.int64], schedule: SessionSchedule
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which bars (T,) open outside every session, and the index of the last session opened by then (-1: none)."""
+    index = np.searchsorted(schedule.open_ns, opens_ns, side="right") - 1
+    if not len(schedule):
+        return np.ones(len(opens_ns), dtype=np.bool_), index
+    return (index < 0) | (opens_ns >= schedule.close_ns[index]), index
+
+
+def possible_readings(
+    wall_ns: NDArray[np.int64],
+    width_ns: int,
+    instrument: Instrument,
+    zones: Sequence[str] = (),
+    labels: Sequence[Label] = (),
+) -> list[Reading]:
+    """The readings of stamps ``wall_ns`` (T,) of bars of ``width_ns``, best first; those that hardly fit are left out.
+
+    ``zones`` and ``labels`` restrict what is tried (default: every IANA zone, both sides). Readings that give the same
+    instants are one, so a zone is only ever told apart from zones of another clock.
+    """
+    if not len(wall_ns):
+        return []
+    span = (int(wall_ns.min()) - 3 * NS_PER_DAY, int(wall_ns.max()) + 3 * NS_PER_DAY)
+    schedule = session_schedule(instrument, *span)
+    stride = max(1, len(wall_ns) // _SAMPLE_ROWS)
+    sample = wall_ns[::stride]
+    sides = [(label, width_ns if label is Label.CLOSE else 0) for label in (labels or tuple(Label))]
+    survivors: dict[bytes, tuple[list[tuple[str, Label]], NDArray[np.int64], int]] = {}
+    for zone in zones or _all_zones():
+        try:
+            instants = utc_from_wall(sample, zone)
+        except CalendarError:
+            if zones:
+                raise
+            continue  # a name known to this system's zone data, not to polars'
+        fitting = [
+            (label, shift)
+            for label, shift in sides
+            if _share_outside(instants, shift, schedule) <= _SAMPLE_OUTSIDE or zones
+        ]
+        if not fitting:
+            continue
+        whole = utc_from_wall(wall_ns, zone)
+        for label, shift in fitting:
+            opens_ns = np.where(whole.exists, whole.utc_ns - shift, -1)
+            key = opens_ns.tobytes()
+            lost = int((~whole.exists).sum())
+            survivors.setdefault(key, ([], opens_ns, lost))[0].append((zone, label))
+    readings = []
+    for names, opens_ns, lost in survivors.values():
+        outside, index = outside_sessions(opens_ns[opens_ns >= 0], schedule)
+        sessions = len(np.unique(index[~outside]))
+        for label in dict.fromkeys(label for _, label in names):
+            ordered = _by_fame([zone for zone, of_label in names if of_label is label])
+            readings.append(Reading(tuple(ordered), label, int(outside.sum()) + lost, sessions))
+    return sorted(
+        readings, key=lambda reading: (reading.outside, reading.zones[0] not in _WELL_KNOWN, reading.zones[0])
+    )
+
+
+def _share_outside(instants: LocalTimes, shift_ns: int, schedule: SessionSchedule) -> float:
+    outside, _ = outside_sessions(instants.utc_ns - shift_ns, schedule)
+    return float((outside | ~instants.exists).mean())
+
+
+def proven_reading(readings: Sequence[Reading]) -> Reading | None:
+    """The one reading that the calendar proves, or ``None``: see the module's rule."""
+    if not readings or readings[0].outside > 0 or readings[0].sessions < LEAST_SESSIONS:
+        return None
+    if len(readings) > 1 and readings[1].outside < CLEAR_MARGIN:
+        return None
+    return readings[0]
+
+
+@cache
+def _all_zones() -> tuple[str, ...]:
+    skipped = ("posix/", "right/", "SystemV/")
+    return tuple(sorted(zone for zone in available_timezones() if not zone.startswith(skipped) and zone != "localtime"))
+
+
+def _by_fame(zones: list[str]) -> list[str]:
+    def rank(zone: str) -> tuple[int, int, str]:
+        return (
+            _WELL_KNOWN.index(zone) if zone in _WELL_KNOWN else len(_WELL_KNOWN),
+            0 if "/" in zone and not zone.startswith("Etc/") else 1,
+            zone,
+        )
+
+    return sorted(zones, key=rank)
