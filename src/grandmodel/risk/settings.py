@@ -1,0 +1,218 @@
+"""The limits of the risk room, in one frozen tree with a default for everything.
+
+Money limits are multiples of the run's starting capital, so that one tree serves accounts of any size; lots are lots.
+Times are nanoseconds. Unknown keys are refused. ``gate.py`` reads the limits, ``breakers.py`` the ladder's thresholds,
+``shocks.py`` and ``sizing.py`` their own parts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from grandmodel.domain.time import NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND, THIRTY_MINUTES_NS
+from grandmodel.risk.errors import RiskInputError
+from grandmodel.risk.shocks import ShockSettings
+
+
+# Defaults are built while this module loads, so the two checks stand before the classes that they serve.
+def _check_positive(name: str, value: float) -> None:
+    if not 0.0 < value < 2.0**53:
+        raise RiskInputError(f"found {name} = {value}, expected a positive finite number")
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not 0 <= value < 2**53:
+        raise RiskInputError(f"found {name} = {value}, expected 0 or more")
+
+
+class InstrumentLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one instrument may do."""
+
+    max_order_lots: int = 500
+    """Fat finger: a larger order is refused, never shrunk."""
+    max_order_notional: float = 5.0
+    """Fat finger, as a multiple of capital."""
+    max_long_lots: int = 1_000
+    max_short_lots: int = 1_000
+    """Both ends of the position with every working order filled on that side."""
+    max_concentration: float = 10.0
+    """The instrument's worst-case notional, as a multiple of capital."""
+    collar_fraction: float = 0.03
+    """How far beyond the mark an order may pay (buy above, sell below), as a fraction of the mark."""
+    away_fraction: float = 0.5
+    """How far on the passive side a limit, stop or target may lie."""
+    collar_min_ticks: int = 20
+    """The collar is never narrower; it is what protects an instrument whose price is near zero."""
+    max_mark_age_ns: int = 35 * NS_PER_MINUTE
+    """An older mark takes no new risk. The default suits 30-minute bars; a tick feed sets seconds."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that cannot be compared."""
+        for name in ("max_order_notional", "max_concentration", "collar_fraction", "away_fraction"):
+            _check_positive(name, getattr(self, name))
+        for name in ("max_order_lots", "max_long_lots", "max_short_lots", "collar_min_ticks", "max_mark_age_ns"):
+            _check_not_negative(name, getattr(self, name))
+
+
+class PortfolioLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the whole account may do; worst case of every working order included."""
+
+    max_overall_lots: int = 2_000
+    """Sum of the worst-case positions of all instruments."""
+    max_gross_exposure: float = 20.0
+    """Sum of worst-case notionals, as a multiple of capital."""
+    max_net_exposure: float = 20.0
+    """Largest magnitude the signed sum of notionals can reach, as a multiple of capital."""
+    max_margin_share: float = 0.8
+    """Initial margin of the worst case over present equity."""
+    max_var: float = 0.05
+    """Value at risk after the trade, as a share of capital (level and horizon: ``VarSettings``)."""
+    max_stressed_var: float = 0.25
+    """The same under stressed volatility and with every correlation against us."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that cannot be compared."""
+        for name in ("max_gross_exposure", "max_net_exposure", "max_margin_share", "max_var", "max_stressed_var"):
+            _check_positive(name, getattr(self, name))
+        _check_not_negative("max_overall_lots", self.max_overall_lots)
+
+
+class FlowLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast orders may leave."""
+
+    max_orders: int = 50
+    """New orders within ``window_ns``; what reduces is not counted against it."""
+    max_messages: int = 200
+    """New orders, changes and cancels within ``window_ns``; cancels count but are never refused."""
+    window_ns: int = NS_PER_SECOND
+    duplicate_window_ns: int = NS_PER_SECOND // 2
+    """An order equal in everything to one sent so recently is a duplicate."""
+    max_repeats: int = 30
+    """Executions of one instrument and side within ``repeat_window_ns`` before it is disabled until a person resets it."""
+    repeat_window_ns: int = NS_PER_MINUTE
+
+    def __post_init__(self) -> None:
+        """Refuse negative limits and empty windows."""
+        for name in ("max_orders", "max_messages", "max_repeats", "duplicate_window_ns"):
+            _check_not_negative(name, getattr(self, name))
+        for name in ("window_ns", "repeat_window_ns"):
+            _check_positive(name, getattr(self, name))
+
+
+class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the gate computes value at risk: parametric, on EWMA covariances of the money that one lot gains per bar."""
+
+    level: float = 0.99
+    horizon_days: float = 1.0
+    width_ns: int = THIRTY_MINUTES_NS
+    """The bars whose closes make the returns; other widths are passed over."""
+    session_hours: float = 23.0
+    """Trading hours in a day: with ``width_ns`` it gives the bars per day that scale a bar's variance to the horizon."""
+    decay_per_day: float = 0.94
+    """Weight of the past after one trading day; the decay per bar is its root."""
+    min_returns: int = 46
+    """Returns of an instrument before its risk is known; orders in it are refused until then."""
+    stress_multiple: float = 2.0
+    """Stressed volatility is the largest seen so far in the run, or this multiple of the present one where that is more."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges."""
+        for name in ("level", "decay_per_day"):
+            value = getattr(self, name)
+            if not 0.0 < value < 1.0:
+                raise RiskInputError(f"found {name} = {value}, expected a number between 0 and 1, both excluded")
+        if self.level < 0.5:
+            raise RiskInputError(f"found level = {self.level}, expected at least 0.5 (0.99: the loss of the worst 1 %)")
+        for name in ("horizon_days", "width_ns", "session_hours", "min_returns", "stress_multiple"):
+            _check_positive(name, getattr(self, name))
+
+    @property
+    def bars_per_day(self) -> float:
+        """Bars of ``width_ns`` in one trading day."""
+        return self.session_hours * 3_600e9 / self.width_ns
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The values at which one trigger moves the ladder to each step; None: it never does."""
+
+    caution: float | None = None
+    reduce: float | None = None
+    halt: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a ladder whose steps are not in order."""
+        given = [x for x in (self.caution, self.reduce, self.halt) if x is not None]
+        if any(not x > 0.0 for x in given) or given != sorted(given):
+            raise RiskInputError(f"found thresholds {given}, expected positive ones, rising from caution to halt")
+
+
+class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the ladder moves by itself, what it does then, and who may move it back."""
+
+    daily_loss: Thresholds = Thresholds(caution=0.02, reduce=0.03, halt=0.05)
+    """Loss since the start of the trading day, as a share of capital."""
+    drawdown: Thresholds = Thresholds(caution=0.08, reduce=0.12, halt=0.20)
+    """Fraction below the running peak."""
+    var_breach: Thresholds = Thresholds(caution=1.0, reduce=1.5, halt=3.0)
+    """Value at risk of the positions held over its limit."""
+    correlation_shock: Thresholds = Thresholds(caution=3.5)
+    """Standard deviations of a correlation or eigenvalue shock."""
+    volatility: Thresholds = Thresholds(caution=2.5, reduce=5.0, halt=10.0)
+    """Mean volatility over its own usual level."""
+    loss_streak: Thresholds = Thresholds(caution=8.0, reduce=15.0, halt=25.0)
+    """Round trips lost in a row."""
+    data_quality: Thresholds = Thresholds(caution=5.0, halt=50.0)
+    """Bars marked bad within ``event_window_ns``."""
+    order_rejects: Thresholds = Thresholds(caution=5.0, halt=20.0)
+    """Venue rejects within ``event_window_ns``."""
+    latency: Thresholds = Thresholds(caution=0.5, halt=5.0)
+    """Seconds, as reported by the edge."""
+    market_wide: Thresholds = Thresholds(caution=0.07, reduce=0.13, halt=0.20)
+    """Fall of the market's index from its prior close: the exchanges' own three levels."""
+    disconnect: Thresholds = Thresholds(halt=1.0)
+    """1 while the link to the venue is lost."""
+    event_window_ns: int = 10 * NS_PER_MINUTE
+    caution_scale: float = 0.5
+    """Share of an asked position that caution leaves."""
+    reduce_share: float = 0.5
+    """Reduction goes on until value at risk is this share of what it was when the ladder moved."""
+    slice_share: float = 0.25
+    """Share of a position closed at a time (at least one lot)."""
+    slice_interval_ns: int = NS_PER_SECOND
+    """Least time between two slices, and before an unanswered cancel or close-out is asked for again."""
+    flatten_wait_ns: int = 5 * NS_PER_SECOND
+    """How long a close-out waits for the confirmation of cancels before it goes ahead."""
+    calm_ns: int = NS_PER_DAY
+    """How long every trigger must have been quiet before an automatic release."""
+    automatic_release: bool = True
+    """Caution may step back to normal by itself after ``calm_ns``; every other release needs a person."""
+    release_roles: tuple[str, ...] = ("risk_officer", "head_of_trading")
+    """Who may release; a command names its author as ``name/role``."""
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside (0, 1]."""
+        for name in ("caution_scale", "reduce_share", "slice_share"):
+            value = getattr(self, name)
+            if not 0.0 < value <= 1.0:
+                raise RiskInputError(f"found {name} = {value}, expected a share above 0 and at most 1")
+        for name in ("event_window_ns", "slice_interval_ns", "flatten_wait_ns", "calm_ns"):
+            _check_not_negative(name, getattr(self, name))
+
+
+class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that the risk gate is told."""
+
+    limits: InstrumentLimits = InstrumentLimits()
+    """For every instrument without an entry of its own in ``instruments``."""
+    instruments: dict[str, InstrumentLimits] = {}
+    authorised: tuple[str, ...] = ()
+    """Instruments that may be traded; empty: every instrument of the run."""
+    restricted: tuple[str, ...] = ()
+    """Instruments in which no new risk may be taken."""
+    portfolio: PortfolioLimits = PortfolioLimits()
+    flow: FlowLimits = FlowLimits()
+    var: VarSettings = VarSettings()
+    shocks: ShockSettings = ShockSettings()
+    breakers: BreakerSettings = BreakerSettings()
+    shrink: bool = True
+    """True: an order beyond a size limit is cut to what fits. False: it is refused."""
