@@ -7,16 +7,18 @@ Read ``timechart.py`` next.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, Protocol
 
 import numpy as np
 
 from grandmodel.charts.markup import EMPTY, Attributes, Markup, element, join, text
 from grandmodel.charts.numbers import axis_labels
-from grandmodel.charts.scales import Floats, LinearScale, TimeScale, time_ticks
+from grandmodel.charts.scales import Floats, LinearScale, TimeScale, TimeTick, time_ticks
 from grandmodel.charts.style import PICTURE_STYLE
 
 Tone = Literal["good", "caution", "warn", "bad", "neutral"]
@@ -164,17 +166,22 @@ class Drawing:
         self, scale: LinearScale, ticks: Sequence[float], step: float, unit: str, name: str = ""
     ) -> None:
         """Grid lines up the plot, their labels below it, and the name of the axis below these."""
-        for tick, written in zip(ticks, axis_labels(ticks, step, unit), strict=True):
+        labels = axis_labels(ticks, step, unit)
+        widest = max((text_width(written) for written in labels), default=0.0)
+        every = max(1, math.ceil((widest + 8.0) * len(ticks) / max(self.box.width, 1.0)))
+        for place, (tick, written) in enumerate(zip(ticks, labels, strict=True)):
             x = scale.at(tick)
             line: Attributes = {"class": "grid", "x1": x, "x2": x, "y1": self.box.top, "y2": self.box.bottom}
-            self.add(element("line", line), label(x, self.box.bottom + 17, written, "tick", "middle"))
+            self.add(element("line", line))
+            if place % every == 0:
+                self.add(label(x, self.box.bottom + 17, written, "tick", "middle"))
         self.add_base_line()
         if name:
             self.add(label((self.box.left + self.box.right) / 2, self.box.bottom + 33, name, "context", "middle"))
 
     def add_time_axis(self, scale: TimeScale) -> None:
         """Ticks at round times; the day, month or year that they belong to on a second line."""
-        for tick in time_ticks(scale.start_ns, scale.end_ns, max(2, int(self.box.width // 95))):
+        for tick in self._fitting_ticks(scale):
             x = scale.at(tick.time_ns)
             line: Attributes = {"class": "grid", "x1": x, "x2": x, "y1": self.box.top, "y2": self.box.bottom + 5}
             self.add(element("line", line))
@@ -184,6 +191,16 @@ class Drawing:
                 if words:
                     self.add(label(inside, self.box.bottom + below, words, kind, "middle"))
         self.add_base_line()
+
+    def _fitting_ticks(self, scale: TimeScale) -> list[TimeTick]:
+        """As many ticks as there is room for: a label of nanoseconds is three times as wide as one of minutes."""
+        for count in range(max(int(self.box.width // 95), 1), 0, -1):
+            ticks = time_ticks(scale.start_ns, scale.end_ns, count)
+            widest = max((text_width(tick.label) for tick in ticks), default=0.0)
+            apart = min((scale.at(b.time_ns) - scale.at(a.time_ns) for a, b in pairwise(ticks)), default=widest + 8.0)
+            if widest + 8.0 <= apart:
+                return ticks
+        return ticks[:1]
 
     def add_base_line(self) -> None:
         """The line along the bottom of the plot."""

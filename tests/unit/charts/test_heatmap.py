@@ -26,6 +26,24 @@ def test_colour_grows_with_the_distance_from_the_centre(drawn):
     }
 
 
+def test_the_centre_may_be_any_value_and_without_one_there_is_one_hue(drawn):
+    around_three = drawn(HeatMap(title="t", values=[[2.0, 3.0, 5.0]], rows=["a"], columns=list("xyz"), center=3.0))
+    by_tip = {node[0].text: (node.get("class"), float(node.get("fill-opacity"))) for node in cells(around_three)}
+    assert by_tip == {
+        "a, x: 2.00": ("cell-low", 0.52),
+        "a, y: 3.00": ("cell-high", 0.04),
+        "a, z: 5.00": ("cell-high", 1.0),
+    }
+    upwards = drawn(HeatMap(title="t", values=[[2.0, 3.0, 4.0]], rows=["a"], columns=list("xyz"), center=None))
+    assert [float(node.get("fill-opacity")) for node in cells(upwards)] == [0.04, 0.52, 1.0]
+    assert not upwards.having("rect", "cell-low")
+
+
+def test_the_colour_bar_is_labelled_over_its_range(drawn):
+    picture = drawn(HeatMap(title="t", values=[[-0.5, 0.5]] * 6, rows=list("abcdef"), columns=["x", "y"], limit=1.0))
+    assert {"-1", "0", "1"} <= set(picture.texts())
+
+
 def test_cells_tile_the_plot(drawn):
     picture = drawn(HeatMap(title="t", values=np.arange(12.0).reshape(3, 4), rows=list("abc"), columns=list("wxyz")))
     xs = sorted({float(node.get("x")) for node in cells(picture)})

@@ -31,11 +31,11 @@ def test_the_diagonal_runs_from_corner_to_corner_of_equal_axes(drawn):
 
 
 def test_pairs_with_a_missing_value_are_left_out_and_names_stay_with_their_points(drawn):
-    points = Points("a", [1.0, np.nan, 3.0], [1.0, 2.0, 3.0], names=["one", "two", "three"])
+    points = Points("a", [1.0, np.nan, 3.0, 4.0], [1.0, 2.0, 3.0, np.inf], names=["one", "two", "three", "four"])
     picture = drawn(XYChart(title="t", points=[points]))
     tips = [node[0].text for node in picture.having("circle", "point")]
     assert tips == ["one: 1, 1", "three: 3, 3"]
-    assert "1 pair with a missing or infinite value left out." in picture.texts()
+    assert "2 pairs with a missing or infinite value left out." in picture.texts()
 
 
 @pytest.mark.parametrize("x", [[], [np.nan], [np.inf, 1.0]])
