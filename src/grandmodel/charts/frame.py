@@ -19,7 +19,7 @@ import numpy as np
 from grandmodel.charts.markup import EMPTY, Attributes, Markup, element, join, text
 from grandmodel.charts.numbers import axis_labels
 from grandmodel.charts.scales import Floats, LinearScale, TimeScale, TimeTick, time_ticks
-from grandmodel.charts.style import PICTURE_STYLE
+from grandmodel.charts.style import PICTURE_STYLE, SERIES_COLOURS
 
 Tone = Literal["good", "caution", "warn", "bad", "neutral"]
 Symbol = Literal["line", "dash", "area", "block", "span", "buy", "sell", "event", "cross", "dot"]
@@ -174,7 +174,7 @@ class Drawing:
             line: Attributes = {"class": "grid", "x1": x, "x2": x, "y1": self.box.top, "y2": self.box.bottom}
             self.add(element("line", line))
             if place % every == 0:
-                self.add(label(x, self.box.bottom + 17, written, "tick", "middle"))
+                self.add(label(self._inside(x, written), self.box.bottom + 17, written, "tick", "middle"))
         self.add_base_line()
         if name:
             self.add(label((self.box.left + self.box.right) / 2, self.box.bottom + 33, name, "context", "middle"))
@@ -186,18 +186,22 @@ class Drawing:
             line: Attributes = {"class": "grid", "x1": x, "x2": x, "y1": self.box.top, "y2": self.box.bottom + 5}
             self.add(element("line", line))
             for words, kind, below in ((tick.label, "tick", 18), (tick.context, "context", 32)):
-                # The last label may not run out of the picture.
-                inside = min(x, self._width - 4.0 - text_width(words) / 2)
                 if words:
-                    self.add(label(inside, self.box.bottom + below, words, kind, "middle"))
+                    self.add(label(self._inside(x, words), self.box.bottom + below, words, kind, "middle"))
         self.add_base_line()
+
+    def _inside(self, x: float, words: str) -> float:
+        """Where to centre a label so that it does not run out of the picture."""
+        half = text_width(words) / 2 + 4.0
+        return max(min(x, self._width - half), half)
 
     def _fitting_ticks(self, scale: TimeScale) -> list[TimeTick]:
         """As many ticks as there is room for: a label of nanoseconds is three times as wide as one of minutes."""
         for count in range(max(int(self.box.width // 95), 1), 0, -1):
             ticks = time_ticks(scale.start_ns, scale.end_ns, count)
             widest = max((text_width(tick.label) for tick in ticks), default=0.0)
-            apart = min((scale.at(b.time_ns) - scale.at(a.time_ns) for a, b in pairwise(ticks)), default=widest + 8.0)
+            places = [self._inside(scale.at(tick.time_ns), tick.label) for tick in ticks]
+            apart = min((b - a for a, b in pairwise(places)), default=widest + 8.0)
             if widest + 8.0 <= apart:
                 return ticks
         return ticks[:1]
@@ -324,7 +328,7 @@ def axis_room(ticks: Sequence[float], step: float, unit: str) -> float:
 
 def series_colour(place: int) -> str:
     """The colour class of a series by its place."""
-    return f"s{place % 8}"
+    return f"s{place % SERIES_COLOURS}"
 
 
 def shown_label(content: str, width: float) -> str:

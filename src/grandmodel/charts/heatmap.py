@@ -149,7 +149,7 @@ class HeatMap:
         if high <= low:
             drawing.add(label(left + 17, box.top + tall / 2 + 4, self._shown(center), "context"))
             return
-        _, _, ticks, step = nice_axis(low, high, max(2, int(tall // 45)))
+        _, _, ticks, step = nice_axis(low, high, max(3, int(tall // 45)))
         for tick, written in zip(ticks, axis_labels(ticks, step, self.unit), strict=True):
             if low - 1e-9 * (high - low) <= tick <= high + 1e-9 * (high - low):
                 y = box.top + (high - tick) / (high - low) * tall

@@ -107,7 +107,7 @@ def nice_axis(low: float, high: float, count: int = 5) -> tuple[float, float, li
     """
     middle = low + (high - low) / 2
     if high - low <= max(abs(middle) * 1e-11, 1e-290):
-        margin = abs(middle) * 0.05 or 1.0
+        margin = abs(middle) * 0.05 if abs(middle) > 1e-280 else 1.0
         low, high = middle - margin, middle + margin
     step = _nice_step((high - low) / max(count, 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

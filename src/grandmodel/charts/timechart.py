@@ -32,6 +32,7 @@ from grandmodel.charts.frame import (
 from grandmodel.charts.markup import Attributes, Markup, element, join, text
 from grandmodel.charts.numbers import format_time, format_value
 from grandmodel.charts.scales import Floats, LinearScale, Times, TimeScale, drawable, nice_axis, value_range
+from grandmodel.charts.style import SERIES_COLOURS
 
 MarkKind = Literal["buy", "sell", "event", "cross"]
 _MARK_COLOURS: Mapping[MarkKind, str] = {"buy": "s2", "sell": "s1", "event": "s7", "cross": "bad"}
@@ -191,7 +192,7 @@ class LineChart:
         entries = [
             LegendEntry(
                 series.name,
-                "dash" if series.dashed else "area" if series.area else "line",
+                "dash" if series.dashed or k >= SERIES_COLOURS else "area" if series.area else "line",
                 series.colour or series_colour(k),
             )
             for k, series in enumerate(self.series)
@@ -362,7 +363,7 @@ class _Line:
     def __init__(self, series: Series, place: int) -> None:
         self.series = series
         self.colour = series.colour or series_colour(place)
-        self.dash = "6 4" if series.dashed else "2 3" if place >= 8 else None
+        self.dash = "6 4" if series.dashed else "2 3" if place >= SERIES_COLOURS else None
         self.time_ns = _times(series.time_ns, series.name)
         self.values = _values(series.values, series.name, self.time_ns)
 

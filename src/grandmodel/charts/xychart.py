@@ -310,5 +310,6 @@ def _bin_count(values: Floats, width: float) -> int:
     lower, upper = np.quantile(values, [0.25, 0.75]) if values.size else (0.0, 0.0)
     bin_width = 2.0 * float(upper - lower) / max(values.size, 1) ** (1 / 3)
     if bin_width <= 0:
-        return 20
+        # An odd number, so that the bar of a constant stands around its value.
+        return 21
     return int(min(max(math.ceil(width / bin_width), 5), _MOST_BINS))

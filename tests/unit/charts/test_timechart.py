@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -257,3 +258,26 @@ def test_states_refuse_what_does_not_fit(drawn):
 def test_no_state_and_a_single_moment(drawn):
     assert any("no data" in words for words in drawn(ladder(time_ns=[], states=[])).texts())
     assert drawn(ladder(time_ns=[T0], states=["halt"], end_ns=None)).having("rect", "block", "bad")
+
+
+@pytest.mark.parametrize("span_ns", [5, 300, 10**6, 7 * S, 3600 * S, 86_400 * S, 400 * 86_400 * S, 90_000 * 86_400 * S])
+@pytest.mark.parametrize("width", [530, 1080])
+def test_labels_of_time_neither_overlap_nor_leave_the_picture(drawn, span_ns, width):
+    start = T0 if span_ns < 10**18 else 0
+    picture = drawn(LineChart(title="t", series=[Series("a", [start, start + span_ns], [1.0, 2.0])]), width)
+    low = max(float(node.get("y")) for node in picture.having("text", "tick"))
+    placed = sorted(
+        (float(node.get("x")), node.text) for node in picture.having("text", "tick") if float(node.get("y")) == low
+    )
+    assert placed
+    # 7 pixels a character is what the widest digits of a 12-pixel face take.
+    edges = [(x - 3.5 * len(words), x + 3.5 * len(words)) for x, words in placed]
+    assert edges[0][0] >= 0
+    assert edges[-1][1] <= width
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(edges))
+
+
+def test_a_ninth_series_differs_from_the_first_by_its_dash(drawn):
+    picture = drawn(LineChart(title="t", series=[Series(f"n{k}", TIMES, [1.0, 2.0, 3.0, 4.0]) for k in range(9)]))
+    dashes = [node.get("stroke-dasharray") for node in picture.having("path", "line", "s0")]
+    assert dashes == [None, "4 3", None, "2 3"]  # symbol and symbol in the legend, line and line
