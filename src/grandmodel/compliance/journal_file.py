@@ -21,6 +21,7 @@ elsewhere (a backtest over the store); ``<sha256> <where>`` tells the resolver w
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,6 +111,12 @@ def source_sha256(source: str) -> bytes | None:
     except ValueError:
         return None
     return digest if len(digest) == 32 else None
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a whole file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def pack(rows: bytes) -> tuple[str, bytes]:

@@ -31,5 +31,13 @@ class JournalClosedError(InvariantError):
     """Something was appended to a journal that was closed or whose last write failed."""
 
 
+class JournalDamagedError(InvariantError):
+    """What a journal holds does not fit its chain; it is not gone on with."""
+
+
+class UncommittedError(InvariantError):
+    """Something was about to leave before the journal held it."""
+
+
 class ReplayError(InvariantError):
     """Running the journalled inputs again gave other records than those journalled."""

@@ -37,6 +37,7 @@ from grandmodel.compliance.journal_file import (
     StoredInput,
     StoredRecord,
     encode_input,
+    file_sha256,
     pack,
 )
 from grandmodel.compliance.merkle import MerkleTree
@@ -44,6 +45,7 @@ from grandmodel.domain.events import Input, MarketData
 from grandmodel.domain.ids import RunId
 from grandmodel.runtime.errors import (
     JournalClosedError,
+    JournalDamagedError,
     JournalEndedError,
     JournalExistsError,
     JournalInUseError,
@@ -166,7 +168,8 @@ class Journal:
         """Open the journal in ``folder`` to go on after its last committed row; checkpoints that a crash kept from being
         written are written now.
 
-        Raises ``JournalEndedError`` where the run has ended, ``JournalInUseError`` where a process has it open.
+        Raises ``JournalEndedError`` where the run has ended, ``JournalInUseError`` where a process has it open,
+        ``JournalDamagedError`` where what is written does not fit the chain.
         """
         JournalReader.open(folder).close()
         lock = _lock(folder)
@@ -288,13 +291,11 @@ class Journal:
             self._connection.execute("PRAGMA journal_mode=DELETE")
             self._connection.close()
             path = self.folder / JOURNAL_NAME
-            with path.open("rb") as stream:
-                digest = _file_sha256(stream.fileno())
             sealed = msgspec.structs.replace(
                 self._checkpoint(self._input_count, self._input_head),
                 final=True,
                 file_bytes=path.stat().st_size,
-                file_sha256=digest,
+                file_sha256=file_sha256(path),
             )
             self._checkpoints.add(sealed)
         except (sqlite3.Error, OSError) as error:
@@ -326,21 +327,35 @@ class Journal:
         written = self._checkpoints.last.records if self._checkpoints.last else 0
         heads: list[bytes] = []
         for row in self._reader.input_rows():
-            heads.append(row.chain)
-            self._input_head = row.chain
+            self._input_head = link_input(self._input_head, row.body)
+            self._check_link(row.number == len(heads) and row.chain == self._input_head, f"input {len(heads)}")
+            heads.append(self._input_head)
         self._input_count = len(heads)
         for stored in self._reader.record_rows():
-            self._tree.append(stored.chain)
-            self._record_head = stored.chain
-            self._record_count = stored.number + 1
+            named = f"record {self._record_count}"
+            self._check_link(stored.number == self._record_count and 0 <= stored.input < len(heads), named)
+            self._record_head = link_record(self._record_head, heads[stored.input], stored.body)
+            self._check_link(stored.chain == self._record_head, named)
+            self._tree.append(self._record_head)
+            self._record_count += 1
             if not self._record_count & (self._every - 1):
                 due = self._checkpoint(stored.input + 1, heads[stored.input])
                 if self._record_count > written:
                     self._due.append(due)
+        self._check_link(
+            self._record_count >= written, f"record {self._record_count}, that the last checkpoint covers,"
+        )
         for (digest,) in self._connection.execute("SELECT sha256 FROM contents"):
             self._known_contents.add(digest)
         self._content_count = len(self._known_contents)
         self._write_due()
+
+    def _check_link(self, holds: bool, named: str) -> None:
+        if not holds:
+            raise JournalDamagedError(
+                f"{self.folder}: {named} is missing or does not fit the chain: do not go on with this journal;"
+                " `grandmodel audit verify` says what was changed"
+            )
 
     def _checkpoint(self, inputs: int, input_head: bytes) -> Checkpoint:
         self._grow_tree()
@@ -394,7 +409,7 @@ class Journal:
 
 _ROWS_AT_ONCE = 64
 _INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?)"
-_INSERT_RECORDS = "INSERT INTO records VALUES " + ", ".join(["(?, ?, ?, ?)"] * _ROWS_AT_ONCE)
+_INSERT_RECORDS = _INSERT_RECORD + ", (?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 """Many rows by one statement cost about a fifth less than one by one."""
 _PAGE_BYTES = 16_384
 _COMMIT_AT_BYTES = 16 << 20
@@ -425,10 +440,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _file_sha256(descriptor: int) -> str:
-    digest = sha256()
-    while chunk := os.read(descriptor, 1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -1,0 +1,409 @@
+"""Is a run's journal what was written? ``verify_run`` reads every byte of it and says what does not fit, and where.
+
+Checked, in this order: the database's structure; the chain over the inputs and the content of their blocks; the chain
+over the records; the checkpoints' order, signatures, heads and Merkle roots; the seal over the whole file. Nothing is
+changed by looking. The formats are in ``journal_file`` and ``checkpoints``; what replays the run is ``runtime.replay``.
+
+Each finding names the first place where something does not fit. A changed place is followed by no false alarms: the
+stored link of a changed record is taken as the start for the next one.
+"""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from grandmodel.compliance.chain import INPUTS_START, RECORDS_START, link_input, link_record
+from grandmodel.compliance.checkpoints import NO_PREVIOUS, Checkpoint, SignatureChecker, signed_message
+from grandmodel.compliance.errors import AuditUsageError
+from grandmodel.compliance.journal_file import (
+    CHECKPOINTS_NAME,
+    FORMAT,
+    JOURNAL_NAME,
+    ContentResolver,
+    JournalReader,
+    StoredRecord,
+    decode_input,
+    decode_record,
+    file_sha256,
+    source_sha256,
+    unpack,
+)
+from grandmodel.compliance.merkle import MerkleTree
+from grandmodel.domain.events import Cause, MarketData
+
+MAX_FINDINGS = 100
+"""Findings kept in a report; more are only counted."""
+
+
+class FindingKind(enum.StrEnum):
+    """What does not fit."""
+
+    DAMAGED_DATABASE = "damaged_database"
+    """SQLite cannot read the file as it was written: cut short, or bytes of its structure changed."""
+    CHANGED_INPUT = "changed_input"
+    CHANGED_RECORD = "changed_record"
+    MOVED_RECORD = "moved_record"
+    """A record stands where another belongs: swapped, repeated or put in."""
+    CHANGED_CONTENT = "changed_content"
+    MISSING_CONTENT = "missing_content"
+    GAP = "gap"
+    CUT_TAIL = "cut_tail"
+    MISSING_CHECKPOINT = "missing_checkpoint"
+    CHANGED_CHECKPOINT = "changed_checkpoint"
+    REWRITTEN = "rewritten"
+    """The chain holds in itself, but a checkpoint was made over other records."""
+    BAD_SIGNATURE = "bad_signature"
+    CHANGED_BYTES = "changed_bytes"
+    """The file differs from the sealed one outside of every row."""
+    UNEXPECTED = "unexpected"
+    """The history does not begin with the one whose root was given."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that does not fit."""
+
+    kind: FindingKind
+    where: str
+    """``input``, ``record``, ``content``, ``checkpoint`` or ``file``."""
+    number: int | None = None
+    text: str = ""
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """A Merkle root kept elsewhere: the first ``records`` records must have this ``root``."""
+
+    records: int
+    root: str
+
+    @classmethod
+    def parse(cls, text: str) -> Expected:
+        """From ``RECORDS:ROOT`` as ``audit verify`` prints it."""
+        records, _, root = text.partition(":")
+        if not records.isdigit() or source_sha256(root) is None:
+            raise AuditUsageError(f"found {text!r}, expected RECORDS:ROOT with a root of 64 hexadecimal digits")
+        return cls(records=int(records), root=root.lower())
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``verify_run`` found."""
+
+    run: str
+    intact: bool
+    ended: bool
+    """True where the journal is sealed."""
+    inputs: int
+    records: int
+    contents: int
+    checkpoints: int
+    record_head: str
+    root: str
+    """Merkle root over all records; keep ``records:root`` elsewhere to catch a history that is cut as a whole."""
+    signed_by: str
+    """Id of the key that signed every checkpoint, checked; empty where no key was given."""
+    findings: tuple[Finding, ...]
+    findings_total: int
+    notes: tuple[str, ...]
+
+
+def verify_run(
+    folder: Path,
+    *,
+    public_key: SignatureChecker | None = None,
+    expected: Expected | None = None,
+    resolver: ContentResolver | None = None,
+) -> VerifyReport:
+    """Check the journal in ``folder``.
+
+    ``public_key``: every checkpoint must be signed with its private half. ``expected``: a root kept elsewhere.
+    ``resolver``: finds content that the journal only names; without it that content is counted in a note and not checked.
+    Raises ``AuditUsageError`` where there is no journal.
+    """
+    check = _Check(folder, public_key, expected)
+    with JournalReader.open(folder, resolver) as reader:
+        try:
+            check.look_at(reader, resolver)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            check.found(FindingKind.DAMAGED_DATABASE, "file", None, f"the database cannot be read to its end: {error}")
+    return check.report()
+
+
+class _Check:
+    """The state of one verification, in the order in which its methods are called."""
+
+    def __init__(self, folder: Path, public_key: SignatureChecker | None, expected: Expected | None) -> None:
+        self.folder = folder
+        self.public_key = public_key
+        self.expected = expected
+        self.findings: list[Finding] = []
+        self.total = 0
+        self.notes: list[str] = []
+        self.run = ""
+        self.every = 0
+        self.input_heads: list[bytes] = []
+        self.records = 0
+        self.record_head = RECORDS_START
+        self.tree = MerkleTree()
+        self.ended_by_record = False
+        self.contents: set[bytes] = set()
+        self.checkpoints: list[Checkpoint] = []
+        self.heads_at: dict[int, tuple[bytes, bytes, int]] = {}
+        """Records covered -> record head, root, inputs that those records came from."""
+
+    def found(self, kind: FindingKind, where: str, number: int | None, text: str) -> None:
+        self.total += 1
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(kind=kind, where=where, number=number, text=text))
+
+    def look_at(self, reader: JournalReader, resolver: ContentResolver | None) -> None:
+        self.read_checkpoints()
+        for text in reader.damage():
+            self.found(FindingKind.DAMAGED_DATABASE, "file", None, text)
+        about = reader.about()
+        self.run = about.get("run", "")
+        every = about.get("checkpoint_every", "")
+        self.every = int(every) if every.isdigit() else 0
+        if about.get("format") != str(FORMAT) or self.every < 1:
+            self.found(FindingKind.DAMAGED_DATABASE, "file", None, f"the table 'about' holds {about}")
+            self.every = max(self.every, 1)
+        self.look_at_contents(reader)
+        self.look_at_inputs(reader, resolver)
+        self.look_at_records(reader)
+        self.compare_checkpoints()
+        self.look_at_seal()
+
+    def read_checkpoints(self) -> None:
+        """Read the lines, check that each follows the one before it, and the signatures."""
+        path = self.folder / CHECKPOINTS_NAME
+        written = b""
+        if path.exists():
+            written = path.read_bytes()
+        else:
+            text = f"found no {CHECKPOINTS_NAME}, which is there from a journal's first moment"
+            self.found(FindingKind.MISSING_CHECKPOINT, "checkpoint", None, text)
+        lines = written.split(b"\n")
+        if lines.pop():
+            self.notes.append("the last checkpoint line was cut short by a crash and is not counted")
+        previous = NO_PREVIOUS
+        for number, line in enumerate(lines):
+            try:
+                checkpoint = msgspec.json.decode(line, type=Checkpoint)
+            except msgspec.DecodeError as error:
+                self.found(FindingKind.CHANGED_CHECKPOINT, "checkpoint", number, f"the line cannot be read: {error}")
+                previous = sha256(line).hexdigest()
+                continue
+            if checkpoint.previous != previous or msgspec.json.encode(checkpoint) != line:
+                text = "it does not follow the line before it: a line was changed, moved or taken out"
+                self.found(FindingKind.CHANGED_CHECKPOINT, "checkpoint", number, text)
+            previous = sha256(line).hexdigest()
+            self.checkpoints.append(checkpoint)
+            self.look_at_signature(number, checkpoint)
+        if self.public_key is None and any(one.signature for one in self.checkpoints):
+            self.notes.append("the checkpoints are signed; give the public key to check the signatures")
+        if not any(one.signature for one in self.checkpoints):
+            self.notes.append("the checkpoints are not signed: one who can write both files can make both anew")
+
+    def look_at_signature(self, number: int, checkpoint: Checkpoint) -> None:
+        if self.public_key is None:
+            return
+        try:
+            signature = bytes.fromhex(checkpoint.signature)
+        except ValueError:
+            signature = b""
+        if checkpoint.key != self.public_key.key_id or not self.public_key.is_signed(
+            signed_message(checkpoint), signature
+        ):
+            text = f"found key {checkpoint.key or 'none'}, expected a signature by {self.public_key.key_id}"
+            self.found(FindingKind.BAD_SIGNATURE, "checkpoint", number, text)
+
+    def look_at_contents(self, reader: JournalReader) -> None:
+        for content in reader.content_rows():
+            try:
+                rows = unpack(content)
+                fits = len(rows) == content.size and sha256(rows).digest() == content.sha256
+            except ValueError:
+                fits = False
+            self.contents.add(content.sha256)
+            if not fits:
+                text = "its bytes do not have the sha256 under which they are kept"
+                self.found(FindingKind.CHANGED_CONTENT, "content", content.number, text)
+
+    def look_at_inputs(self, reader: JournalReader, resolver: ContentResolver | None) -> None:
+        outside = 0
+        head = INPUTS_START
+        for row in reader.input_rows():
+            if row.number != len(self.input_heads):
+                text = f"numbers {len(self.input_heads)} to {row.number - 1} are missing"
+                self.found(FindingKind.GAP, "input", len(self.input_heads), text)
+                self.input_heads.extend([b""] * (row.number - len(self.input_heads)))
+            elif link_input(head, row.body) != row.chain:
+                text = "its bytes, or those of its link, are not those that were written"
+                self.found(FindingKind.CHANGED_INPUT, "input", row.number, text)
+            head = row.chain
+            self.input_heads.append(head)
+            try:
+                given = decode_input(row.body)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # The link has shown it as changed; where it fits, it was written so and replay refuses it.
+            if isinstance(given, MarketData) and given.source:
+                outside += self.look_at_block(row.number, given, resolver)
+        if outside:
+            self.notes.append(f"{outside} blocks lie outside the journal and were not checked")
+
+    def look_at_block(self, number: int, block: MarketData, resolver: ContentResolver | None) -> int:
+        """Check a block's content; 1 where it lies outside and nothing can find it, else 0."""
+        digest = source_sha256(block.source)
+        if digest in self.contents:
+            return 0
+        if resolver is None:
+            if " " not in block.source:  # Nothing says where else it could be: the journal held it once.
+                self.found(
+                    FindingKind.MISSING_CONTENT, "input", number, f"content {block.source} is not in the journal"
+                )
+                return 0
+            return 1
+        try:
+            rows = resolver(block)
+        except LookupError as error:
+            self.found(FindingKind.MISSING_CONTENT, "input", number, f"content {block.source}: {error}")
+            return 0
+        if sha256(rows).digest() != digest:
+            text = f"the content found for {block.source} has sha256 {sha256(rows).hexdigest()}"
+            self.found(FindingKind.CHANGED_CONTENT, "input", number, text)
+        return 0
+
+    def look_at_records(self, reader: JournalReader) -> None:
+        wanted = {one.records for one in self.checkpoints}
+        if self.expected is not None:
+            wanted.add(self.expected.records)
+        last_input = 0
+        self.mark(0, wanted, -1)
+        for row in reader.record_rows():
+            if row.number != self.records:
+                text = f"numbers {self.records} to {row.number - 1} are missing"
+                self.found(FindingKind.GAP, "record", self.records, text)
+            elif not self.links(row, last_input):
+                self.found(*_explain(row))
+            last_input = max(last_input, row.input)
+            self.record_head = row.chain
+            self.tree.append(row.chain)
+            self.records = row.number + 1
+            self.mark(self.records, wanted, row.input)
+            last = row
+        if self.records:
+            try:
+                self.ended_by_record = decode_record(last.body).cause is Cause.END
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self.ended_by_record = False
+
+    def links(self, row: StoredRecord, last_input: int) -> bool:
+        if not last_input <= row.input < len(self.input_heads):
+            return False
+        return link_record(self.record_head, self.input_heads[row.input], row.body) == row.chain
+
+    def mark(self, records: int, wanted: set[int], last_input: int) -> None:
+        if records in wanted:
+            self.heads_at[records] = (self.record_head, self.tree.root(), last_input + 1)
+
+    def compare_checkpoints(self) -> None:
+        """Hold the checkpoints against the rows: count, heads, roots."""
+        fits_so_far = self.total == 0
+        present = {one.records for one in self.checkpoints}
+        ended = bool(self.checkpoints) and self.checkpoints[-1].final
+        covered = max(present, default=0)
+        for records in range(self.every, self.records + 1, self.every):
+            if records in present:
+                continue
+            if records > covered and not ended:
+                self.notes.append(f"no checkpoint yet for records from {covered}: the run was stopped, or is running")
+                break
+            text = f"none covers the first {records} records, expected one every {self.every}"
+            self.found(FindingKind.MISSING_CHECKPOINT, "checkpoint", None, text)
+        for number, one in enumerate(self.checkpoints):
+            if one.run != self.run or one.every != self.every:
+                text = f"it is of run {one.run!r} every {one.every}, the journal of {self.run!r} every {self.every}"
+                self.found(FindingKind.CHANGED_CHECKPOINT, "checkpoint", number, text)
+            if one.records > self.records:
+                text = f"a checkpoint covers {one.records} records, the journal ends with {self.records}"
+                self.found(FindingKind.CUT_TAIL, "record", self.records, text)
+            elif one.inputs > len(self.input_heads):
+                text = f"a checkpoint covers {one.inputs} inputs, the journal ends with {len(self.input_heads)}"
+                self.found(FindingKind.CUT_TAIL, "input", len(self.input_heads), text)
+            elif fits_so_far and not self.agrees(one):
+                text = f"checkpoint {number} was made over other records than the {one.records} that the journal holds"
+                self.found(FindingKind.REWRITTEN, "checkpoint", number, text)
+        if self.expected is not None:
+            self.compare_expected(self.expected)
+
+    def agrees(self, one: Checkpoint) -> bool:
+        if one.records not in self.heads_at:
+            return False
+        record_head, root, inputs = self.heads_at[one.records]
+        input_head = self.input_heads[one.inputs - 1] if one.inputs else INPUTS_START
+        return (one.record_head, one.root, one.input_head) == (record_head.hex(), root.hex(), input_head.hex()) and (
+            one.inputs == (len(self.input_heads) if one.final else inputs)
+        )
+
+    def compare_expected(self, expected: Expected) -> None:
+        if expected.records > self.records:
+            text = f"{expected.records} records were expected, the journal ends with {self.records}"
+            self.found(FindingKind.CUT_TAIL, "record", self.records, text)
+        elif self.heads_at[expected.records][1].hex() != expected.root:
+            text = f"the first {expected.records} records have root {self.heads_at[expected.records][1].hex()}"
+            self.found(FindingKind.UNEXPECTED, "record", None, f"{text}, expected {expected.root}")
+
+    def look_at_seal(self) -> None:
+        """Compare the whole file with the seal; a run without one is open, which is a note, not a finding."""
+        last = self.checkpoints[-1] if self.checkpoints else None
+        if last is None or not last.final:
+            if self.ended_by_record and not (self.folder / f"{JOURNAL_NAME}-wal").exists():
+                text = "the journal is closed and ends with its end record, but no checkpoint seals it"
+                self.found(FindingKind.MISSING_CHECKPOINT, "checkpoint", None, text)
+            else:
+                self.notes.append("the run has not ended: records after the last checkpoint have only the chain")
+            return
+        path = self.folder / JOURNAL_NAME
+        file_bytes = path.stat().st_size
+        if (self.folder / f"{JOURNAL_NAME}-wal").exists():
+            self.found(FindingKind.CHANGED_BYTES, "file", None, f"found {JOURNAL_NAME}-wal beside a sealed journal")
+        if file_bytes != last.file_bytes:
+            text = f"the file has {file_bytes} bytes, it was sealed with {last.file_bytes}"
+            kind = FindingKind.CUT_TAIL if file_bytes < last.file_bytes else FindingKind.CHANGED_BYTES
+            self.found(kind, "file", None, text)
+        elif self.total == 0 and file_sha256(path) != last.file_sha256:
+            text = "the file is not the sealed one, though every row is: bytes outside the rows were changed"
+            self.found(FindingKind.CHANGED_BYTES, "file", None, text)
+
+    def report(self) -> VerifyReport:
+        signed = self.public_key is not None and not any(one.kind is FindingKind.BAD_SIGNATURE for one in self.findings)
+        return VerifyReport(
+            run=self.run or self.folder.name,
+            intact=self.total == 0,
+            ended=bool(self.checkpoints) and self.checkpoints[-1].final,
+            inputs=len(self.input_heads),
+            records=self.records,
+            contents=len(self.contents),
+            checkpoints=len(self.checkpoints),
+            record_head=self.record_head.hex(),
+            root=self.tree.root().hex(),
+            signed_by=self.public_key.key_id if signed and self.public_key and self.checkpoints else "",
+            findings=tuple(self.findings),
+            findings_total=self.total,
+            notes=tuple(self.notes),
+        )
+
+
+def _explain(row: StoredRecord) -> tuple[FindingKind, str, int, str]:
+    """A finding for a record that does not fit its link: moved where it says another number, else changed."""
+    try:
+        number = decode_record(row.body).number
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return FindingKind.CHANGED_RECORD, "record", row.number, "its bytes are no record any more"
+    if number != row.number:
+        return FindingKind.MOVED_RECORD, "record", row.number, f"record {number} stands in its place"
+    text = "its bytes, its input's number or its link are not those that were written"
+    return FindingKind.CHANGED_RECORD, "record", row.number, text

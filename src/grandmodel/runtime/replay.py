@@ -1,0 +1,105 @@
+"""Run a journal again and compare: the same inputs must give the same records, byte for byte.
+
+Used by ``grandmodel audit replay`` on any run, and as the end of every test that claims determinism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from grandmodel.compliance.journal_file import JournalReader, StoredRecord, encode_record
+from grandmodel.domain.events import Input, Record
+
+
+class Engine(Protocol):
+    """The pure state machine that a run drives; ``runtime.engine`` has the real one."""
+
+    def on_input(self, number: int, given: Input) -> Iterable[Record]:
+        """Take input ``number`` and give the records that it causes, in order."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first place where a replay differs; ``journalled`` or ``replayed`` is None where that side has no record."""
+
+    record: int
+    field: str
+    journalled: msgspec.Raw | None
+    replayed: msgspec.Raw | None
+
+
+class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``replay`` found."""
+
+    equal: bool
+    inputs: int
+    records: int
+    """Records that were compared and are equal."""
+    difference: Difference | None = None
+
+
+def replay(reader: JournalReader, engine: Engine, on_record: Callable[[Record], None] | None = None) -> ReplayReport:
+    """Feed the journalled inputs to a fresh ``engine`` and compare each record's bytes; stop at the first difference.
+
+    ``on_record`` is called with every record that is equal. A journal whose last records are missing because its run
+    was killed differs where they are missing; ``recovery.recover`` writes them.
+    """
+    stored = iter(reader.record_rows())
+    inputs = records = 0
+    for number, given in reader.inputs():
+        inputs += 1
+        for record in engine.on_input(number, given):
+            body = encode_record(record)
+            kept = next(stored, None)
+            if kept is None or kept.body != body or kept.input != number:
+                return ReplayReport(
+                    equal=False, inputs=inputs, records=records, difference=_difference(records, number, kept, body)
+                )
+            records += 1
+            if on_record is not None:
+                on_record(record)
+    left = next(stored, None)
+    if left is not None:
+        difference = _difference(records, left.input, left, None)
+        return ReplayReport(equal=False, inputs=inputs, records=records, difference=difference)
+    return ReplayReport(equal=True, inputs=inputs, records=records)
+
+
+def first_difference(left: bytes, right: bytes) -> str:
+    """The path of the first field in which two JSON documents differ, such as ``orders[0].price``; empty if in none."""
+    return _first_difference(msgspec.json.decode(left), msgspec.json.decode(right), "")
+
+
+def _first_difference(left: Any, right: Any, path: str) -> str:
+    if isinstance(left, dict) and isinstance(right, dict):
+        for name in [*left, *(name for name in right if name not in left)]:
+            if name not in left or name not in right:
+                return f"{path}.{name}".lstrip(".")
+            below = _first_difference(left[name], right[name], f"{path}.{name}")
+            if below:
+                return below.lstrip(".")
+        return ""
+    if isinstance(left, list) and isinstance(right, list):
+        for place, (one, other) in enumerate(zip(left, right, strict=False)):
+            below = _first_difference(one, other, f"{path}[{place}]")
+            if below:
+                return below
+        return "" if len(left) == len(right) else f"{path}[{min(len(left), len(right))}]"
+    return "" if type(left) is type(right) and left == right else path or "the whole record"
+
+
+def _difference(number: int, given: int, kept: StoredRecord | None, body: bytes | None) -> Difference:
+    if kept is None or body is None:
+        field = "the whole record"
+    elif kept.input != given:
+        field = f"its input: journalled {kept.input}, replayed {given}"
+    else:
+        field = first_difference(kept.body, body) or "the encoding"
+    return Difference(
+        record=number,
+        field=field,
+        journalled=None if kept is None else msgspec.Raw(kept.body),
+        replayed=None if body is None else msgspec.Raw(body),
+    )
