@@ -234,7 +234,8 @@ def _mark(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
         value = value // 1_000_000 * market.rate + (value % 1_000_000) * market.rate // 1_000_000
     step[0].equity += value - market.marked_base
     market.marked_base = value
-    return step[0].equity <= step[0].equity_floor
+    step[0].equity_peak = max(step[0].equity_peak, step[0].equity)
+    return bool(step[0].equity <= step[0].equity_floor)
 
 
 _TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)

@@ -19,6 +19,7 @@ STEP = np.dtype(
         ("next_due", _I8),  # nothing but market data happens before this time
         ("row", _I8),  # first row of the present block not yet walked
         ("equity", _I8),  # base currency, millionths; follows every mark
+        ("equity_peak", _I8),  # highest since the last record
         ("equity_floor", _I8),  # stop at or below it
         ("slots", _I8),  # rows in use in the slot array
         ("report_head", _I8),  # reports [head, tail) wait for their time

@@ -1,0 +1,77 @@
+"""What an agent is to the engine: it sees closed bars and fills, and answers with wishes.
+
+The baselines, the learning agents and an agent of one's own all derive from ``Agent``. An agent reads no clock and draws
+only from the generator that it is given; what it must remember goes through ``save`` and ``restore``, so that a run can
+stop at any step and go on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from grandmodel.domain.decisions import Intent, StrategicDecision
+from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.orders import ExecutionReport, Fill, Order
+
+Wish: TypeAlias = Intent | StrategicDecision
+"""What an agent may return: an intent to trade, or a decision that only goes on the record."""
+
+
+class Account(Protocol):
+    """What an agent may know of the account; read-only, and true at the moment of the call."""
+
+    @property
+    def now(self) -> int:
+        """int64 ns UTC."""
+
+    @property
+    def equity_micros(self) -> int:
+        """Cash plus marked positions, millionths of the base currency."""
+
+    def lots(self, instrument: InstrumentId) -> int:
+        """Signed position."""
+
+    def mark(self, instrument: InstrumentId) -> int | None:
+        """The price at which the instrument is valued now, in ticks; None before the first."""
+
+    def working(self, instrument: InstrumentId) -> Sequence[Order]:
+        """Orders sent and not ended, oldest first."""
+
+
+class Agent:
+    """One decision maker. Override ``on_bars``, and the rest where needed."""
+
+    name = "agent"
+
+    def __init__(self, instruments: Mapping[InstrumentId, Instrument], generator: np.random.Generator) -> None:
+        self.instruments = instruments
+        self.generator = generator
+
+    def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
+        """Every bar that closed at this moment, of every width kept, shortest first within an instrument."""
+        raise NotImplementedError
+
+    def on_reports(
+        self,
+        reports: Sequence[ExecutionReport],  # noqa: ARG002
+        fills: Sequence[Fill],  # noqa: ARG002
+        account: Account,  # noqa: ARG002
+    ) -> Sequence[Wish]:
+        """The venue answered; by default nothing follows from it."""
+        return ()
+
+    def save(self) -> bytes:
+        """What must be remembered between calls, as bytes."""
+        return b""
+
+    def restore(self, data: bytes) -> None:
+        """Put back what ``save`` gave."""
+        if data:
+            raise NotImplementedError(
+                f"{type(self).__name__} was saved with a state, but does not say how to restore it"
+            )

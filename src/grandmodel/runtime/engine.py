@@ -1,0 +1,712 @@
+"""The engine: an input goes in, numbered records come out, orders inside them.
+
+The engine reads no clock, draws no unseeded number and does no I/O. Backtest, paper, live and replay are this class with
+different edges: ``session.py`` feeds it and keeps its records. Read ``docs/concepts/life-of-a-bar.md`` beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from grandmodel.domain.agents import Agent, Wish
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Block
+from grandmodel.domain.decisions import (
+    CancelIntent,
+    Intent,
+    PlaceOrder,
+    ReplaceIntent,
+    RiskCheck,
+    StrategicDecision,
+    TargetPosition,
+    Urgency,
+)
+from grandmodel.domain.errors import InvariantError, UsageError
+from grandmodel.domain.events import (
+    Advance,
+    Alert,
+    Cause,
+    ClosedBar,
+    Command,
+    CommandKind,
+    DecidedIntent,
+    End,
+    Record,
+    VenueReport,
+)
+from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
+from grandmodel.domain.instruments import Instrument, convert_micros
+from grandmodel.domain.ledger import Ledger
+from grandmodel.domain.orders import (
+    CancelOrder,
+    ExecType,
+    ExecutionReport,
+    Fill,
+    Order,
+    OrderType,
+    ReplaceOrder,
+    Side,
+    TimeInForce,
+)
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NEVER_NS
+from grandmodel.execution.order_life import OrderLife, OrderLives
+from grandmodel.execution.simulated.exchange import SimulatedExchange
+from grandmodel.risk.gate import RiskGate, RiskView
+from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.market_step import MarketStep, Stop
+from grandmodel.runtime.settings import Mode, RollPolicy, RunSettings
+
+RISK = "risk"
+"""The name under which the risk gate's own intents stand on the record."""
+
+_PROTECTIVE = ("stop", "target")
+
+
+class AgentFactory(Protocol):
+    """Builds one agent; ``runtime.agents.build_agent`` is the usual one."""
+
+    def __call__(
+        self, kind: str, parameters: Mapping[str, Any], instruments: Mapping[InstrumentId, Instrument], seed: int
+    ) -> Agent:
+        """The agent of ``kind`` with its own generator."""
+
+
+class Engine:
+    """One run's state, and the step that moves it.
+
+    ``instruments`` fixes the numbers that blocks use; ``schedules`` are their sessions, in the same order.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        instruments: Sequence[Instrument],
+        schedules: Sequence[SessionSchedule],
+        build_agent: AgentFactory,
+    ) -> None:
+        if not instruments or len({instrument.id for instrument in instruments}) != len(instruments):
+            raise UsageError("found no instrument or the same one twice, expected at least one, each once")
+        self.settings = settings
+        self.instruments = tuple(instruments)
+        self._ids = tuple(instrument.id for instrument in instruments)
+        self._index = {name: i for i, name in enumerate(self._ids)}
+        account = settings.account
+        self.ledger = Ledger(instruments, account.capital_micros, account.base_currency, account.rates)
+        self.lives = OrderLives()
+        self.market = MarketStep(
+            instruments,
+            schedules,
+            settings.widths_ns,
+            settings.venue,
+            account.rates,
+            mark_on_quotes=settings.mark_on_quotes,
+        )
+        self.market.step[0]["equity"] = self.market.step[0]["equity_peak"] = account.capital_micros
+        seeds = np.random.SeedSequence(settings.seed).generate_state(1 + len(settings.agents), np.uint64)
+        self.exchange = SimulatedExchange(self.market, instruments, schedules, settings.venue, int(seeds[0]))
+        by_id = {instrument.id: instrument for instrument in instruments}
+        self.agents = tuple(
+            build_agent(agent.kind, agent.parameters, by_id, int(seed))
+            for agent, seed in zip(settings.agents, seeds[1:], strict=True)
+        )
+        self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
+        self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
+        self._schedules = tuple(schedules)
+        self._records = 0
+        self._orders = 0
+        self._intents = 0
+        self._own_reports = 0
+        self._view: RiskView | None = None
+        self._stopped = False
+        self._day = -1
+        self._day_from = self._day_until = 0
+
+    # What an agent may know: the ``Account`` protocol.
+
+    @property
+    def now(self) -> int:
+        """int64 ns UTC."""
+        return self.market.now
+
+    @property
+    def equity_micros(self) -> int:
+        """Cash plus marked positions, millionths of the base currency."""
+        return int(self.market.step[0]["equity"])
+
+    def lots(self, instrument: InstrumentId) -> int:
+        """Signed position."""
+        return self.ledger.positions[self._index[instrument]].lots
+
+    def mark(self, instrument: InstrumentId) -> int | None:
+        """The price at which the instrument is valued now, in ticks; None before the first."""
+        mark = int(self.market.instruments[self._index[instrument]]["mark"])
+        return None if mark == UNDEFINED_PRICE else mark
+
+    def working(self, instrument: InstrumentId) -> Sequence[Order]:
+        """Orders sent and not ended, oldest first."""
+        return [life.order for life in self.lives.of(instrument)]
+
+    # Inputs.
+
+    def begin(self, note: Mapping[str, object]) -> Record:
+        """The first record: what the run is made of."""
+        return self._record(Cause.BEGIN, _Step(), note=note)
+
+    def on_block(self, block: Block) -> Iterator[Record]:
+        """Walk one block; a record for every stop."""
+        schema = self.market.begin(block)
+        while (stop := self.market.walk(block, schema)) is not Stop.END:
+            yield from self._on_stop(stop, block)
+
+    def on_advance(self, advance: Advance) -> Iterator[Record]:
+        """Let time pass without data."""
+        while (stop := self.market.advance(advance.ts)) is not Stop.END:
+            yield from self._on_stop(stop, None)
+
+    def on_report(self, answer: VenueReport) -> Iterator[Record]:
+        """An outside broker answered."""
+        yield from self.on_advance(Advance(ts=answer.report.ts_init))
+        step = _Step()
+        self._apply_reports(step, (answer.report,))
+        yield self._finish(Cause.REPORT, step)
+
+    def on_command(self, command: Command) -> Iterator[Record]:
+        """A person told the engine something."""
+        yield from self.on_advance(Advance(ts=command.ts))
+        step = _Step()
+        view = self._risk_view()
+        intents, alerts = self.gate.on_command(command, view)
+        step.alerts.extend(alerts)
+        if command.kind in (CommandKind.FLATTEN, CommandKind.STOP):
+            for instrument in self._ids:
+                self._act(step, "operator", CancelIntent(instrument=instrument, reasons=(command.kind.value,)))
+                if command.kind is CommandKind.FLATTEN and self.lots(instrument):
+                    self._act(step, "operator", TargetPosition(instrument=instrument, lots=0, reasons=("flatten",)))
+        for intent in intents:
+            self._act(step, RISK, intent)
+        self._stopped = self._stopped or command.kind is CommandKind.STOP
+        yield self._finish(Cause.COMMAND, step, note={"command": command})
+
+    def on_end(self, end: End) -> Iterator[Record]:
+        """The stream is over: what was due by then happens, and the last record says how things stand."""
+        yield from self.on_advance(Advance(ts=end.ts))
+        yield self._record(Cause.END, _Step(), note=self.state_summary())
+
+    # Stops of the market step.
+
+    def _on_stop(self, stop: Stop, block: Block | None) -> Iterator[Record]:
+        step = _Step()
+        self._view = None
+        if stop is Stop.REPORTS:
+            reports = self.exchange.due_reports()
+            fills = self._apply_reports(step, reports)
+            if not self._stopped:
+                for agent in self.agents:
+                    self._act_on(step, agent, agent.on_reports(reports, fills, self))
+            yield self._finish(Cause.REPORT, step)
+        elif stop is Stop.BARS:
+            step.bars = self._closed_bars()
+            step.alerts.extend(self.gate.on_bars(step.bars, self._risk_view()))
+            if not self._stopped:
+                for agent in self.agents:
+                    wishes = agent.on_bars(step.bars, self)
+                    if wishes:
+                        self._act_on(step, agent, wishes)
+            yield self._finish(Cause.BAR, step)
+        elif stop is Stop.EQUITY_LINE:
+            yield self._finish(Cause.RISK_LINE, step)
+        elif stop is Stop.ROLL and block is not None:
+            self._roll(step, block)
+            yield self._finish(Cause.ROLL, step)
+        else:
+            raise InvariantError(f"found stop {stop!r} of the market step, expected one that the engine knows")
+
+    def _finish(self, cause: Cause, step: _Step, note: Mapping[str, object] | None = None) -> Record:
+        """Let risk react to the state that the step led to, and write the record."""
+        intents, alerts = self.gate.react(self._risk_view())
+        step.alerts.extend(alerts)
+        for intent in intents:
+            self._act(step, RISK, intent)
+        state = self.market.step[0]
+        state["equity_floor"] = self.gate.equity_floor_micros()
+        state["equity_peak"] = state["equity"]
+        return self._record(cause, step, note=note)
+
+    def _record(self, cause: Cause, step: _Step, note: Mapping[str, object] | None = None) -> Record:
+        number = self._records
+        self._records += 1
+        return Record(
+            number=number,
+            ts=self.market.now,
+            cause=cause,
+            position=self.market.position,
+            equity_micros=self.equity_micros,
+            bars=step.bars,
+            reports=step.reports,
+            fills=tuple(step.fills),
+            decisions=tuple(step.decisions),
+            intents=tuple(step.intents),
+            orders=tuple(step.orders),
+            cancels=tuple(step.cancels),
+            replaces=tuple(step.replaces),
+            alerts=tuple(step.alerts),
+            note=None if note is None else msgspec.Raw(msgspec.json.encode(note, order="deterministic")),
+        )
+
+    def _closed_bars(self) -> tuple[ClosedBar, ...]:
+        ids = self._ids
+        rows = self.market.closed[: int(self.market.step[0]["closed_bars"])].tolist()
+        return tuple(
+            [
+                ClosedBar(
+                    instrument=ids[instrument], width_ns=width, ts_open=start, ts_event=end, open=open_, high=high, low=low,
+                    close=close, volume=volume, flags=flags,
+                )
+                for width, _, _, _, start, end, open_, high, low, close, volume, flags, instrument in rows
+            ]
+        )  # fmt: skip
+
+    # Reports and the ledger.
+
+    def _apply_reports(self, step: _Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
+        """Fold reports into orders, ledger and market step."""
+        step.reports = reports
+        for report in reports:
+            life = self.lives.apply(report)
+            if life is None:
+                continue
+            fill = None
+            if report.exec_type is ExecType.TRADE:
+                fill = self._fill(life, report)
+                step.fills.append(fill)
+                self._book(fill)
+            self.gate.on_report(report, fill)
+        return step.fills
+
+    def _fill(self, life: OrderLife, report: ExecutionReport) -> Fill:
+        order = life.order
+        instrument = self.instruments[self._index[order.instrument]]
+        fee = self.settings.venue.fees.fee_micros(
+            instrument, report.last_quantity, report.last_price, maker=report.maker
+        )
+        return Fill(
+            exec_id=report.exec_id,
+            order_id=order.order_id,
+            instrument=order.instrument,
+            side=order.side,
+            quantity=report.last_quantity,
+            price=report.last_price,
+            fee_micros=fee,
+            ts_event=report.ts_event,
+            ts_init=report.ts_init,
+            maker=report.maker,
+            reference_price=life.reference_price,
+            tag=order.tag,
+        )
+
+    def _book(self, fill: Fill) -> None:
+        """Enter a fill into the ledger, hold the ledger against the market step, and tell the step what we now hold."""
+        index = self._index[fill.instrument]
+        market, ledger = self.market.instruments[index], self.ledger
+        for i, position in enumerate(ledger.positions):
+            if position.lots or i == index:
+                position.mark_ticks = int(self.market.instruments[i]["mark"])
+        before = ledger.equity_micros()
+        if before != self.equity_micros:
+            raise InvariantError(
+                f"found equity {self.equity_micros} in the market step, expected {before} from the ledger"
+            )
+        ledger.apply_fill(index, fill.signed_quantity, fill.price, fill.fee_micros)
+        position = ledger.positions[index]
+        market["position"] = position.lots
+        market["cost"] = position.cost_micros
+        market["mark"] = position.mark_ticks
+        rate = ledger.rates_micros[self.instruments[index].currency]
+        market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
+        self.market.step[0]["equity"] = ledger.equity_micros()
+        self._view = None
+
+    def _roll(self, step: _Step, block: Block) -> None:
+        """The series changes contract: sell the old at its last price, buy the new at its first, cancel what works."""
+        row = block[int(self.market.step[0]["row"])]
+        index = int(row["instrument"])
+        market, instrument = self.market.instruments[index], self._ids[index]
+        market["roll_ts"] = row["ts_init"]
+        if self.settings.rolls is RollPolicy.IGNORE:
+            return
+        self._act(step, "roll", CancelIntent(instrument=instrument, reasons=("roll",)))
+        lots = self.ledger.positions[index].lots
+        if not lots:
+            return
+        names = row.dtype.names or ()
+        first_price = int(row["open"] if "open" in names else row["price"])
+        if first_price == UNDEFINED_PRICE:
+            first_price = int(row["bid_price"])
+        for signed, price in ((-lots, int(market["mark"])), (lots, first_price)):
+            self._own_reports -= 1
+            fee = self.settings.venue.fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
+            fill = Fill(
+                exec_id=ExecId(self._own_reports),
+                order_id=OrderId(0),
+                instrument=instrument,
+                side=Side.BUY if signed > 0 else Side.SELL,
+                quantity=abs(signed),
+                price=price,
+                fee_micros=fee,
+                ts_event=self.market.now,
+                ts_init=self.market.now,
+                reference_price=price,
+                tag="roll",
+            )
+            step.fills.append(fill)
+            self._book(fill)
+        # The new contract's price is the mark from here on: the position is worth what it was, less the fees.
+        market["mark"] = first_price
+        self.ledger.mark(index, first_price)
+        rate = self.ledger.rates_micros[self.instruments[index].currency]
+        market["marked_base"] = convert_micros(self.ledger.marked_micros(index), rate)
+        self.market.step[0]["equity"] = self.ledger.equity_micros()
+
+    # From wishes to orders.
+
+    def _act_on(self, step: _Step, agent: Agent, wishes: Iterable[Wish]) -> None:
+        trading = self.market.now >= self.settings.trade_from_ns
+        for wish in wishes:
+            if isinstance(wish, StrategicDecision):
+                step.decisions.append(wish)
+            elif trading:
+                self._act(step, agent.name, wish)
+
+    def _act(self, step: _Step, who: str, intent: Intent) -> None:
+        """Turn one intent into orders, cancels and changes, as far as risk lets it."""
+        if intent.instrument not in self._index:
+            raise AgentError(
+                f"agent {who}: found instrument {intent.instrument!r}, expected one of {', '.join(self._ids)}"
+            )
+        self._intents += 1
+        deed = _Deed(number=self._intents, who=who, intent=intent)
+        if isinstance(intent, TargetPosition):
+            self._pursue_target(step, deed, intent)
+        elif isinstance(intent, PlaceOrder):
+            self._place(step, deed, intent)
+        elif isinstance(intent, CancelIntent):
+            for life in list(self.lives.of(intent.instrument)):
+                if intent.order_id is None or life.order.order_id == intent.order_id:
+                    self._cancel(step, life.order.order_id, ",".join(intent.reasons))
+        else:
+            self._replace(step, deed, intent)
+        step.intents.append(
+            DecidedIntent(
+                number=deed.number, agent=who, intent=intent, checks=tuple(deed.checks), orders=tuple(deed.orders), refused=deed.refused
+            )
+        )  # fmt: skip
+
+    def _pursue_target(self, step: _Step, deed: _Deed, intent: TargetPosition) -> None:
+        """Trade the difference between what is held or on its way and what is wanted.
+
+        Resting entries of an earlier wish are cancelled first. What reduces the position is an order of its own, before
+        what opens the other way, so that a limit on new risk never stops a way out. Protective orders are cancelled when
+        the position shrinks or turns, and placed anew for what remains.
+        """
+        instrument, held = intent.instrument, self.lots(intent.instrument)
+        expected = held
+        for life in list(self.lives.of(instrument)):
+            if life.order.tag in _PROTECTIVE:
+                continue
+            if life.order.order_type is OrderType.MARKET and not life.cancel_asked:
+                expected += life.leaves * int(life.order.side)
+            else:
+                self._cancel(step, life.order.order_id, "retarget")
+        change = intent.lots - expected
+        if change == 0:
+            return
+        closing = 0
+        if expected and (expected > 0) != (change > 0):
+            closing = min(abs(change), abs(expected)) * (1 if change > 0 else -1)
+        if closing:
+            for life in list(self.lives.of(instrument)):
+                if life.order.tag in _PROTECTIVE:
+                    self._cancel(step, life.order.order_id, "retarget")
+            self._send_wished(step, deed, intent, closing, "exit", protect=False)
+        opening = change - closing
+        if opening:
+            self._send_wished(step, deed, intent, opening, "entry", protect=True)
+        elif intent.lots and (intent.stop_ticks or intent.target_ticks):
+            self._protect(step, deed, intent, intent.lots, parent=None)
+
+    def _send_wished(
+        self, step: _Step, deed: _Deed, intent: TargetPosition, signed_lots: int, tag: str, *, protect: bool
+    ) -> None:
+        instrument = intent.instrument
+        side = Side.BUY if signed_lots > 0 else Side.SELL
+        price = None
+        if intent.urgency is not Urgency.AGGRESSIVE and tag == "entry":
+            price = self._own_best(instrument, side)
+            if price is None:
+                deed.refused = deed.refused or "no_price"
+                return
+        order = self._order(
+            deed,
+            instrument=instrument,
+            side=side,
+            quantity=abs(signed_lots),
+            order_type=OrderType.MARKET if price is None else OrderType.LIMIT,
+            price=price,
+            tag=tag,
+        )
+        sent = self._send(step, deed, order)
+        if sent is not None and protect and (intent.stop_ticks or intent.target_ticks):
+            self._protect(step, deed, intent, sent.quantity * int(side), parent=sent.order_id)
+
+    def _protect(
+        self, step: _Step, deed: _Deed, intent: TargetPosition, signed_lots: int, parent: OrderId | None
+    ) -> None:
+        """Stop and target around the mark for ``signed_lots``; the first to fill reduces and ends the other."""
+        mark = self.mark(intent.instrument)
+        if mark is None:
+            return
+        direction = 1 if signed_lots > 0 else -1
+        group = self._orders + 1
+        for distance, order_type, tag in (
+            (-intent.stop_ticks, OrderType.STOP, "stop"),
+            (intent.target_ticks, OrderType.LIMIT, "target"),
+        ):
+            if distance == 0:
+                continue
+            level = mark + distance * direction
+            order = self._order(
+                deed,
+                instrument=intent.instrument,
+                side=Side.SELL if signed_lots > 0 else Side.BUY,
+                quantity=abs(signed_lots),
+                order_type=order_type,
+                price=level if order_type is OrderType.LIMIT else None,
+                stop_price=level if order_type is OrderType.STOP else None,
+                time_in_force=TimeInForce.GTC,
+                parent=parent,
+                oco_group=group,
+                tag=tag,
+            )
+            self._send(step, deed, order)
+
+    def _place(self, step: _Step, deed: _Deed, intent: PlaceOrder) -> None:
+        needs_price = intent.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        needs_stop = intent.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        if (
+            (intent.price is not None) != needs_price
+            or (intent.stop_price is not None) != needs_stop
+            or intent.quantity <= 0
+        ):
+            raise AgentError(
+                f"agent {deed.who}: found {intent.order_type.name} of {intent.quantity} lots with price {intent.price} and "
+                f"stop_price {intent.stop_price}, expected a positive quantity and just the prices that the type has"
+            )
+        extra = {} if intent.expire_ts is None else {"expire_ts": intent.expire_ts}
+        order = self._order(
+            deed,
+            instrument=intent.instrument,
+            side=intent.side,
+            quantity=intent.quantity,
+            order_type=intent.order_type,
+            price=intent.price,
+            stop_price=intent.stop_price,
+            time_in_force=intent.time_in_force,
+            oco_group=intent.oco_group,
+            tag="entry",
+            **extra,
+        )
+        sent = self._send(step, deed, order)
+        if sent is None:
+            return
+        for level, order_type, tag in (
+            (intent.bracket_stop, OrderType.STOP, "stop"),
+            (intent.bracket_target, OrderType.LIMIT, "target"),
+        ):
+            if level is not None:
+                child = self._order(
+                    deed,
+                    instrument=intent.instrument,
+                    side=Side(-int(intent.side)),
+                    quantity=sent.quantity,
+                    order_type=order_type,
+                    price=level if order_type is OrderType.LIMIT else None,
+                    stop_price=level if order_type is OrderType.STOP else None,
+                    time_in_force=TimeInForce.GTC,
+                    parent=sent.order_id,
+                    oco_group=sent.order_id,
+                    tag=tag,
+                )
+                self._send(step, deed, child)
+
+    def _order(self, deed: _Deed, **fields: Any) -> Order:
+        self._orders += 1
+        return Order(order_id=OrderId(self._orders), ts=self.market.now, intent=deed.number, **fields)
+
+    def _send(self, step: _Step, deed: _Deed, order: Order) -> Order | None:
+        """Ask risk, and send what it lets through."""
+        verdict = self.gate.check(order, self._risk_view())
+        deed.checks.append((order.order_id, verdict.checks))
+        if verdict.order is None:
+            deed.refused = deed.refused or verdict.reason
+            return None
+        order = verdict.order
+        self.gate.on_order(order)
+        self.lives.add(order, self.mark(order.instrument))
+        deed.orders.append(order.order_id)
+        step.orders.append(order)
+        if self.settings.mode is not Mode.LIVE:
+            self.exchange.submit(order)
+        return order
+
+    def _cancel(self, step: _Step, order_id: OrderId, reason: str) -> None:
+        if self.lives.ask_cancel(order_id):
+            request = CancelOrder(order_id=order_id, ts=self.market.now, reason=reason)
+            step.cancels.append(request)
+            self.gate.on_cancel(request.ts)
+            if self.settings.mode is not Mode.LIVE:
+                self.exchange.cancel(request)
+
+    def _replace(self, step: _Step, deed: _Deed, intent: ReplaceIntent) -> None:
+        """Risk knows a change by the id of an order that works already."""
+        life = self.lives.open.get(intent.order_id)
+        if life is None or life.cancel_asked:
+            deed.refused = "too_late"
+            return
+        order = life.order
+        wished = msgspec.structs.replace(
+            order,
+            quantity=intent.quantity,
+            price=order.price if intent.price is None else intent.price,
+            stop_price=order.stop_price if intent.stop_price is None else intent.stop_price,
+            ts=self.market.now,
+        )
+        verdict = self.gate.check(wished, self._risk_view())
+        deed.checks.append((order.order_id, verdict.checks))
+        if verdict.order is None:
+            deed.refused = verdict.reason
+            return
+        request = ReplaceOrder(
+            order_id=order.order_id,
+            ts=self.market.now,
+            quantity=verdict.order.quantity,
+            price=intent.price,
+            stop_price=intent.stop_price,
+        )
+        self.gate.on_order(verdict.order)
+        step.replaces.append(request)
+        if self.settings.mode is not Mode.LIVE:
+            self.exchange.replace(request)
+
+    def _own_best(self, instrument: InstrumentId, side: Side) -> int | None:
+        """The best price of our own side; the mark where no quotes are known."""
+        market = self.market.instruments[self._index[instrument]]
+        best = int(market["bid"] if side is Side.BUY else market["ask"])
+        if best == UNDEFINED_PRICE:
+            return self.mark(instrument)
+        return best
+
+    def _risk_view(self) -> RiskView:
+        """What the risk gate sees; built once a step and again after each fill."""
+        if self._view is None:
+            rows, now = self.market.instruments, self.market.now
+            opens, closes = rows["session_open"].tolist(), rows["session_close"].tolist()
+            self._view = RiskView(
+                ts=now,
+                equity_micros=self.equity_micros,
+                positions=rows["position"].tolist(),
+                marks=rows["mark"].tolist(),
+                mark_ts=rows["mark_ts"].tolist(),
+                best_bids=rows["bid"].tolist(),
+                best_asks=rows["ask"].tolist(),
+                in_session=[
+                    (a <= now < b) or schedule.index_at(now) >= 0
+                    for a, b, schedule in zip(opens, closes, self._schedules, strict=True)
+                ],
+                halted=[halted != 0 for halted in rows["halted"].tolist()],
+                rates_micros=rows["rate"].tolist(),
+                day_ns=self._trading_day(now),
+                peak_equity_micros=int(self.market.step[0]["equity_peak"]),
+            )
+        return self._view
+
+    def _trading_day(self, now: int) -> int:
+        """Midnight UTC of the trading day of the first instrument's sessions; between two sessions the one to come."""
+        if not self._day_from <= now < self._day_until:
+            schedule = self._schedules[0]
+            index = int(np.searchsorted(schedule.close_ns, now, side="right"))
+            self._day_from = int(schedule.close_ns[index - 1]) if index else -(2**63)
+            if index < len(schedule):
+                self._day, self._day_until = int(schedule.day_ns[index]), int(schedule.close_ns[index])
+            else:
+                self._day, self._day_until = -1, NEVER_NS
+        return self._day
+
+    def state_summary(self) -> dict[str, object]:
+        """How things stand, for the last record: positions, cash, open orders and what was counted in the data."""
+        ledger, rows = self.ledger, self.market.instruments
+        counted = (
+            "rows",
+            "trades",
+            "quotes",
+            "bars",
+            "book_events",
+            "crossed",
+            "one_sided",
+            "outside_session",
+            "bad_stretch",
+            "rolls",
+            "volume",
+        )
+        return {
+            "cash_micros": ledger.cash_micros,
+            "positions": {
+                name: {
+                    "lots": position.lots,
+                    "cost_micros": position.cost_micros,
+                    "mark_ticks": int(row["mark"]),
+                    "realised_micros": position.realised_micros,
+                    "fees_micros": position.fees_micros,
+                    "traded_lots": position.traded_lots,
+                }
+                for name, position, row in zip(self._ids, ledger.positions, rows, strict=True)
+            },
+            "open_orders": [life.order.order_id for life in self.lives.open.values()],
+            "ended_orders": self.lives.ended,
+            "repeated_reports": self.lives.repeated_reports,
+            "quality": {
+                name: {key: int(row[key]) for key in counted} for name, row in zip(self._ids, rows, strict=True)
+            },
+        }
+
+
+class _Step:
+    """What one step collects for its record."""
+
+    __slots__ = ("alerts", "bars", "cancels", "decisions", "fills", "intents", "orders", "replaces", "reports")
+
+    def __init__(self) -> None:
+        self.bars: tuple[ClosedBar, ...] = ()
+        self.reports: tuple[ExecutionReport, ...] = ()
+        self.fills: list[Fill] = []
+        self.decisions: list[StrategicDecision] = []
+        self.intents: list[DecidedIntent] = []
+        self.orders: list[Order] = []
+        self.cancels: list[CancelOrder] = []
+        self.replaces: list[ReplaceOrder] = []
+        self.alerts: list[Alert] = []
+
+
+class _Deed:
+    """What becomes of one intent."""
+
+    __slots__ = ("checks", "intent", "number", "orders", "refused", "who")
+
+    def __init__(self, number: int, who: str, intent: Intent) -> None:
+        self.number, self.who, self.intent = number, who, intent
+        self.checks: list[tuple[OrderId, tuple[RiskCheck, ...]]] = []
+        self.orders: list[OrderId] = []
+        self.refused = ""

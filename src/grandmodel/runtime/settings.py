@@ -1,0 +1,126 @@
+"""The settings of a run: one frozen tree, composed of the small types declared beside what they configure.
+
+A settings file is JSON or TOML; ``--set a.b=c`` overrides one value. Unknown keys fail. The resolved tree is the first
+input of every journal, and its hash stands on every report.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.instruments import MICROS_PER_UNIT
+from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.execution.simulated.models import VenueSettings
+from grandmodel.risk.settings import RiskSettings
+
+
+class Mode(enum.StrEnum):
+    """How a run is meant."""
+
+    BACKTEST = "backtest"
+    """History through the engine; the journal does not wait for the disk."""
+    PAPER = "paper"
+    """A session against the simulated venue; the journal waits for the disk."""
+    LIVE = "live"
+    """Orders leave to a broker; the journal waits for the disk."""
+
+
+class RollPolicy(enum.StrEnum):
+    """What happens to a position when a continuous series changes contract."""
+
+    ROLL = "roll"
+    """Close at the old contract's last price and open at the new one's first, with both fees; working orders are cancelled."""
+    IGNORE = "ignore"
+    """Nothing: the step between contracts counts as profit or loss. For comparison with systems that know no rolls."""
+
+
+class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The account that a run trades."""
+
+    capital_micros: int = 1_000_000 * MICROS_PER_UNIT
+    """Starting cash, millionths of the base currency."""
+    base_currency: str = "USD"
+    rates: dict[str, int] = {}  # noqa: RUF012  a msgspec default, copied for each struct
+    """Millionths of the base currency per unit of each other currency."""
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One agent: a built-in kind, or ``module:Class`` for one of one's own; ``parameters`` go to its constructor."""
+
+    kind: str = "moving_average_cross"
+    parameters: dict[str, Any] = {}  # noqa: RUF012  a msgspec default, copied for each struct
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a run is built from, apart from its data and its instruments."""
+
+    mode: Mode = Mode.PAPER
+    seed: int = 7
+    account: AccountSettings = AccountSettings()
+    agents: tuple[AgentSettings, ...] = (AgentSettings(),)
+    venue: VenueSettings = VenueSettings()
+    risk: RiskSettings = RiskSettings()
+    widths_ns: tuple[int, ...] = (FIVE_MINUTES_NS, THIRTY_MINUTES_NS)
+    """Bar widths kept, shortest first, each a multiple of the shortest."""
+    mark_on_quotes: bool = False
+    """Value positions at the middle of the quotes instead of the last trade; for feeds without trades."""
+    rolls: RollPolicy = RollPolicy.ROLL
+    trade_from_ns: int = -(2**63)
+    """Before this time bars only warm the agents and the risk numbers up; their intents are not acted on."""
+
+
+def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettings:
+    """The settings of ``path`` (the defaults where None) with each ``a.b=value`` of ``overrides`` applied.
+
+    Raises ``UsageError`` naming the key that is unknown or of the wrong kind.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: the settings file cannot be read ({error.strerror})") from error
+        try:
+            tree = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text, type=dict[str, Any])
+        except (tomllib.TOMLDecodeError, msgspec.DecodeError) as error:
+            raise UsageError(f"{path}: not a settings file: {error}") from error
+    for override in overrides:
+        _set(tree, override)
+    try:
+        return msgspec.convert(tree, RunSettings)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"settings: {error}") from error
+
+
+def changed(settings: RunSettings, changes: Mapping[str, object]) -> RunSettings:
+    """``settings`` with ``changes`` (top-level names) applied."""
+    return msgspec.structs.replace(settings, **changes)
+
+
+def settings_hash(settings: RunSettings) -> str:
+    """The hash of the resolved tree; equal trees give equal hashes."""
+    return hashlib.sha256(msgspec.json.encode(settings, order="deterministic")).hexdigest()[:16]
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator or not name:
+        raise UsageError(f"--set {override}: expected name=value, such as --set account.capital_micros=500000000000")
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        value = text
+    *path, last = name.split(".")
+    for key in path:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UsageError(f"--set {override}: {key} holds a value, expected a group of settings")
+    tree[last] = value
