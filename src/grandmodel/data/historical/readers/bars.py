@@ -102,9 +102,9 @@ def _pieces(tables: list[_Table], profile: ImportProfile) -> list[RawBars]:
         except AmbiguousError as error:
             unsettled[place] = error
     orders = {part.stamps.date_order for part in read.values()} - {DateOrder.YEAR_FIRST}
-    for place, error in unsettled.items():
+    for place, reason in unsettled.items():
         if len(orders) != 1 or profile.date_order is not None:
-            raise error
+            raise reason
         read[place] = _raw_bars(tables[place], msgspec.structs.replace(profile, date_order=next(iter(orders))))
     return [read[place] for place in range(len(tables))]
 
