@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,10 @@ class HeatMap:
             raise ChartError(
                 f"chart {self.title!r}: values have shape {matrix.shape}, labels say ({len(self.rows)}, {len(self.columns)}); expected the same"
             )
+        if self.limit is not None and not 0 < self.limit < math.inf:
+            raise ChartError(f"chart {self.title!r}: limit is {self.limit}; expected a finite number above zero")
+        if self.center is not None and not math.isfinite(self.center):
+            raise ChartError(f"chart {self.title!r}: center is {self.center}; expected a finite number or None")
         known = drawable(matrix)
         missing = int((~known).sum())
         named = max((min(text_width(name), _LABEL_ROOM) for name in self.rows), default=30.0)

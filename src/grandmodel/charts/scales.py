@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
+from grandmodel.charts.errors import ChartError
 from grandmodel.charts.numbers import format_fraction, split_time
 
 # Beyond this size the difference of two numbers may overflow, and no chart can show it; treated like infinity.
@@ -81,6 +82,15 @@ class TimeTick:
 def drawable(values: Floats) -> npt.NDArray[np.bool_]:
     """Which values have a place on an axis: finite, and not so large that their difference overflows."""
     return np.asarray(np.abs(values) <= DRAWABLE_LIMIT, np.bool_)
+
+
+def check_range(limits: tuple[float, float] | None, name: str, title: str) -> None:
+    """Raise ``ChartError`` unless the limits that a caller chose for an axis can be one (None: nothing was chosen)."""
+    if limits is None:
+        return
+    low, high = limits
+    if not (abs(low) <= DRAWABLE_LIMIT and abs(high) <= DRAWABLE_LIMIT and low < high):
+        raise ChartError(f"chart {title!r}: {name} is ({low}, {high}); expected two finite numbers, the smaller first")
 
 
 def value_range(parts: Iterable[Floats], *, include_zero: bool = False) -> tuple[float, float] | None:

@@ -127,7 +127,7 @@ th[aria-sort=ascending] button::after{content:"\\2191";opacity:1}
 th[aria-sort=descending] button::after{content:"\\2193";opacity:1}
 pre{background:var(--card);border:1px solid var(--edge);border-radius:8px;padding:10px 14px;overflow-x:auto;font-size:13px}
 footer{color:var(--muted);font-size:13px;padding-top:26px;padding-bottom:34px}
-@media (max-width:760px){.charts{grid-template-columns:minmax(0,1fr)}.panel{overflow-x:auto}.panel svg{min-width:560px}main,header.top,nav.contents,footer{padding-left:12px;padding-right:12px}}
-@media print{body{font-size:11pt}nav.contents{display:none}.panel,.tile,.note,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}th button::after{content:""}}
+@media screen and (max-width:760px){.charts{grid-template-columns:minmax(0,1fr)}.panel{overflow-x:auto}.panel.full svg{min-width:860px}.panel svg{min-width:430px}main,header.top,nav.contents,footer{padding-left:12px;padding-right:12px}}
+@media print{body{font-size:10pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}main,header.top,footer{padding:0}nav.contents{display:none}.panel,.tile,.note,tr{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}th button::after{content:""}}
 """
 )

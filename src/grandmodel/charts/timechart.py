@@ -31,12 +31,22 @@ from grandmodel.charts.frame import (
 )
 from grandmodel.charts.markup import Attributes, Markup, element, join, text
 from grandmodel.charts.numbers import format_time, format_value
-from grandmodel.charts.scales import Floats, LinearScale, Times, TimeScale, drawable, nice_axis, value_range
+from grandmodel.charts.scales import (
+    Floats,
+    LinearScale,
+    Times,
+    TimeScale,
+    check_range,
+    drawable,
+    nice_axis,
+    value_range,
+)
 from grandmodel.charts.style import SERIES_COLOURS
 
 MarkKind = Literal["buy", "sell", "event", "cross"]
 _MARK_COLOURS: Mapping[MarkKind, str] = {"buy": "s2", "sell": "s1", "event": "s7", "cross": "bad"}
 _MARK_SIZE = 5.0
+_FARTHEST_NS = 2**62
 _MOST_MARKS = 1_500
 _LADDER: Mapping[int, Sequence[Tone]] = {
     1: ("good",),
@@ -133,6 +143,8 @@ class LineChart:
 
     def draw(self, width: int = FULL_WIDTH, identifier: str = "chart") -> Markup:
         """The picture as one ``<svg>``."""
+        check_range(self.value_range, "value_range", self.title)
+        check_range(self.time_range_ns, "time_range_ns", self.title)
         lines = [_Line(series, place) for place, series in enumerate(self.series)]
         bands = [_Between(band) for band in self.bands]
         marks = [_Marks(marker) for marker in self.markers]
@@ -272,6 +284,7 @@ class StateChart:
 
     def draw(self, width: int = FULL_WIDTH, identifier: str = "chart") -> Markup:
         """The picture as one ``<svg>``."""
+        check_range(self.time_range_ns, "time_range_ns", self.title)
         times = _times(self.time_ns, self.title)
         place_of = {state: place for place, state in enumerate(self.ladder)}
         unknown = sorted({state for state in self.states if state not in place_of})
@@ -448,6 +461,12 @@ def _times(time_ns: npt.ArrayLike, name: str, *, in_order: bool = True) -> Times
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ChartError(
             f"{name!r}: time_ns has shape {array.shape} and type {array.dtype}; expected int64 nanoseconds, shape (T,)"
+        )
+    first, last = int(array.min()), int(array.max())
+    if first < -_FARTHEST_NS or last > _FARTHEST_NS:
+        # An "undefined" time of a feed is the largest integer of its type; a difference to it would wrap around silently.
+        raise ChartError(
+            f"{name!r}: time_ns runs from {first} to {last}; expected UTC nanoseconds of the years 1823 to 2116"
         )
     times = array.astype(np.int64)
     if in_order and bool((times[1:] < times[:-1]).any()):

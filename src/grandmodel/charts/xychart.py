@@ -23,7 +23,7 @@ from grandmodel.charts.frame import (
 )
 from grandmodel.charts.markup import Attributes, Markup, element, text
 from grandmodel.charts.numbers import format_value
-from grandmodel.charts.scales import Floats, LinearScale, drawable, nice_axis, value_range
+from grandmodel.charts.scales import Floats, LinearScale, check_range, drawable, nice_axis, value_range
 
 _MOST_POINTS = 4_000
 _MOST_BINS = 200
@@ -67,6 +67,8 @@ class XYChart:
 
     def draw(self, width: int = FULL_WIDTH, identifier: str = "chart") -> Markup:
         """The picture as one ``<svg>``."""
+        check_range(self.x_range, "x_range", self.title)
+        check_range(self.y_range, "y_range", self.title)
         pairs = [_pairs(points) for points in self.points]
         left_out = sum(np.asarray(points.x).size for points in self.points) - sum(x.size for x, _ in pairs)
         notes = [f"{plural(left_out, 'pair')} with a missing or infinite value left out."] if left_out else []
@@ -179,6 +181,7 @@ class Histogram:
 
     def draw(self, width: int = FULL_WIDTH, identifier: str = "chart") -> Markup:
         """The picture as one ``<svg>``."""
+        check_range(self.value_range, "value_range", self.title)
         arrays = [np.asarray(sample.values, np.float64).ravel() for sample in self.samples]
         known = [array[drawable(array)] for array in arrays]
         limits = self.value_range or value_range(known)

@@ -105,3 +105,11 @@ def test_a_large_matrix_keeps_its_extremes_in_blocks(drawn):
 def test_labels_must_fit(drawn):
     with pytest.raises(ChartError, match="expected the same"):
         drawn(HeatMap(title="t", values=[[1.0]], rows=["a", "b"], columns=["x"]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"limit": 0.0}, {"limit": float("nan")}, {"limit": float("inf")}, {"center": float("nan")}]
+)
+def test_a_scale_that_cannot_be_is_refused(drawn, wrong):
+    with pytest.raises(ChartError, match="expected a finite number"):
+        drawn(HeatMap(title="t", values=[[1.0]], rows=["a"], columns=["x"], **wrong))

@@ -114,3 +114,11 @@ def test_references_inside_the_axis_are_drawn_and_named(drawn):
 def test_a_histogram_refuses_no_bins(drawn):
     with pytest.raises(ChartError, match="expected 1 or more"):
         drawn(Histogram(title="t", samples=[Sample("a", [1.0, 2.0])], bins=0))
+
+
+def test_axes_that_cannot_be_are_refused(drawn):
+    for ranges in ({"x_range": (1.0, 0.0)}, {"y_range": (0.0, float("inf"))}):
+        with pytest.raises(ChartError, match="the smaller first"):
+            drawn(XYChart(title="t", points=[Points("a", [1.0], [1.0])], **ranges))
+    with pytest.raises(ChartError, match="the smaller first"):
+        drawn(Histogram(title="t", samples=[Sample("a", [1.0])], value_range=(2.0, 2.0)))
