@@ -154,5 +154,5 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cancels: tuple[CancelOrder, ...] = ()
     replaces: tuple[ReplaceOrder, ...] = ()
     alerts: tuple[Alert, ...] = ()
-    note: msgspec.Raw | None = None
+    note: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """Anything more a cause carries (begin: settings hash; end: quality counts), as JSON."""
