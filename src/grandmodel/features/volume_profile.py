@@ -1,0 +1,235 @@
+"""Volume by price over the last bars: low-volume nodes (LVN), and how the volume leans.
+
+Each bar's volume is spread evenly over its range, low to high. The range of the whole window is cut into equal bins,
+and a **low-volume node** is a local minimum among them (a run of equal bins counts as one, at its middle) that holds
+less than 30 % of the fullest bin, the point of control. Price passes quickly through such a place, or turns at it.
+
+The skewness is that of the spread volume itself, in closed form, and does not depend on the bins.
+
+An unknown volume (NaN) makes all of it unknown until it has left the window. ``averages.py`` explains the three forms.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from grandmodel.features.arrays import Floats, as_columns, check_period
+from grandmodel.kernels import kernel
+
+PROFILE_BARS = 48
+PROFILE_BINS = 50
+# A local minimum is a node where it holds less than this share of the point of control.
+NODE_SHARE = 0.3
+# Two bins whose volumes differ by less than this share of the point of control are equal: rounding makes no node.
+EQUAL_SHARE = 1e-9
+# Slots: bars in the window, bars seen (at most that), place in the ring, number of bins, then three rings (high, low,
+# volume), each kept twice so that every window is one stretch, and room for the bins.
+PROFILE_HEADER = 4
+
+
+def volume_profile(
+    high: npt.ArrayLike,
+    low: npt.ArrayLike,
+    close: npt.ArrayLike,
+    volume: npt.ArrayLike,
+    bars: int = PROFILE_BARS,
+    bins: int = PROFILE_BINS,
+) -> Floats:
+    """Shape (T, 3): price of the low-volume node nearest the close, its strength, and the skewness of volume by price.
+
+    The strength is 1 - node volume / point-of-control volume. Where the profile has no node the price is NaN and the
+    strength 0. The skewness is NaN where the whole window traded at one price. Warm-up: ``bars - 1`` bars.
+    """
+    highs, lows, closes, volumes = as_columns(high=high, low=low, close=close, volume=volume)
+    state = volume_profile_state(check_period(bars, "bars"), check_period(bins, "bins", least=3))
+    out = np.full((len(closes), 3), np.nan)
+    _volume_profile_batch(highs, lows, closes, volumes, state, out)
+    return out
+
+
+def volume_profile_state(bars: int = PROFILE_BARS, bins: int = PROFILE_BINS) -> Floats:
+    """A fresh profile: ``6 * bars + bins + 4`` slots."""
+    state = np.zeros(PROFILE_HEADER + 6 * bars + bins)
+    state[0] = bars
+    state[3] = bins
+    return state
+
+
+@kernel
+def volume_profile_update(
+    state: Floats, at: int, high: float, low: float, close: float, volume: float
+) -> tuple[float, float, float]:
+    """Take in the next bar; node price, strength and skewness, NaN while the window fills or holds an unknown volume."""
+    if math.isnan(high) or math.isnan(low) or math.isnan(close):
+        state[at + 1] = 0.0
+        state[at + 2] = 0.0
+        return math.nan, math.nan, math.nan
+    bars = int(state[at])
+    place = int(state[at + 2])
+    rings = at + PROFILE_HEADER
+    for ring, value in ((0, high), (2, low), (4, volume)):
+        state[rings + ring * bars + place] = value
+        state[rings + (ring + 1) * bars + place] = value
+    place += 1
+    state[at + 2] = 0 if place == bars else place
+    if state[at + 1] < bars:
+        state[at + 1] += 1.0
+        if state[at + 1] < bars:
+            return math.nan, math.nan, math.nan
+    highs = rings + place
+    lows = highs + 2 * bars
+    volumes = lows + 2 * bars
+    total = 0.0
+    for j in range(bars):
+        total += state[volumes + j]
+    if not total > 0.0:
+        return math.nan, math.nan, math.nan
+    node, strength = _nearest_node(state, highs, lows, volumes, bars, rings + 6 * bars, int(state[at + 3]), close)
+    return node, strength, _spread_skewness(state, highs, lows, volumes, bars, total)
+
+
+@kernel
+def _nearest_node(
+    state: Floats, highs: int, lows: int, volumes: int, bars: int, profile: int, bins: int, close: float
+) -> tuple[float, float]:
+    """Fill the bins at ``profile`` and look for the node nearest the close."""
+    bottom: float = state[lows]
+    top: float = state[highs]
+    for j in range(1, bars):
+        bottom = min(bottom, state[lows + j])
+        top = max(top, state[highs + j])
+    if not top > bottom:
+        return math.nan, 0.0
+    width = (top - bottom) / bins
+    fill_profile(state, highs, lows, volumes, bars, profile, bins, bottom, width)
+    control: float = 0.0
+    for j in range(profile, profile + bins):
+        control = max(control, state[j])
+    equal = EQUAL_SHARE * control
+    node = math.nan
+    node_volume = control
+    nearest = math.inf
+    begin = -1  # where the present run of equal bins began, if it was reached by going down
+    for j in range(1, bins):
+        step: float = state[profile + j] - state[profile + j - 1]
+        if step < -equal:
+            begin = j
+        elif step > equal:
+            if begin >= 0 and state[profile + begin] < NODE_SHARE * control:
+                price = bottom + width * (0.5 * (begin + j))
+                if abs(close - price) < nearest:
+                    nearest = abs(close - price)
+                    node = price
+                    node_volume = state[profile + begin]
+            begin = -1
+    return node, 1.0 - node_volume / control
+
+
+@kernel
+def fill_profile(
+    state: Floats, highs: int, lows: int, volumes: int, bars: int, profile: int, bins: int, bottom: float, width: float
+) -> None:
+    """Spread each bar's volume evenly over the bins that its range covers."""
+    for j in range(profile, profile + bins):
+        state[j] = 0.0
+    for j in range(bars):
+        volume: float = state[volumes + j]
+        first: float = (state[lows + j] - bottom) / width
+        last: float = (state[highs + j] - bottom) / width
+        low_bin = min(int(first), bins - 1)
+        high_bin = min(int(last), bins - 1)
+        if low_bin == high_bin:
+            state[profile + low_bin] += volume
+            continue
+        per_bin = volume / (last - first)
+        state[profile + low_bin] += per_bin * (low_bin + 1 - first)
+        for b in range(profile + low_bin + 1, profile + high_bin):
+            state[b] += per_bin
+        state[profile + high_bin] += per_bin * (last - high_bin)
+
+
+@kernel
+def _spread_skewness(state: Floats, highs: int, lows: int, volumes: int, bars: int, total: float) -> float:
+    """Skewness of a mixture of even spreads: each has its middle m, variance w^2 / 12 and no skew of its own."""
+    # Measured from the newest bar's middle, so that a high price level costs no digits.
+    origin: float = 0.5 * (state[highs + bars - 1] + state[lows + bars - 1])
+    mean = 0.0
+    for j in range(bars):
+        mean += state[volumes + j] * (0.5 * (state[highs + j] + state[lows + j]) - origin)
+    mean /= total
+    second = 0.0
+    third = 0.0
+    for j in range(bars):
+        away: float = 0.5 * (state[highs + j] + state[lows + j]) - origin - mean
+        reach: float = state[highs + j] - state[lows + j]
+        own = reach * reach / 12.0
+        second += state[volumes + j] * (away * away + own)
+        third += state[volumes + j] * away * (away * away + 3.0 * own)
+    second /= total
+    third /= total
+    return third / (second * math.sqrt(second)) if second > 0.0 else math.nan
+
+
+@kernel
+def _volume_profile_batch(high: Floats, low: Floats, close: Floats, volume: Floats, state: Floats, out: Floats) -> None:
+    for t in range(len(close)):
+        out[t, 0], out[t, 1], out[t, 2] = volume_profile_update(state, 0, high[t], low[t], close[t], volume[t])
+
+
+def profile_reference(high: Floats, low: Floats, volume: Floats, bins: int = PROFILE_BINS) -> tuple[Floats, Floats]:
+    """Bin edges (bins + 1,) and the volume of each bin (bins,) of one window, by the overlap of each bar with each bin."""
+    edges = np.linspace(low.min(), high.max(), bins + 1)
+    filled = np.zeros(bins)
+    for top, bottom, lots in zip(high, low, volume, strict=True):
+        if top == bottom:
+            filled[min(int((bottom - edges[0]) / (edges[1] - edges[0])), bins - 1)] += lots
+        else:
+            overlap = np.minimum(edges[1:], top) - np.maximum(edges[:-1], bottom)
+            filled += lots * np.maximum(overlap, 0.0) / (top - bottom)
+    return edges, filled
+
+
+def volume_profile_reference(
+    high: npt.ArrayLike,
+    low: npt.ArrayLike,
+    close: npt.ArrayLike,
+    volume: npt.ArrayLike,
+    bars: int = PROFILE_BARS,
+    bins: int = PROFILE_BINS,
+) -> Floats:
+    """Each window's profile, nodes and skewness, computed on their own."""
+    highs, lows, closes, volumes = as_columns(high=high, low=low, close=close, volume=volume)
+    out = np.full((len(closes), 3), np.nan)
+    for t in range(bars - 1, len(closes)):
+        part = slice(t - bars + 1, t + 1)
+        top, bottom, v = highs[part], lows[part], volumes[part]
+        if not v.sum() > 0 or np.isnan(top + bottom + closes[part]).any():
+            continue
+        middle, own = (top + bottom) / 2, (top - bottom) ** 2 / 12
+        away = middle - np.average(middle, weights=v)
+        second = np.average(away**2 + own, weights=v)
+        third = np.average(away**3 + 3 * away * own, weights=v)
+        out[t, 2] = third / second**1.5 if second > 0 else np.nan
+        out[t, 1] = 0.0
+        if not top.max() > bottom.min():
+            continue
+        edges, filled = profile_reference(top, bottom, v, bins)
+        control = filled.max()
+        for begin, end in _valleys_reference(filled, EQUAL_SHARE * control):
+            price = (edges[begin] + edges[end]) / 2
+            nearer = np.isnan(out[t, 0]) or abs(closes[t] - price) < abs(closes[t] - out[t, 0])
+            if filled[begin] < NODE_SHARE * control and nearer:
+                out[t, 0], out[t, 1] = price, 1 - filled[begin] / control
+    return out
+
+
+def _valleys_reference(filled: Floats, equal: float) -> list[tuple[int, int]]:
+    """Runs of equal bins, as (first, behind the last), with a fuller bin on either side."""
+    cuts = [0, *(j for j in range(1, len(filled)) if abs(filled[j] - filled[j - 1]) > equal), len(filled)]
+    runs = list(pairwise(cuts))
+    inner = [(a, b) for a, b in runs if a > 0 and b < len(filled)]
+    return [(a, b) for a, b in inner if filled[a - 1] > filled[a] and filled[b] > filled[b - 1]]
