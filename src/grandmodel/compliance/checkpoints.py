@@ -99,8 +99,11 @@ class CheckpointFile:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._file, complete)
 
-    def add(self, checkpoint: Checkpoint) -> None:
-        """Write one line: ``checkpoint`` with the hash of the line before it, and signed where there is a key."""
+    def add(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Write one line: ``checkpoint`` with the hash of the line before it, and signed where there is a key.
+
+        The result is the checkpoint as it was written.
+        """
         checkpoint = msgspec.structs.replace(checkpoint, previous=self._previous)
         if self._signer is not None:
             checkpoint = msgspec.structs.replace(checkpoint, key=self._signer.key_id)
@@ -114,6 +117,7 @@ class CheckpointFile:
             os.fsync(self._file)
         self._previous = sha256(line).hexdigest()
         self.last = checkpoint
+        return checkpoint
 
     def close(self) -> None:
         """Let go of the file."""

@@ -291,18 +291,18 @@ class Journal:
             self._connection.execute("PRAGMA journal_mode=DELETE")
             self._connection.close()
             path = self.folder / JOURNAL_NAME
-            sealed = msgspec.structs.replace(
-                self._checkpoint(self._input_count, self._input_head),
-                final=True,
-                file_bytes=path.stat().st_size,
-                file_sha256=file_sha256(path),
+            return self._checkpoints.add(
+                msgspec.structs.replace(
+                    self._checkpoint(self._input_count, self._input_head),
+                    final=True,
+                    file_bytes=path.stat().st_size,
+                    file_sha256=file_sha256(path),
+                )
             )
-            self._checkpoints.add(sealed)
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
         finally:
             self.close()
-        return sealed
 
     def close(self) -> None:
         """Let go of the files without ending the run; what was not committed is dropped. May be called twice."""
