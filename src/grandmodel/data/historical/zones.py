@@ -28,7 +28,7 @@ from grandmodel.domain.time import NS_PER_DAY
 CLEAR_MARGIN = 3
 """A reading is excluded where it puts this many bars outside the sessions."""
 
-LEAST_SESSIONS = 40
+LEAST_SESSIONS = 20
 """Fewer sessions than this prove nothing."""
 
 _SAMPLE_ROWS = 2_000
@@ -36,7 +36,7 @@ _SAMPLE_OUTSIDE = 0.02
 _WELL_KNOWN = (
     "UTC", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Sao_Paulo",
     "Europe/London", "Europe/Paris", "Europe/Berlin", "Europe/Athens", "Europe/Moscow", "Asia/Jerusalem", "Asia/Dubai",
-    "Asia/Kolkata", "Asia/Singapore", "Asia/Shanghai", "Asia/Hong_Kong", "Asia/Tokyo", "Asia/Seoul", "Australia/Sydney",
+    "Asia/Kolkata", "Asia/Shanghai", "Asia/Singapore", "Asia/Hong_Kong", "Asia/Tokyo", "Asia/Seoul", "Australia/Sydney",
 )  # fmt: skip
 """Names preferred when several zones are the same over the file."""
 
