@@ -109,9 +109,7 @@ def find_rolls(
         if not inside or days[-1] < end:
             continue
         best = max(inside, key=lambda place: _revival(volume, place))
-        normal = (
-            np.nanmedian(volume[inside[0] - _NORMAL_SESSIONS : inside[0]]) if _all_known(volume, inside) else np.nan
-        )
+        normal = _normal_volume(volume, inside)
         ratio = _revival(volume, best)
         dry = volume[best - 1] < _DRY_SHARE * normal
         if not (dry and ratio >= _REVIVAL):
