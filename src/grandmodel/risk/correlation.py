@@ -75,6 +75,11 @@ class EwmaCovariance:
             return _full_matrix(self._triangle, self._weight)
         return _full_matrix_of_pairs(self._triangle, self._pair_weights)
 
+    def variance(self, k: int) -> float:
+        """The variance of series ``k``; NaN where unknown."""
+        weight = self._weight if self._pair_weights is None else float(self._pair_weights[k, k])
+        return float(self._triangle[k, k]) / weight if weight > 0.0 else math.nan
+
     @property
     def volatility(self) -> FloatArray:
         """The standard deviations (n,), per update period; NaN where unknown."""

@@ -1,0 +1,214 @@
+"""The running risk of the account: bars become returns, returns a covariance, the covariance value at risk.
+
+Returns are changes of the money that one lot is worth (price change in ticks times tick value), in millionths of the
+instrument's currency. So exposures are simply lots, and a price near or below zero needs no special case. A bar's
+variance is scaled to the horizon by the number of bars in a trading day: overnight and daytime bars weigh alike in the
+estimate because its memory is counted in days, not bars. Read next: ``gate.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.instruments import Instrument
+from grandmodel.risk.correlation import EwmaCovariance
+from grandmodel.risk.distributions import normal_quantile
+from grandmodel.risk.settings import VarSettings
+
+_BAD_STRETCH = int(Flag.BAD_STRETCH)
+_NO_RETURN = int(Flag.ROLL | Flag.BAD_STRETCH)
+_SMALL = 8
+
+
+@dataclass(slots=True)
+class Coefficients:
+    """Value at risk as numbers per lot, for one covariance and one set of exchange rates; NaN where not known yet."""
+
+    matrix: list[list[float]]
+    """(n, n): VaR squared of lots x is x' matrix x, in micros of the account's currency squared."""
+    single: list[float]
+    """VaR of one lot alone."""
+    stressed: list[float]
+    """The same under stress."""
+    rates: list[int]
+    positions: list[int]
+    """What ``slopes`` and ``variance`` were computed for."""
+    slopes: list[float]
+    """matrix times positions."""
+    variance: float
+    """positions' matrix positions."""
+
+
+class RunningRisk:
+    """Covariance of ``instruments`` from their closed bars, and the parametric value at risk that follows from it."""
+
+    __slots__ = (
+        "_coefficients",
+        "_counts",
+        "_dirty",
+        "_index",
+        "_last_close",
+        "_peak_variance",
+        "_row",
+        "_row_ts",
+        "_scale",
+        "_tick_values",
+        "_width",
+        "covariance",
+        "n",
+        "settings",
+    )
+
+    def __init__(self, settings: VarSettings, instruments: Sequence[Instrument]) -> None:
+        n = len(instruments)
+        self.settings = settings
+        self.n = n
+        self.covariance = EwmaCovariance(n, settings.decay_per_day ** (1.0 / settings.bars_per_day))
+        self._index = {instrument.id: k for k, instrument in enumerate(instruments)}
+        self._tick_values = [instrument.tick_value_micros for instrument in instruments]
+        self._width = settings.width_ns
+        self._scale = normal_quantile(settings.level) * math.sqrt(settings.horizon_days * settings.bars_per_day)
+        self._last_close: list[int | None] = [None] * n
+        self._counts = [0] * n
+        self._row = [math.nan] * n
+        self._row_ts = -1
+        self._peak_variance = [0.0] * n
+        self._coefficients: Coefficients | None = None
+        self._dirty = True
+
+    def on_bar(self, bar: ClosedBar) -> bool:
+        """Take one closed bar; other widths are passed over. True where it finished the row of an earlier close time.
+
+        No return is made across a roll (the step is carry) or a bad stretch (the prices are another contract's).
+        """
+        if bar.width_ns != self._width:
+            return False
+        index = self._index.get(bar.instrument)
+        if index is None:
+            return False
+        finished = self._row_ts not in (-1, bar.ts_event) and self.take_row()
+        self._row_ts = bar.ts_event
+        last = self._last_close[index]
+        flags = bar.flags
+        if last is not None and not flags & _NO_RETURN:
+            self._row[index] = float((bar.close - last) * self._tick_values[index])
+        self._last_close[index] = None if flags & _BAD_STRETCH else bar.close
+        return finished
+
+    def row_is_complete(self, in_session: list[bool]) -> bool:
+        """True where every instrument in session has delivered its bar of the present close time."""
+        if self._row_ts < 0:
+            return False
+        return not any(wanted and math.isnan(value) for value, wanted in zip(self._row, in_session, strict=True))
+
+    def take_row(self) -> bool:
+        """Fold the collected returns into the covariance; False where there were none."""
+        self._row_ts = -1
+        seen = False
+        for k, value in enumerate(self._row):
+            if not math.isnan(value):
+                self._counts[k] += 1
+                seen = True
+        if not seen:
+            return False
+        self.covariance.update(np.array(self._row))
+        self._row = [math.nan] * self.n
+        self._dirty = True
+        for k, count in enumerate(self._counts):
+            if count >= self.settings.min_returns:
+                variance = self.covariance.variance(k)
+                self._peak_variance[k] = max(self._peak_variance[k], variance)
+        return True
+
+    def coefficients(self, positions: list[int], rates: list[int]) -> Coefficients | None:
+        """Coefficients for ``positions`` (lots) and ``rates`` (micros), rebuilt only after a change; None: none known."""
+        found = self._coefficients
+        if self._dirty or (found is not None and found.rates != rates):
+            found = self._rebuild(rates)
+        if found is not None and found.positions != positions:
+            self._hold(found, positions)
+        return found
+
+    def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
+        """VaR of ``positions`` in micros of the account's currency; NaN while one of them is not known."""
+        found = self.coefficients(positions, rates)
+        if found is None or any(p and math.isnan(alone) for p, alone in zip(positions, found.single, strict=True)):
+            return 0.0 if not any(positions) else math.nan
+        return root(found.variance)
+
+    def components(self, positions: list[int], rates: list[int]) -> list[float]:
+        """Each instrument's share of the VaR, in micros (Euler): lots times marginal VaR. They add up to it."""
+        total = self.value_at_risk(positions, rates)
+        found = self._coefficients
+        if found is None or not total > 0.0:
+            return [total if p else 0.0 for p in positions]
+        return [p * slope / total if p else 0.0 for p, slope in zip(positions, found.slopes, strict=True)]
+
+    def _rebuild(self, rates: list[int]) -> Coefficients | None:
+        self._dirty = False
+        self._coefficients = None
+        if max(self._counts) < self.settings.min_returns:
+            return None
+        unit = np.array(rates) * (self._scale / 1_000_000)
+        known = np.array(self._counts) >= self.settings.min_returns
+        matrix = self.covariance.covariance * np.outer(unit, unit)
+        single = np.sqrt(np.where(known, np.diagonal(matrix), math.nan))
+        # A pair that never traded in the same bar: no diversification is assumed.
+        never = np.isnan(matrix)
+        if never.any():
+            matrix = np.where(never, np.outer(single, single), matrix)
+        matrix[~known, :] = math.nan
+        matrix[:, ~known] = math.nan
+        peak = np.sqrt(np.array(self._peak_variance)) * unit
+        stressed = np.maximum(self.settings.stress_multiple * single, peak)
+        self._coefficients = Coefficients(
+            matrix=matrix.tolist(),
+            single=single.tolist(),
+            stressed=stressed.tolist(),
+            rates=list(rates),
+            positions=[],
+            slopes=[],
+            variance=0.0,
+        )
+        return self._coefficients
+
+    def _hold(self, found: Coefficients, positions: list[int]) -> None:
+        held = [(k, p) for k, p in enumerate(positions) if p and not math.isnan(found.single[k])]
+        if self.n <= _SMALL:
+            found.slopes = [sum([row[k] * p for k, p in held]) for row in found.matrix]
+        else:
+            lots = np.zeros(self.n)
+            for k, p in held:
+                lots[k] = p
+            found.slopes = (np.nan_to_num(np.array(found.matrix)) @ lots).tolist()
+        found.variance = sum([found.slopes[k] * p for k, p in held])
+        found.positions = list(positions)
+
+    def save(self) -> bytes:
+        """The state as bytes."""
+        row = [None if math.isnan(x) else x for x in self._row]
+        state = (self.covariance.save(), self._last_close, self._counts, row, self._row_ts, self._peak_variance)
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, data: bytes) -> None:
+        """Continue from ``data``, made by ``save``."""
+        covariance, self._last_close, self._counts, row, self._row_ts, self._peak_variance = msgspec.msgpack.decode(
+            data, type=tuple[bytes, list[int | None], list[int], list[float | None], int, list[float]]
+        )
+        self.covariance.restore(covariance)
+        self._row = [math.nan if x is None else x for x in row]
+        self._dirty = True
+
+
+def root(variance: float) -> float:
+    """Square root of a variance in micros squared; a tiny negative one is rounding, a large one is no variance: NaN."""
+    if variance >= 0.0:
+        return math.sqrt(variance)
+    return 0.0 if variance > -1e-3 else math.nan

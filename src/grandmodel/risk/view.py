@@ -1,0 +1,47 @@
+"""What the engine tells the risk gate at one step, and what the gate says of one order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grandmodel.domain.decisions import RiskCheck
+from grandmodel.domain.orders import Order
+
+NO_FLOOR = -(2**62)
+"""An equity that nothing reaches."""
+
+
+@dataclass(slots=True)
+class RiskView:
+    """What the engine knows at one step, by instrument index where it is a list. Plain ints: the gate reads it per order."""
+
+    ts: int
+    equity_micros: int
+    positions: list[int]
+    """Signed lots."""
+    marks: list[int]
+    """Ticks; ``UNDEFINED_PRICE`` where there is none."""
+    mark_ts: list[int]
+    """When each mark was made."""
+    best_bids: list[int]
+    best_asks: list[int]
+    """Ticks; ``UNDEFINED_PRICE`` where only bars are known."""
+    in_session: list[bool]
+    halted: list[bool]
+    """True in a venue halt, a volatility pause or a limit-up/limit-down state."""
+    rates_micros: list[int]
+    """Millionths of the account's currency per unit of the instrument's."""
+    day_ns: int = -1
+    """Midnight UTC of the trading day; -1: the UTC day of ``ts``."""
+    peak_equity_micros: int = NO_FLOOR
+    """Highest marked equity since the step before, where the market step knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of one order: what may go (perhaps smaller), or None, and every check."""
+
+    order: Order | None
+    checks: tuple[RiskCheck, ...]
+    reason: str
+    """Code of the first check that refused, else of the first that cut, else empty."""
