@@ -119,11 +119,6 @@ class Drawing:
                 foot += 15.0
         self._height = foot + (4.0 if notes else 0.0)
 
-    @property
-    def identifier(self) -> str:
-        """The identifier that the page gave this picture."""
-        return self._identifier
-
     def add(self, *parts: Markup) -> None:
         """Draw these on top of what is there."""
         self._parts.extend(parts)

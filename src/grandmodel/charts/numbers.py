@@ -3,7 +3,7 @@
 One convention of units runs through the package. ``unit`` is a short text, and four of them are more than a suffix:
 
 - ``"%"``: the value is a fraction, shown times one hundred (0.0123 is shown as 1.23 %);
-- ``"$"`` (also ``"EUR"``-like codes are plain suffixes): written before the number, the sign before it;
+- ``"$"``: written before the number, after its sign (``"EUR"`` and other codes are plain suffixes);
 - ``"ns"``: a duration in nanoseconds, shown in the unit that suits its size;
 - ``"time"``: int64 nanoseconds since the epoch, shown as a UTC time.
 

@@ -47,7 +47,6 @@ svg.gm{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Aria
 .gm .context{font-size:11px}
 .gm .empty{font-size:14px;fill:var(--muted)}
 .gm .card{fill:var(--card)}
-.gm .plot{fill:none;stroke:none}
 .gm .void{fill:var(--neutral-back);opacity:.5}
 .gm .grid{stroke:var(--grid);stroke-width:1;shape-rendering:crispEdges}
 .gm .axis{stroke:var(--axis);stroke-width:1;fill:none;shape-rendering:crispEdges}
@@ -67,7 +66,6 @@ svg.gm{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Aria
 .gm .point{fill:var(--c);fill-opacity:.6}
 .gm .point.ring{fill:var(--card);fill-opacity:1;stroke:var(--c);stroke-width:1.6}
 .gm .cloud{fill:none;stroke:var(--c);stroke-width:3;stroke-linecap:round;stroke-opacity:.45}
-.gm .step{fill:none;stroke:var(--ink);stroke-width:1;opacity:.35}
 .gm .cell-low{fill:var(--low)}.gm .cell-high{fill:var(--high)}.gm .cell-none{fill:var(--neutral-back)}
 .gm .cell-cross{stroke:var(--axis);stroke-width:1}
 .gm .cell-text{font-size:11px;fill:var(--ink)}.gm .cell-text.strong{fill:var(--on-strong)}

@@ -94,3 +94,10 @@ def test_a_thinned_cloud_keeps_one_point_for_every_occupied_square():
     x = np.array([0.1, 0.9, 5.2, 0.2])
     y = np.array([0.1, 0.8, 0.3, 7.7])
     assert thin_to_pixels(x, y, 1.0).tolist() == [0, 2, 3]
+
+
+def test_a_time_on_the_edge_of_a_column_that_is_no_whole_number_by_hand():
+    # Three columns over ten: the second begins at 3 1/3, the third at 6 2/3.
+    kept = reduce_to_columns(np.arange(11, dtype=np.int64), np.arange(11.0), 0, 10, 3)
+    assert kept.column_count.tolist() == [4, 3, 4]
+    assert kept.column_last.tolist() == [3, 6, 10]
