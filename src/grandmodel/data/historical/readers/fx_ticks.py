@@ -22,9 +22,15 @@ from grandmodel.data.historical.readers.compressed import load_bytes
 from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
-from grandmodel.data.historical.readers.tables import parsed_stamps, read_table, require_values, tick_block
+from grandmodel.data.historical.readers.tables import (
+    note_unknown_sizes,
+    parsed_stamps,
+    read_table,
+    require_values,
+    tick_block,
+)
 from grandmodel.data.historical.readers.units import UnitConversion
-from grandmodel.data.historical.reading import Reading, Treatment
+from grandmodel.data.historical.reading import Reading
 from grandmodel.domain.blocks import Schema
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.time import NS_PER_HOUR, NS_PER_MINUTE
@@ -171,12 +177,7 @@ def _quotes(
     if sizes:
         columns.update(conversion.lots(sizes))
     else:
-        conversion.found(
-            "sizes_unknown",
-            Treatment.NOTED,
-            np.ones(len(frame), dtype=np.bool_),
-            "the source gives no size with its quotes; sizes are 0",
-        )
+        note_unknown_sizes(conversion, len(frame))
     block = tick_block(Schema.QUOTES, ts_event, columns, conversion=conversion)
     name = options.symbol or symbol or str(instrument.id)
     return Reading(Schema.QUOTES, {name: block}, conversion.findings, len(frame))

@@ -27,7 +27,7 @@ from grandmodel.data.historical.readers.compressed import load_zip_member, zip_m
 from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
 from grandmodel.data.historical.readers.local_time import day_start_ns, utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
-from grandmodel.data.historical.readers.tables import read_table, require_values, tick_block
+from grandmodel.data.historical.readers.tables import note_unknown_sizes, read_table, require_values, tick_block
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Finding, Reading, Treatment
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag, Schema
@@ -215,6 +215,8 @@ def _quotes(frame: pl.DataFrame, ts_event: NDArray[np.int64], conversion: UnitCo
     sizes = {name: frame[name].to_numpy() for name in _QUOTE_SIZES if name in frame.columns}
     if sizes:
         columns.update(conversion.lots(sizes))
+    else:
+        note_unknown_sizes(conversion, len(frame))
     block = tick_block(Schema.QUOTES, ts_event, columns, conversion=conversion)
     if not member.equity:
         return _marked_suspicious(block, frame, conversion)

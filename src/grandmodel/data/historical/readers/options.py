@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grandmodel.domain.blocks import Schema
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickColumns:
@@ -51,10 +49,8 @@ class TickOptions:
     """What to call the rows of a file that names no symbol; default: the instrument's id."""
     symbols: tuple[str, ...] = ()
     """Read only these symbols of a file that holds several; empty: all."""
-    schema: Schema | None = None
-    """The schema wanted where a format can give more than one."""
     price_divisor: int = 0
-    """Divide integer prices of the file by this; 0: as the format says."""
+    """LEAN only: the power of ten by which stored prices are multiplied; 0: 10,000 for equities, 1 for others."""
     off_tick_share: float = 0.001
     """The share of rows whose price may lie off the tick before the file is refused; fewer are rounded and counted."""
     off_lot_share: float = 0.001

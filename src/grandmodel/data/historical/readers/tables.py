@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.units import UnitConversion
-from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Block, BookSide, Flag, Schema, empty_block
+from grandmodel.data.historical.reading import Treatment
+from grandmodel.domain.blocks import Action, Block, BookSide, Flag, Schema, empty_block
 
 _SEQUENCE_LIMIT = 2**32
 
@@ -107,11 +108,11 @@ def aggressor_sides(texts: pl.Series) -> NDArray[np.uint8]:
     return sides
 
 
-def without_zero_sides(
-    ticks: dict[str, NDArray[np.int64]], missing: dict[str, NDArray[np.bool_]]
-) -> dict[str, NDArray[np.int64]]:
-    """``ticks`` with ``UNDEFINED_PRICE`` where the source says that this side of the book is empty."""
-    return {
-        name: np.where(missing[name], UNDEFINED_PRICE, values) if name in missing else values
-        for name, values in ticks.items()
-    }
+def note_unknown_sizes(conversion: UnitConversion, rows: int) -> None:
+    """Note that a source of quotes gives no sizes: they are 0 in the block, which means unknown there."""
+    conversion.found(
+        "sizes_unknown",
+        Treatment.NOTED,
+        np.ones(rows, dtype=np.bool_),
+        "the source gives no size with its quotes; sizes are 0",
+    )
