@@ -21,6 +21,8 @@ from typing import Protocol
 
 import msgspec
 
+from grandmodel.compliance.errors import CheckpointDamagedError
+
 CHECKPOINT_EVERY = 1024
 """Records between two checkpoints unless a run's settings say otherwise; a power of two."""
 
@@ -94,7 +96,12 @@ class CheckpointFile:
             complete = written.rfind(b"\n") + 1
             lines = written[:complete].splitlines()
             if lines:
-                self.last = msgspec.json.decode(lines[-1], type=Checkpoint)
+                try:
+                    self.last = msgspec.json.decode(lines[-1], type=Checkpoint)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise CheckpointDamagedError(
+                        f"{path}: the last line cannot be read ({error}): `grandmodel audit verify` says what was changed"
+                    ) from error
                 self._previous = sha256(lines[-1]).hexdigest()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._file, complete)

@@ -40,6 +40,9 @@ MAX_FINDINGS = 100
 """Findings kept in a report; more are only counted."""
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+
 class FindingKind(enum.StrEnum):
     """What does not fit."""
 
@@ -127,7 +130,7 @@ def verify_run(
     with JournalReader.open(folder, resolver) as reader:
         try:
             check.look_at(reader, resolver)
-        except (sqlite3.Error, msgspec.DecodeError) as error:
+        except (sqlite3.Error, *_UNREADABLE) as error:
             check.found(FindingKind.DAMAGED_DATABASE, "file", None, f"the database cannot be read to its end: {error}")
     return check.report()
 
@@ -144,7 +147,8 @@ class _Check:
         self.notes: list[str] = []
         self.run = ""
         self.every = 0
-        self.input_heads: list[bytes] = []
+        self.inputs = 0
+        self.input_heads: dict[int, bytes] = {}
         self.records = 0
         self.record_head = RECORDS_START
         self.tree = MerkleTree()
@@ -192,7 +196,7 @@ class _Check:
         for number, line in enumerate(lines):
             try:
                 checkpoint = msgspec.json.decode(line, type=Checkpoint)
-            except msgspec.DecodeError as error:
+            except _UNREADABLE as error:
                 self.found(FindingKind.CHANGED_CHECKPOINT, "checkpoint", number, f"the line cannot be read: {error}")
                 previous = sha256(line).hexdigest()
                 continue
@@ -236,18 +240,18 @@ class _Check:
         outside = 0
         head = INPUTS_START
         for row in reader.input_rows():
-            if row.number != len(self.input_heads):
-                text = f"numbers {len(self.input_heads)} to {row.number - 1} are missing"
-                self.found(FindingKind.GAP, "input", len(self.input_heads), text)
-                self.input_heads.extend([b""] * (row.number - len(self.input_heads)))
+            if row.number != self.inputs:
+                text = f"numbers {self.inputs} to {row.number - 1} are missing"
+                self.found(FindingKind.GAP, "input", self.inputs, text)
             elif link_input(head, row.body) != row.chain:
                 text = "its bytes, or those of its link, are not those that were written"
                 self.found(FindingKind.CHANGED_INPUT, "input", row.number, text)
             head = row.chain
-            self.input_heads.append(head)
+            self.input_heads[row.number] = head
+            self.inputs = row.number + 1
             try:
                 given = decode_input(row.body)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except _UNREADABLE:
                 continue  # The link has shown it as changed; where it fits, it was written so and replay refuses it.
             if isinstance(given, MarketData) and given.source:
                 outside += self.look_at_block(row.number, given, resolver)
@@ -297,11 +301,11 @@ class _Check:
         if self.records:
             try:
                 self.ended_by_record = decode_record(last.body).cause is Cause.END
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except _UNREADABLE:
                 self.ended_by_record = False
 
     def links(self, row: StoredRecord, last_input: int) -> bool:
-        if not last_input <= row.input < len(self.input_heads):
+        if row.input < last_input or row.input not in self.input_heads:
             return False
         return link_record(self.record_head, self.input_heads[row.input], row.body) == row.chain
 
@@ -330,9 +334,9 @@ class _Check:
             if one.records > self.records:
                 text = f"a checkpoint covers {one.records} records, the journal ends with {self.records}"
                 self.found(FindingKind.CUT_TAIL, "record", self.records, text)
-            elif one.inputs > len(self.input_heads):
-                text = f"a checkpoint covers {one.inputs} inputs, the journal ends with {len(self.input_heads)}"
-                self.found(FindingKind.CUT_TAIL, "input", len(self.input_heads), text)
+            elif one.inputs > self.inputs:
+                text = f"a checkpoint covers {one.inputs} inputs, the journal ends with {self.inputs}"
+                self.found(FindingKind.CUT_TAIL, "input", self.inputs, text)
             elif fits_so_far and not self.agrees(one):
                 text = f"checkpoint {number} was made over other records than the {one.records} that the journal holds"
                 self.found(FindingKind.REWRITTEN, "checkpoint", number, text)
@@ -343,9 +347,9 @@ class _Check:
         if one.records not in self.heads_at:
             return False
         record_head, root, inputs = self.heads_at[one.records]
-        input_head = self.input_heads[one.inputs - 1] if one.inputs else INPUTS_START
+        input_head = self.input_heads.get(one.inputs - 1, b"") if one.inputs else INPUTS_START
         return (one.record_head, one.root, one.input_head) == (record_head.hex(), root.hex(), input_head.hex()) and (
-            one.inputs == (len(self.input_heads) if one.final else inputs)
+            one.inputs == (self.inputs if one.final else inputs)
         )
 
     def compare_expected(self, expected: Expected) -> None:
@@ -384,7 +388,7 @@ class _Check:
             run=self.run or self.folder.name,
             intact=self.total == 0,
             ended=bool(self.checkpoints) and self.checkpoints[-1].final,
-            inputs=len(self.input_heads),
+            inputs=self.inputs,
             records=self.records,
             contents=len(self.contents),
             checkpoints=len(self.checkpoints),
@@ -401,7 +405,7 @@ def _explain(row: StoredRecord) -> tuple[FindingKind, str, int, str]:
     """A finding for a record that does not fit its link: moved where it says another number, else changed."""
     try:
         number = decode_record(row.body).number
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return FindingKind.CHANGED_RECORD, "record", row.number, "its bytes are no record any more"
     if number != row.number:
         return FindingKind.MOVED_RECORD, "record", row.number, f"record {number} stands in its place"

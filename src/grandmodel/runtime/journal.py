@@ -173,14 +173,19 @@ class Journal:
         """
         JournalReader.open(folder).close()
         lock = _lock(folder)
+        connection = _connect(folder / JOURNAL_NAME, durability)
         try:
-            connection = _connect(folder / JOURNAL_NAME, durability)
             journal = cls(folder, connection, lock, durability=durability, signer=signer, resolver=resolver)
+        except BaseException:
+            connection.close()
+            os.close(lock)
+            raise
+        try:
             if journal._checkpoints.last is not None and journal._checkpoints.last.final:
                 raise JournalEndedError(f"{folder}: this run has ended and its journal is sealed: start a new run")
             journal._take_up()
         except BaseException:
-            os.close(lock)
+            journal.close()
             raise
         return journal
 
