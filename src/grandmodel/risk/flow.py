@@ -29,11 +29,11 @@ class OrderFlow:
 
     def orders(self, ts: int) -> int:
         """New orders sent within the window that ends at ``ts``."""
-        return count_recent(self._orders, ts - self.limits.window_ns)
+        return count_recent(self._orders, ts - self.limits.window_ns) if self._orders else 0
 
     def messages(self, ts: int) -> int:
         """Messages of every kind sent within the window that ends at ``ts``."""
-        return count_recent(self._messages, ts - self.limits.window_ns)
+        return count_recent(self._messages, ts - self.limits.window_ns) if self._messages else 0
 
     def since_equal(self, order: Order, ts: int) -> int | None:
         """Nanoseconds since an equal order was sent, where that is within the duplicate window; else None."""

@@ -98,6 +98,12 @@ class PretradeChecks:
         self._daily_loss = ladder.limits(Trigger.DAILY_LOSS)[2]
         self._caution_scale = settings.breakers.caution_scale
         self._shrink = settings.shrink
+        self._unknown_risk = [math.nan] * self._n
+        # Notional and margin of one lot at the mark and rate last seen: most checks in a step share them.
+        self._known_marks = [UNDEFINED_PRICE] * self._n
+        self._known_rates = [0] * self._n
+        self._per_lot = [0] * self._n
+        self._per_margin = [0] * self._n
 
     def check(self, order: Order, view: RiskView) -> Verdict:
         """Every check of ``order``, and what of it may go. Nothing is counted here."""
@@ -168,7 +174,10 @@ class PretradeChecks:
             add(_refused("price_collar", None, None, RiskReason.NO_PRICE))
             return False
         dearest = level if order.price is None or abs(order.price) <= level else abs(order.price)
-        notional = quantity * dearest * self._tick_values[i] * view.rates_micros[i] // 1_000_000
+        rate = view.rates_micros[i]
+        notional = quantity * dearest * self._tick_values[i]
+        if rate != 1_000_000:
+            notional = notional * rate // 1_000_000
         if notional <= self._order_notional[i]:
             add(RiskCheck(name="order_notional", outcome=_PASSED, value=notional, limit=self._order_notional[i]))
         else:
@@ -371,6 +380,12 @@ class PretradeChecks:
         )
         return min(fits, room)
 
+    def _value_lot(self, j: int, mark: int, rate: int) -> None:
+        self._known_marks[j], self._known_rates[j] = mark, rate
+        self._per_lot[j] = abs(mark) * self._tick_values[j] * rate // 1_000_000
+        margin = self._margins[j]
+        self._per_margin[j] = self._per_lot[j] if margin < 0 else margin * rate // 1_000_000
+
     def _var_checks(
         self,
         risk: Coefficients | None,
@@ -408,14 +423,14 @@ class PretradeChecks:
         slope = side * risk.slopes[i]
         ahead = end - side * position
         behind = other + side * position
-        held = root(base)
-        if ahead:
-            held = max(held, root(base + ahead * (2.0 * slope + ahead * own)))
-        if behind:
-            held = max(held, root(base + behind * (behind * own - 2.0 * slope)))
+        # Variances first, one root each: all ends filled alone, then the order on top of its own side.
+        held = base
+        if ahead or behind:
+            held = max(base, base + ahead * (2.0 * slope + ahead * own), base + behind * (behind * own - 2.0 * slope))
         lots = ahead + asked
-        value = loose + root(base + lots * (2.0 * slope + lots * own))
-        held += loose
+        value = base + lots * (2.0 * slope + lots * own)
+        held = loose + root(held)
+        value = loose + root(value)
         value = max(value, held)
         if value <= self._var or value <= held:
             add(RiskCheck(name="var", outcome=_PASSED, value=value, limit=self._var))

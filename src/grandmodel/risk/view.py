@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from grandmodel.domain.decisions import RiskCheck
 from grandmodel.domain.orders import Order
 
@@ -37,8 +39,7 @@ class RiskView:
     """Highest marked equity since the step before, where the market step knows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the gate says of one order: what may go (perhaps smaller), or None, and every check."""
 
     order: Order | None
