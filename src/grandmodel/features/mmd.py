@@ -10,17 +10,18 @@ together, 139,128 pairs, numpy's median. Standardising all values by one mean an
 scales along. The score is near 0 while nothing changes (it may fall below), and NaN where s is 0 (more than two thirds
 of the returns are the same number).
 
-Taken literally that is 139,128 exponentials and a sort of as many numbers at each bar, some milliseconds. Two facts make it microseconds:
+Taken literally that is 139,128 exponentials and a selection among as many numbers at each bar, some milliseconds.
+Two facts make it microseconds:
 
 - **The sums are products.** The Gaussian is its own Fourier transform, so k(a, b) is a short sum of
-  weight * cos(f h (a - b)) over f = 0, 1, 2 ..., and the double sums become |sum over i of exp(i f h x_i)|^2: one pass over 528
-  values per frequency. The sum over frequencies is the trapezoid rule, whose error for a Gaussian is not small but
-  nothing: with the step h = 2 pi / (range + 7.8 s) it is below 1e-13. Some 30 to 70 frequencies are needed. Gaps wider
-  than 7.8 s between neighbours are shortened to 7.8 s first, which changes no k by more than 1e-13 either.
-- **The median is almost known.** The values are kept sorted from bar to bar, so the pairs closer than any bound are counted in
-  one pass. From the last median the new one lies in a narrow bracket, whose few hundred pairs are selected from.
-
-Both are exact to rounding whatever the state before: the last median only says where to look first.
+  weight * cos(f h (a - b)) over f = 0, 1, 2 ..., and the double sums become squares: |sum over i of exp(i f h x_i)|^2. The sum over
+  frequencies is the trapezoid rule, which for a Gaussian hardly errs: with the step h = 2 pi / (range + 7.8 s) and frequencies up
+  to 7.8 / s, k is right to 1e-13. The step and the sums of phasors are kept; per bar one value leaves, one moves and
+  one enters, and the bandwidth enters through the weights alone. The grid of frequencies has room for change and is made anew
+  when range or bandwidth outgrow it, or after 480 bars. A window with values so far out that it would need more than 256
+  frequencies is summed afresh, with gaps wider than 7.8 s shortened to that, which changes no k by more than 1e-13.
+- **The median is almost known.** The values are kept sorted, so the pairs closer than any bound are counted in one pass. The
+  new median lies in a narrow bracket around the last, whose few hundred pairs are selected from. The result is exact.
 """
 
 from __future__ import annotations
@@ -48,9 +49,19 @@ BRACKET_PAIRS = 4096
 AIMED_PAIRS = 800
 # After so many cuts by proportion a bracket is halved instead; the pairs must be lumped.
 PROPORTIONAL_CUTS = 8
+# A grid of frequencies is made this much finer, and reaches this much farther, than the window needs at the time.
+ROOM_TO_CHANGE = 1.25
+# It is made anew after so many changes, which bounds the rounding that adding and taking away leaves behind.
+REBUILD_AFTER = 480
+# Windows that need more frequencies than this are summed afresh at each bar.
+GRID_FREQUENCIES = 256
 # Slots: recent values, earlier values, values seen (at most both), place in the ring, the last bandwidth, then the ring
-# (kept twice, so that every window is one stretch) and the sorted window.
+# (kept twice, so that every window is one stretch), the sorted window and the grid.
 MMD_HEADER = 5
+# Slots of the grid: frequencies in use (0: none), step, origin, changes since it was made, then per frequency the sums of the
+# cosines and sines of the recent values and of the earlier ones.
+GRID_HEADER = 4
+GRID_SLOTS = GRID_HEADER + 4 * GRID_FREQUENCIES
 
 
 def mmd(values: npt.ArrayLike, recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
@@ -66,8 +77,8 @@ def mmd(values: npt.ArrayLike, recent: int = MMD_RECENT, earlier: int = MMD_EARL
 
 
 def mmd_state(recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
-    """A fresh MMD: three slots per value of the window and five more."""
-    state = np.zeros(MMD_HEADER + 3 * (recent + earlier))
+    """A fresh MMD: three slots per value of the window, and the grid."""
+    state = np.zeros(MMD_HEADER + 3 * (recent + earlier) + GRID_SLOTS)
     state[0] = recent
     state[1] = earlier
     return state
@@ -81,19 +92,25 @@ def mmd_work(recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
 @kernel
 def mmd_update(state: Floats, at: int, work: Floats, value: float) -> float:
     """Take in the next value; the score, NaN while the window fills."""
-    if math.isnan(value):
-        state[at + 2] = 0.0
-        state[at + 3] = 0.0
-        return math.nan
     recent = int(state[at])
     earlier = int(state[at + 1])
     size = recent + earlier
-    seen = int(state[at + 2])
-    place = int(state[at + 3])
     ring = at + MMD_HEADER
     ordered = ring + 2 * size
+    grid = ordered + size
+    if math.isnan(value):
+        state[at + 2] = 0.0
+        state[at + 3] = 0.0
+        state[grid] = 0.0
+        return math.nan
+    seen = int(state[at + 2])
+    place = int(state[at + 3])
     if seen == size:
-        replace_sorted(state, ordered, size, state[ring + place], value)
+        leaves: float = state[ring + place]
+        moves: float = state[ring + place + earlier]  # the oldest recent value becomes the newest earlier one
+        replace_sorted(state, ordered, size, leaves, value)
+        if state[grid] > 0.0:
+            _exchange(state, grid, leaves, moves, value)
     else:
         insert_sorted(state, ordered, seen, value)
         seen += 1
@@ -108,7 +125,115 @@ def mmd_update(state: Floats, at: int, work: Floats, value: float) -> float:
     state[at + 4] = bandwidth
     if not bandwidth > 0.0:
         return math.nan
-    return _score(state, ring + place, ordered, earlier, recent, bandwidth, work)
+    reach: float = state[ordered + size - 1] - state[ordered]
+    if not _grid_serves(state, grid, reach, bandwidth):
+        # Some room, so that the next changes of range and bandwidth find it still good.
+        step = 2.0 * math.pi / (ROOM_TO_CHANGE * (reach + FAR * bandwidth))
+        frequencies = int(ROOM_TO_CHANGE * LAST_FREQUENCY / (step * bandwidth)) + 1
+        if frequencies > GRID_FREQUENCIES:
+            state[grid] = 0.0
+            return _score_afresh(state, ring + place, ordered, earlier, recent, bandwidth, work)
+        middle = 0.5 * (state[ordered + size - 1] + state[ordered])
+        _build_grid(state, grid, ring + place, earlier, recent, step, frequencies, middle, work)
+    return _score_from_grid(state, grid, earlier, recent, bandwidth)
+
+
+@kernel
+def _grid_serves(state: Floats, grid: int, reach: float, bandwidth: float) -> bool:
+    """Whether the sums at hand are fine and far enough for this range and bandwidth, and not too old."""
+    frequencies: float = state[grid]
+    step: float = state[grid + 1]
+    if frequencies == 0.0 or state[grid + 3] >= REBUILD_AFTER:
+        return False
+    return (reach + FAR * bandwidth) * step <= 2.0 * math.pi and frequencies * step * bandwidth >= LAST_FREQUENCY
+
+
+@kernel
+def _exchange(state: Floats, grid: int, leaves: float, moves: float, enters: float) -> None:
+    """One value leaves the earlier ones, one moves from the recent to the earlier ones, one enters the recent ones."""
+    frequencies = int(state[grid])
+    step: float = state[grid + 1]
+    origin: float = state[grid + 2]
+    state[grid + 3] += 1.0
+    out_c, out_s = math.cos(step * (leaves - origin)), math.sin(step * (leaves - origin))
+    mid_c, mid_s = math.cos(step * (moves - origin)), math.sin(step * (moves - origin))
+    new_c, new_s = math.cos(step * (enters - origin)), math.sin(step * (enters - origin))
+    oc, os, mc, ms, nc, ns = out_c, out_s, mid_c, mid_s, new_c, new_s
+    sums = grid + GRID_HEADER
+    for f in range(frequencies):
+        state[sums + 4 * f] += nc - mc
+        state[sums + 4 * f + 1] += ns - ms
+        state[sums + 4 * f + 2] += mc - oc
+        state[sums + 4 * f + 3] += ms - os
+        oc, os = oc * out_c - os * out_s, oc * out_s + os * out_c
+        mc, ms = mc * mid_c - ms * mid_s, mc * mid_s + ms * mid_c
+        nc, ns = nc * new_c - ns * new_s, nc * new_s + ns * new_c
+
+
+@kernel
+def _build_grid(
+    state: Floats,
+    grid: int,
+    window: int,
+    earlier: int,
+    recent: int,
+    step: float,
+    frequencies: int,
+    origin: float,
+    work: Floats,
+) -> None:
+    """The phasor sums of the whole window, oldest value first, from nothing."""
+    size = earlier + recent
+    room = size + STAGGER
+    turn_real, turn_imag = work[:size], work[room : room + size]
+    real, imag = work[2 * room : 2 * room + size], work[3 * room : 3 * room + size]
+    fold = work[4 * room : 5 * room]
+    for j in range(size):
+        turn_real[j] = state[window + j] - origin
+    _phasors(turn_real, turn_imag, step)
+    for j in range(size):
+        real[j] = turn_real[j]
+        imag[j] = turn_imag[j]
+    state[grid] = frequencies
+    state[grid + 1] = step
+    state[grid + 2] = origin
+    state[grid + 3] = 0.0
+    sums = grid + GRID_HEADER
+    for f in range(frequencies):
+        state[sums + 4 * f] = _sum_in_eighths(real[earlier:], fold)
+        state[sums + 4 * f + 1] = _sum_in_eighths(imag[earlier:], fold)
+        state[sums + 4 * f + 2] = _sum_in_eighths(real[:earlier], fold)
+        state[sums + 4 * f + 3] = _sum_in_eighths(imag[:earlier], fold)
+        _turn(real, imag, turn_real, turn_imag)
+
+
+@kernel
+def _score_from_grid(state: Floats, grid: int, earlier: int, recent: int, bandwidth: float) -> float:
+    """The unbiased squared MMD from the phasor sums."""
+    step = state[grid + 1] * bandwidth
+    base = step / math.sqrt(2.0 * math.pi)
+    # At frequency 0 every phasor is 1.
+    sum_xx = base * recent * recent
+    sum_yy = base * earlier * earlier
+    sum_xy = base * recent * earlier
+    sums = grid + GRID_HEADER
+    for f in range(min(int(state[grid]), int(LAST_FREQUENCY / step) + 1)):
+        omega = (f + 1) * step
+        weight = 2.0 * base * math.exp(-0.5 * omega * omega)
+        x_real: float = state[sums + 4 * f]
+        x_imag: float = state[sums + 4 * f + 1]
+        y_real: float = state[sums + 4 * f + 2]
+        y_imag: float = state[sums + 4 * f + 3]
+        sum_xx += weight * (x_real * x_real + x_imag * x_imag)
+        sum_yy += weight * (y_real * y_real + y_imag * y_imag)
+        sum_xy += weight * (x_real * y_real + x_imag * y_imag)
+    return _unbiased(sum_xx, sum_yy, sum_xy, float(recent), float(earlier))
+
+
+@kernel
+def _unbiased(sum_xx: float, sum_yy: float, sum_xy: float, m: float, n: float) -> float:
+    """The estimator from the sums over all pairs; each value paired with itself counts 1 in the first two."""
+    return (sum_xx - m) / (m * (m - 1.0)) + (sum_yy - n) / (n * (n - 1.0)) - 2.0 * sum_xy / (m * n)
 
 
 @kernel
@@ -231,10 +356,10 @@ def _mean_of_neighbours(ordered: Floats, at: int, size: int, bound: float) -> fl
 
 
 @kernel
-def _score(
+def _score_afresh(
     state: Floats, window: int, ordered: int, earlier: int, recent: int, bandwidth: float, work: Floats
 ) -> float:
-    """The unbiased squared MMD of the window, oldest value first, at the given bandwidth."""
+    """The same without sums at hand, for windows with values so far out that a grid would need too many frequencies."""
     size = earlier + recent
     room = size + STAGGER
     turn_real, turn_imag = work[:size], work[room : room + size]
@@ -262,9 +387,7 @@ def _score(
         sum_yy += weight * (y_real * y_real + y_imag * y_imag)
         sum_xy += weight * (x_real * y_real + x_imag * y_imag)
         _turn(real, imag, turn_real, turn_imag)
-    m = float(recent)
-    n = float(earlier)
-    return (sum_xx - m) / (m * (m - 1.0)) + (sum_yy - n) / (n * (n - 1.0)) - 2.0 * sum_xy / (m * n)
+    return _unbiased(sum_xx, sum_yy, sum_xy, float(recent), float(earlier))
 
 
 @kernel
