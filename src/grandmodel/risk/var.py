@@ -1,0 +1,325 @@
+"""Value at risk and expected shortfall: parametric, historical, filtered historical and Monte Carlo.
+
+Losses are positive, in the unit of the exposures or of the P&L. ``level`` is the confidence (0.99), never implied.
+Every result carries Euler components, which add up to its value: what each position contributes, not what it is alone.
+
+Which method is the default, and why, is in ``docs/risk/var-backtests.md``, measured. The gate's own running VaR is in
+``running.py``; the volatilities of the filtered method are in ``volatility.py``. Read next: ``backtests.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.kernels import kernel
+from grandmodel.risk.correlation import FloatArray, nearest_psd
+from grandmodel.risk.distributions import (
+    normal_quantile,
+    normal_shortfall_factor,
+    student_quantile,
+    student_shortfall_factor,
+)
+from grandmodel.risk.errors import RiskInputError
+from grandmodel.risk.volatility import ewma_volatility, garch_volatility
+
+Revaluation = Callable[[FloatArray], FloatArray]
+"""From returns (scenarios, n) to the P&L of the whole book in each (scenarios,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VarResult:
+    """One value at risk. Shapes: ``components`` and ``marginal`` (n,)."""
+
+    value: float
+    """Loss that is not exceeded with probability ``level``; negative where even that outcome is a gain."""
+    expected_shortfall: float
+    """Mean loss in the tail at or beyond ``value``."""
+    components: FloatArray
+    """Each position's share of ``value``; they add up to it."""
+    marginal: FloatArray
+    """Change of ``value`` per unit of exposure; NaN where the method does not give it."""
+    level: float
+    method: str
+
+
+def parametric(
+    exposures: FloatArray,
+    covariance: FloatArray,
+    level: float,
+    *,
+    horizon: float = 1.0,
+    degrees: float | None = None,
+) -> VarResult:
+    """VaR of linear positions whose returns are normal, or Student t with ``degrees`` of freedom of the same covariance.
+
+    ``exposures`` (n,) money, signed; ``covariance`` (n, n) symmetric, of returns over one period; ``horizon`` periods
+    (square-root scaling). VaR = q sqrt(h x'Sx); component i = q sqrt(h) x_i (Sx)_i / sqrt(x'Sx) (Litterman, 1996).
+    Only the lower triangle of ``covariance`` is read. Raises ``RiskInputError`` on NaN or a negative variance.
+    """
+    x = np.ascontiguousarray(exposures, dtype=np.float64)
+    matrix = np.asarray(covariance, dtype=np.float64)
+    if matrix.shape != (x.size, x.size) or x.ndim != 1:
+        raise RiskInputError(
+            f"found exposures {x.shape} and covariance {matrix.shape}, expected (n,) and (n, n) with the same n"
+        )
+    if not horizon > 0.0:
+        raise RiskInputError(f"found horizon {horizon}, expected a positive number of periods")
+    quantile, tail = _factors(level, degrees)
+    slopes = np.empty(x.size)
+    variance = _quadratic_form(matrix, x, slopes)
+    if not 0.0 <= variance < math.inf:
+        raise RiskInputError(
+            f"found a portfolio variance of {variance}, expected 0 or more: exposures and covariance must be finite, "
+            "and the matrix positive semi-definite (nearest_psd repairs one)"
+        )
+    deviation = math.sqrt(variance * horizon)
+    scale = quantile * horizon / deviation if deviation > 0.0 else 0.0
+    marginal = slopes * scale
+    return VarResult(
+        value=quantile * deviation,
+        expected_shortfall=tail * deviation,
+        components=x * marginal,
+        marginal=marginal,
+        level=level,
+        method="parametric",
+    )
+
+
+def historical(pnl: FloatArray, level: float) -> VarResult:
+    """VaR of past outcomes: the ceil(T x (1 - level))-th worst, with 1 - level taken exactly.
+
+    ``pnl`` (T,) or (T, n), gains positive; rows are dates and columns positions. The value is the loss of that one
+    scenario, its components the columns' losses in it; the shortfall is the mean of every outcome as bad or worse.
+    """
+    table = np.asarray(pnl, dtype=np.float64)
+    if table.ndim not in (1, 2) or not table.size:
+        raise RiskInputError(f"found P&L of shape {table.shape}, expected (T,) or (T, n) with at least one row")
+    total = table if table.ndim == 1 else table.sum(axis=1)
+    if not np.isfinite(total).all():
+        raise RiskInputError("found NaN or infinity in the P&L, expected finite numbers: leave missing days out")
+    return _from_scenarios(total, table.reshape(len(total), -1), level, "historical")
+
+
+def filtered_historical(
+    returns: FloatArray,
+    exposures: FloatArray,
+    level: float,
+    *,
+    volatility: str = "ewma",
+    decay: float = 0.94,
+) -> VarResult:
+    """Historical VaR with each past return scaled from the volatility of its day to tomorrow's (Hull and White, 1998).
+
+    ``returns`` (T, n), ``exposures`` (n,). ``volatility`` is ``ewma`` (with ``decay``) or ``garch`` (GARCH(1,1), fitted to
+    each column). The correlation between columns stays that of the days themselves.
+    """
+    table = np.ascontiguousarray(returns, dtype=np.float64)
+    x = np.asarray(exposures, dtype=np.float64)
+    if table.ndim != 2 or x.shape != (table.shape[1],):
+        raise RiskInputError(f"found returns {table.shape} and exposures {x.shape}, expected (T, n) and (n,)")
+    if not np.isfinite(table).all() or not np.isfinite(x).all():
+        raise RiskInputError("found NaN or infinity in returns or exposures, expected finite numbers")
+    if volatility not in ("ewma", "garch"):
+        raise RiskInputError(f"found volatility {volatility!r}, expected 'ewma' or 'garch'")
+    scaled = np.empty_like(table)
+    for k in range(table.shape[1]):
+        series = table[:, k]
+        path = ewma_volatility(series, decay) if volatility == "ewma" else garch_volatility(series)
+        scaled[:, k] = rescale(series, path)
+    pnl = scaled * x
+    return _from_scenarios(pnl.sum(axis=1), pnl, level, f"filtered_historical_{volatility}")
+
+
+def rescale(returns: FloatArray, volatility: FloatArray) -> FloatArray:
+    """Past ``returns`` (T,) at tomorrow's volatility: r_t sigma_{T+1} / sigma_t, for ``volatility`` (T + 1,)."""
+    today = volatility[:-1]
+    return np.asarray(returns * (volatility[-1] / np.where(today > 0.0, today, volatility[-1])))
+
+
+def monte_carlo(
+    exposures: FloatArray,
+    covariance: FloatArray,
+    level: float,
+    *,
+    scenarios: int,
+    rng: np.random.Generator,
+    degrees: float | None = None,
+    revalue: Revaluation | None = None,
+) -> VarResult:
+    """VaR from ``scenarios`` seeded draws of normal returns, or Student t with ``degrees`` (> 2) and the same covariance.
+
+    Linear positions (no ``revalue``): the P&L is one normal (or t) variable whose variance is known, so it is drawn
+    directly, in antithetic pairs; components are Euler shares of that value. With ``revalue`` the returns of every
+    instrument are drawn, also in antithetic pairs, and the book is revalued in each; ``components`` are then those of the
+    book's regression on the linear positions, rescaled to the value (all on the first position where there are none).
+    """
+    if scenarios < 2:
+        raise RiskInputError(f"found {scenarios} scenarios, expected at least 2")
+    linear = parametric(exposures, covariance, level, degrees=degrees)
+    half = (scenarios + 1) // 2
+    if revalue is None:
+        deviation = linear.value / _factors(level, degrees)[0]
+        draws = rng.standard_normal(half) * _mixing(rng, half, degrees)
+        pnl = np.concatenate((draws, -draws))[:scenarios] * deviation
+    else:
+        factor = _cholesky(np.asarray(covariance, dtype=np.float64))
+        returns = rng.standard_normal((half, len(factor))) @ factor.T
+        if degrees is not None:
+            returns *= _mixing(rng, half, degrees)[:, None]
+        pnl = np.concatenate((revalue(returns), revalue(-returns)))[:scenarios]
+        if pnl.shape != (scenarios,) or not np.isfinite(pnl).all():
+            raise RiskInputError(f"revaluation gave shape {pnl.shape}, expected {scenarios} finite P&L numbers")
+    found = _from_scenarios(pnl, pnl[:, None], level, "monte_carlo")
+    share = found.value / linear.value if linear.value > 0.0 else 0.0
+    return VarResult(
+        value=found.value,
+        expected_shortfall=found.expected_shortfall,
+        components=linear.components * share,
+        marginal=linear.marginal * share,
+        level=level,
+        method="monte_carlo" if degrees is None else "monte_carlo_t",
+    )
+
+
+def incremental(exposures: FloatArray, covariance: FloatArray, trade: FloatArray, level: float) -> float:
+    """Change of the parametric VaR when ``trade`` (n,) is added to ``exposures`` (n,): negative where it hedges."""
+    before = parametric(exposures, covariance, level)
+    after = parametric(np.asarray(exposures) + np.asarray(trade), covariance, level)
+    return after.value - before.value
+
+
+def by_strategy(exposures: FloatArray, covariance: FloatArray, level: float) -> tuple[VarResult, FloatArray]:
+    """The account's VaR and each strategy's share of it by instrument, for ``exposures`` (strategies, n).
+
+    Returns (account result, contributions (strategies, n)); the contributions add up to the account's value, their rows
+    to each strategy's part and their columns to each instrument's.
+    """
+    table = np.asarray(exposures, dtype=np.float64)
+    if table.ndim != 2:
+        raise RiskInputError(f"found exposures {table.shape}, expected (strategies, n)")
+    account = parametric(table.sum(axis=0), covariance, level)
+    return account, table * account.marginal
+
+
+def empirical_quantile(values: FloatArray, probability: float) -> tuple[float, float]:
+    """The ceil(T p)-th smallest of ``values`` (T,) and the mean of all values at or below it; p is read as the decimal it shows.
+
+    In floats 1 - 0.99 is 0.010000000000000009, and 100 times that has a ceiling of 2. The decimal is 1 exactly.
+    """
+    if not 0.0 < probability < 1.0:
+        raise RiskInputError(f"found probability {probability}, expected a number between 0 and 1, both excluded")
+    return _quantile(np.asarray(values, dtype=np.float64), Fraction(repr(float(probability))))
+
+
+def overlapping(pnl: FloatArray, periods: int) -> FloatArray:
+    """Sums of ``periods`` consecutive rows of ``pnl`` (T, ...): P&L over a longer horizon, (T - periods + 1, ...)."""
+    if not 1 <= periods <= len(pnl):
+        raise RiskInputError(f"found periods {periods}, expected 1 to the number of rows, {len(pnl)}")
+    sums = np.cumsum(pnl, axis=0, dtype=np.float64)
+    return np.concatenate((sums[periods - 1 : periods], sums[periods:] - sums[:-periods]))
+
+
+def quadratic_form_reference(matrix: FloatArray, x: FloatArray) -> float:
+    """X' matrix x the obvious way, beside the kernel."""
+    return float(x @ matrix @ x)
+
+
+def _tail_probability(level: float) -> Fraction:
+    if not 0.0 < level < 1.0:
+        raise RiskInputError(f"found level {level}, expected a confidence between 0 and 1, both excluded (0.99)")
+    return 1 - Fraction(repr(float(level)))
+
+
+def _quantile(values: FloatArray, probability: Fraction) -> tuple[float, float]:
+    rank = math.ceil(len(values) * probability)
+    quantile = float(np.partition(values, rank - 1)[rank - 1])
+    return quantile, float(values[values <= quantile].mean())
+
+
+def _from_scenarios(total: FloatArray, table: FloatArray, level: float, method: str) -> VarResult:
+    quantile, mean = _quantile(total, _tail_probability(level))
+    at = int(np.argmax(total == quantile))
+    components = -table[at]
+    return VarResult(
+        value=-quantile,
+        expected_shortfall=-mean,
+        components=components,
+        marginal=np.full(len(components), math.nan),
+        level=level,
+        method=method,
+    )
+
+
+def _factors(level: float, degrees: float | None) -> tuple[float, float]:
+    """Quantile and shortfall of a unit-variance loss at ``level``."""
+    if degrees is None:
+        return normal_quantile(level), normal_shortfall_factor(level)
+    tail = student_shortfall_factor(level, degrees)
+    return student_quantile(level, degrees) * math.sqrt((degrees - 2.0) / degrees), tail
+
+
+def _mixing(rng: np.random.Generator, count: int, degrees: float | None) -> NDArray[np.float64]:
+    """Factors that turn unit normals into unit-variance Student t: sqrt((v - 2) / chi-square_v)."""
+    if degrees is None:
+        return np.ones(count)
+    return np.asarray(np.sqrt((degrees - 2.0) / rng.chisquare(degrees, count)))
+
+
+def _cholesky(matrix: FloatArray) -> FloatArray:
+    try:
+        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        repaired = nearest_psd(matrix, floor=1e-10)
+    try:
+        return np.asarray(np.linalg.cholesky(repaired), dtype=np.float64)
+    except np.linalg.LinAlgError as error:
+        raise RiskInputError("the covariance cannot be factored even after repair: is a variance zero?") from error
+
+
+@kernel
+def _quadratic_form(matrix: FloatArray, x: FloatArray, slopes: FloatArray) -> float:
+    """Fill ``slopes`` with matrix x and return x' matrix x, reading the lower triangle once.
+
+    Each element serves its row (a sum, in eight partial sums so that it vectorises) and its column (an update).
+    """
+    n = len(x)
+    for i in range(n):
+        slopes[i] = 0.0
+    for i in range(n):
+        here = x[i]
+        a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
+        blocks = i - i % 8
+        for j in range(0, blocks, 8):
+            m0, m1, m2, m3 = matrix[i, j], matrix[i, j + 1], matrix[i, j + 2], matrix[i, j + 3]
+            m4, m5, m6, m7 = matrix[i, j + 4], matrix[i, j + 5], matrix[i, j + 6], matrix[i, j + 7]
+            a0 += m0 * x[j]
+            a1 += m1 * x[j + 1]
+            a2 += m2 * x[j + 2]
+            a3 += m3 * x[j + 3]
+            a4 += m4 * x[j + 4]
+            a5 += m5 * x[j + 5]
+            a6 += m6 * x[j + 6]
+            a7 += m7 * x[j + 7]
+            slopes[j] += m0 * here
+            slopes[j + 1] += m1 * here
+            slopes[j + 2] += m2 * here
+            slopes[j + 3] += m3 * here
+            slopes[j + 4] += m4 * here
+            slopes[j + 5] += m5 * here
+            slopes[j + 6] += m6 * here
+            slopes[j + 7] += m7 * here
+        total = ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7))
+        for j in range(blocks, i):
+            total += matrix[i, j] * x[j]
+            slopes[j] += matrix[i, j] * here
+        slopes[i] += total + matrix[i, i] * here
+    variance = 0.0
+    for i in range(n):
+        variance += x[i] * slopes[i]
+    return variance
