@@ -11,7 +11,7 @@ records    number, input, chain, body                     every record as JSON; 
 contents   number, sha256, size, encoding, bytes          the rows of market data blocks, each content once
 ========== ============================================== =========================================================
 
-``checkpoints.jsonl`` holds the Merkle checkpoints (``checkpoints``). The journal is written by ``runtime.journal`` and
+``checkpoints.jsonl`` holds the Merkle checkpoints (``checkpoints``); ``journal.lock`` is there until the run is sealed. The journal is written by ``runtime.journal`` and
 checked by ``verification``; both use the words and the decoding of this module.
 
 A block's rows are taken out of its input before it is written: the body keeps ``source``, which is the sha256 of the
@@ -38,6 +38,7 @@ from grandmodel.domain.events import Input, MarketData, Record
 FORMAT = 1
 JOURNAL_NAME = "journal.sqlite"
 CHECKPOINTS_NAME = "checkpoints.jsonl"
+LOCK_NAME = "journal.lock"
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -132,8 +133,8 @@ def unpack(content: StoredContent) -> bytes:
     """The rows of a stored content; raises ``ValueError`` where they cannot be decompressed."""
     if content.encoding == "":
         return content.bytes
-    if content.encoding != "zstd":
-        raise ValueError(f"content {content.number}: found encoding {content.encoding!r}, expected zstd or none")
+    if content.encoding != "zstd" or content.size < 0:
+        raise ValueError(f"content {content.number}: found encoding {content.encoding!r} and size {content.size}")
     try:
         rows: bytes = pa.Codec("zstd").decompress(content.bytes, decompressed_size=content.size, asbytes=True)
     except (OSError, pa.ArrowException) as error:

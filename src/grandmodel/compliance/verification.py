@@ -24,8 +24,11 @@ from grandmodel.compliance.journal_file import (
     CHECKPOINTS_NAME,
     FORMAT,
     JOURNAL_NAME,
+    LOCK_NAME,
     ContentResolver,
     JournalReader,
+    StoredContent,
+    StoredInput,
     StoredRecord,
     decode_input,
     decode_record,
@@ -39,6 +42,9 @@ from grandmodel.domain.events import Cause, MarketData
 MAX_FINDINGS = 100
 """Findings kept in a report; more are only counted."""
 
+
+_MOST_CONTENT_BYTES = 1 << 31
+"""No block is larger; a larger size comes from damage and would ask for as much memory."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -225,7 +231,7 @@ class _Check:
             self.found(FindingKind.BAD_SIGNATURE, "checkpoint", number, text)
 
     def look_at_contents(self, reader: JournalReader) -> None:
-        for content in reader.content_rows():
+        for content in map(_sound_content, reader.content_rows()):
             try:
                 rows = unpack(content)
                 fits = len(rows) == content.size and sha256(rows).digest() == content.sha256
@@ -239,7 +245,7 @@ class _Check:
     def look_at_inputs(self, reader: JournalReader, resolver: ContentResolver | None) -> None:
         outside = 0
         head = INPUTS_START
-        for row in reader.input_rows():
+        for row in map(_sound_input, reader.input_rows()):
             if row.number != self.inputs:
                 text = f"numbers {self.inputs} to {row.number - 1} are missing"
                 self.found(FindingKind.GAP, "input", self.inputs, text)
@@ -286,7 +292,7 @@ class _Check:
             wanted.add(self.expected.records)
         last_input = 0
         self.mark(0, wanted, -1)
-        for row in reader.record_rows():
+        for row in map(_sound_record, reader.record_rows()):
             if row.number != self.records:
                 text = f"numbers {self.records} to {row.number - 1} are missing"
                 self.found(FindingKind.GAP, "record", self.records, text)
@@ -364,9 +370,11 @@ class _Check:
         """Compare the whole file with the seal; a run without one is open, which is a note, not a finding."""
         last = self.checkpoints[-1] if self.checkpoints else None
         if last is None or not last.final:
-            if self.ended_by_record and not (self.folder / f"{JOURNAL_NAME}-wal").exists():
-                text = "the journal is closed and ends with its end record, but no checkpoint seals it"
+            if self.ended_by_record and not (self.folder / LOCK_NAME).exists():
+                text = "the run ended and its writer let go of it, but no checkpoint seals it"
                 self.found(FindingKind.MISSING_CHECKPOINT, "checkpoint", None, text)
+            elif self.ended_by_record:
+                self.notes.append("the run ended, but died before its journal was sealed: start it again to seal it")
             else:
                 self.notes.append("the run has not ended: records after the last checkpoint have only the chain")
             return
@@ -399,6 +407,25 @@ class _Check:
             findings_total=self.total,
             notes=tuple(self.notes),
         )
+
+
+def _sound_input(row: StoredInput) -> StoredInput:
+    """The row with an empty value for each that damage has given another type; its link then does not fit."""
+    return StoredInput(row.number, _bytes(row.chain), _bytes(row.body))
+
+
+def _sound_record(row: StoredRecord) -> StoredRecord:
+    given = row.input if isinstance(row.input, int) else -1
+    return StoredRecord(row.number, given, _bytes(row.chain), _bytes(row.body))
+
+
+def _sound_content(row: StoredContent) -> StoredContent:
+    size = row.size if isinstance(row.size, int) and 0 <= row.size < _MOST_CONTENT_BYTES else -1
+    return StoredContent(row.number, _bytes(row.sha256), size, str(row.encoding), _bytes(row.bytes))
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else b""
 
 
 def _explain(row: StoredRecord) -> tuple[FindingKind, str, int, str]:

@@ -30,6 +30,7 @@ from grandmodel.compliance.journal_file import (
     CHECKPOINTS_NAME,
     FORMAT,
     JOURNAL_NAME,
+    LOCK_NAME,
     TABLES,
     ContentResolver,
     JournalReader,
@@ -39,6 +40,7 @@ from grandmodel.compliance.journal_file import (
     encode_input,
     file_sha256,
     pack,
+    source_sha256,
 )
 from grandmodel.compliance.merkle import MerkleTree
 from grandmodel.domain.events import Input, MarketData
@@ -51,8 +53,6 @@ from grandmodel.runtime.errors import (
     JournalInUseError,
     JournalWriteError,
 )
-
-LOCK_NAME = "journal.lock"
 
 
 class Durability(enum.StrEnum):
@@ -202,12 +202,13 @@ class Journal:
     def append_input(self, given: Input) -> int:
         """Take one input; the result is its number, from 0.
 
-        A block's rows are stored once under their sha256. A block that comes with a ``source`` is stored as that reference
-        alone: its rows lie elsewhere, and ``audit verify`` checks that they still have that hash.
+        A block's rows are stored once under their sha256, and the input keeps that as its ``source``. Where ``source`` says
+        ``<sha256> <where>``, the rows lie elsewhere and only this reference is stored, with or without rows in the call;
+        ``audit verify`` checks with a resolver that they still have that hash.
         """
         self._check_usable()
-        if isinstance(given, MarketData) and given.rows:
-            given = msgspec.structs.replace(given, rows=b"", source=given.source or self._store_content(given.rows))
+        if isinstance(given, MarketData):
+            given = self._without_rows(given)
         body = encode_input(given)
         number = self._input_count
         self._input_head = link_input(self._input_head, body)
@@ -296,7 +297,7 @@ class Journal:
             self._connection.execute("PRAGMA journal_mode=DELETE")
             self._connection.close()
             path = self.folder / JOURNAL_NAME
-            return self._checkpoints.add(
+            sealed = self._checkpoints.add(
                 msgspec.structs.replace(
                     self._checkpoint(self._input_count, self._input_head),
                     final=True,
@@ -304,10 +305,12 @@ class Journal:
                     file_sha256=file_sha256(path),
                 )
             )
+            (self.folder / LOCK_NAME).unlink()
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
         finally:
             self.close()
+        return sealed
 
     def close(self) -> None:
         """Let go of the files without ending the run; what was not committed is dropped. May be called twice."""
@@ -387,6 +390,18 @@ class Journal:
         except OSError as error:
             raise self._failed(error) from error
         self._due.clear()
+
+    def _without_rows(self, block: MarketData) -> MarketData:
+        if " " in block.source:
+            return msgspec.structs.replace(block, rows=b"") if block.rows else block
+        if block.rows or not block.source:
+            return msgspec.structs.replace(block, rows=b"", source=self._store_content(block.rows))
+        if source_sha256(block.source) not in self._known_contents:
+            raise ValueError(
+                f"a block without rows names {block.source!r}, which this journal does not hold: expected its rows, or a"
+                " source '<sha256> <where>' that says where they lie"
+            )
+        return block
 
     def _store_content(self, rows: bytes) -> str:
         digest = sha256(rows)

@@ -10,7 +10,7 @@ import pytest
 from grandmodel.compliance.chain import RECORDS_START, link_record
 from grandmodel.compliance.checkpoints import Checkpoint, CheckpointFile
 from grandmodel.compliance.errors import AuditUsageError
-from grandmodel.compliance.journal_file import CHECKPOINTS_NAME, JOURNAL_NAME, file_sha256
+from grandmodel.compliance.journal_file import CHECKPOINTS_NAME, JOURNAL_NAME, LOCK_NAME, file_sha256
 from grandmodel.compliance.keys import PublicKey, SigningKey
 from grandmodel.compliance.merkle import MerkleTree
 from grandmodel.compliance.verification import Expected, FindingKind, verify_run
@@ -209,6 +209,10 @@ def test_a_missing_seal_is_found(sealed):
     lines = (sealed / CHECKPOINTS_NAME).read_bytes().splitlines(keepends=True)
     (sealed / CHECKPOINTS_NAME).write_bytes(b"".join(lines[:-1]))
     assert kinds(verify_run(sealed)) == [(FindingKind.MISSING_CHECKPOINT, "checkpoint", None)]
+    (sealed / LOCK_NAME).touch()  # As after a kill between the end record and the seal.
+    report = verify_run(sealed)
+    assert (report.intact, report.ended) == (True, False)
+    assert any("died before its journal was sealed" in note for note in report.notes)
 
 
 def rewrite(folder, signer=None):

@@ -111,6 +111,18 @@ def test_a_block_with_a_source_is_stored_as_a_reference(tmp_path):
             list(reader.inputs())
 
 
+def test_a_reference_to_rows_that_are_nowhere_is_refused(tmp_path):
+    rows = build_blocks(1, 1)[0].rows
+    bare = sha256(rows).hexdigest()
+    with Journal.create(tmp_path / "run") as journal:
+        with pytest.raises(ValueError, match="which this journal does not hold"):
+            journal.append_input(MarketData(schema="bars", count=3, source=bare))
+        journal.append_input(MarketData(schema="bars", count=3, rows=rows, source=bare))
+        journal.append_input(MarketData(schema="bars", count=3, source=bare))
+        journal.commit()
+        assert [given.rows for _, given in journal.inputs()] == [rows, rows]
+
+
 def test_what_was_not_committed_is_not_there(tmp_path):
     with Journal.create(tmp_path / "run") as journal:
         journal.append_input(Advance(ts=1))
