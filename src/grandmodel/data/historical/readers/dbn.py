@@ -9,12 +9,12 @@ close. The MBO table that Databento users export as Parquet is read too. Definit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import databento_dbn
 import numpy as np
@@ -35,12 +35,15 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 from grandmodel.kernels import kernel
 
+T = TypeVar("T")
+
 DBN_MAGIC = b"DBN"
 PRICE_DECIMALS = 9
 PARQUET_COLUMNS = ("ts_recv", "ts_event", "sequence", "order_id", "action", "side", "price", "size", "flags")
 """The columns by which an exported MBO table is told."""
 
 _VERSIONS = (1, 2, 3)
+_DEFINITION_BYTES = {1: 360, 2: 400, 3: 520}
 _UNDEFINED_STAMP = 2**64 - 1
 _MAX_SEQUENCE = 2**32 - 1
 _ACTIONS = b"ACMRTFN"
@@ -151,20 +154,18 @@ def read_definitions(path: Path, calendar: str = "") -> list[ContractDefinition]
     than CME Group's, whose own is known.
     """
     content = load_bytes(path)
-    metadata, _ = _metadata(content, path)
+    metadata, start = _metadata(content, path)
     if metadata.schema is not None and str(metadata.schema) != "definition":
         raise UsageError(f"{path}: found a DBN file of {metadata.schema}, expected definitions")
+    _check_definition_sizes(content, start, metadata, path)
     newest: Any = databento_dbn.VersionUpgradePolicy.UPGRADE_TO_V3
     decoder = databento_dbn.DBNDecoder(upgrade_policy=newest)
-    try:
-        decoder.write(content)
-        decoded = decoder.decode()
-    except (databento_dbn.DBNError, ValueError, OverflowError) as error:
-        raise CorruptFileError(f"{path}: the definitions do not decode: {error}") from error
+    decoder.write(content)
+    decoded = _decoded(decoder.decode, path)
     if decoder.buffer():
         raise CorruptFileError(f"{path}: found {len(decoder.buffer())} bytes after the last definition: it is cut off")
     listed = [record for record in decoded if isinstance(record, databento_dbn.InstrumentDefMsg)]
-    return [_definition(record, path, calendar) for record in listed]
+    return _decoded(lambda: [_definition(record, path, calendar) for record in listed], path)
 
 
 def _metadata(content: bytes, path: Path) -> tuple[databento_dbn.Metadata, int]:
@@ -179,10 +180,37 @@ def _metadata(content: bytes, path: Path) -> tuple[databento_dbn.Metadata, int]:
         raise CorruptFileError(
             f"{path}: the metadata says {start} bytes but the file has {len(content)}: it is cut off"
         )
+    return _decoded(lambda: databento_dbn.Metadata.decode(content[:start]), path), start
+
+
+def _decoded(decode: Callable[[], T], path: Path) -> T:
+    """What ``decode`` (a call into Databento's package) gives; its faults, a panic included, as ``CorruptFileError``."""
     try:
-        return databento_dbn.Metadata.decode(content[:start]), start
+        return decode()
     except (databento_dbn.DBNError, ValueError, OverflowError, TypeError) as error:
-        raise CorruptFileError(f"{path}: the DBN metadata does not decode: {error}") from error
+        raise CorruptFileError(f"{path}: the DBN content does not decode: {error}") from error
+    except BaseException as error:
+        # A panic of the compiled decoder on impossible bytes is no Exception and has no public type.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise CorruptFileError(f"{path}: the DBN content does not decode: {error}") from None
+
+
+def _check_definition_sizes(content: bytes, start: int, metadata: databento_dbn.Metadata, path: Path) -> None:
+    """Refuse definition records of another size than their version's before the decoder, which stops hard on them."""
+    body = np.frombuffer(content, dtype=np.uint8, offset=start)
+    count, stopped = _walk(body, np.empty(0, dtype=np.int64))
+    offsets = np.empty(count, dtype=np.int64)
+    _walk(body, offsets)
+    expected = _DEFINITION_BYTES[content[3]] + (8 if metadata.ts_out else 0)
+    lengths = body[offsets].astype(np.int64) * 4
+    wrong = (body[offsets + 1] != _RTYPE_DEFINITION) | (lengths != expected)
+    if stopped != len(body) or wrong.any():
+        where = start + (int(offsets[int(np.argmax(wrong))]) if wrong.any() else stopped)
+        raise CorruptFileError(
+            f"{path}: found a record at byte {where} that is no instrument definition of {expected} bytes: the file is "
+            "cut off or damaged"
+        )
 
 
 def _schema_of_empty(metadata: databento_dbn.Metadata) -> Schema:
