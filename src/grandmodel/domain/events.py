@@ -13,7 +13,16 @@ import msgspec
 
 from grandmodel.domain.decisions import Intent, RiskCheck, StrategicDecision
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
+from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder
+
+
+class SessionTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """A ``SessionSchedule`` as bytes: little-endian int64 ns."""
+
+    open_ns: bytes
+    close_ns: bytes
+    day_ns: bytes
 
 
 class Begin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="begin"):
@@ -25,6 +34,12 @@ class Begin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     code_version: str
     mode: str
     """``backtest``, ``paper`` or ``live``."""
+    instruments: tuple[Instrument, ...] = ()
+    """In the order of the numbers that blocks use."""
+    sessions: tuple[SessionTimes, ...] = ()
+    """The sessions of each instrument, so that a replay does not depend on the calendar library of its day."""
+    data: str = ""
+    """Where the market data comes from, for people."""
 
 
 class MarketData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="market"):

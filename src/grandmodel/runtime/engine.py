@@ -160,12 +160,12 @@ class Engine:
         """Walk one block; a record for every stop."""
         schema = self.market.begin(block)
         while (stop := self.market.walk(block, schema)) is not Stop.END:
-            yield from self._on_stop(stop, block)
+            yield self.on_stop(stop, block)
 
     def on_advance(self, advance: Advance) -> Iterator[Record]:
         """Let time pass without data."""
         while (stop := self.market.advance(advance.ts)) is not Stop.END:
-            yield from self._on_stop(stop, None)
+            yield self.on_stop(stop, None)
 
     def on_report(self, answer: VenueReport) -> Iterator[Record]:
         """An outside broker answered."""
@@ -198,17 +198,11 @@ class Engine:
 
     # Stops of the market step.
 
-    def _on_stop(self, stop: Stop, block: Block | None) -> Iterator[Record]:
+    def on_stop(self, stop: Stop, block: Block | None) -> Record:
+        """Decide what a stop of the market step asks for; ``block`` is the one being walked, if any."""
         step = _Step()
         self._view = None
-        if stop is Stop.REPORTS:
-            reports = self.exchange.due_reports()
-            fills = self._apply_reports(step, reports)
-            if not self._stopped:
-                for agent in self.agents:
-                    self._act_on(step, agent, agent.on_reports(reports, fills, self))
-            yield self._finish(Cause.REPORT, step)
-        elif stop is Stop.BARS:
+        if stop is Stop.BARS:
             step.bars = self._closed_bars()
             step.alerts.extend(self.gate.on_bars(step.bars, self._risk_view()))
             if not self._stopped:
@@ -216,14 +210,20 @@ class Engine:
                     wishes = agent.on_bars(step.bars, self)
                     if wishes:
                         self._act_on(step, agent, wishes)
-            yield self._finish(Cause.BAR, step)
-        elif stop is Stop.EQUITY_LINE:
-            yield self._finish(Cause.RISK_LINE, step)
-        elif stop is Stop.ROLL and block is not None:
+            return self._finish(Cause.BAR, step)
+        if stop is Stop.REPORTS:
+            reports = self.exchange.due_reports()
+            fills = self._apply_reports(step, reports)
+            if not self._stopped:
+                for agent in self.agents:
+                    self._act_on(step, agent, agent.on_reports(reports, fills, self))
+            return self._finish(Cause.REPORT, step)
+        if stop is Stop.EQUITY_LINE:
+            return self._finish(Cause.RISK_LINE, step)
+        if stop is Stop.ROLL and block is not None:
             self._roll(step, block)
-            yield self._finish(Cause.ROLL, step)
-        else:
-            raise InvariantError(f"found stop {stop!r} of the market step, expected one that the engine knows")
+            return self._finish(Cause.ROLL, step)
+        raise InvariantError(f"found stop {stop!r} of the market step, expected one that the engine knows")
 
     def _finish(self, cause: Cause, step: _Step, note: Mapping[str, object] | None = None) -> Record:
         """Let risk react to the state that the step led to, and write the record."""
@@ -254,7 +254,7 @@ class Engine:
             cancels=tuple(step.cancels),
             replaces=tuple(step.replaces),
             alerts=tuple(step.alerts),
-            note=None if note is None else msgspec.Raw(msgspec.json.encode(note, order="deterministic")),
+            note=msgspec.UNSET if note is None else msgspec.Raw(msgspec.json.encode(note, order="deterministic")),
         )
 
     def _closed_bars(self) -> tuple[ClosedBar, ...]:

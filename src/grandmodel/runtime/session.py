@@ -1,0 +1,251 @@
+"""A run from its first input to its last record: feed, engine, journal, and what is written beside them.
+
+``Session.start`` makes a run folder, ``Session.resume`` takes one up after a crash, ``feed`` walks blocks, ``finish``
+seals the journal and writes the summary and the report page. A run folder holds
+
+- ``journal.sqlite`` and ``checkpoints.jsonl``: every input and record (``runtime.journal``),
+- ``summary.json``: the figures (``runtime.summary``),
+- ``report.html``: the page (``runtime.report``),
+- ``latency.json``: how long the decisions took on this machine; measured, so not part of what a replay compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.compliance.journal_file import ContentResolver, encode_record
+from grandmodel.domain.blocks import Block, schema_of
+from grandmodel.domain.errors import InvariantError, UsageError
+from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, Record
+from grandmodel.domain.ids import RunId
+from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.inputs import InputEngine, begin_run
+from grandmodel.runtime.journal import Durability, Journal
+from grandmodel.runtime.market_step import Stop
+from grandmodel.runtime.recovery import Recovered, recover
+from grandmodel.runtime.settings import Mode, RunSettings
+
+COMMIT_EVERY_STEPS = 256
+"""A backtest commits after so many steps; paper and live commit every step that holds an order, before it leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, for the progress line."""
+
+    ts: int
+    rows: int
+    records: int
+    orders: int
+    fills: int
+    equity_micros: int
+
+
+@dataclass(slots=True)
+class Latency:
+    """How long steps took, ns of a monotonic clock at the edge: from the stop of the market step to the committed record."""
+
+    decisions: list[int] = field(default_factory=list)
+    """Steps on closed bars."""
+    reports: list[int] = field(default_factory=list)
+    """Steps on venue reports."""
+
+    def percentiles(self) -> dict[str, dict[str, float]]:
+        """Median, 90th, 99th percentile and maximum in microseconds."""
+        return {name: _percentiles(values) for name, values in (("decision", self.decisions), ("report", self.reports))}
+
+
+class Session:
+    """One run that is open for feeding. Use as a context manager: leaving it closes the journal.
+
+    ``clock_ns`` is a monotonic clock for latencies; ``on_record`` sees every record as it is made.
+    """
+
+    def __init__(self, folder: Path, journal: Journal, inputs: InputEngine, clock_ns: Callable[[], int]) -> None:
+        """Use ``start`` or ``resume``."""
+        self.folder = folder
+        self.journal = journal
+        self.latency = Latency()
+        self.records = 0
+        self.orders = 0
+        self.fills = 0
+        self.on_record: Callable[[Record], None] = _ignore
+        self.recovered: Recovered | None = None
+        self._inputs = inputs
+        self._clock_ns = clock_ns
+        self._uncommitted = 0
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        settings: RunSettings,
+        instruments: Sequence[Instrument],
+        schedules: Sequence[SessionSchedule],
+        *,
+        data: str,
+        clock_ns: Callable[[], int],
+        resolver: ContentResolver | None = None,
+        on_record: Callable[[Record], None] | None = None,
+    ) -> Self:
+        """Begin a run in ``folder``, whose name is the run's."""
+        if settings.mode is Mode.LIVE:
+            raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
+        durability = Durability.OS if settings.mode is Mode.BACKTEST else Durability.DISK
+        journal = Journal.create(folder, durability=durability, resolver=resolver)
+        session = cls(folder, journal, InputEngine(), clock_ns)
+        if on_record is not None:
+            session.on_record = on_record
+        begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
+        number = journal.append_input(begin)
+        for record in session._inputs.on_input(number, begin):  # noqa: SLF001  our own
+            session._keep(record)  # noqa: SLF001  our own
+        journal.commit()
+        return session
+
+    @classmethod
+    def resume(
+        cls, folder: Path, *, clock_ns: Callable[[], int], resolver: ContentResolver | None = None
+    ) -> Self:
+        """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``."""
+        journal = Journal.open(folder, resolver=resolver)
+        inputs = InputEngine()
+        recovered = recover(journal, inputs)
+        if not recovered.begun:
+            journal.close()
+            raise UsageError(f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one")
+        session = cls(folder, journal, inputs, clock_ns)
+        session.recovered = recovered
+        session.records = recovered.records
+        return session
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this run."""
+        if self._inputs.engine is None:
+            raise InvariantError("the session has no engine: its journal holds no beginning")
+        return self._inputs.engine
+
+    @property
+    def is_ended(self) -> bool:
+        """True where the journal holds the end of the run already."""
+        return self.recovered is not None and self.recovered.ended
+
+    def feed(
+        self,
+        blocks: Iterable[Block],
+        *,
+        where: str = "",
+        on_progress: Callable[[Progress], None] | None = None,
+        keep_rows: bool = True,
+    ) -> None:
+        """Walk ``blocks`` in order.
+
+        ``keep_rows`` writes the rows into the journal; otherwise it holds their sha256 and ``where#number``, and whoever
+        replays must find them there again.
+        """
+        for number, block in enumerate(blocks):
+            schema = schema_of(block)
+            if keep_rows:
+                given = MarketData(schema=schema.value, count=len(block), rows=block.tobytes())
+            else:
+                digest = hashlib.sha256(np.ascontiguousarray(block).data).hexdigest()
+                given = MarketData(schema=schema.value, count=len(block), source=f"{digest} {where}#{number}")
+            self.journal.append_input(given)
+            self._walk(block)
+            if on_progress is not None:
+                on_progress(self.progress())
+
+    def command(self, command: Command) -> None:
+        """A person told the engine something: it is journalled and acted on at once."""
+        number = self.journal.append_input(command)
+        for record in self._inputs.on_input(number, command):
+            self._keep(record)
+        self._commit()
+
+    def end(self) -> None:
+        """The stream is over: what was due happens, the last record is written and the journal is sealed."""
+        if not self.is_ended:
+            given = End(ts=self.engine.now)
+            number = self.journal.append_input(given)
+            for record in self._inputs.on_input(number, given):
+                self._keep(record)
+        self._commit()
+        self.journal.seal()
+        (self.folder / "latency.json").write_bytes(msgspec.json.encode(self.latency.percentiles()))
+
+    def progress(self) -> Progress:
+        """Where the run is now."""
+        engine = self.engine
+        return Progress(
+            ts=engine.now,
+            rows=engine.market.position,
+            records=self.records,
+            orders=self.orders,
+            fills=self.fills,
+            equity_micros=engine.equity_micros,
+        )
+
+    def close(self) -> None:
+        """Let go of the journal; what was appended and not committed is gone, as after a crash."""
+        self.journal.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _walk(self, block: Block) -> None:
+        engine, clock_ns, latency = self.engine, self._clock_ns, self.latency
+        market = engine.market
+        schema = market.begin(block)
+        while (stop := market.walk(block, schema)) is not Stop.END:
+            began = clock_ns()
+            record = engine.on_stop(stop, block)
+            self._keep(record)
+            took = clock_ns() - began
+            (latency.decisions if record.cause is Cause.BAR else latency.reports).append(took)
+        if engine.settings.mode is not Mode.BACKTEST:
+            self._commit()
+
+    def _keep(self, record: Record) -> None:
+        """Append a record; where orders are about to leave, wait until it is written."""
+        self.journal.append_record(encode_record(record))
+        self.records += 1
+        self.orders += len(record.orders)
+        self.fills += len(record.fills)
+        self._uncommitted += 1
+        leaves = record.orders or record.cancels or record.replaces
+        if self._uncommitted >= COMMIT_EVERY_STEPS or (leaves and self.engine.settings.mode is not Mode.BACKTEST):
+            self._commit()
+        self.on_record(record)
+
+    def _commit(self) -> None:
+        self.journal.commit()
+        self._uncommitted = 0
+
+
+def _ignore(record: Record) -> None:
+    """Nobody listens."""
+
+
+def _percentiles(values: list[int]) -> dict[str, float]:
+    if not values:
+        return {}
+    taken: NDArray[np.float64] = np.asarray(values, dtype=np.float64) / 1_000.0
+    p50, p90, p99 = np.percentile(taken, [50, 90, 99]).tolist()
+    return {"count": float(len(values)), "p50_us": p50, "p90_us": p90, "p99_us": p99, "max_us": float(taken.max())}
