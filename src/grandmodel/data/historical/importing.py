@@ -1,0 +1,231 @@
+"""From a file to checked blocks, and from there into the store.
+
+``read_file`` is the whole way of one file: its format is told by its content, bars go through ``readers/bars.py`` and
+``quality.py``, trades, quotes and orders through the readers of ``readers/registry.py`` and ``tick_quality.py``. What was
+found, repaired, marked and left out is the ``ImportReport``. ``import_file`` puts the blocks into a ``Store``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from grandmodel.data.errors import AmbiguousError, ReadError
+from grandmodel.data.historical.profile import ImportProfile, text_from_width
+from grandmodel.data.historical.quality import CheckedBars, SessionCount, check_bars
+from grandmodel.data.historical.readers.bars import read_bars
+from grandmodel.data.historical.readers.options import TickOptions
+from grandmodel.data.historical.readers.registry import TickReader, reader_for
+from grandmodel.data.historical.reading import Finding, Treatment
+from grandmodel.data.historical.rolls import Roll
+from grandmodel.data.historical.store import Store
+from grandmodel.data.historical.tick_quality import check_book, check_ticks
+from grandmodel.data.market.sessions import session_schedule
+from grandmodel.domain.blocks import BOOK, Block, Schema, freeze
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.instruments import Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesReport:
+    """What became of one series of a file."""
+
+    symbol: str
+    schema: str
+    rows_read: int
+    rows_kept: int
+    first_ns: int
+    last_ns: int
+    """``ts_event`` of the first and last row kept."""
+    bar_width: str
+    time_zone: str
+    label: str
+    evidence: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    sessions: tuple[SessionCount, ...]
+    rolls: tuple[Roll, ...]
+
+    def count(self, kind: str) -> int:
+        """How often the finding ``kind`` was met."""
+        return sum(finding.count for finding in self.findings if finding.kind == kind)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was found in a file and what was done about it."""
+
+    file: str
+    sha256: str
+    bytes: int
+    instrument: str
+    series: tuple[SeriesReport, ...]
+    rows_added: int = 0
+    rows_known: int = 0
+    files_changed: int = 0
+    imported: tuple[str, ...] = field(default_factory=tuple)
+    """Symbols put into the store."""
+
+    @property
+    def source(self) -> str:
+        """The name under which the store keeps the rows: the file's, and the start of its hash."""
+        return f"{Path(self.file).name}#{self.sha256[:16]}"
+
+    def count(self, kind: str) -> int:
+        """How often the finding ``kind`` was met in all series."""
+        return sum(series.count(kind) for series in self.series)
+
+
+def read_file(
+    path: Path,
+    instrument: Instrument,
+    profile: ImportProfile | None = None,
+    options: TickOptions | None = None,
+) -> tuple[dict[str, Block], ImportReport]:
+    """The series in the file ``path`` as frozen blocks in the units of ``instrument``, by symbol, and the report.
+
+    A ``profile`` (even an empty one with columns) is about bars; ``options`` about trades, quotes and orders. What the file
+    itself does not prove and neither states is refused: ``AmbiguousError`` and ``ReadError`` name the line and the flag that
+    settles it.
+    """
+    if not path.is_file():
+        raise ReadError(f"{path}: found no such file")
+    known = options or TickOptions()
+    reader = None if profile is not None and profile.columns else reader_for(path, known)
+    if reader is not None:
+        blocks, series = _ticks_of(path, instrument, reader, known)
+    else:
+        blocks, series = _bars_of(path, instrument, profile or ImportProfile())
+    return blocks, ImportReport(str(path), _sha256(path), path.stat().st_size, str(instrument.id), tuple(series))
+
+
+def import_file(
+    store: Store,
+    path: Path,
+    instrument: Instrument,
+    profile: ImportProfile | None = None,
+    options: TickOptions | None = None,
+    symbol: str = "",
+) -> ImportReport:
+    """Read ``path`` and write its series ``symbol`` (needed where it has several) into ``store``.
+
+    Raises what ``read_file`` and ``Store.write`` raise; the store is then as it was.
+    """
+    blocks, report = read_file(path, instrument, profile, options)
+    if symbol:
+        if symbol not in blocks:
+            raise UsageError(f"{path}: found no symbol {symbol!r}, expected one of: {_listed(blocks)}")
+        blocks = {symbol: blocks[symbol]}
+    if len(blocks) != 1:
+        raise AmbiguousError(
+            f"{path}: found {len(blocks)} series ({_listed(blocks)}), expected one for instrument {instrument.id}; say which "
+            "with --symbol"
+        )
+    ((name, block),) = blocks.items()
+    schema = Schema(next(series.schema for series in report.series if series.symbol == name))
+    written = store.write(instrument, schema, block, report.source if not symbol else f"{report.source}:{symbol}")
+    return ImportReport(
+        report.file,
+        report.sha256,
+        report.bytes,
+        report.instrument,
+        report.series,
+        written.rows_added,
+        written.rows_known,
+        written.files_changed,
+        (name,),
+    )
+
+
+def _listed(blocks: dict[str, Block]) -> str:
+    names = list(blocks)
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _bars_of(path: Path, instrument: Instrument, profile: ImportProfile) -> tuple[dict[str, Block], list[SeriesReport]]:
+    blocks: dict[str, Block] = {}
+    series: list[SeriesReport] = []
+    for symbol, raw in read_bars(path, profile).items():
+        where = str(path) if symbol in path.name else f"{path}:{symbol}"
+        broken = sum(finding.count for finding in raw.findings if finding.kind == "broken_rows")
+        checked = check_bars(raw, instrument, profile, where)
+        blocks[symbol] = checked.block
+        series.append(_bar_report(symbol, checked, raw.rows + broken))
+    return blocks, series
+
+
+def _bar_report(symbol: str, checked: CheckedBars, rows_read: int) -> SeriesReport:
+    block = checked.block
+    return SeriesReport(
+        symbol=symbol,
+        schema=str(Schema.BARS),
+        rows_read=rows_read,
+        rows_kept=len(block),
+        first_ns=int(block["ts_event"][0]),
+        last_ns=int(block["ts_event"][-1]),
+        bar_width=text_from_width(checked.width_ns),
+        time_zone=checked.time_zone,
+        label=str(checked.label),
+        evidence=tuple(checked.evidence),
+        findings=tuple(checked.findings),
+        sessions=tuple(checked.sessions),
+        rolls=tuple(checked.rolls),
+    )
+
+
+def _ticks_of(
+    path: Path, instrument: Instrument, reader: TickReader, options: TickOptions
+) -> tuple[dict[str, Block], list[SeriesReport]]:
+    reading = reader(path, instrument, options)
+    blocks: dict[str, Block] = {}
+    series: list[SeriesReport] = []
+    for symbol, rows in reading.blocks.items():
+        if not len(rows):
+            continue
+        if rows.dtype == BOOK:
+            block, findings = check_book(rows)
+        else:
+            first, last = int(rows["ts_event"].min()), int(rows["ts_event"].max())
+            block, findings = check_ticks(rows, instrument, session_schedule(instrument, first, last + 1))
+        ordered = _in_sequence(block, findings)
+        blocks[symbol] = freeze(ordered)
+        own = [finding for finding in reading.findings if len(reading.blocks) == 1 or not series]
+        series.append(
+            SeriesReport(
+                symbol=symbol,
+                schema=str(reading.schema),
+                rows_read=reading.rows_read if len(reading.blocks) == 1 else len(rows),
+                rows_kept=len(ordered),
+                first_ns=int(ordered["ts_event"][0]),
+                last_ns=int(ordered["ts_event"][-1]),
+                bar_width="",
+                time_zone="",
+                label="",
+                evidence=(f"read as {reading.schema} by {reader.__name__}",),
+                findings=(*own, *findings),
+                sessions=(),
+                rolls=(),
+            )
+        )
+    if not blocks:
+        raise ReadError(f"{path}: found no row that could be kept")
+    return blocks, series
+
+
+def _in_sequence(block: Block, findings: list[Finding]) -> Block:
+    """``block`` in the order of (``ts_init``, ``sequence``), as every block of the engine is."""
+    ts, sequence = block["ts_init"], block["sequence"].astype(np.int64)
+    backward = (ts[1:] == ts[:-1]) & (sequence[1:] < sequence[:-1])
+    if not backward.any():
+        return block
+    text = "rows of one instant whose sequence numbers run backwards; put in the order of the numbers"
+    findings.append(Finding("unsorted_sequence", Treatment.REPAIRED, int(backward.sum()), text))
+    ordered: Block = block[np.lexsort((sequence, ts))]
+    return ordered
