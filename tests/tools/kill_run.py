@@ -61,6 +61,7 @@ POINTS = (
     "after_checkpoint",
     "before_seal",
 )
+ONCE = ("start", "before_seal")
 REJECT_EVERY = 13
 FAULTS = ("drop:17", "twice:11", "late:41")
 CHECKPOINT_EVERY = 16
@@ -327,7 +328,8 @@ def kill_sessions(base, kills, seed, blocks=40, sabotage=""):
                     if generator.random() < 0.5:
                         kill_after_s = float(generator.uniform(0, lasted_s * 0.6))
                     else:
-                        fuse = Fuse(str(generator.choice(POINTS)), int(generator.integers(1, 12)))
+                        point = str(generator.choice(POINTS))
+                        fuse = Fuse(point, 1 if point in ONCE else int(generator.integers(1, 12)))
                 lives += 1
                 done = live_once(kill_after_s, folder, run, venue.port, feed, fuse, sabotage)
                 if not done:

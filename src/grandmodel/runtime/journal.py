@@ -431,7 +431,7 @@ _ROWS_AT_ONCE = 64
 _INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?)"
 _INSERT_RECORDS = _INSERT_RECORD + ", (?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 """Many rows by one statement cost about a fifth less than one by one."""
-_PAGE_BYTES = 16_384
+_PAGE_BYTES = 8_192
 _COMMIT_AT_BYTES = 16 << 20
 """Collected bytes at which an append commits by itself, to bound memory. Writing early is always allowed."""
 

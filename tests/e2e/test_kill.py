@@ -1,0 +1,48 @@
+"""Sessions in processes of their own, killed with signal 9, and a disk that fills up. The long forms are the tools."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_tool(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.tools.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.slow
+def test_killed_sessions_end_as_the_undisturbed_one():
+    status, summary, errors = run_tool("kill_run", "--kills", "12", "--seed", "4", "--blocks", "20")
+    assert (status, summary["problems"]) == (0, []), errors
+    assert summary["kills"] == 12
+    assert summary["requests"] > 50
+    assert len(summary["kills_by_point"]) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sabotage", "finding"),
+    [("send_first", "which no committed record holds"), ("skip_resend", "requests at the venue differ: lost")],
+)
+def test_the_tool_finds_a_session_that_is_broken_on_purpose(sabotage, finding):
+    status, summary, errors = run_tool(
+        "kill_run", "--kills", "60", "--seed", "4", "--blocks", "20", "--sabotage", sabotage
+    )
+    assert status == 1, errors
+    assert any(finding in problem for problem in summary["problems"])
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_session_and_freeing_it_lets_it_go_on():
+    status, summary, errors = run_tool("full_disk", "--limits", "150000", "600000")
+    assert (status, summary["problems"]) == (0, []), errors
+    stopped_at, later, whole = summary["records"]
+    assert 0 < stopped_at < later < whole
+    assert errors.count("free space or mend the disk") == 2
