@@ -13,6 +13,7 @@ import typer
 
 from grandmodel import __version__
 from grandmodel.cli.output import console
+from grandmodel.cli.run import run_command
 from grandmodel.domain.errors import GrandModelError, UsageError
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ def version() -> None:
 
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
+    app.command("run")(run_command)
     _add_nouns()
     try:
         app(standalone_mode=True)
@@ -48,7 +50,10 @@ def _add_nouns() -> None:
         app.add_typer(importlib.import_module(module).app, name=noun)
 
 
-_NOUNS: dict[str, str] = {}
+_NOUNS: dict[str, str] = {
+    "backtest": "grandmodel.cli.run",
+    "data": "grandmodel.cli.data",
+}
 """Noun to module; each module holds a typer application called ``app`` and imports nothing heavy at its top."""
 
 

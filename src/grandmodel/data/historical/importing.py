@@ -92,7 +92,7 @@ def read_file(
     """
     if not path.is_file():
         raise ReadError(f"{path}: found no such file")
-    known = options or TickOptions()
+    known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
     reader = None if profile is not None and profile.columns else reader_for(path, known)
     if reader is not None:
         blocks, series = _ticks_of(path, instrument, reader, known)

@@ -525,7 +525,7 @@ def _check_sessions(checked: CheckedBars, instrument: Instrument, *, is_daily: b
     _note_pauses(checked, counts)
     marks = np.array([""] * len(schedule), dtype=object)
     if not is_daily:
-        _mark_stretches(checked, schedule, counts, index, outside, marks)
+        _mark_stretches(checked, instrument, schedule, counts, index, outside, marks)
     _mark_gaps(checked, schedule, counts, index, outside, marks)
     _mark_rolls(checked, instrument, schedule, index, outside, marks)
     checked.sessions = [
@@ -599,6 +599,7 @@ def _listed(schedule: SessionSchedule, places: NDArray[np.int64], amounts: NDArr
 
 def _mark_stretches(
     checked: CheckedBars,
+    instrument: Instrument,
     schedule: SessionSchedule,
     counts: _Counts,
     index: NDArray[np.int64],
@@ -642,7 +643,7 @@ def _mark_stretches(
             f"{_day_text(schedule, start)} to {_day_text(schedule, end - 1)}: {end - start} sessions{_without_bars(idle[start:end])} on a contract that hardly "
             f"trades (median volume {np.median(block['volume'][rows]):.0f} a bar against {normal:.0f}; "
             f"{int(counts.present[start:end].sum())} of {int(counts.expected[start:end].sum())} bars; lines {int(lines.min())} to "
-            f"{int(lines.max())}); the series steps by {step} ticks where it begins. No returns across it"
+            f"{int(lines.max())}); the series steps by {instrument.price_from_ticks(step)} where it begins. No returns across it"
         )
         checked.findings.append(
             Finding("bad_stretch", Treatment.MARKED, int(rows.sum()), text, first_lines(checked.lines, rows))

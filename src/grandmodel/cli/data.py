@@ -1,0 +1,339 @@
+"""``grandmodel data``: bring market data into the store, see what is wrong with a file, see what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+
+if TYPE_CHECKING:
+    from grandmodel.data.historical.importing import ImportReport
+    from grandmodel.data.historical.profile import ImportProfile
+    from grandmodel.data.historical.readers.options import TickColumns, TickOptions
+    from grandmodel.domain.instruments import Instrument
+
+app = typer.Typer(help="Market data: import files, check them, list the store.", no_args_is_help=True)
+
+DEFAULT_STORE = Path("data-store")
+
+Files = Annotated[
+    list[Path], typer.Argument(help="Files: CSV, TSV, zip, gz, xz, zst, Parquet, DBN, pcap.", show_default=False)
+]
+InstrumentName = Annotated[
+    str, typer.Option("--instrument", help="Whose units and sessions the file is in: NQ, CL, ...")
+]
+Instruments = Annotated[
+    Path | None, typer.Option("--instruments", help="JSON file with instruments beside the built-in ones.")
+]
+StoreRoot = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
+Profile = Annotated[str, typer.Option("--profile", help="Import profile: a name, or a .toml or .json file.")]
+Columns = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        help="Bars: roles in file order, such as stamp,open,high,low,close,volume (also date, clock, ms; - leaves one out). "
+        "Ticks of a table of one's own: ts_event=time,price=px,size=qty,...",
+    ),
+]
+Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line is a heading.")]
+Delimiter = Annotated[str, typer.Option("--delimiter", help="The character between fields.")]
+DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written 1.234,5.")]
+DateOrderName = Annotated[str, typer.Option("--date-order", help="ymd, dmy or mdy.")]
+TimeZone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone of stamps that name none.")]
+LabelName = Annotated[str, typer.Option("--label", help="Which end of a bar its stamp names: open or close.")]
+BarWidth = Annotated[str, typer.Option("--bar-width", help="5m, 30m, 1h, 1d.")]
+PriceMultiplier = Annotated[str, typer.Option("--price-multiplier", help="Prices of the file times this are prices.")]
+VolumeMultiplier = Annotated[str, typer.Option("--volume-multiplier", help="Volumes of the file times this are units.")]
+MembersName = Annotated[
+    str, typer.Option("--members", help="Files in a zip: one (series in pieces) or each (a series).")
+]
+ConflictsName = Annotated[
+    str, typer.Option("--conflicts", help="Rows of one time that differ: refuse, first, last, drop.")
+]
+OffTickName = Annotated[str, typer.Option("--off-tick", help="Prices between two ticks: auto, round, refuse.")]
+MaxDropped = Annotated[float | None, typer.Option("--max-dropped", help="Largest share of rows that may be left out.")]
+Date = Annotated[str, typer.Option("--date", help="Ticks: the day of stamps that count from midnight (YYYY-MM-DD).")]
+Symbols = Annotated[str, typer.Option("--symbols", help="Ticks: read only these symbols (A,B).")]
+PriceDivisor = Annotated[int, typer.Option("--price-divisor", help="Ticks: divide integer prices by this.")]
+OffTickShare = Annotated[float, typer.Option("--off-tick-share", help="Ticks: largest share of prices off the tick.")]
+OffLotShare = Annotated[float, typer.Option("--off-lot-share", help="Ticks: largest share of sizes off the lot.")]
+
+
+@app.command("import")
+def import_files(
+    files: Files,
+    instrument: InstrumentName,
+    instruments: Instruments = None,
+    store: StoreRoot = DEFAULT_STORE,
+    symbol: Annotated[str, typer.Option("--symbol", help="Which series of a file that holds several.")] = "",
+    profile: Profile = "",
+    columns: Columns = "",
+    header: Header = None,
+    delimiter: Delimiter = "",
+    decimal_comma: DecimalComma = False,
+    date_order: DateOrderName = "",
+    time_zone: TimeZone = "",
+    label: LabelName = "",
+    bar_width: BarWidth = "",
+    price_multiplier: PriceMultiplier = "",
+    volume_multiplier: VolumeMultiplier = "",
+    members: MembersName = "",
+    conflicts: ConflictsName = "",
+    off_tick: OffTickName = "",
+    max_dropped: MaxDropped = None,
+    date: Date = "",
+    symbols: Symbols = "",
+    price_divisor: PriceDivisor = 0,
+    off_tick_share: OffTickShare = 0.001,
+    off_lot_share: OffLotShare = 0.001,
+    json: JsonFlag = False,
+) -> None:
+    """Read FILES, check them and put them into the store. What a file does not prove and no flag says is refused."""
+    from grandmodel.data.historical.importing import import_file
+    from grandmodel.data.historical.store import Store
+
+    known = _instrument(instrument, instruments)
+    bars = _bar_profile(
+        profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
+        volume_multiplier, members, conflicts, off_tick, max_dropped,
+    )  # fmt: skip
+    ticks = _tick_options(columns, time_zone, date, symbol, symbols, price_divisor, off_tick_share, off_lot_share)
+    target = Store(store)
+    reports = []
+    for file in files:
+        with console.status(f"importing {file.name}"):
+            report = import_file(target, file, known, bars, ticks, symbol)
+        reports.append(report)
+        if not json:
+            _print_report(report)
+            stdout.print(
+                f"{report.rows_added} rows added to {store}, {report.rows_known} already there, "
+                f"{report.files_changed} files changed\n"
+            )
+    if json:
+        print_json(reports)
+
+
+@app.command("check")
+def check_file(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, zip, gz, xz, zst, Parquet, DBN, pcap.", show_default=False)],
+    instrument: InstrumentName,
+    instruments: Instruments = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Where the page goes; default: data-check-FILE.html here.")
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Print only.")] = False,
+    profile: Profile = "",
+    columns: Columns = "",
+    header: Header = None,
+    delimiter: Delimiter = "",
+    decimal_comma: DecimalComma = False,
+    date_order: DateOrderName = "",
+    time_zone: TimeZone = "",
+    label: LabelName = "",
+    bar_width: BarWidth = "",
+    price_multiplier: PriceMultiplier = "",
+    volume_multiplier: VolumeMultiplier = "",
+    members: MembersName = "",
+    conflicts: ConflictsName = "",
+    off_tick: OffTickName = "",
+    max_dropped: MaxDropped = None,
+    date: Date = "",
+    symbols: Symbols = "",
+    price_divisor: PriceDivisor = 0,
+    off_tick_share: OffTickShare = 0.001,
+    off_lot_share: OffLotShare = 0.001,
+    json: JsonFlag = False,
+) -> None:
+    """Say what is wrong with FILE without importing it, and draw it as a page."""
+    from grandmodel.data.historical.importing import read_file
+
+    known = _instrument(instrument, instruments)
+    bars = _bar_profile(
+        profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
+        volume_multiplier, members, conflicts, off_tick, max_dropped,
+    )  # fmt: skip
+    ticks = _tick_options(columns, time_zone, date, "", symbols, price_divisor, off_tick_share, off_lot_share)
+    with console.status(f"checking {file.name}"):
+        blocks, report = read_file(file, known, bars, ticks)
+    if json:
+        print_json(report)
+    else:
+        _print_report(report)
+    if no_page:
+        return
+    from grandmodel.data.historical.picture import draw_report
+
+    target = page or Path(f"data-check-{file.name.split('.', 1)[0]}.html")
+    _write_page(target, draw_report(report, blocks, known))
+    console.print(f"page: {target}", markup=False)
+
+
+@app.command("list")
+def list_store(
+    store: StoreRoot = DEFAULT_STORE,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it with its hash.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """What is in the store, by instrument and schema."""
+    from rich.table import Table
+
+    from grandmodel.data.errors import StoreError
+    from grandmodel.data.historical.store import Store
+    from grandmodel.domain.time import text_from_ns
+
+    opened = Store(store)
+    entries = opened.catalogue()
+    if json:
+        print_json(entries)
+    elif not entries:
+        stdout.print(
+            f"{store}: nothing is in the store; grandmodel data import FILE --instrument ID brings something in"
+        )
+    else:
+        table = Table("instrument", "schema", "days", "rows", "first", "last", "MB", "sources")
+        for entry in entries:
+            table.add_row(
+                entry.instrument, entry.schema, str(entry.days), f"{entry.rows:,}", text_from_ns(entry.first_ns)[:19],
+                text_from_ns(entry.last_ns)[:19], f"{entry.bytes / 1e6:.1f}", str(len(entry.sources)),
+            )  # fmt: skip
+        stdout.print(table)
+    if verify:
+        problems = opened.check()
+        if problems:
+            raise StoreError("; ".join(problems[:10]))
+        console.print("every file is as it was written")
+
+
+def _instrument(name: str, file: Path | None) -> Instrument:
+    from grandmodel.domain.instruments import BUILT_IN, instrument_named, load_instruments
+
+    return instrument_named(name, {**BUILT_IN, **load_instruments(file)} if file else None)
+
+
+def _bar_profile(
+    profile: str,
+    columns: str,
+    header: bool | None,
+    delimiter: str,
+    decimal_comma: bool,
+    date_order: str,
+    time_zone: str,
+    label: str,
+    bar_width: str,
+    price_multiplier: str,
+    volume_multiplier: str,
+    members: str,
+    conflicts: str,
+    off_tick: str,
+    max_dropped: float | None,
+) -> ImportProfile:
+    """The profile named, with the flags that were given over it."""
+    import msgspec
+
+    from grandmodel.data.historical.profile import ImportProfile, load_profile
+    from grandmodel.domain.errors import UsageError
+
+    base: dict[str, Any] = msgspec.to_builtins(load_profile(profile)) if profile else {}
+    given: dict[str, Any] = {
+        "columns": columns.split(",") if columns and "=" not in columns else None,
+        "header": header,
+        "delimiter": {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter) or None,
+        "decimal_comma": decimal_comma or None,
+        "date_order": date_order or None,
+        "time_zone": time_zone or None,
+        "label": label or None,
+        "bar_width": bar_width or None,
+        "price_multiplier": price_multiplier or None,
+        "volume_multiplier": volume_multiplier or None,
+        "members": members or None,
+        "conflicts": conflicts or None,
+        "off_tick": off_tick or None,
+        "max_dropped": max_dropped,
+    }
+    merged = base | {name: value for name, value in given.items() if value is not None}
+    try:
+        return msgspec.convert(merged, ImportProfile, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UsageError(f"the flags do not make an import profile: {error}") from error
+
+
+def _tick_options(
+    columns: str,
+    time_zone: str,
+    date: str,
+    symbol: str,
+    symbols: str,
+    price_divisor: int,
+    off_tick_share: float,
+    off_lot_share: float,
+) -> TickOptions:
+    from grandmodel.data.historical.readers.options import TickOptions
+
+    return TickOptions(
+        time_zone=time_zone,
+        date=date,
+        symbol=symbol,
+        symbols=tuple(symbols.split(",")) if symbols else (),
+        price_divisor=price_divisor,
+        off_tick_share=off_tick_share,
+        off_lot_share=off_lot_share,
+        columns=_tick_columns(columns) if "=" in columns else None,
+    )
+
+
+def _tick_columns(text: str) -> TickColumns:
+    from grandmodel.data.historical.readers.options import TickColumns
+    from grandmodel.domain.errors import UsageError
+
+    named = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    try:
+        return TickColumns(**{name.strip(): column.strip() for name, column in named.items()})
+    except TypeError as error:
+        raise UsageError(
+            f"--columns: found {text!r}, expected ts_event=NAME and price=NAME or bid_price, ask_price"
+        ) from error
+
+
+def _write_page(target: Path, html: str) -> None:
+    from grandmodel.domain.errors import OperatingError
+
+    try:
+        target.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise OperatingError(f"{target}: the page cannot be written ({error.strerror})") from error
+
+
+def _print_report(report: ImportReport) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from grandmodel.domain.time import text_from_ns
+
+    shown = report.series[:20]
+    for series in shown:
+        stdout.print(
+            f"{report.file}: {series.symbol}: {series.rows_kept:,} of {series.rows_read:,} rows kept as {series.schema} "
+            f"{series.bar_width}, {text_from_ns(series.first_ns)[:19]} to {text_from_ns(series.last_ns)[:19]} UTC",
+            markup=False,
+            soft_wrap=True,
+        )
+        for sentence in series.evidence:
+            stdout.print(f"  {sentence}", markup=False, soft_wrap=True)
+        if series.findings:
+            table = Table(box=SIMPLE_HEAD, pad_edge=False)
+            table.add_column("finding", no_wrap=True)
+            table.add_column("treatment", no_wrap=True)
+            table.add_column("count", justify="right", no_wrap=True)
+            table.add_column("what")
+            for finding in series.findings:
+                lines = f" (lines {', '.join(map(str, finding.lines))}{', ...' * (finding.count > len(finding.lines))})"
+                what = escape(finding.text + (lines if finding.lines else ""))
+                table.add_row(finding.kind, str(finding.treatment), f"{finding.count:,}", what)
+            stdout.print(table)
+    if len(report.series) > len(shown):
+        stdout.print(f"... and {len(report.series) - len(shown)} more series (--json shows all)")
