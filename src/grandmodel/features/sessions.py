@@ -10,6 +10,7 @@ daily break, on a weekend) counts to the trading day that opens next, of which n
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
@@ -74,9 +75,11 @@ def exchange_sessions(calendar: str, first: date, last: date) -> SessionSchedule
     import exchange_calendars  # noqa: PLC0415 - takes a second to import, and most callers use the default schedule
 
     try:
-        schedule = exchange_calendars.get_calendar(
-            calendar, start=str(first - timedelta(days=7)), end=str(last)
-        ).schedule
+        with warnings.catch_warnings():
+            # exchange_calendars 4.13 calls what pandas 3.1 has deprecated; it is theirs to change.
+            warnings.filterwarnings("ignore", message="Series.values")
+            found = exchange_calendars.get_calendar(calendar, start=str(first - timedelta(days=7)), end=str(last))
+        schedule = found.schedule
     except exchange_calendars.errors.InvalidCalendarName as error:
         raise FeatureError(
             f"calendar: found {calendar!r}, expected a name that exchange_calendars knows, such as XNYS"
