@@ -71,8 +71,8 @@ _LAYOUTS = {
     _RTYPE_MBO: _MBO, _RTYPE_TRADE: _TRADE, _RTYPE_MBP_1: _MBP_1, _RTYPE_MBP_10: _MBP_10,
     **dict.fromkeys(_BAR_SPANS_NS, _OHLCV),
 }  # fmt: skip
-_SIDE_RECORDS = {21, 22, 23, 19, 18, 24}
-"""Records of a live stream that carry no market data: error, symbol mapping, system, definition, status, statistics."""
+_SIDE_RECORDS = {18, 19, 20, 21, 22, 23, 24}
+"""Records beside the market data: status, definition, imbalance, error, symbol mapping, system, statistics."""
 
 
 @dataclass(frozen=True, slots=True)
