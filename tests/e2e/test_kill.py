@@ -28,12 +28,19 @@ def test_killed_sessions_end_as_the_undisturbed_one():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("sabotage", "finding"),
-    [("send_first", "which no committed record holds"), ("skip_resend", "requests at the venue differ: lost")],
+    ("sabotage", "points", "finding"),
+    [
+        pytest.param(
+            "send_first", ["before_commit", "inside_commit"], "which no committed record holds", id="send_first"
+        ),
+        pytest.param(
+            "skip_resend", ["committed", "before_send"], "requests at the venue differ: lost", id="skip_resend"
+        ),
+    ],
 )
-def test_the_tool_finds_a_session_that_is_broken_on_purpose(sabotage, finding):
+def test_the_tool_finds_a_session_that_is_broken_on_purpose(sabotage, points, finding):
     status, summary, errors = run_tool(
-        "kill_run", "--kills", "60", "--seed", "4", "--blocks", "20", "--sabotage", sabotage
+        "kill_run", "--kills", "30", "--seed", "4", "--blocks", "20", "--sabotage", sabotage, "--only", *points
     )
     assert status == 1, errors
     assert any(finding in problem for problem in summary["problems"])

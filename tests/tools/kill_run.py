@@ -306,8 +306,10 @@ def check_end(folder, calm_folder, run, venue, calm_venue):
     return problems
 
 
-def kill_sessions(base, kills, seed, blocks=40, sabotage=""):
-    """Run killed sessions until ``kills`` kills were done; the result is a summary with its problems."""
+def kill_sessions(base, kills, seed, blocks=40, sabotage="", only=()):
+    """Run killed sessions until ``kills`` kills were done, ``only`` at these points or else anywhere and at any time; the
+    result is a summary with its problems.
+    """
     generator = np.random.default_rng(seed)
     calm_venue = Venue(base / "calm.sqlite", [f"reject:{REJECT_EVERY}"])
     venue = Venue(base / "venue.sqlite", [f"reject:{REJECT_EVERY}", *FAULTS])
@@ -325,10 +327,10 @@ def kill_sessions(base, kills, seed, blocks=40, sabotage=""):
             while not done and not problems:
                 kill_after_s, fuse = None, Fuse()
                 if sum(points.values()) < kills:
-                    if generator.random() < 0.5:
+                    if not only and generator.random() < 0.5:
                         kill_after_s = float(generator.uniform(0, lasted_s * 0.6))
                     else:
-                        point = str(generator.choice(POINTS))
+                        point = str(generator.choice(only or POINTS))
                         fuse = Fuse(point, 1 if point in ONCE else int(generator.integers(1, 12)))
                 lives += 1
                 done = live_once(kill_after_s, folder, run, venue.port, feed, fuse, sabotage)
@@ -363,11 +365,12 @@ def main():
     parser.add_argument("--blocks", type=int, default=40, help="blocks of three bars in each session")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder unless given")
     parser.add_argument("--sabotage", choices=("send_first", "skip_resend"), default="", help="break it on purpose")
+    parser.add_argument("--only", choices=POINTS, nargs="+", default=(), help="kill at these points only")
     given = parser.parse_args()
     base = given.folder or Path(tempfile.mkdtemp(prefix="kill_run"))
     base.mkdir(parents=True, exist_ok=True)
     try:
-        summary = kill_sessions(base, given.kills, given.seed, given.blocks, given.sabotage)
+        summary = kill_sessions(base, given.kills, given.seed, given.blocks, given.sabotage, given.only)
     finally:
         if given.folder is None:
             shutil.rmtree(base)

@@ -51,6 +51,7 @@ def _add_nouns() -> None:
 
 
 _NOUNS: dict[str, str] = {
+    "audit": "grandmodel.cli.audit",
     "backtest": "grandmodel.cli.run",
     "data": "grandmodel.cli.data",
 }

@@ -37,6 +37,7 @@ from grandmodel.compliance.journal_file import (
     unpack,
 )
 from grandmodel.compliance.merkle import MerkleTree
+from grandmodel.domain.errors import GrandModelError
 from grandmodel.domain.events import Cause, MarketData
 
 MAX_FINDINGS = 100
@@ -278,7 +279,7 @@ class _Check:
             return 1
         try:
             rows = resolver(block)
-        except LookupError as error:
+        except (LookupError, GrandModelError) as error:
             self.found(FindingKind.MISSING_CONTENT, "input", number, f"content {block.source}: {error}")
             return 0
         if sha256(rows).digest() != digest:

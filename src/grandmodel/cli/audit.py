@@ -1,0 +1,121 @@
+"""``grandmodel audit``: is a run's journal what was written, and does running it again give the same records?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from grandmodel.compliance.verification import VerifyReport
+    from grandmodel.runtime.replay import ReplayReport
+
+app = typer.Typer(help="Integrity of a run's journal, and running it again.", no_args_is_help=True)
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name under runs/.")]
+
+
+@app.command("verify")
+def verify_command(
+    run: RunArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(help="PEM file: every checkpoint must be signed with its private half.")
+    ] = None,
+    expect: Annotated[
+        str | None, typer.Option(help="RECORDS:ROOT kept from an earlier check; the run must begin with it.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check every byte of a run's journal: changes, gaps, a cut tail, checkpoints, the seal. Exit code 1 where found."""
+    from grandmodel.compliance.keys import PublicKey
+    from grandmodel.compliance.verification import Expected, verify_run
+    from grandmodel.runtime.feeds import StoreResolver
+
+    with console.status("verifying"):
+        report = verify_run(
+            _folder(run),
+            public_key=None if public_key is None else PublicKey.load(public_key),
+            expected=None if expect is None else Expected.parse(expect),
+            resolver=StoreResolver(),
+        )
+    if as_json:
+        print_json(report)
+    else:
+        _show_verified(report)
+    raise typer.Exit(0 if report.intact else 1)
+
+
+@app.command("replay")
+def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Run a journal again and compare every record byte for byte. Exit code 1 where one differs."""
+    from grandmodel import __version__
+    from grandmodel.compliance.journal_file import JournalReader
+    from grandmodel.runtime.feeds import StoreResolver
+    from grandmodel.runtime.inputs import InputEngine
+    from grandmodel.runtime.replay import replay
+
+    engine = InputEngine()
+    with JournalReader.open(_folder(run), StoreResolver()) as reader, console.status("replaying"):
+        report = replay(reader, engine)
+    if engine.begin is not None and engine.begin.code_version != __version__:
+        console.print(f"note: the run was made by version {engine.begin.code_version}, this is {__version__}")
+    if as_json:
+        print_json(report)
+    else:
+        _show_replayed(report)
+    raise typer.Exit(0 if report.equal else 1)
+
+
+@app.command("key")
+def key_command(
+    file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes beside it, as .pub.")],
+) -> None:
+    """Make an Ed25519 key for signing checkpoints."""
+    from grandmodel.compliance.keys import SigningKey
+
+    key = SigningKey.create(file)
+    typer.echo(f"key {key.key_id}: private {file} (mode 0600), public {file}.pub")
+
+
+def _folder(run: str) -> Path:
+    for folder in (Path(run), Path("runs") / run):
+        if folder.is_dir():
+            return folder
+    raise UsageError(f"found no folder {run} and no runs/{run}, expected the folder of a run")
+
+
+def _show_verified(report: VerifyReport) -> None:
+    verdict = "[green]intact[/]" if report.intact else "[bold red]changed[/]"
+    stdout.print(f"run {report.run}: {verdict}, {'ended' if report.ended else 'not ended'}")
+    stdout.print(
+        f"  {report.inputs} inputs, {report.records} records, {report.contents} contents, {report.checkpoints} checkpoints"
+    )
+    if report.signed_by:
+        stdout.print(f"  every checkpoint is signed by {report.signed_by}")
+    for one in report.findings:
+        place = one.where if one.number is None else f"{one.where} {one.number}"
+        stdout.print(f"  [red]{one.kind.value}[/] {place}: {one.text}", soft_wrap=True)
+    if report.findings_total > len(report.findings):
+        stdout.print(f"  and {report.findings_total - len(report.findings)} more")
+    for note in report.notes:
+        stdout.print(f"  note: {note}", soft_wrap=True)
+    stdout.print(f"  keep elsewhere: --expect {report.records}:{report.root}", soft_wrap=True)
+
+
+def _show_replayed(report: ReplayReport) -> None:
+    if report.difference is None:
+        stdout.print(f"[green]equal[/]: {report.inputs} inputs gave the same {report.records} records, byte for byte")
+        return
+    import msgspec
+
+    found = report.difference
+    stdout.print(
+        f"[bold red]different[/] at record {found.record}, {found.field}; {report.records} before it are equal"
+    )
+    for name, side in (("journalled", found.journalled), ("replayed", found.replayed)):
+        text = "none" if side is None else msgspec.json.format(bytes(side), indent=2).decode()
+        stdout.print(f"{name}:", text, markup=False, soft_wrap=True)
