@@ -8,7 +8,7 @@ found, repaired, marked and left out is the ``ImportReport``. ``import_file`` pu
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ def read_file(
     if reader is not None:
         blocks, series = _ticks_of(path, instrument, reader, known)
     else:
-        blocks, series = _bars_of(path, instrument, profile or ImportProfile())
+        blocks, series = _bars_of(path, instrument, profile or ImportProfile(), known.symbols)
     return blocks, ImportReport(str(path), _sha256(path), path.stat().st_size, str(instrument.id), tuple(series))
 
 
@@ -113,7 +113,8 @@ def import_file(
 
     Raises what ``read_file`` and ``Store.write`` raise; the store is then as it was.
     """
-    blocks, report = read_file(path, instrument, profile, options)
+    known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
+    blocks, report = read_file(path, instrument, profile, replace(known, symbols=(symbol,)) if symbol else known)
     if symbol:
         if symbol not in blocks:
             raise UsageError(f"{path}: found no symbol {symbol!r}, expected one of: {_listed(blocks)}")
@@ -149,15 +150,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bars_of(path: Path, instrument: Instrument, profile: ImportProfile) -> tuple[dict[str, Block], list[SeriesReport]]:
+def _bars_of(
+    path: Path, instrument: Instrument, profile: ImportProfile, symbols: tuple[str, ...]
+) -> tuple[dict[str, Block], list[SeriesReport]]:
     blocks: dict[str, Block] = {}
     series: list[SeriesReport] = []
     for symbol, raw in read_bars(path, profile).items():
+        if symbols and symbol not in symbols:
+            continue
         where = str(path) if symbol in path.name else f"{path}:{symbol}"
         broken = sum(finding.count for finding in raw.findings if finding.kind == "broken_rows")
         checked = check_bars(raw, instrument, profile, where)
         blocks[symbol] = checked.block
         series.append(_bar_report(symbol, checked, raw.rows + broken))
+    if not blocks:
+        raise UsageError(f"{path}: found none of the symbols {', '.join(symbols)}")
     return blocks, series
 
 

@@ -286,11 +286,12 @@ def _unsettled(work: _Work, zone: str, label: Label | None, readings: list[Readi
         flag for flag, known in (("--time-zone ZONE", zone), ("--label open or --label close", label)) if not known
     )
     unknown = " and ".join(word for word, known in (("the time zone", zone), ("the label side", label)) if not known)
+    unknown += " of the stamps " + ("are" if not zone and label is None else "is")
     listed = "; ".join(reading.text for reading in readings[:4]) or "none comes near"
     line = first_lines(work.raw.lines, work.good)[0]
     return AmbiguousError(
-        f"{work.where}: {unknown} of the stamps (first: line {line}) is not in the file and the sessions of "
-        f"{work.instrument.id} do not prove it ({listed}); say {flags}"
+        f"{work.where}: {unknown} not in the file (first: line {line}) and not proven by the sessions of "
+        f"{work.instrument.id} ({listed}); say {flags}"
     )
 
 
@@ -318,7 +319,7 @@ def _ticks(work: _Work) -> tuple[dict[Role, NDArray[np.int64]], NDArray[np.bool_
     policy = work.profile.off_tick
     if count and (policy is OffTick.REFUSE or (policy is OffTick.AUTO and share > work.profile.max_dropped)):
         row = int(np.argmax(off_tick))
-        shown = ", ".join(f"{role} {work.raw.prices[role][row]!r}" for role in PRICE_ROLES)
+        shown = ", ".join(f"{role} {float(work.raw.prices[role][row])!r}" for role in PRICE_ROLES)
         raise ReadError(
             f"{work.where}: line {int(work.raw.lines[row])}: found {shown}, expected multiples of the tick size "
             f"{instrument.tick_size} of {instrument.id} ({count} rows, {share:.1%}); name the right --instrument or "
