@@ -1,5 +1,6 @@
 """IEX captures: packets written by hand, read back against a slow parser, and damage of every kind."""
 
+import itertools
 import struct
 from collections.abc import Iterable
 from decimal import Decimal
@@ -50,7 +51,12 @@ def _status(symbol: str, status: bytes, ts: int = T0) -> bytes:
 
 
 def _packet(
-    messages: Iterable[bytes], first: int, number: int, protocol: int = TOPS, sent: int | None = None, vlan: bool = False
+    messages: Iterable[bytes],
+    first: int,
+    number: int,
+    protocol: int = TOPS,
+    sent: int | None = None,
+    vlan: bool = False,
 ) -> bytes:
     body = b"".join(struct.pack("<H", len(message)) + message for message in messages)
     count = len(list(messages))
@@ -86,7 +92,12 @@ def test_tops_quotes_and_trades_are_one_stream_per_symbol(tmp_path: Path) -> Non
     assert reading.schema is Schema.QUOTES
     assert list(reading.blocks) == ["AA", "ZIEXT"]
     quote, trade = reading.blocks["AA"]
-    assert (quote["bid_price"], quote["ask_price"], quote["bid_size"], quote["ask_size"]) == (365_000, 365_300, 100, 200)
+    assert (quote["bid_price"], quote["ask_price"], quote["bid_size"], quote["ask_size"]) == (
+        365_000,
+        365_300,
+        100,
+        200,
+    )
     assert (quote["price"], quote["action"]) == (UNDEFINED_PRICE, Action.QUOTE)
     assert (trade["price"], trade["size"], trade["action"], trade["sequence"]) == (365_150, 50, Action.TRADE, 3)
     assert (trade["bid_price"], trade["ask_price"]) == (UNDEFINED_PRICE, UNDEFINED_PRICE)
@@ -121,7 +132,14 @@ def test_deep_levels_are_added_changed_and_removed_as_one_order_each(tmp_path: P
     # A removal carries the size that was there.
     assert block["size"].tolist() == [300, 10, 200, 100, 200, 50]
     assert block["order_id"].tolist() == [200_000, 200_001, 200_000, 0, 200_000, 200_000]
-    assert block["side"].tolist() == [BookSide.BID, BookSide.ASK, BookSide.BID, BookSide.NONE, BookSide.BID, BookSide.BID]
+    assert block["side"].tolist() == [
+        BookSide.BID,
+        BookSide.ASK,
+        BookSide.BID,
+        BookSide.NONE,
+        BookSide.BID,
+        BookSide.BID,
+    ]
     assert block["flags"].tolist() == [1, 0, 1, 1, 1, 1]
     assert [(finding.kind, finding.count) for finding in reading.findings] == [("unknown_level_removals", 1)]
 
@@ -156,7 +174,10 @@ def test_lost_and_repeated_packets_are_told_apart(tmp_path: Path) -> None:
 def test_halts_and_resumptions_are_rows_and_the_opening_list_is_not(tmp_path: Path) -> None:
     messages = [_status("AA", b"T"), _status("BB", b"H"), _status("AA", b"P"), _status("AA", b"P"), _status("AA", b"T")]
     reading = read_iex_pcap(_capture(tmp_path, _packet(messages, 1, 0)), US_EQUITY, NO_OPTIONS)
-    assert {name: bytes(block["action"].tolist()) for name, block in reading.blocks.items()} == {"AA": b"HU", "BB": b"H"}
+    assert {name: bytes(block["action"].tolist()) for name, block in reading.blocks.items()} == {
+        "AA": b"HU",
+        "BB": b"H",
+    }
     assert reading.blocks["AA"]["sequence"].tolist() == [3, 5]
 
 
@@ -204,7 +225,9 @@ def test_two_feeds_in_one_file_are_refused(tmp_path: Path) -> None:
         (HEADER + _packet([], 1, 0, protocol=0x8002), CorruptFileError, "protocol 0x8002"),
     ],
 )
-def test_what_is_no_iex_capture_is_refused(tmp_path: Path, content: bytes, error: type[Exception], message: str) -> None:
+def test_what_is_no_iex_capture_is_refused(
+    tmp_path: Path, content: bytes, error: type[Exception], message: str
+) -> None:
     path = tmp_path / "feed.pcap"
     path.write_bytes(content)
     with pytest.raises(error, match=message):
@@ -254,8 +277,10 @@ def test_the_levels_of_a_feed_rebuild_the_same_book(
 ) -> None:
     bounds = [0, *sorted(cut for cut in cuts if cut < len(rows)), len(rows)]
     packets = [
-        _packet([_level(side, name, price, size) for name, side, price, size in rows[start:stop]], start + 1, index, DEEP)
-        for index, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False))
+        _packet(
+            [_level(side, name, price, size) for name, side, price, size in rows[start:stop]], start + 1, index, DEEP
+        )
+        for index, (start, stop) in enumerate(itertools.pairwise(bounds))
     ]
     expected: dict[tuple[str, bytes, int], int] = {}
     for name, side, price, size in rows:

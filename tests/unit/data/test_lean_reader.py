@@ -119,7 +119,9 @@ def test_the_date_comes_from_the_member_the_file_or_the_option(make_zip: Zip) ->
     with pytest.raises(UnsettledFileError, match="--date"):
         read_lean_ticks(undated, EURUSD, TickOptions(time_zone="UTC"))
     told = read_lean_ticks(undated, EURUSD, TickOptions(time_zone="UTC", date="2014-05-05"))
-    named = read_lean_ticks(make_zip("20140505_quote.zip", eurusd_tick_quote=text), EURUSD, TickOptions(time_zone="UTC"))
+    named = read_lean_ticks(
+        make_zip("20140505_quote.zip", eurusd_tick_quote=text), EURUSD, TickOptions(time_zone="UTC")
+    )
     assert told.blocks["EURUSD"]["ts_event"][0] == named.blocks["EURUSD"]["ts_event"][0]
 
 

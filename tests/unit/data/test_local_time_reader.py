@@ -22,7 +22,9 @@ def _wall_ns(*parts: int) -> int:
 
 @settings(deadline=None, max_examples=100)
 @given(
-    zone=st.sampled_from(["America/New_York", "Asia/Jerusalem", "Asia/Shanghai", "Europe/London", "Australia/Lord_Howe"]),
+    zone=st.sampled_from(
+        ["America/New_York", "Asia/Jerusalem", "Asia/Shanghai", "Europe/London", "Australia/Lord_Howe"]
+    ),
     seconds=st.lists(st.integers(0, 1_700_000_000), min_size=1, max_size=10),
 )
 def test_conversion_agrees_with_zoneinfo(zone: str, seconds: list[int]) -> None:

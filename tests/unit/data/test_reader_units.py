@@ -87,7 +87,7 @@ def test_prices_off_the_tick_are_refused_by_default_and_the_message_says_what_to
 def test_allowed_off_tick_prices_never_narrow_the_spread(scaled: bool) -> None:
     conversion = _conversion(off_tick_share=1.0)
     values = np.array([1.004, 1.006, 1.000])
-    columns = {name: values for name in ("bid_price", "ask_price", "price")}
+    columns = dict.fromkeys(("bid_price", "ask_price", "price"), values)
     if scaled:
         columns = {name: np.rint(value * 1000).astype(np.int64) for name, value in columns.items()}
     found = conversion.prices(columns, decimals=3)

@@ -64,7 +64,12 @@ def read_histdata(path: Path, instrument: Instrument, options: TickOptions) -> R
     """The quotes of a HistData tick file; its zone is known (UTC-5 all year), ``--time-zone`` overrules it."""
     content = load_bytes(path)
     types: dict[str, Any] = {"time": pl.String, "bid_price": pl.Float64, "ask_price": pl.Float64, "volume": pl.Float64}
-    width = content.split(b"\n", 1)[0].count(b",") + 1
+    first = content.split(b"\n", 1)[0]
+    if not is_histdata(first):
+        raise CorruptFileError(
+            f"{path}: line 1: found {first[:60]!r}, expected HistData's YYYYMMDD HHMMSSmmm,bid,ask,volume"
+        )
+    width = first.count(b",") + 1
     frame = read_table(content, path, dict(list(types.items())[:width]))
     require_values(frame, ["time", "bid_price", "ask_price"], path, 1)
     wall = parsed_stamps(frame["time"], "%Y%m%d %H%M%S%3f", path, 1)
@@ -84,6 +89,10 @@ def read_truefx(path: Path, instrument: Instrument, options: TickOptions) -> Rea
         require_values(frame, frame.columns, path, 2)
         ts_event = _iso_stamps(frame["time"], options, path)
         return _quotes(path, instrument, options, frame, ts_event, first_line=2)
+    if not is_truefx(first):
+        raise CorruptFileError(
+            f"{path}: line 1: found {first[:60]!r}, expected TrueFX's EUR/USD,YYYYMMDD HH:MM:SS.mmm,bid,ask"
+        )
     types = {"symbol": pl.String, "time": pl.String, "bid_price": pl.Float64, "ask_price": pl.Float64}
     frame = read_table(content, path, types)
     require_values(frame, frame.columns, path, 1)
@@ -101,7 +110,7 @@ def read_dukascopy(path: Path, instrument: Instrument, options: TickOptions) -> 
     header, _, _ = content.partition(b"\n")
     names = ["time", "ask_price", "bid_price", "ask_size", "bid_size"]
     given = header.decode("latin-1").strip().split(",")
-    if len(given) != len(names):
+    if not is_dukascopy(header):
         raise CorruptFileError(f"{path}: found the header {given}, expected Dukascopy's five columns")
     types = {given[0]: pl.String, **dict.fromkeys(given[1:], pl.Float64)}
     frame = read_table(content, path, types, has_header=True)

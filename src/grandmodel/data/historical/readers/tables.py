@@ -14,6 +14,7 @@ from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Treatment
 from grandmodel.domain.blocks import Action, Block, BookSide, Flag, Schema, empty_block
+from grandmodel.domain.errors import UsageError
 
 _SEQUENCE_LIMIT = 2**32
 
@@ -33,7 +34,7 @@ def read_table(
     not parse or a row has too many columns; a missing value stays null for the caller to judge.
     """
     try:
-        return pl.read_csv(
+        frame = pl.read_csv(
             io.BytesIO(content),
             has_header=has_header,
             separator=separator,
@@ -45,6 +46,10 @@ def read_table(
     except (pl.exceptions.PolarsError, ValueError, TypeError, UnicodeDecodeError) as error:
         reason = str(error).split("\n", 1)[0]
         raise CorruptFileError(f"{path}: the table does not parse: {reason}") from error
+    absent = [name for name in wanted or types if name not in frame.columns]
+    if absent:
+        raise CorruptFileError(f"{path}: found no column {', '.join(absent)}, expected {', '.join(wanted or types)}")
+    return frame
 
 
 def require_values(frame: pl.DataFrame, names: list[str], path: Path, first_line: int) -> None:
@@ -61,7 +66,10 @@ def require_values(frame: pl.DataFrame, names: list[str], path: Path, first_line
 
 def parsed_stamps(texts: pl.Series, pattern: str, path: Path, first_line: int) -> NDArray[np.int64]:
     """Wall-clock nanoseconds (T,) of date-time ``texts`` after a strptime ``pattern``."""
-    parsed = texts.str.to_datetime(pattern, time_unit="ns", strict=False)
+    try:
+        parsed = texts.str.to_datetime(pattern, time_unit="ns", strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(f"{path}: found the time form {pattern!r}, expected a strptime pattern ({error})") from error
     if parsed.null_count():
         row = parsed.is_null().arg_max() or 0
         raise CorruptFileError(

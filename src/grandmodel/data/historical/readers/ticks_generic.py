@@ -235,7 +235,10 @@ def _stamps(values: pl.Series, columns: TickColumns, conversion: UnitConversion)
 
 
 def _offset_stamps(texts: pl.Series, pattern: str, path: Path, first_line: int) -> NDArray[np.int64]:
-    parsed = texts.str.to_datetime(pattern, time_unit="ns", time_zone="UTC", strict=False)
+    try:
+        parsed = texts.str.to_datetime(pattern, time_unit="ns", time_zone="UTC", strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(f"{path}: found the time form {pattern!r}, expected a strptime pattern ({error})") from error
     if parsed.null_count():
         row = int(parsed.is_null().arg_max() or 0)
         raise CorruptFileError(
