@@ -6,7 +6,7 @@ skips what its journal holds, and a replay finds in it the rows that a backtest'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from grandmodel.data.market.simulated_parameters import built_in_parameters
 from grandmodel.domain.blocks import Block, Schema
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import MarketData
+from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument, instrument_named
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
@@ -134,7 +135,10 @@ class StoreFeed:
         """Names, schema and span."""
         query = self._query
         names = ", ".join(instrument.id for instrument in query.instruments)
-        return f"store: {names}, {query.schema} {query.bar_width}".rstrip() + f", {text_from_ns(query.start_ns)[:10]} to {text_from_ns(query.end_ns)[:10]}"
+        return (
+            f"store: {names}, {query.schema} {query.bar_width}".rstrip()
+            + f", {text_from_ns(query.start_ns)[:10]} to {text_from_ns(query.end_ns)[:10]}"
+        )
 
     @property
     def where(self) -> str:
@@ -169,22 +173,24 @@ class StoreResolver:
             except msgspec.DecodeError as error:
                 raise LookupError(f"{given.source[:200]}: not a store query") from error
             self._where, self._blocks, self._next = where, StoreFeed(query).blocks(), 0
-        while self._next <= number:
+        while True:
             block = next(self._blocks, None)
-            self._next += 1
             if block is None:
                 raise LookupError(f"block {number} of {where}: the store ends before it")
-        return block.tobytes()
+            self._next += 1
+            if self._next > number:
+                return block.tobytes()
 
 
 def schedules_for(instruments: Sequence[Instrument], start_ns: int, end_ns: int) -> tuple[SessionSchedule, ...]:
     """The sessions of each instrument over a span and ``SCHEDULE_MARGIN_NS`` on both sides."""
     return tuple(
-        session_schedule(instrument, start_ns - SCHEDULE_MARGIN_NS, end_ns + SCHEDULE_MARGIN_NS) for instrument in instruments
+        session_schedule(instrument, start_ns - SCHEDULE_MARGIN_NS, end_ns + SCHEDULE_MARGIN_NS)
+        for instrument in instruments
     )
 
 
-def instruments_named(names: Sequence[str], file: dict[str, Instrument] | None = None) -> list[Instrument]:
+def instruments_named(names: Sequence[str], file: Mapping[InstrumentId, Instrument] | None = None) -> list[Instrument]:
     """Instruments by name, from ``file`` first and the built-in ones else."""
-    known = {**BUILT_IN, **(file or {})}
+    known: dict[InstrumentId, Instrument] = {**BUILT_IN, **(file or {})}
     return [instrument_named(name, known) for name in names]

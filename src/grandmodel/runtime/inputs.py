@@ -23,7 +23,11 @@ from grandmodel.runtime.settings import RunSettings, settings_hash
 
 
 def begin_run(
-    run: RunId, settings: RunSettings, instruments: Sequence[Instrument], schedules: Sequence[SessionSchedule], data: str
+    run: RunId,
+    settings: RunSettings,
+    instruments: Sequence[Instrument],
+    schedules: Sequence[SessionSchedule],
+    data: str,
 ) -> Begin:
     """The first input of a run."""
     return Begin(
@@ -57,6 +61,7 @@ class InputEngine:
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
+        self.begin: Begin | None = None
 
     def on_input(self, number: int, given: Input) -> Iterable[Record]:
         """The records that input ``number`` causes, in order."""
@@ -82,8 +87,15 @@ class InputEngine:
             raise InvariantError(f"input {number}: found Begin a second time")
         settings = msgspec.json.decode(given.settings, type=RunSettings)
         schedules = [
-            SessionSchedule(*(np.frombuffer(times, dtype="<i8").astype(np.int64) for times in (s.open_ns, s.close_ns, s.day_ns)))
+            SessionSchedule(
+                *(np.frombuffer(times, dtype="<i8").astype(np.int64) for times in (s.open_ns, s.close_ns, s.day_ns))
+            )
             for s in given.sessions
         ]
+        self.begin = given
         self.engine = Engine(settings, given.instruments, schedules, build_agent)
-        return [self.engine.begin({"settings_hash": settings_hash(settings), "mode": settings.mode, "code": given.code_version})]
+        return [
+            self.engine.begin(
+                {"settings_hash": settings_hash(settings), "mode": settings.mode, "code": given.code_version}
+            )
+        ]

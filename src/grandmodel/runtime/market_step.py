@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ from grandmodel.runtime.errors import DisorderError
 if TYPE_CHECKING:
     from grandmodel.execution.simulated.models import VenueSettings
 
-Rows = NDArray[np.void]
+Rows = NDArray[Any]
+"""Structured rows, or plain int64 ones for sessions."""
 
 
 class Stop(enum.IntEnum):
@@ -155,12 +156,11 @@ class MarketStep:
 
     def advance(self, ts: int) -> Stop:
         """Let time pass to ``ts`` without data; stops like ``walk`` (END: nothing more is due by then)."""
-        code = Stop(
+        return Stop(
             advance_to(
                 self.step, self.instruments, self.builders, self.slots, self.reports, self.closed, self.depth, ts
             )
         )
-        return code
 
     def make_room(self, rows: int) -> None:
         """Enlarge the report array to ``rows``."""

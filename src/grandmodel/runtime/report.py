@@ -54,7 +54,9 @@ def report_page(results: RunResults, summary: Summary) -> str:
 
 def _lead(lead: Section, summary: Summary, currency: str) -> None:
     if summary.simulated_market:
-        lead.add_note("The prices of this run are simulated; its profit or loss says nothing about a real market.", "caution")
+        lead.add_note(
+            "The prices of this run are simulated; its profit or loss says nothing about a real market.", "caution"
+        )
     if not summary.ended:
         lead.add_note("This run did not end: its journal stops before the last record.", "bad")
     profit = summary.profit_micros / 1e6

@@ -127,5 +127,5 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
             history.times.append(bar.ts_event)
             history.closes.append(bar.close)
             history.lots.append(lots[bar.instrument])
-    if record.cause.value == "end" and record.note is not None:
+    if record.cause.value == "end" and isinstance(record.note, msgspec.Raw):
         results.ending = msgspec.json.decode(record.note)

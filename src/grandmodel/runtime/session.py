@@ -109,22 +109,22 @@ class Session:
             session.on_record = on_record
         begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
         number = journal.append_input(begin)
-        for record in session._inputs.on_input(number, begin):  # noqa: SLF001  our own
-            session._keep(record)  # noqa: SLF001  our own
+        for record in session._inputs.on_input(number, begin):
+            session._keep(record)
         journal.commit()
         return session
 
     @classmethod
-    def resume(
-        cls, folder: Path, *, clock_ns: Callable[[], int], resolver: ContentResolver | None = None
-    ) -> Self:
+    def resume(cls, folder: Path, *, clock_ns: Callable[[], int], resolver: ContentResolver | None = None) -> Self:
         """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``."""
         journal = Journal.open(folder, resolver=resolver)
         inputs = InputEngine()
         recovered = recover(journal, inputs)
         if not recovered.begun:
             journal.close()
-            raise UsageError(f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one")
+            raise UsageError(
+                f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one"
+            )
         session = cls(folder, journal, inputs, clock_ns)
         session.recovered = recovered
         session.records = recovered.records
@@ -138,6 +138,13 @@ class Session:
         return self._inputs.engine
 
     @property
+    def begin(self) -> Begin:
+        """The run's first input."""
+        if self._inputs.begin is None:
+            raise InvariantError("the session's journal holds no beginning")
+        return self._inputs.begin
+
+    @property
     def is_ended(self) -> bool:
         """True where the journal holds the end of the run already."""
         return self.recovered is not None and self.recovered.ended
@@ -149,13 +156,14 @@ class Session:
         where: str = "",
         on_progress: Callable[[Progress], None] | None = None,
         keep_rows: bool = True,
+        first: int = 0,
     ) -> None:
-        """Walk ``blocks`` in order.
+        """Walk ``blocks`` in order; ``first`` is the number that the first of them has in its feed.
 
         ``keep_rows`` writes the rows into the journal; otherwise it holds their sha256 and ``where#number``, and whoever
         replays must find them there again.
         """
-        for number, block in enumerate(blocks):
+        for number, block in enumerate(blocks, start=first):
             schema = schema_of(block)
             if keep_rows:
                 given = MarketData(schema=schema.value, count=len(block), rows=block.tobytes())

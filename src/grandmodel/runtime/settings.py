@@ -48,7 +48,7 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     capital_micros: int = 1_000_000 * MICROS_PER_UNIT
     """Starting cash, millionths of the base currency."""
     base_currency: str = "USD"
-    rates: dict[str, int] = {}  # noqa: RUF012  a msgspec default, copied for each struct
+    rates: dict[str, int] = {}
     """Millionths of the base currency per unit of each other currency."""
 
 
@@ -56,7 +56,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """One agent: a built-in kind, or ``module:Class`` for one of one's own; ``parameters`` go to its constructor."""
 
     kind: str = "moving_average_cross"
-    parameters: dict[str, Any] = {}  # noqa: RUF012  a msgspec default, copied for each struct
+    parameters: dict[str, Any] = {}
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,340 @@
+"""``grandmodel run`` and ``grandmodel backtest run``: one feed through the engine, with a progress line and a summary."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from grandmodel.runtime.feeds import Feed
+    from grandmodel.runtime.settings import Mode, RunSettings
+    from grandmodel.runtime.summary import Summary
+
+app = typer.Typer(help="History through the engine.", no_args_is_help=True)
+
+DEFAULT_DAY = "2024-07-10"
+"""Trading day of the default simulated session; any day would do, since its prices are invented."""
+WARM_UP_DAYS = 4
+SIMULATED = ("NQ", "CL")
+
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", help="A market data file, as INSTRUMENT=FILE (repeatable). Read through the importer and its checks."
+    ),
+]
+TimeZoneOption = Annotated[str | None, typer.Option(help="Time zone of the files' stamps, such as America/New_York.")]
+LabelOption = Annotated[str | None, typer.Option(help="open or close: which end of a bar its stamp names.")]
+ProfileOption = Annotated[str | None, typer.Option(help="Import profile: a name, or a TOML or JSON file.")]
+StoreOption = Annotated[Path | None, typer.Option(help="Take the data from this store (see: grandmodel data import).")]
+InstrumentOption = Annotated[list[str] | None, typer.Option("--instrument", help="Instrument id (repeatable).")]
+InstrumentsFile = Annotated[Path | None, typer.Option("--instruments", help="JSON file with instruments of your own.")]
+SchemaOption = Annotated[str, typer.Option(help="With --store: trades, quotes, book or bars.")]
+WidthOption = Annotated[str, typer.Option(help="With --store and bars of several widths: which (30m).")]
+FromOption = Annotated[str | None, typer.Option("--from", help="First day or time, UTC (2020-06-29).")]
+ToOption = Annotated[str | None, typer.Option("--to", help="End day or time, UTC, not included.")]
+SettingsOption = Annotated[Path | None, typer.Option("--settings", help="Settings file, TOML or JSON.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one setting: account.capital_micros=5e11 (repeatable).")
+]
+AgentOption = Annotated[
+    str | None, typer.Option("--agent", help="moving_average_cross, random, buy_and_hold, or module:Class.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Where run folders are made.")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the run folder; the next free number by default.")
+]
+
+
+def run_command(
+    data: DataOption = None,
+    time_zone: TimeZoneOption = None,
+    label: LabelOption = None,
+    profile: ProfileOption = None,
+    instruments: InstrumentsFile = None,
+    day: Annotated[str, typer.Option(help="Trading day of the simulated session.")] = DEFAULT_DAY,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market and of everything drawn in the run.")] = 7,
+    row_scale: Annotated[float, typer.Option(help="Multiplies the number of simulated rows.")] = 1.0,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    agent: AgentOption = None,
+    out: OutOption = Path("runs"),
+    name: NameOption = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a run folder whose process died; same options as it began with.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The main job: one paper session through the whole system, with a summary and a report page at the end.
+
+    Without --data the market is simulated: NQ and CL quotes and trades from a model whose parameters were fitted to real
+    bars. Four days warm up the agents and the risk numbers, then one trading day is traded.
+    """
+    from grandmodel.runtime.settings import Mode, changed
+
+    chosen = _settings(settings, overrides, agent, Mode.PAPER)
+    if data:
+        feed = _file_feed(data, time_zone, label, profile, instruments)
+        chosen = _fit_to(chosen, feed, settings)
+    else:
+        feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
+        chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
+    _run(chosen, feed, out, name or "", resume, as_json=as_json)
+
+
+@app.command("run")
+def backtest_command(
+    data: DataOption = None,
+    time_zone: TimeZoneOption = None,
+    label: LabelOption = None,
+    profile: ProfileOption = None,
+    store: StoreOption = None,
+    instrument: InstrumentOption = None,
+    instruments: InstrumentsFile = None,
+    schema: SchemaOption = "bars",
+    bar_width: WidthOption = "",
+    start: FromOption = None,
+    end: ToOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    agent: AgentOption = None,
+    out: OutOption = Path("runs"),
+    name: NameOption = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run history through the engine and write a run folder: journal, summary.json and report.html.
+
+    Data comes from files (--data NQ=FILE) or from a store (--store DIR --instrument NQ --from 2020-06-29 --to 2024-06-29).
+    """
+    from grandmodel.runtime.settings import Mode
+
+    chosen = _settings(settings, overrides, agent, Mode.BACKTEST)
+    if data and not store:
+        feed = _file_feed(data, time_zone, label, profile, instruments, start, end)
+    elif store and instrument:
+        feed = _store_feed(store, instrument, instruments, schema, bar_width, start, end)
+    else:
+        raise UsageError(
+            "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
+        )
+    _run(_fit_to(chosen, feed, settings), feed, out, name or "", resume, as_json=as_json)
+
+
+@app.command("report")
+def report_command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write summary.json and report.html of a run again, from its journal."""
+    from grandmodel.runtime.runs import write_reports
+
+    _, summary = write_reports(run)
+    _show(summary, run, as_json=as_json)
+
+
+def _settings(path: Path | None, overrides: list[str] | None, agent: str | None, mode: Mode) -> RunSettings:
+    from grandmodel.runtime.settings import AgentSettings, changed, load_settings
+
+    chosen = changed(load_settings(path, overrides or ()), {"mode": mode})
+    return changed(chosen, {"agents": (AgentSettings(kind=agent),)}) if agent else chosen
+
+
+def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings:
+    """With bars wider than the shortest bar kept, keep only what the data can make; a settings file is never changed."""
+    from grandmodel.domain.blocks import Schema, schema_of
+    from grandmodel.runtime.settings import changed
+
+    first = next(iter(feed.blocks()))
+    if path is not None or schema_of(first) is not Schema.BARS:
+        return settings
+    width = int((first["ts_event"] - first["ts_open"]).max())
+    widths = tuple(kept for kept in settings.widths_ns if kept >= width) or (width,)
+    return changed(settings, {"widths_ns": widths})
+
+
+def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
+    """The feed over ``WARM_UP_DAYS`` trading days and ``day``, and the time from which intents are acted on."""
+    import numpy as np
+
+    from grandmodel.domain.time import NS_PER_DAY, ns_from_text
+    from grandmodel.runtime.feeds import SimulatedFeed, instruments_named, schedules_for
+
+    try:
+        day_ns = ns_from_text(day)
+    except ValueError as error:
+        raise UsageError(f"--day {day}: expected a date such as {DEFAULT_DAY}") from error
+    chosen = instruments_named(SIMULATED)
+    schedule = schedules_for(chosen, day_ns, day_ns + NS_PER_DAY)[0]
+    places = np.flatnonzero(schedule.day_ns == day_ns)
+    if not len(places):
+        raise UsageError(f"--day {day}: found no trading session of {chosen[0].id} on that day, expected a trading day")
+    days = np.unique(schedule.day_ns[schedule.day_ns <= day_ns])
+    first = int(np.searchsorted(schedule.day_ns, days[-1 - min(WARM_UP_DAYS, len(days) - 1)]))
+    start_ns, end_ns = int(schedule.open_ns[first]), int(schedule.close_ns[places[-1]])
+    return SimulatedFeed(chosen, start_ns, end_ns, seed, row_scale), int(schedule.open_ns[places[0]])
+
+
+def _file_feed(
+    data: list[str],
+    time_zone: str | None,
+    label: str | None,
+    profile: str | None,
+    instruments: Path | None,
+    start: str | None = None,
+    end: str | None = None,
+) -> Feed:
+    import msgspec
+
+    from grandmodel.data.historical.importing import read_file
+    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
+    from grandmodel.domain.instruments import load_instruments
+    from grandmodel.domain.time import ns_from_text
+    from grandmodel.runtime.feeds import BlockFeed, instruments_named
+
+    chosen = load_profile(profile) if profile else ImportProfile()
+    changes: dict[str, Any] = {}
+    if time_zone:
+        changes["time_zone"] = time_zone
+    if label:
+        changes["label"] = Label(label)
+    chosen = msgspec.structs.replace(chosen, **changes)
+    pairs = [text.partition("=") for text in data]
+    if any(not separator for _, separator, _ in pairs):
+        raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
+    named = instruments_named([name for name, _, _ in pairs], load_instruments(instruments) if instruments else None)
+    low = ns_from_text(start) if start else -(2**63)
+    high = ns_from_text(end) if end else 2**63 - 1
+    blocks = []
+    for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
+        console.print(f"reading {path} as {instrument.id}")
+        found, report = read_file(Path(path), instrument, chosen)
+        if len(found) != 1:
+            raise UsageError(
+                f"{path}: found the symbols {', '.join(found)}, expected one: import the file into a store and choose there"
+            )
+        for finding in (finding for series in report.series for finding in series.findings):
+            console.print(f"  {finding.treatment.value}: {finding.count} {finding.kind.replace('_', ' ')}", style="dim")
+        block = next(iter(found.values())).copy()
+        block = block[(block["ts_init"] >= low) & (block["ts_init"] < high)]
+        block["instrument"] = place
+        blocks.append(block)
+    return BlockFeed(
+        named,
+        blocks,
+        "files: " + ", ".join(f"{i.id} {Path(p).name}" for i, (_, _, p) in zip(named, pairs, strict=True)),
+    )
+
+
+def _store_feed(
+    store: Path,
+    names: list[str],
+    instruments: Path | None,
+    schema: str,
+    bar_width: str,
+    start: str | None,
+    end: str | None,
+) -> Feed:
+    from grandmodel.data.historical.store import Store
+    from grandmodel.domain.instruments import load_instruments
+    from grandmodel.domain.time import ns_from_text
+    from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
+
+    named = instruments_named(names, load_instruments(instruments) if instruments else None)
+    entries = [
+        entry for entry in Store(store).catalogue() if entry.instrument in names and entry.schema.startswith(schema)
+    ]
+    if not entries:
+        raise UsageError(
+            f"{store}: found no {schema} of {', '.join(names)}; `grandmodel data list --store {store}` shows what is there"
+        )
+    query = StoreQuery(
+        store=str(store.resolve()),
+        instruments=tuple(named),
+        schema=schema,
+        bar_width=bar_width,
+        start_ns=ns_from_text(start) if start else min(entry.first_ns for entry in entries),
+        end_ns=ns_from_text(end) if end else max(entry.last_ns for entry in entries) + 1,
+    )
+    return StoreFeed(query)
+
+
+def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path | None, *, as_json: bool) -> None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from grandmodel.runtime.runs import next_run_folder, resume_feed, run_feed
+
+    folder = resume or (out / name if name else next_run_folder(out, settings.mode.value))
+    console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
+    start_ns, end_ns = feed.span
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:3.0f}% {task.fields[when]} {task.fields[state]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=False) as progress:
+        task = progress.add_task("run", total=max(1, end_ns - start_ns), when="compiling", state="")
+
+        def on_progress(now: object) -> None:
+            _advance(progress, task, start_ns, now)
+
+        begin = resume_feed if resume else run_feed
+        arguments: dict[str, Any] = {} if resume else {"settings": settings}
+        summary = begin(folder, feed=feed, clock_ns=time.perf_counter_ns, on_progress=on_progress, **arguments)
+        progress.update(task, completed=end_ns - start_ns)
+    _show(summary, folder, as_json=as_json)
+
+
+def _advance(progress: Any, task: Any, start_ns: int, now: Any) -> None:
+    from grandmodel.domain.instruments import currency_text
+    from grandmodel.domain.time import text_from_ns
+
+    state = f"{now.rows:,} rows, {now.orders} orders, {now.fills} fills, equity {currency_text(now.equity_micros)}"
+    progress.update(task, completed=now.ts - start_ns, when=text_from_ns(now.ts)[:16].replace("T", " "), state=state)
+
+
+def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    from rich.table import Table
+
+    from grandmodel.domain.instruments import currency_text
+
+    def ratio(value: float | None, form: str) -> str:
+        return "not known (too few)" if value is None else format(value, form)
+
+    table = Table(
+        title=f"Run {summary.run}" + (" on a simulated market" if summary.simulated_market else ""), show_header=False
+    )
+    slippage = {str(i.instrument): i.slippage_arrival_ticks for i in summary.instruments}
+    latency = summary.latency_us.get("decision", {})
+    rows = [
+        ("data", summary.data),
+        ("profit after fees", currency_text(summary.profit_micros)),
+        ("return", f"{summary.return_fraction:+.4%}"),
+        ("fees", currency_text(summary.fees_micros)),
+        ("Sharpe, annual", f"{ratio(summary.sharpe_annual, '.2f')}  ({summary.ratio_basis})"),
+        ("Sortino, annual", ratio(summary.sortino_annual, ".2f")),
+        ("largest drawdown", f"{summary.max_drawdown_fraction:.3%}"),
+        ("turnover", f"{summary.turnover:.1f} times mean equity"),
+        ("orders, fills, cancels", f"{summary.orders}, {summary.fills}, {summary.cancels}"),
+        ("intents refused by risk", f"{summary.refused_intents} {summary.refused_by_reason or ''}"),
+        ("round trips, hit rate", f"{summary.round_trips}, {ratio(summary.hit_rate, '.1%')}"),
+        ("slippage, ticks a lot", ", ".join(f"{k} {ratio(v, '.3f')}" for k, v in slippage.items())),
+        ("market rows, records", f"{summary.market_rows:,}, {summary.records:,}"),
+        ("data quality", "; ".join(f"{k}: " + ", ".join(f"{n.replace('_', ' ')} {c:,}" for n, c in v.items() if c) for k, v in summary.quality.items())),
+        ("decision latency", f"p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us']:.0f} us" if latency else "not measured"),
+        ("alerts", str(summary.alerts or "none")),
+        ("journal", f"{folder} (chain {summary.record_head[:16]})"),
+        ("report", str(folder / "report.html")),
+    ]  # fmt: skip
+    for name, value in rows:
+        table.add_row(name, value)
+    stdout.print(table)

@@ -1,0 +1,90 @@
+"""Running one feed from beginning to end, or going on with one that was cut off; used by the command and by examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from grandmodel.domain.blocks import Block
+from grandmodel.domain.errors import UsageError
+from grandmodel.runtime.feeds import Feed, StoreResolver
+from grandmodel.runtime.report import report_page
+from grandmodel.runtime.results import RunResults, load_results
+from grandmodel.runtime.session import Progress, Session
+from grandmodel.runtime.settings import RunSettings
+from grandmodel.runtime.summary import Summary, summarise
+
+SUMMARY_NAME = "summary.json"
+REPORT_NAME = "report.html"
+
+
+def run_feed(
+    folder: Path,
+    settings: RunSettings,
+    feed: Feed,
+    *,
+    clock_ns: Callable[[], int],
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Run ``feed`` in a new run folder and write summary and report beside the journal."""
+    with Session.start(
+        folder,
+        settings,
+        feed.instruments,
+        feed.schedules,
+        data=feed.description,
+        clock_ns=clock_ns,
+        resolver=StoreResolver(),
+    ) as session:
+        session.feed(feed.blocks(), where=feed.where, keep_rows=feed.keeps_rows, on_progress=on_progress)
+        session.end()
+    return write_reports(folder)[1]
+
+
+def resume_feed(
+    folder: Path,
+    feed: Feed,
+    *,
+    clock_ns: Callable[[], int],
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Go on with the run in ``folder`` from the block after the last one that its journal holds."""
+    with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver()) as session:
+        recovered = session.recovered
+        if session.begin.data != feed.description:
+            raise UsageError(
+                f"{folder}: found a run on {session.begin.data!r}, expected the same feed, not {feed.description!r}"
+            )
+        if recovered is not None and not session.is_ended:
+            blocks: Iterator[Block] = islice(feed.blocks(), recovered.feed_inputs, None)
+            session.feed(
+                blocks,
+                where=feed.where,
+                keep_rows=feed.keeps_rows,
+                on_progress=on_progress,
+                first=recovered.feed_inputs,
+            )
+        session.end()
+    return write_reports(folder)[1]
+
+
+def write_reports(folder: Path) -> tuple[RunResults, Summary]:
+    """Write ``summary.json`` and ``report.html`` from the journal."""
+    results = load_results(folder)
+    summary = summarise(results)
+    (folder / SUMMARY_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    (folder / REPORT_NAME).write_text(report_page(results, summary), encoding="utf-8")
+    return results, summary
+
+
+def next_run_folder(root: Path, prefix: str) -> Path:
+    """``root/prefix-0001``, or the first number that is free."""
+    taken = [
+        int(path.name.rpartition("-")[2])
+        for path in root.glob(f"{prefix}-[0-9]*")
+        if path.name.rpartition("-")[2].isdigit()
+    ]
+    return root / f"{prefix}-{max(taken, default=0) + 1:04d}"
