@@ -37,7 +37,7 @@ from grandmodel.training.losses import (
     policy_entropy,
 )
 from grandmodel.training.networks import ActorCritic, build_perceptrons
-from grandmodel.training.normalise import Moments, rescale_output, restore, standardise, update_moments
+from grandmodel.training.normalise import Moments, Scale, build_scale, rescale_output, restore, standardise, update_moments
 from grandmodel.training.parallel import ParallelBatch
 from grandmodel.training.rollout import Choose, EpisodeCounter, Rollout, collect, joint_state
 from grandmodel.training.seeds import build_generators, draw_seed, restore_generators, save_generators
@@ -57,15 +57,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Copies of the environment that are stepped together. A batched environment must bring this many."""
     steps: int = 50
     """Steps of each copy between two updates."""
-    epochs: int = 10
+    epochs: int = 5
     """Passes over a rollout in one update."""
     minibatches: int = 2
     """Parts that a pass is cut into. 1 uses the rollout whole and draws no permutation."""
-    learning_rate: float = 7e-4
-    learning_rate_end: float = 1.0
+    learning_rate: float = 2e-3
+    learning_rate_end: float = 0.1
     """Share of the learning rate that is left at the last update; linear in frames."""
     adam_epsilon: float = 1e-5
-    discount: float = 0.99
+    discount: float = 0.95
     trace_decay: float = 0.95
     clip: float = 0.2
     """How far, relatively, a probability may move before its gradient stops."""
@@ -74,13 +74,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kl_limit: float | None = None
     """Ends an update early once an epoch's mean KL passes this; None never does."""
     entropy_start: float = 0.01
-    entropy_end: float = 0.01
+    entropy_end: float = 0.0
     """Weight of the entropy bonus at the first and at the last update; linear in frames."""
     max_gradient_norm: float = 10.0
     """Applied to the actor and to the critic each by itself."""
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu"] = "tanh"
-    share_actor: bool = True
+    share_actor: bool = False
     """One actor for all agents, or one each."""
     agent_id: bool = True
     """Tell a shared actor which agent it is."""
@@ -207,11 +207,20 @@ class Policy:
     networks: ActorCritic
     observation_moments: Moments
     """(A, F): what observations are standardised with."""
+    _scale: Scale | None = None
+    """The same, ready for use; made anew when the moments change."""
+
+    def rescale(self, moments: Moments) -> None:
+        """Standardise with ``moments`` from now on."""
+        self.observation_moments = moments
+        self._scale = None
 
     def read(self, observations: FloatArray) -> Tensor:
         """Observations (..., A, F) as the networks expect them: standardised, on their device."""
         if self.settings.normalise_observations:
-            observations = _standardise_clipped(observations, self.observation_moments)
+            if self._scale is None:
+                self._scale = build_scale(self.observation_moments)
+            observations = self._scale.apply(observations)
         return torch.from_numpy(observations).to(self.settings.device)
 
     @torch.no_grad()
@@ -507,7 +516,7 @@ def observe(learner: Learner, rollout: Rollout) -> None:
         return
     rows = rollout.observations[:-1].reshape(-1, *rollout.observations.shape[2:]).astype(np.float64)
     counted = alive.reshape(-1, alive.shape[-1], 1)
-    policy.observation_moments = update_moments(policy.observation_moments, rows, counted, 1.0)
+    policy.rescale(update_moments(policy.observation_moments, rows, counted, 1.0))
     if policy.spec.state_size:
         state = rollout.state[:-1].reshape(-1, policy.spec.state_size).astype(np.float64)
         learner.state_moments = update_moments(learner.state_moments, state, np.ones((1, 1), dtype=np.bool_), 1.0)
@@ -534,7 +543,7 @@ def _read_joint(learner: Learner, observations: Tensor, alive: BoolArray, state:
     """What the critic sees, (..., S), standardised."""
     settings, spec = learner.policy.settings, learner.policy.spec
     if spec.state_size and settings.normalise_observations:
-        state = _standardise_clipped(state, learner.state_moments)
+        state = build_scale(learner.state_moments).apply(state)
     if not alive.all():
         observations = observations * torch.from_numpy(alive).to(observations.device).unsqueeze(-1)
     return torch.from_numpy(joint_state(spec, observations.cpu().numpy(), alive, state)).to(settings.device)
@@ -547,12 +556,6 @@ def _rewards(rollout: Rollout, *, team: bool) -> NDArray[np.float64]:
     alive = rollout.alive[:-1]
     shared = np.where(alive, rewards, 0.0).sum(-1, keepdims=True) / np.maximum(alive.sum(-1, keepdims=True), 1)
     return np.broadcast_to(shared, rewards.shape)
-
-
-def _standardise_clipped(values: FloatArray, moments: Moments) -> FloatArray:
-    """Standardised, held within 10 standard deviations. Columns of padding stay zero: their mean is zero."""
-    shifted = (values - moments.mean.astype(np.float32)) / moments.scale.astype(np.float32)
-    return np.clip(shifted, np.float32(-10.0), np.float32(10.0))
 
 
 def _build_optimiser(networks: ActorCritic, settings: Settings) -> torch.optim.Adam:
@@ -713,7 +716,7 @@ def _restore_policy(policy: Policy, arrays: Arrays) -> None:
         policy.networks.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"the weights do not fit the networks: {error}") from error
-    policy.observation_moments = _restore_moments("observation", arrays)
+    policy.rescale(_restore_moments("observation", arrays))
 
 
 def _restore_optimiser(optimiser: torch.optim.Adam, arrays: Arrays) -> None:

@@ -59,6 +59,24 @@ def standardise(values: Array, moments: Moments) -> Array:
     return (values - moments.mean) / moments.scale
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Moments made ready for network inputs: float32, held within ``bound`` standard deviations."""
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    bound: np.float32
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Standardise and hold. A column that was always zero, as padding is, stays zero."""
+        return np.clip((values - self.mean) / self.scale, -self.bound, self.bound)
+
+
+def build_scale(moments: Moments, bound: float = 10.0) -> Scale:
+    """The moments as they are now, in float32."""
+    return Scale(moments.mean.astype(np.float32), moments.scale.astype(np.float32), np.float32(bound))
+
+
 def restore(standardised: Array, moments: Moments) -> Array:
     """The inverse of ``standardise``."""
     return standardised * moments.scale + moments.mean
