@@ -58,7 +58,7 @@ def fill_disk(base, limits, seed=1, blocks=60):
     venue = Venue(base / "venue.sqlite", [f"reject:{REJECT_EVERY}"])
     problems, records = [], []
     try:
-        live_once(None, base / "calm" / RUN, RUN, calm_venue.port, feed, Fuse(), "")
+        live_once(None, base / "calm" / RUN, RUN, calm_venue.port, feed, Fuse())
         folder = base / "killed" / RUN
         for limit in limits:
             status = live_on_a_small_disk(limit, folder, venue.port, feed)
@@ -66,7 +66,7 @@ def fill_disk(base, limits, seed=1, blocks=60):
                 problems.append(f"with {limit} bytes the session ended with {status}, expected {STOPPED}")
             problems += check_after_kill(folder, RUN, venue)
             records.append(verify_run(folder).records)
-        live_once(None, folder, RUN, venue.port, feed, Fuse(), "")
+        live_once(None, folder, RUN, venue.port, feed, Fuse())
         problems += check_end(folder, base / "calm" / RUN, RUN, venue, calm_venue)
         records.append(verify_run(folder).records)
     finally:

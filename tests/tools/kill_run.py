@@ -1,6 +1,7 @@
 """Kill a trading session with signal 9 again and again, and show that nothing is lost or doubled.
 
-``python -m tests.tools.kill_run --kills 200 --seed 1`` from the root of the repository.
+``python -m tests.tools.kill_run --kills 200 --seed 1`` from the root of the repository; ``--engine real`` for the product's
+engine in place of the small one of the tests.
 
 Each session trades against the loopback venue, a process of its own. It is first run once without a disturbance, against
 a venue of its own; then the same session is run, killed, started again, killed again, until it reaches its end. Half of
@@ -32,11 +33,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from tests.tools.small_engine import SmallEngine, build_begin, build_blocks
+from tests.tools import small_engine
 
 from grandmodel.compliance.journal_file import JOURNAL_NAME, JournalReader, decode_record
 from grandmodel.compliance.verification import verify_run
-from grandmodel.domain.events import End, VenueReport
+from grandmodel.domain.events import VenueReport
 from grandmodel.domain.ids import RunId
 from grandmodel.execution.brokers.loopback import LoopbackBroker
 from grandmodel.execution.brokers.loopback_venue import VenueBook
@@ -150,7 +151,7 @@ class Unrecorded(Outbox):
             self._broker.send(self._waiting.popleft())
 
 
-def run_session(folder, run, port, blocks, fuse, sabotage=""):
+def run_session(folder, run, port, blocks, fuse, sabotage="", model=small_engine):
     """One life of a session: begin or recover, go on to the end, seal."""
     fuse.reach("start")
     FusedJournal.fuse = FusedBroker.fuse = fuse
@@ -161,7 +162,7 @@ def run_session(folder, run, port, blocks, fuse, sabotage=""):
     journal.watch_checkpoints()
     broker = FusedBroker(port, run, timeout_s=0.1, attempts=50)
     outbox = (Unrecorded if sabotage == "send_first" else Outbox)(run, broker)
-    engine = SmallEngine()
+    engine = model.build_engine()
 
     def step(given):
         if sabotage != "send_first":
@@ -184,13 +185,13 @@ def run_session(folder, run, port, blocks, fuse, sabotage=""):
         outbox._waiting.clear()
     outbox.send(journal)
     if not at.begun:
-        step(build_begin(run))
+        step(model.build_begin(run))
     settle()
     for block in blocks[at.feed_inputs :]:
         step(block)
         settle()
     if not at.ended:
-        step(End(ts=10**15))
+        step(model.build_end(engine))
     journal.seal()
     broker.close()
 
@@ -228,13 +229,13 @@ class Venue:
         self.process.stdout.close()
 
 
-def live_once(kill_after_s, folder, run, port, blocks, fuse, sabotage):
+def live_once(kill_after_s, folder, run, port, blocks, fuse, sabotage="", model=small_engine):
     """Run one life in a forked process; True where it came to its end, False where it was killed."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            run_session(folder, run, port, blocks, fuse, sabotage)
+            run_session(folder, run, port, blocks, fuse, sabotage, model)
             status = 0
         except BaseException as error:  # noqa: BLE001 (the process ends here, whatever it was)
             print(f"{run}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
@@ -280,7 +281,7 @@ def check_after_kill(folder, run, venue):
     return problems
 
 
-def check_end(folder, calm_folder, run, venue, calm_venue):
+def check_end(folder, calm_folder, run, venue, calm_venue, model=small_engine):
     """What must hold when a session is over: everything is as in the undisturbed run."""
     problems = []
     report, calm = verify_run(folder), verify_run(calm_folder)
@@ -300,13 +301,13 @@ def check_end(folder, calm_folder, run, venue, calm_venue):
     if venue.book(run).reports != calm_venue.book(run).reports:
         problems.append(f"{run}: the venue's reports differ")
     with JournalReader.open(folder) as reader:
-        again = replay(reader, SmallEngine())
+        again = replay(reader, model.build_engine())
     if not again.equal:
         problems.append(f"{run}: replay differs: {again.difference}")
     return problems
 
 
-def kill_sessions(base, kills, seed, blocks=40, sabotage="", only=()):
+def kill_sessions(base, kills, seed, blocks=40, sabotage="", only=(), model=small_engine):
     """Run killed sessions until ``kills`` kills were done, ``only`` at these points or else anywhere and at any time; the
     result is a summary with its problems.
     """
@@ -318,9 +319,9 @@ def kill_sessions(base, kills, seed, blocks=40, sabotage="", only=()):
     try:
         while sum(points.values()) < kills and not problems:
             run = RunId(f"run{sessions}")
-            feed = build_blocks(seed * 1000 + sessions, blocks)
+            feed = model.build_blocks(seed * 1000 + sessions, blocks)
             started = time.monotonic()
-            live_once(None, base / "calm" / run, run, calm_venue.port, feed, Fuse(), "")
+            live_once(None, base / "calm" / run, run, calm_venue.port, feed, Fuse(), model=model)
             lasted_s = time.monotonic() - started
             folder = base / "killed" / run
             done = False
@@ -333,12 +334,12 @@ def kill_sessions(base, kills, seed, blocks=40, sabotage="", only=()):
                         point = str(generator.choice(only or POINTS))
                         fuse = Fuse(point, 1 if point in ONCE else int(generator.integers(1, 12)))
                 lives += 1
-                done = live_once(kill_after_s, folder, run, venue.port, feed, fuse, sabotage)
+                done = live_once(kill_after_s, folder, run, venue.port, feed, fuse, sabotage, model)
                 if not done:
                     points[fuse.point or "random_time"] += 1
                     problems += check_after_kill(folder, run, venue)
             if done:
-                problems += check_end(folder, base / "calm" / run, run, venue, calm_venue)
+                problems += check_end(folder, base / "calm" / run, run, venue, calm_venue, model)
             sessions += 1
             requests += len(venue.requests(run))
             records += verify_run(folder).records
@@ -358,19 +359,32 @@ def kill_sessions(base, kills, seed, blocks=40, sabotage="", only=()):
     }
 
 
+def warm_up(model):
+    """Compile what the engine compiles, once, before the processes that are killed are forked."""
+    engine = model.build_engine()
+    for number, given in enumerate([model.build_begin("warm"), *model.build_blocks(1, 20)]):
+        list(engine.on_input(number, given))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--blocks", type=int, default=40, help="blocks of three bars in each session")
+    parser.add_argument("--blocks", type=int, default=40, help="blocks in each session")
+    parser.add_argument("--engine", choices=("small", "real"), default="small", help="the tests' own, or the product's")
     parser.add_argument("--folder", type=Path, help="where to work; a temporary folder unless given")
     parser.add_argument("--sabotage", choices=("send_first", "skip_resend"), default="", help="break it on purpose")
     parser.add_argument("--only", choices=POINTS, nargs="+", default=(), help="kill at these points only")
     given = parser.parse_args()
+    model = small_engine
+    if given.engine == "real":
+        from tests.tools import real_engine as model
+
+        warm_up(model)
     base = given.folder or Path(tempfile.mkdtemp(prefix="kill_run"))
     base.mkdir(parents=True, exist_ok=True)
     try:
-        summary = kill_sessions(base, given.kills, given.seed, given.blocks, given.sabotage, given.only)
+        summary = kill_sessions(base, given.kills, given.seed, given.blocks, given.sabotage, given.only, model)
     finally:
         if given.folder is None:
             shutil.rmtree(base)

@@ -37,6 +37,14 @@ def build_blocks(seed, blocks, rows=3):
     return [MarketData(schema="bars", count=rows, rows=bars[at : at + rows].tobytes()) for at in range(0, total, rows)]
 
 
+def build_engine():
+    return SmallEngine()
+
+
+def build_end(engine):
+    return End(ts=10**15)
+
+
 class SmallEngine:
     """Satisfies ``runtime.replay.Engine``."""
 
