@@ -1,0 +1,104 @@
+"""Wall clock to UTC, and what the calendar proves."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from bar_files import NQ, session_opens
+from grandmodel.data.errors import CalendarError
+from grandmodel.data.historical.profile import Label
+from grandmodel.data.historical.zones import possible_readings, proven_reading, utc_from_wall
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.instruments import BUILT_IN
+from grandmodel.domain.time import NS_PER_HOUR, NS_PER_MINUTE, THIRTY_MINUTES_NS, ns_from_text
+
+
+def _wall(opens_ns: list[int], zone: str, shift_ns: int = 0) -> np.ndarray:
+    """What a clock in ``zone`` shows at each instant, as nanoseconds."""
+    walls = []
+    for ns in opens_ns:
+        moment = dt.datetime.fromtimestamp((ns + shift_ns) // 10**9, tz=ZoneInfo(zone))
+        walls.append(ns + shift_ns + int(moment.utcoffset().total_seconds()) * 10**9)
+    return np.array(walls, dtype=np.int64)
+
+
+def test_every_hour_of_a_year_comes_back_from_a_clock_with_daylight_saving() -> None:
+    hours = list(range(ns_from_text("2023-01-01"), ns_from_text("2024-01-01"), NS_PER_HOUR))
+    local = utc_from_wall(_wall(hours, "Asia/Jerusalem"), "Asia/Jerusalem")
+    assert local.exists.all()
+    assert (local.utc_ns == np.array(hours)).all()  # the repeated hour is told apart by the order of the rows
+    assert int(local.twice.sum()) == 2
+    assert not local.undecided.any()
+
+
+def test_half_hours_of_the_repeated_hour_keep_their_order() -> None:
+    start = ns_from_text("2023-11-05T04:00:00+00:00")
+    moments = [start + k * 30 * NS_PER_MINUTE for k in range(10)]
+    local = utc_from_wall(_wall(moments, "America/New_York"), "America/New_York")
+    assert local.utc_ns.tolist() == moments
+    assert int(local.twice.sum()) == 4
+
+
+def test_a_repeated_hour_met_once_is_called_undecided() -> None:
+    local = utc_from_wall(np.array([ns_from_text("2023-11-05T01:30:00+00:00")]), "America/New_York")
+    assert local.undecided.tolist() == [True]
+    assert local.utc_ns.tolist() == [ns_from_text("2023-11-05T05:30:00+00:00")]
+
+
+def test_a_time_that_the_clock_skips_does_not_exist() -> None:
+    local = utc_from_wall(np.array([ns_from_text("2023-03-12T02:30:00+00:00")]), "America/New_York")
+    assert local.exists.tolist() == [False]
+
+
+def test_an_unknown_zone_is_refused_by_name() -> None:
+    with pytest.raises(CalendarError, match="Mars/Olympus"):
+        utc_from_wall(np.array([0]), "Mars/Olympus")
+
+
+@pytest.mark.parametrize(
+    ("zone", "label", "shift_ns"),
+    [
+        ("America/Los_Angeles", Label.OPEN, 0),
+        ("America/New_York", Label.CLOSE, THIRTY_MINUTES_NS),
+        ("Europe/London", Label.OPEN, 0),
+    ],
+)
+def test_a_year_of_sessions_proves_zone_and_label_side(zone: str, label: Label, shift_ns: int) -> None:
+    opens = session_opens("2022-01-03", "2022-12-30")
+    proven = proven_reading(possible_readings(_wall(opens, zone, shift_ns), THIRTY_MINUTES_NS, NQ))
+    assert proven is not None
+    assert proven.zones[0] == zone
+    assert proven.label is label
+
+
+def test_zones_that_part_for_two_bars_a_year_are_not_told_apart_by_one_year() -> None:
+    walls = _wall(session_opens("2022-01-03", "2022-12-30"), "Asia/Jerusalem")
+    readings = possible_readings(walls, THIRTY_MINUTES_NS, NQ)
+    assert readings[0].zones[0] == "Asia/Jerusalem"
+    assert readings[1].zones[0] == "Europe/Athens"
+    assert 0 < readings[1].outside < 3
+    assert proven_reading(readings) is None
+
+
+def test_a_few_sessions_prove_nothing() -> None:
+    opens = session_opens("2022-01-03", "2022-01-14")
+    readings = possible_readings(_wall(opens, "America/New_York"), THIRTY_MINUTES_NS, NQ)
+    assert readings[0].outside == 0
+    assert proven_reading(readings) is None
+
+
+def test_a_market_without_closing_hours_proves_nothing() -> None:
+    start = ns_from_text("2022-01-01")
+    walls = np.arange(start, start + 200 * 24 * NS_PER_HOUR, NS_PER_HOUR)
+    readings = possible_readings(walls, NS_PER_HOUR, BUILT_IN[InstrumentId("BTCUSD")])
+    assert len(readings) > 10
+    assert proven_reading(readings) is None
+
+
+def test_a_stated_reading_is_tried_even_if_it_does_not_fit() -> None:
+    opens = session_opens("2022-01-03", "2022-03-30")
+    walls = _wall(opens, "America/New_York")
+    (reading,) = possible_readings(walls, THIRTY_MINUTES_NS, NQ, ("Asia/Tokyo",), (Label.OPEN,))
+    assert reading.outside > 100
