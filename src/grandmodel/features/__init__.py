@@ -4,7 +4,9 @@ Start with ``averages.py`` for the three forms of an indicator, then ``strategic
 ``schema.py`` for what the columns are, and ``docs/concepts/features.md`` for pictures of them.
 """
 
+from grandmodel.features.batch import RowsJob, RowsProgress, RowsResult, compute_rows
 from grandmodel.features.errors import FeatureError, SchemaMismatch
+from grandmodel.features.normaliser import Normaliser, NormaliserData
 from grandmodel.features.schema import (
     AGENT_COLUMNS,
     STRATEGIC_SCHEMA,
@@ -26,11 +28,17 @@ __all__ = [
     "FeatureColumn",
     "FeatureError",
     "FeatureSchema",
+    "Normaliser",
+    "NormaliserData",
+    "RowsJob",
+    "RowsProgress",
+    "RowsResult",
     "SchemaMismatch",
     "SessionSchedule",
     "StrategicState",
     "TacticalState",
     "cme_globex_sessions",
+    "compute_rows",
     "exchange_sessions",
     "newest_known",
     "rolling_windows",

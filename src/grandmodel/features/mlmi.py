@@ -14,7 +14,7 @@ Decisions, all of which the reference makes as well:
 - A hole (NaN) drops the point that waits for its label, and all averages warm up anew; labelled points stay.
 
 The points grow without bound, some 100 a month of half-hour bars. They stand at the end of the state; when they fill
-it, ``mlmi_grow`` makes the room twice as large. ``averages.py`` explains the three forms.
+it, ``mlmi_with_room`` makes more. ``averages.py`` explains the three forms.
 """
 
 from __future__ import annotations
@@ -93,23 +93,34 @@ def mlmi_state(room: int = FIRST_ROOM) -> Floats:
 
 
 def mlmi_is_full(state: Floats, at: int = 0) -> bool:
-    """Whether the next cross could find no room. Ask before each update; if so, ``mlmi_grow`` first."""
+    """Whether the next cross could find no room. Ask before each update; if so, ``mlmi_with_room`` first."""
     return bool(state[at + 1] >= state[at])
 
 
-def mlmi_grow(state: Floats, at: int = 0) -> Floats:
-    """A copy with room for twice as many points. They must be the last thing in the array."""
-    room, points = int(state[at]), at + POINTS_AT
-    if len(state) != points + 3 * room:
-        raise FeatureError(f"state: found {len(state)} slots, expected {points + 3 * room} with room for {room} points")
-    grown = np.zeros(points + 6 * room)
-    grown[:points] = state[:points]
-    grown[at] = 2 * room
+def mlmi_with_room(state: Floats, room: int, at: int = 0) -> Floats:
+    """A copy with room for so many points, no fewer than there are. They must be the last thing in the array."""
+    before, count, points = int(state[at]), int(state[at + 1]), at + POINTS_AT
+    if len(state) != points + 3 * before:
+        raise FeatureError(
+            f"state: found {len(state)} slots, expected {points + 3 * before} with room for {before} points"
+        )
+    if room < count:
+        raise FeatureError(f"room: found {room}, expected at least {count}, the points that are there")
+    made = np.zeros(points + 3 * room)
+    made[:points] = state[:points]
+    made[at] = room
     for column in range(3):
-        grown[points + 2 * column * room : points + (2 * column + 1) * room] = state[
-            points + column * room : points + (column + 1) * room
-        ]
-    return grown
+        begin = points + column * before
+        made[points + column * room : points + column * room + count] = state[begin : begin + count]
+    return made
+
+
+def mlmi_usual_room(count: int) -> int:
+    """The room that a state with so many points has: more than that many, doubled from ``FIRST_ROOM`` on."""
+    room = FIRST_ROOM
+    while room <= count:
+        room *= 2
+    return room
 
 
 def mlmi_work(state: Floats, at: int = 0) -> Floats:

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 
 from grandmodel.features.arrays import Floats, Integers
-from grandmodel.features.bars import bar_arrays
+from grandmodel.features.bars import BarArrays, bar_arrays
 from grandmodel.features.dispersion import deviation_slots, standard_deviation_state
 from grandmodel.features.matrix_state import pack_state, unpack_state
-from grandmodel.features.mlmi import FIRST_ROOM, mlmi_grow, mlmi_is_full, mlmi_state, mlmi_update, mlmi_work
+from grandmodel.features.mlmi import mlmi_state, mlmi_update, mlmi_usual_room, mlmi_with_room, mlmi_work
 from grandmodel.features.mmd import mmd_state, mmd_update, mmd_work
 from grandmodel.features.momentum import (
     LOG_RETURN_SLOTS,
@@ -58,31 +58,11 @@ def strategic_rows(bars: pl.DataFrame, sessions: SessionSchedule | None = None) 
     of time, CME Globex (18:00 to 17:00 New York) where it is left out. Row t depends on bars up to t only. Raises
     ``FeatureError`` on bars that cannot be used, see ``bars.bar_arrays``.
     """
-    arrays = bar_arrays(bars)
-    out = np.full((len(arrays), len(STRATEGIC_SCHEMA.columns)), np.nan)
-    # No more points than bars can come.
-    state = strategic_state(max(FIRST_ROOM, len(arrays)))
-    days = sessions or cme_globex_sessions()
-    _strategic_batch(
-        state,
-        mlmi_work(state, MLMI_AT),
-        mmd_work(),
-        days.opens_ns,
-        days.closes_ns,
-        days.weekdays,
-        arrays.open,
-        arrays.high,
-        arrays.low,
-        arrays.close,
-        arrays.volume,
-        arrays.ts_event,
-        out,
-    )
-    return out
+    return StrategicState(sessions).update_block(bar_arrays(bars))
 
 
-def strategic_state(room: int = FIRST_ROOM) -> Floats:
-    """The flat state before the first bar, with room for so many MLMI points."""
+def strategic_state() -> Floats:
+    """The flat state before the first bar."""
     return np.concatenate(
         [
             atr_state(ATR_PERIOD),
@@ -93,7 +73,7 @@ def strategic_state(room: int = FIRST_ROOM) -> Floats:
             nwrqk_state(),
             volume_profile_state(),
             mmd_state(),
-            mlmi_state(room),
+            mlmi_state(),
         ]
     )
 
@@ -136,10 +116,35 @@ class StrategicState:
             self._row,
         )
         if full:
-            self._state = mlmi_grow(self._state, MLMI_AT)
-            self._mlmi_work = mlmi_work(self._state, MLMI_AT)
+            self._make_room(mlmi_usual_room(int(self._state[MLMI_AT + 1])))
         self._window.push(self._row)
         return self._row
+
+    def update_block(self, bars: BarArrays) -> Floats:
+        """Take in many bars at once; their rows, shape (T, 13). The same as one after the other, but quicker."""
+        out = np.full((len(bars), len(STRATEGIC_SCHEMA.columns)), np.nan)
+        days = self._days
+        # No more points than bars can come.
+        self._make_room(int(self._state[MLMI_AT + 1]) + len(bars) + 1)
+        _strategic_batch(
+            self._state,
+            self._mlmi_work,
+            self._mmd_work,
+            days.opens_ns,
+            days.closes_ns,
+            days.weekdays,
+            bars.open,
+            bars.high,
+            bars.low,
+            bars.close,
+            bars.volume,
+            bars.ts_event,
+            out,
+        )
+        self._make_room(mlmi_usual_room(int(self._state[MLMI_AT + 1])))
+        for row in out[-STRATEGIC_SCHEMA.rows :]:
+            self._window.push(row)
+        return out
 
     @property
     def window(self) -> Floats:
@@ -155,8 +160,10 @@ class StrategicState:
         self._state, window = unpack_state(STRATEGIC_SCHEMA, saved)
         self._window.restore(window)
         self._mlmi_work = mlmi_work(self._state, MLMI_AT)
-        if mlmi_is_full(self._state, MLMI_AT):
-            self._state = mlmi_grow(self._state, MLMI_AT)
+
+    def _make_room(self, room: int) -> None:
+        if room != int(self._state[MLMI_AT]):
+            self._state = mlmi_with_room(self._state, room, MLMI_AT)
             self._mlmi_work = mlmi_work(self._state, MLMI_AT)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from grandmodel.features.arrays import Floats
 from grandmodel.features.averages import EMA_SLOTS, ema_state
-from grandmodel.features.bars import bar_arrays
+from grandmodel.features.bars import BarArrays, bar_arrays
 from grandmodel.features.fair_value_gaps import GAP_BARS, fair_value_gaps_state, fair_value_gaps_update
 from grandmodel.features.matrix_state import pack_state, unpack_state
 from grandmodel.features.momentum import PERCENT_HEADER, percent_momentum_state, percent_momentum_update
@@ -40,10 +40,7 @@ def tactical_rows(bars: pl.DataFrame) -> Floats:
     ``bars`` is a frame as described in ``bars.py``, of five-minute bars. Row t depends on bars up to t only. Raises
     ``FeatureError`` on bars that cannot be used, see ``bars.bar_arrays``.
     """
-    arrays = bar_arrays(bars)
-    out = np.full((len(arrays), len(TACTICAL_SCHEMA.columns)), np.nan)
-    _tactical_batch(tactical_state(), arrays.open, arrays.high, arrays.low, arrays.close, arrays.volume, out)
-    return out
+    return TacticalState().update_block(bar_arrays(bars))
 
 
 def tactical_state() -> Floats:
@@ -72,6 +69,14 @@ class TacticalState:
         tactical_update(self._state, open_, high, low, close, volume, self._row)
         self._window.push(self._row)
         return self._row
+
+    def update_block(self, bars: BarArrays) -> Floats:
+        """Take in many bars at once; their rows, shape (T, 7). The same as one after the other, but quicker."""
+        out = np.full((len(bars), len(TACTICAL_SCHEMA.columns)), np.nan)
+        _tactical_batch(self._state, bars.open, bars.high, bars.low, bars.close, bars.volume, out)
+        for row in out[-TACTICAL_SCHEMA.rows :]:
+            self._window.push(row)
+        return out
 
     @property
     def window(self) -> Floats:

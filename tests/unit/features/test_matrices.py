@@ -33,6 +33,7 @@ from grandmodel.features import (
     volume,
     volume_profile,
 )
+from grandmodel.features.bars import bar_arrays
 from grandmodel.features.sessions import day_position, day_positions_reference
 from grandmodel.features.windows import RollingWindow
 
@@ -146,11 +147,25 @@ def test_a_restored_state_goes_on_exactly(kind: type, cut_at: int) -> None:
     assert restored.save() == whole.save()
 
 
+@pytest.mark.parametrize("kind", [StrategicState, TacticalState])
+def test_blocks_of_any_length_give_the_same_state(kind: type) -> None:
+    bars = frame(41, 640)
+    one_by_one, in_blocks = kind(), kind()
+    rows = stream(one_by_one, bars)
+    got = [
+        in_blocks.update_block(bar_arrays(bars[begin:end])) for begin, end in ((0, 10), (10, 10), (10, 600), (600, 640))
+    ]
+    np.testing.assert_array_equal(np.concatenate(got), rows)
+    assert in_blocks.save() == one_by_one.save()
+
+
 def test_points_that_outgrow_their_room_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = frame(35, 700)
-    monkeypatch.setattr("grandmodel.features.strategic.strategic_state.__defaults__", (4,))
+    expected = strategic_rows(bars)
+    monkeypatch.setattr(mlmi, "FIRST_ROOM", 4)
     state = StrategicState()
-    np.testing.assert_array_equal(stream(state, bars), strategic_rows(bars))
+    state._make_room(4)
+    np.testing.assert_array_equal(stream(state, bars), expected)
     again = StrategicState()
     again.restore(state.save())
     assert again.save() == state.save()

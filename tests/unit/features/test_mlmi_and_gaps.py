@@ -41,17 +41,21 @@ def test_the_nearest_are_found_whatever_the_number_of_points(count: int) -> None
         assert got == pytest.approx(labels[nearest].mean(), abs=1e-15)
 
 
-def test_growing_keeps_every_point() -> None:
+def test_more_room_keeps_every_point() -> None:
     state = mlmi.mlmi_state(4)
     state[1] = 4
     state[mlmi.POINTS_AT :] = np.arange(12.0)
     assert mlmi.mlmi_is_full(state)
-    grown = mlmi.mlmi_grow(state)
+    grown = mlmi.mlmi_with_room(state, 8)
     assert grown[0] == 8
     assert not mlmi.mlmi_is_full(grown)
     np.testing.assert_array_equal(grown[mlmi.POINTS_AT :].reshape(3, 8)[:, :4], np.arange(12.0).reshape(3, 4))
+    np.testing.assert_array_equal(mlmi.mlmi_with_room(grown, 4), state)
     with pytest.raises(FeatureError, match="expected"):
-        mlmi.mlmi_grow(state[:-1])
+        mlmi.mlmi_with_room(state[:-1], 8)
+    with pytest.raises(FeatureError, match="at least 4"):
+        mlmi.mlmi_with_room(state, 3)
+    assert [mlmi.mlmi_usual_room(count) for count in (0, 1023, 1024, 5000)] == [1024, 1024, 2048, 8192]
 
 
 def test_a_label_is_used_from_the_next_cross_on_and_no_sooner() -> None:
