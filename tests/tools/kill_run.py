@@ -42,6 +42,7 @@ from grandmodel.domain.ids import RunId
 from grandmodel.execution.brokers.loopback import LoopbackBroker
 from grandmodel.execution.brokers.loopback_venue import VenueBook
 from grandmodel.execution.brokers.requests import Request
+from grandmodel.runtime.errors import JournalEndedError
 from grandmodel.runtime.journal import Journal
 from grandmodel.runtime.recovery import Outbox, recover, take
 from grandmodel.runtime.replay import replay
@@ -156,9 +157,13 @@ def run_session(folder, run, port, blocks, fuse, sabotage="", model=small_engine
     fuse.reach("start")
     FusedJournal.fuse = FusedBroker.fuse = fuse
     is_new = not (folder / JOURNAL_NAME).exists()
-    journal = FusedJournal.create(folder, run=run, checkpoint_every=CHECKPOINT_EVERY) if is_new else (
-        FusedJournal.open(folder)
-    )  # fmt: skip
+    try:
+        if is_new:
+            journal = FusedJournal.create(folder, run=run, checkpoint_every=CHECKPOINT_EVERY)
+        else:
+            journal = FusedJournal.open(folder)
+    except JournalEndedError:
+        return  # The kill came after the seal: nothing is left to do.
     journal.watch_checkpoints()
     broker = FusedBroker(port, run, timeout_s=0.1, attempts=50)
     outbox = (Unrecorded if sabotage == "send_first" else Outbox)(run, broker)

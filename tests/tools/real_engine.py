@@ -26,7 +26,7 @@ class BusyAgent(Agent):
 
     name = "busy"
 
-    def on_bars(self, bars, account):
+    def on_bars(self, bars, account):  # noqa: ARG002 (part of the protocol)
         wishes = []
         for bar in bars:
             if bar.width_ns == FIVE_MINUTES_NS and self.generator.random() < 0.7:
