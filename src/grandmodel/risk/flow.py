@@ -117,4 +117,5 @@ def _fingerprint(order: Order) -> tuple[Any, ...]:
         order.stop_price,
         order.parent,
         order.oco_group,
+        order.tag,  # an exit and the entry behind it may look alike
     )

@@ -73,10 +73,10 @@ class RunResults:
         return settings_hash(self.settings)
 
     def equity_curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Record times (R,) and equity (R,) in currency units, from the first record with a market time on."""
+        """Record times (R,) and equity (R,) in currency units, from the first record at which trading was allowed."""
         times = np.asarray(self.times, dtype=np.int64)
         values = np.asarray(self.equity, dtype=np.float64) / 1e6
-        known = times > 0
+        known = times >= max(0, self.settings.trade_from_ns)
         return times[known], values[known]
 
 
