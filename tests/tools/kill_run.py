@@ -191,11 +191,11 @@ def run_session(folder, run, port, blocks, fuse, sabotage="", model=small_engine
     outbox.send(journal)
     if not at.begun:
         step(model.build_begin(run))
-    settle()
-    for block in blocks[at.feed_inputs :]:
-        step(block)
-        settle()
     if not at.ended:
+        settle()
+        for block in blocks[at.feed_inputs :]:
+            step(block)
+            settle()
         step(model.build_end(engine))
     journal.seal()
     broker.close()
