@@ -1,7 +1,7 @@
 """Orders, what may be asked of a venue, and what it answers. The words are those of FIX.
 
 An ``Order`` is what risk let through; it never changes. Its life is a sequence of ``ExecutionReport`` from the venue,
-and its present state is folded from them in ``execution.order_book_of_ours``. Prices are ticks, quantities lots and always
+and its present state is folded from them in ``execution.order_life``. Prices are ticks, quantities lots and always
 positive, times int64 ns UTC.
 """
 
@@ -83,7 +83,7 @@ class Reason(enum.StrEnum):
     ASKED = "asked"
     """The engine asked for the cancel."""
     OCO = "oco"
-    """The other order of a one-cancels-other pair filled or ended."""
+    """The other orders of a one-cancels-other group filled as much; one that ends without a fill leaves the others."""
     PARENT = "parent"
     """The parent of a bracket ended without a fill."""
     SESSION_CLOSE = "session_close"

@@ -103,6 +103,8 @@ class SimulatedExchange:
             slippage.slippage_ticks(order, self._generator),
             0,
             0,
+            0,
+            0,
         )
         arrays.step[0]["slots"] = count + 1
         self._last_order_id = order.order_id

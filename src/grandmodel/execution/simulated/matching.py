@@ -57,9 +57,10 @@ def venue_due(step: Rows, slots: Rows, reports: Rows) -> int:
         slot = slots[k]
         if slot.state == _ENDED:
             continue
-        if slot.state == _PENDING:
-            due = min(due, slot.ts_active)
-        due = min(due, slot.ts_expire, slot.ts_cancel, slot.ts_replace)
+        if slot.state == _PENDING:  # A cancel or change that overtook its order waits for it.
+            due = min(due, slot.ts_active, slot.ts_expire)
+        else:
+            due = min(due, slot.ts_expire, slot.ts_cancel, slot.ts_replace)
     return due
 
 
@@ -110,17 +111,17 @@ def match_bar(
             _trigger(step, slots, k, reports, ts_open)
             if slot.order_type == _LIMIT and (slot.price - open_) * slot.side < 0:
                 slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
-        if slot.state == _WORKING and (slot.order_type == _MARKET or (slot.price - open_) * slot.side >= 0):
-            if slot.ts_sent <= ts_open:
-                lots = min(slot.leaves, budget)
-                if slot.time_in_force == _FOK and lots < slot.leaves:
-                    lots = 0
-                if lots > 0:
-                    budget -= lots
-                    price = open_
-                    if slot.order_type == _MARKET:
-                        price += slot.slippage * slot.side
-                    _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
+        fills = slot.order_type == _MARKET or (slot.price - open_) * slot.side >= 0
+        if slot.state == _WORKING and slot.ts_sent <= ts_open and fills:
+            lots = min(slot.leaves, budget)
+            if slot.time_in_force == _FOK and lots < slot.leaves:
+                lots = 0
+            if lots > 0:
+                budget -= lots
+                price = open_
+                if slot.order_type == _MARKET:
+                    price += slot.slippage * slot.side
+                _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
         if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
             _end(step, slots, k, reports, instruments, ts_open, _CANCELED, _NOT_FILLABLE)
 
@@ -140,7 +141,7 @@ def match_bar(
     # The protective stops of entries that have just filled: the low of a bar comes after a buy limit was reached.
     _bar_stops(step, slots, reports, instruments, i, ts_open, ts_close, high, low, budget, True)
     for k in range(step[0].slots):
-        if slots[k].instrument == i and slots[k].state == _WORKING:
+        if slots[k].instrument == i and slots[k].state == _WORKING and slots[k].order_type == _LIMIT:
             slots[k].resting = 1
 
 
@@ -224,6 +225,7 @@ def _activate(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows,
     market.active += 1
     slot.state = _STOPPED if slot.order_type >= _STOP else _WORKING
     _report(step, slots, k, reports, ts, _NEW, 0, 0, 0, _NONE)
+    slot.ts_replace = max(slot.ts_replace, ts)
     if slot.ts_cancel <= ts:  # The cancel overtook the order.
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
         return
@@ -235,7 +237,12 @@ def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Ro
     """An order that has just become live is matched at once where quotes or trades are known; else it waits."""
     slot = slots[k]
     market = instruments[slot.instrument]
-    if market.feed <= _BARS or market.halted:
+    if market.feed <= _BARS:
+        slot.queue_ahead = UNKNOWN_QUEUE
+        return
+    if market.halted:  # Orders may be placed during a halt; a limit takes its place in the queue.
+        if slot.state == _WORKING and slot.order_type == _LIMIT:
+            _join_queue(slots, k, instruments, depth)
         return
     if slot.state == _STOPPED:
         reference = market.last if market.trades > 0 else (market.ask if slot.side > 0 else market.bid)
@@ -256,9 +263,9 @@ def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, dep
         price = market.last  # A feed of trades only: the last print stands for both sides.
         size = slot.leaves
     lots = 0
-    if price != UNDEFINED_PRICE and not market.halted:
-        if slot.order_type == _MARKET or (slot.price - price) * slot.side >= 0:
-            lots = slot.leaves if step[0].liquidity != _DISPLAYED else min(slot.leaves, size)
+    within = slot.order_type == _MARKET or (slot.price - price) * slot.side >= 0
+    if price != UNDEFINED_PRICE and not market.halted and within:
+        lots = slot.leaves if step[0].liquidity != _DISPLAYED else min(slot.leaves, size)
     if slot.time_in_force == _FOK and lots < slot.leaves:
         lots = 0
     if lots > 0:
@@ -272,17 +279,18 @@ def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, dep
     if slot.time_in_force == _IOC or slot.time_in_force == _FOK:
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _NOT_FILLABLE)
     elif slot.order_type == _LIMIT and not slot.resting:
-        _join_queue(step, slots, k, instruments, depth)
+        _join_queue(slots, k, instruments, depth)
 
 
 @kernel
-def _join_queue(step: Rows, slots: Rows, k: int, instruments: Rows, depth: Rows) -> None:
+def _join_queue(slots: Rows, k: int, instruments: Rows, depth: Rows) -> None:
     """Put a limit order at the back of its price level."""
     slot = slots[k]
     market = instruments[slot.instrument]
     slot.resting = 1
     slot.rank = market.book_events
     own = market.bid if slot.side > 0 else market.ask
+    opposite = market.ask if slot.side > 0 else market.bid
     if market.feed == _BOOK:
         levels = depth[slot.instrument]
         offset = slot.price - levels.base
@@ -291,6 +299,8 @@ def _join_queue(step: Rows, slots: Rows, k: int, instruments: Rows, depth: Rows)
             slot.queue_ahead = levels.size[side, offset]
         else:
             slot.queue_ahead = UNKNOWN_QUEUE
+    elif own == UNDEFINED_PRICE and opposite == UNDEFINED_PRICE:
+        slot.queue_ahead = UNKNOWN_QUEUE  # A feed of trades only shows no sizes.
     elif own == UNDEFINED_PRICE or (slot.price - own) * slot.side > 0:
         slot.queue_ahead = 0
     elif own == slot.price:
@@ -325,16 +335,20 @@ def _bar_stops(
         if (reached - slot.stop_price) * slot.side < 0:
             continue
         _trigger(step, slots, k, reports, ts_close)
-        if slot.order_type == _LIMIT and (slot.price - slot.stop_price) * slot.side < 0:
-            slot.ts_sent = ts_close
-            continue
         lots = min(slot.leaves, budget)
+        if slot.order_type == _LIMIT and (slot.price - slot.stop_price) * slot.side < 0:
+            slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
+            lots = 0
+        if slot.time_in_force == _FOK and lots < slot.leaves:
+            lots = 0
         if lots > 0:
             budget -= lots
             price = slot.stop_price
             if slot.order_type == _MARKET:
                 price += slot.slippage * slot.side
             _fill(step, slots, k, reports, instruments, lots, price, ts_close, 0, ts_close, ts_close)
+        if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
+            _end(step, slots, k, reports, instruments, ts_close, _CANCELED, _NOT_FILLABLE)
     return budget
 
 
@@ -373,27 +387,31 @@ def _fill(
 ) -> None:
     """Fill ``lots``: reduce one-cancels-other partners, wake a bracket's children, end the order when nothing is left."""
     slot = slots[k]
-    slot.leaves -= lots
     slot.filled += lots
+    slot.leaves = _open_lots(slots, k)
     _report(step, slots, k, reports, ts_event, _TRADE, lots, price, maker, _NONE)
     if slot.oco_group != 0:
         for other in range(step[0].slots):
             partner = slots[other]
             if other == k or partner.oco_group != slot.oco_group:
                 continue
-            if partner.state != _WORKING and partner.state != _STOPPED:
+            if partner.state == _ENDED:
                 continue
-            partner.leaves -= min(lots, partner.leaves)
+            partner.reduced += lots
+            if partner.state == _HELD:
+                continue
+            partner.leaves = _open_lots(slots, other)
             if partner.leaves == 0:
-                if _is_alive(slots, step[0].slots, partner.parent):
+                if _waits_for_parent(slots, step[0].slots, other):
                     _hold(slots, other, instruments)
                 else:
                     _end(step, slots, other, reports, instruments, ts_event, _CANCELED, _OCO)
     for other in range(k + 1, step[0].slots):
         child = slots[other]
         if child.parent == slot.order_id and child.state != _ENDED:
-            child.leaves += lots
-            if child.state == _HELD:
+            child.woken += lots
+            child.leaves = _open_lots(slots, other)
+            if child.state == _HELD and child.leaves > 0:
                 child.state = _STOPPED if child.order_type >= _STOP else _WORKING
                 child.ts_active = ts_event
                 child.ts_sent = child_sent
@@ -403,7 +421,7 @@ def _fill(
                 instruments[child.instrument].active += 1
                 _report(step, slots, other, reports, ts_event, _NEW, 0, 0, 0, _NONE)
     if slot.leaves == 0:
-        if _is_alive(slots, step[0].slots, slot.parent):
+        if _waits_for_parent(slots, step[0].slots, k):
             _hold(slots, k, instruments)
         else:
             slot.state = _ENDED
@@ -411,13 +429,22 @@ def _fill(
 
 
 @kernel
-def _is_alive(slots: Rows, count: int, order_id: int) -> bool:
-    """True where ``order_id`` names a parent that can still fill: its children wait for more instead of ending."""
-    if order_id == 0:
+def _open_lots(slots: Rows, k: int) -> int:
+    """What is left to fill: less what one-cancels-other partners filled, and for a child no more than its parent filled."""
+    slot = slots[k]
+    most = slot.quantity if slot.parent == 0 else min(slot.quantity, slot.woken)
+    return int(max(most - slot.filled - slot.reduced, 0))
+
+
+@kernel
+def _waits_for_parent(slots: Rows, count: int, k: int) -> bool:
+    """True where the parent of a child with nothing open can still fill, so that the child waits instead of ending."""
+    slot = slots[k]
+    if slot.parent == 0 or slot.quantity <= slot.filled + slot.reduced:
         return False
-    for k in range(count):
-        if slots[k].order_id == order_id:
-            return slots[k].state != _ENDED and slots[k].leaves > 0
+    for other in range(count):
+        if slots[other].order_id == slot.parent:
+            return bool(slots[other].state != _ENDED and slots[other].leaves > 0)
     return False
 
 
@@ -453,16 +480,16 @@ def _replace(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, 
     slot = slots[k]
     slot.ts_replace = NEVER_NS
     old_leaves, old_price = slot.leaves, slot.price
-    left = slot.new_quantity - slot.filled
     slot.price = slot.new_price
     slot.stop_price = slot.new_stop
     slot.quantity = slot.new_quantity
-    if left <= 0:
+    most = slot.quantity - slot.filled - slot.reduced
+    if most <= 0:
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
         return
-    if slot.state != _HELD:
-        slot.leaves = left
+    slot.leaves = _open_lots(slots, k)
     _report(step, slots, k, reports, ts, _REPLACED, 0, 0, 0, _NONE)
+    reports[step[0].report_tail - 1].leaves = most  # For a child: what it may fill once its parent has filled.
     if slot.state == _HELD:
         return
     if slot.state == _STOPPED or slot.price != old_price or slot.leaves > old_leaves:

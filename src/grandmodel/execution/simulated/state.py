@@ -104,6 +104,8 @@ SLOT = np.dtype(
         ("slippage", _I8),  # ticks against us on every fill that takes liquidity
         ("resting", _I8),  # 1 once it has been in the book: its fills provide liquidity
         ("fresh_ts", _I8),  # close of the bar within which a bracket's child came alive
+        ("reduced", _I8),  # lots that one-cancels-other partners filled
+        ("woken", _I8),  # a child: lots that its parent filled
     ]
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""

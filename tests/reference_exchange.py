@@ -1,0 +1,567 @@
+"""A slow, plain simulated venue: the oracle that the compiled one is held against.
+
+Lists and loops, one order after the other, for bars and for trades and quotes (the order book has tests of its own). It knows the rules
+from the docstring of ``execution/simulated/matching.py`` and shares no code with it. ``drive`` feeds a script of rows and
+requests to it, ``drive_compiled`` feeds the same script to the real one; both give the same list of reports.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Flag, schema_of
+from grandmodel.domain.orders import CancelOrder, OrderType, ReplaceOrder, TimeInForce
+from grandmodel.domain.time import NEVER_NS
+from grandmodel.execution.simulated.exchange import SimulatedExchange
+from grandmodel.execution.simulated.models import FillRuleName, LiquidityName
+from grandmodel.runtime.market_step import MarketStep, Stop
+
+NONE = None
+SOMEWHERE = 10**15
+"""Lots ahead of an order whose level shows no size."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One report, with everything that a venue says."""
+
+    number: int
+    order_id: int
+    kind: str
+    ts_event: int
+    ts_init: int
+    lots: int = 0
+    price: int = 0
+    leaves: int = 0
+    filled: int = 0
+    maker: bool = False
+    reason: str = ""
+
+
+@dataclass
+class Held:
+    """One order at the venue."""
+
+    order: object
+    instrument: int
+    kind: OrderType
+    quantity: int
+    price: int
+    stop: int
+    arrives: int
+    expires: int
+    report_ns: int
+    slippage: int
+    state: str  # coming, live, armed (a stop that waits), asleep (a bracket's child), gone
+    sent: int
+    cancel_at: int = NEVER_NS
+    change_at: int = NEVER_NS
+    change: object = None
+    filled: int = 0
+    reduced: int = 0
+    woken: int = 0
+    ahead: int = 0
+    resting: bool = False
+    born_in: int = -1
+    shut: bool = False
+
+    @property
+    def side(self):
+        return int(self.order.side)
+
+    @property
+    def immediate(self):
+        return self.order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
+
+    @property
+    def leaves(self):
+        if self.shut:
+            return 0
+        most = self.quantity if self.order.parent is None else min(self.quantity, self.woken)
+        return max(0, most - self.filled - self.reduced)
+
+
+@dataclass
+class Market:
+    bid: object = NONE
+    ask: object = NONE
+    bid_size: int = 0
+    ask_size: int = 0
+    last: object = NONE
+    trades: int = 0
+    quotes: int = 0
+    feed: str = ""
+    halted: bool = False
+
+
+@dataclass
+class ReferenceExchange:
+    settings: object
+    schedules: list
+    names: list
+    seed: int
+    orders: list = field(default_factory=list)
+    said: list = field(default_factory=list)
+    now: int = -(2**63)
+    last_due: int = 0
+    last_id: int = 0
+
+    def __post_init__(self):
+        self.markets = [Market() for _ in self.names]
+        self.generator = np.random.Generator(np.random.PCG64(self.seed))
+
+    # Requests.
+
+    def submit(self, order):
+        arrives = order.ts + self.settings.latency.order_ns(self.generator)
+        report_ns = self.settings.latency.report_ns(self.generator)
+        slippage = self.settings.slippage.slippage_ticks(order, self.generator)
+        instrument = self.names.index(order.instrument)
+        self.orders.append(
+            Held(
+                order=order,
+                instrument=instrument,
+                kind=order.order_type,
+                quantity=order.quantity,
+                price=order.price or 0,
+                stop=order.stop_price or 0,
+                arrives=arrives,
+                expires=self.expiry(order, instrument),
+                report_ns=report_ns,
+                slippage=slippage,
+                state="asleep" if order.parent else "coming",
+                sent=order.ts,
+            )
+        )
+        self.last_id = order.order_id
+
+    def cancel(self, request):
+        arrives = request.ts + self.settings.latency.order_ns(self.generator)
+        held = self.find(request.order_id)
+        if held is None:
+            self.refuse(request.order_id, arrives)
+        else:
+            held.cancel_at = min(held.cancel_at, arrives)
+
+    def replace(self, request):
+        arrives = request.ts + self.settings.latency.order_ns(self.generator)
+        held = self.find(request.order_id)
+        if held is None:
+            self.refuse(request.order_id, arrives)
+        else:
+            held.change_at = arrives
+            price = held.price if request.price is None else request.price
+            stop = held.stop if request.stop_price is None else request.stop_price
+            held.change = (request.quantity, price, stop)
+
+    def find(self, order_id):
+        found = [held for held in self.orders if held.order.order_id == order_id and held.state != "gone"]
+        return found[0] if found else None
+
+    def refuse(self, order_id, ts):
+        due = max(ts + self.settings.latency.report_ns(self.generator), self.now, self.last_due)
+        self.last_due = due
+        reason = "too_late" if order_id <= self.last_id else "unknown_order"
+        self.said.append(Said(len(self.said) + 1, order_id, "9", ts, due, reason=reason))
+
+    def expiry(self, order, instrument):
+        if order.time_in_force is TimeInForce.GTD:
+            return order.expire_ts
+        if order.time_in_force is not TimeInForce.DAY:
+            return NEVER_NS
+        schedule = self.schedules[instrument]
+        days = [int(day) for day, close in zip(schedule.day_ns, schedule.close_ns, strict=True) if close > order.ts]
+        if not days:
+            return NEVER_NS
+        return max(int(c) for c, d in zip(schedule.close_ns, schedule.day_ns, strict=True) if d == days[0])
+
+    # Time and market data.
+
+    def due(self):
+        times = [NEVER_NS]
+        for held in self.orders:
+            if held.state == "coming":
+                times += [held.arrives, held.expires]
+            elif held.state != "gone":
+                times += [held.expires, held.cancel_at, held.change_at]
+        return min(times)
+
+    def run_until(self, limit):
+        while self.due() <= limit:
+            ts = self.due()
+            self.now = max(self.now, ts)
+            for held in self.orders:
+                if held.state != "gone" and held.expires <= ts:
+                    day = held.order.time_in_force is TimeInForce.DAY
+                    self.end(held, "C", "session_close" if day else "good_till_date", ts)
+            for held in self.orders:
+                if held.state not in ("gone", "coming") and held.cancel_at <= ts:
+                    self.end(held, "4", "asked", ts)
+            for held in self.orders:
+                if held.state not in ("gone", "coming") and held.change_at <= ts:
+                    self.apply_change(held, ts)
+            for held in self.orders:
+                if held.state == "coming" and held.arrives <= ts:
+                    self.arrive(held, ts)
+
+    def on_tick(self, row):
+        ts = int(row["ts_init"])
+        self.run_until(ts)
+        self.now = ts
+        market = self.markets[int(row["instrument"])]
+        market.feed = "ticks"
+        if row["action"] == Action.TRADE:
+            market.trades += 1
+            market.last = int(row["price"])
+            if not market.halted:
+                self.on_trade(int(row["instrument"]), int(row["price"]), int(row["size"]), ts)
+            if row["bid_price"] != UNDEFINED_PRICE or row["ask_price"] != UNDEFINED_PRICE:
+                self.on_quote(row, market, ts)
+        elif row["action"] == Action.QUOTE:
+            market.quotes += 1
+            if not row["flags"] & Flag.CROSSED:
+                self.on_quote(row, market, ts)
+        elif row["action"] == Action.HALT:
+            market.halted = True
+        elif row["action"] == Action.RESUME:
+            market.halted = False
+
+    def on_quote(self, row, market, ts):
+        market.bid = NONE if row["bid_price"] == UNDEFINED_PRICE else int(row["bid_price"])
+        market.ask = NONE if row["ask_price"] == UNDEFINED_PRICE else int(row["ask_price"])
+        market.bid_size, market.ask_size = int(row["bid_size"]), int(row["ask_size"])
+        if market.halted:
+            return
+        for held in self.mine(int(row["instrument"])):
+            other, own = (market.ask, market.bid) if held.side > 0 else (market.bid, market.ask)
+            if held.state == "armed":
+                if market.trades == 0 and other is not NONE and (other - held.stop) * held.side >= 0:
+                    self.trigger(held, ts)
+                    self.take(held, ts)
+            elif held.state == "live" and held.kind is OrderType.MARKET:
+                self.take(held, ts)
+            elif held.state == "live":
+                if other is not NONE and (held.price - other) * held.side >= 0:
+                    lots = self.gets(held, market.ask_size if held.side > 0 else market.bid_size)
+                    if lots:
+                        self.use(market, held.side, lots)
+                        self.fill(held, lots, held.price, ts, maker=True)
+                elif self.settings.fill_rule is FillRuleName.QUEUE:
+                    if own is NONE or (held.price - own) * held.side > 0:
+                        held.ahead = 0
+                    elif own == held.price:
+                        held.ahead = min(held.ahead, market.bid_size if held.side > 0 else market.ask_size)
+
+    def on_trade(self, instrument, price, size, ts):
+        left = size
+        rule = self.settings.fill_rule
+        for held in self.mine(instrument):
+            if held.state == "armed" and (price - held.stop) * held.side >= 0:
+                self.trigger(held, ts)
+                self.take(held, ts)
+            elif held.state == "live" and held.kind is OrderType.MARKET:
+                self.take(held, ts)
+            elif held.state == "live":
+                beyond = (held.price - price) * held.side
+                available = 0
+                if beyond > 0 or (beyond == 0 and rule is FillRuleName.TOUCH):
+                    available = left
+                elif beyond == 0 and rule is FillRuleName.QUEUE:
+                    available = max(0, left - held.ahead)
+                    held.ahead = max(0, held.ahead - left)
+                lots = self.gets(held, available) if available > 0 else 0
+                if lots:
+                    if self.settings.liquidity is LiquidityName.DISPLAYED:
+                        left -= lots
+                    self.fill(held, lots, held.price, ts, maker=True)
+
+    def on_bar(self, bar):
+        ts, opened = int(bar["ts_init"]), int(bar["ts_open"])
+        self.run_until(ts - 1)
+        self.now = ts
+        instrument = int(bar["instrument"])
+        market = self.markets[instrument]
+        market.feed = "bars"
+        if bar["flags"] & Flag.HALTED:
+            return
+        self.budget = 10**15
+        if self.settings.participation_ppm > 0 and bar["volume"] >= 0:
+            self.budget = int(bar["volume"]) * self.settings.participation_ppm // 1_000_000
+        for held in self.mine(instrument):
+            if held.sent <= opened:
+                self.at_the_open(held, int(bar["open"]), opened, ts)
+        self.stops_inside(instrument, bar, born_inside=False)
+        for held in self.mine(instrument):
+            if held.state != "live" or held.kind is not OrderType.LIMIT or held.sent > opened:
+                continue
+            reached = int(bar["low"] if held.side > 0 else bar["high"])
+            beyond = (held.price - reached) * held.side
+            if beyond > 0 or (beyond == 0 and self.settings.fill_rule is FillRuleName.TOUCH):
+                self.fill_in_bar(held, held.price, ts, ts, ts, maker=True)
+        self.stops_inside(instrument, bar, born_inside=True)
+        for held in self.mine(instrument):
+            if held.state == "live" and held.kind is OrderType.LIMIT:
+                held.resting = True
+
+    def at_the_open(self, held, price, opened, closed):
+        if held.state == "armed" and (price - held.stop) * held.side >= 0:
+            self.trigger(held, opened)
+            if held.kind is OrderType.LIMIT and (held.price - price) * held.side < 0:
+                held.sent = closed
+        if held.state != "live":
+            return
+        if held.sent <= opened:
+            if held.kind is OrderType.MARKET:
+                self.fill_in_bar(held, price + held.slippage * held.side, opened, opened, closed, maker=False)
+            elif (held.price - price) * held.side >= 0:
+                self.fill_in_bar(held, price, opened, opened, closed, maker=held.resting)
+        if held.state == "live" and held.immediate:
+            self.end(held, "4", "not_fillable", opened)
+
+    def stops_inside(self, instrument, bar, *, born_inside):
+        ts = int(bar["ts_init"])
+        for held in self.mine(instrument):
+            if held.state != "armed":
+                continue
+            born = held.born_in == ts
+            if (born_inside and not born) or (not born and held.sent > int(bar["ts_open"])):
+                continue
+            reached = int(bar["high"] if held.side > 0 else bar["low"])
+            if (reached - held.stop) * held.side < 0:
+                continue
+            self.trigger(held, ts)
+            if held.kind is OrderType.LIMIT and (held.price - held.stop) * held.side < 0:
+                held.sent = ts
+            else:
+                price = held.stop + (held.slippage * held.side if held.kind is OrderType.MARKET else 0)
+                self.fill_in_bar(held, price, ts, ts, ts, maker=False)
+            if held.state == "live" and held.immediate:
+                self.end(held, "4", "not_fillable", ts)
+
+    # What happens to one order.
+
+    def mine(self, instrument):
+        return [held for held in self.orders if held.instrument == instrument]
+
+    def gets(self, held, available):
+        return held.leaves if self.settings.liquidity is LiquidityName.UNLIMITED else min(held.leaves, available)
+
+    def use(self, market, side, lots):
+        if self.settings.liquidity is LiquidityName.UNLIMITED:
+            return
+        if side > 0:
+            market.ask_size = max(0, market.ask_size - lots)
+        else:
+            market.bid_size = max(0, market.bid_size - lots)
+
+    def arrive(self, held, ts):
+        market = self.markets[held.instrument]
+        if market.halted and (held.kind is OrderType.MARKET or held.immediate):
+            self.end(held, "8", "halted", ts)
+            return
+        held.state = "armed" if held.kind in (OrderType.STOP, OrderType.STOP_LIMIT) else "live"
+        self.say(held, "0", ts)
+        held.change_at = max(held.change_at, ts)
+        if held.cancel_at <= ts:
+            self.end(held, "4", "asked", ts)
+        else:
+            self.meet(held, ts)
+
+    def meet(self, held, ts):
+        market = self.markets[held.instrument]
+        if market.feed != "ticks":
+            held.ahead = SOMEWHERE
+        elif market.halted:
+            if held.state == "live" and held.kind is OrderType.LIMIT:
+                self.join(held)
+        else:
+            if held.state == "armed":
+                seen = market.last if market.trades else (market.ask if held.side > 0 else market.bid)
+                if seen is not NONE and (seen - held.stop) * held.side >= 0:
+                    self.trigger(held, ts)
+            if held.state == "live":
+                self.take(held, ts)
+
+    def take(self, held, ts):
+        market = self.markets[held.instrument]
+        price, size = (market.ask, market.ask_size) if held.side > 0 else (market.bid, market.bid_size)
+        if price is NONE and not market.quotes:
+            price, size = market.last, held.leaves
+        lots = 0
+        shown = price is not NONE and not market.halted
+        if shown and (held.kind is OrderType.MARKET or (held.price - price) * held.side >= 0):
+            lots = self.gets(held, size)
+        if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
+            lots = 0
+        if lots:
+            paid = price + held.slippage * held.side
+            if held.kind is OrderType.LIMIT:
+                paid = min(paid, held.price) if held.side > 0 else max(paid, held.price)
+            self.use(market, held.side, lots)
+            self.fill(held, lots, paid, ts, maker=False)
+        if held.state == "live":
+            if held.immediate:
+                self.end(held, "4", "not_fillable", ts)
+            elif held.kind is OrderType.LIMIT and not held.resting:
+                self.join(held)
+
+    def join(self, held):
+        market = self.markets[held.instrument]
+        own, size = (market.bid, market.bid_size) if held.side > 0 else (market.ask, market.ask_size)
+        other = market.ask if held.side > 0 else market.bid
+        held.resting = True
+        if own is NONE:
+            held.ahead = SOMEWHERE if other is NONE else 0
+        elif (held.price - own) * held.side > 0:
+            held.ahead = 0
+        else:
+            held.ahead = size if own == held.price else SOMEWHERE
+
+    def trigger(self, held, ts):
+        held.kind = OrderType.MARKET if held.kind is OrderType.STOP else OrderType.LIMIT
+        held.state = "live"
+        self.say(held, "L", ts)
+
+    def fill_in_bar(self, held, price, ts, child_sent, child_born, *, maker):
+        lots = min(held.leaves, self.budget)
+        if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
+            return
+        if lots > 0:
+            self.budget -= lots
+            self.fill(held, lots, price, ts, maker=maker, child_sent=child_sent, child_born=child_born)
+
+    def fill(self, held, lots, price, ts, *, maker, child_sent=None, child_born=None):
+        held.filled += lots
+        self.say(held, "F", ts, lots=lots, price=price, maker=maker)
+        if held.order.oco_group:
+            for other in self.orders:
+                if other is held or other.order.oco_group != held.order.oco_group or other.state == "gone":
+                    continue
+                other.reduced += lots
+                if other.state != "asleep" and other.leaves == 0:
+                    if self.may_wake_again(other):
+                        other.state = "asleep"
+                    else:
+                        self.end(other, "4", "oco", ts)
+        for child in self.orders:
+            if child.order.parent != held.order.order_id or child.state == "gone":
+                continue
+            child.woken += lots
+            if child.state == "asleep" and child.leaves > 0:
+                child.state = "armed" if child.kind in (OrderType.STOP, OrderType.STOP_LIMIT) else "live"
+                child.sent = ts if child_sent is None else child_sent
+                child.born_in = ts if child_born is None else child_born
+                child.ahead = SOMEWHERE
+                child.resting = child.state == "live"
+                self.say(child, "0", ts)
+        if held.leaves == 0:
+            held.state = "asleep" if self.may_wake_again(held) else "gone"
+
+    def may_wake_again(self, held):
+        if held.order.parent is None or held.quantity <= held.filled + held.reduced:
+            return False
+        parent = self.find(held.order.parent)
+        return parent is not None and parent.leaves > 0
+
+    def end(self, held, kind, reason, ts):
+        held.state, held.shut = "gone", True
+        self.say(held, kind, ts, reason=reason)
+        for child in self.orders:
+            if child.order.parent == held.order.order_id and child.state == "asleep":
+                child.state, child.shut = "gone", True
+                self.say(child, "4", ts, reason="parent")
+
+    def apply_change(self, held, ts):
+        before, price_before = held.leaves, held.price
+        held.change_at = NEVER_NS
+        held.quantity, held.price, held.stop = held.change
+        if held.quantity <= held.filled + held.reduced:
+            self.end(held, "4", "asked", ts)
+            return
+        self.say(held, "5", ts, leaves=held.quantity - held.filled - held.reduced)
+        if held.state != "asleep" and (held.state == "armed" or held.price != price_before or held.leaves > before):
+            held.resting = False
+            held.sent = ts
+            self.meet(held, ts)
+
+    def say(self, held, kind, ts, *, lots=0, price=0, maker=False, reason="", leaves=None):
+        due = max(ts + held.report_ns, self.now, self.last_due)
+        self.last_due = due
+        left = held.leaves if leaves is None else leaves
+        number = len(self.said) + 1
+        self.said.append(
+            Said(number, held.order.order_id, kind, ts, due, lots, price, left, held.filled, maker, reason)
+        )
+
+
+def drive(script, settings, schedules, instruments, seed=5):
+    """Every report of the reference over ``script``: a list of (row, requests made right after it)."""
+    venue = ReferenceExchange(settings, list(schedules), [one.id for one in instruments], seed)
+    for row, requests in script:
+        if "ts_open" in (row.dtype.names or ()):
+            venue.on_bar(row)
+        else:
+            venue.on_tick(row)
+        for request in requests:
+            _send(venue, replace_ts(request, int(row["ts_init"])))
+    venue.run_until(NEVER_NS - 1)
+    return venue.said
+
+
+def drive_compiled(script, settings, schedules, instruments, seed=5):
+    """The same of the compiled venue."""
+    market = MarketStep(instruments, schedules, (300 * 10**9,), settings, {})
+    venue = SimulatedExchange(market, instruments, schedules, settings, seed)
+    said = []
+    for row, requests in script:
+        block = np.array([row], dtype=row.dtype)
+        schema = market.begin(block)
+        while (stop := market.walk(block, schema_of(block))) is not Stop.END:
+            _listen(stop, venue, said)
+        assert schema is schema_of(block)
+        for request in requests:
+            _send(venue, replace_ts(request, int(row["ts_init"])))
+    while (stop := market.advance(NEVER_NS - 1)) is not Stop.END:
+        _listen(stop, venue, said)
+    return said
+
+
+def replace_ts(request, ts):
+    """The request as made at ``ts``; a GTD time is meant from there."""
+    changes = {"ts": ts}
+    if getattr(request, "time_in_force", None) is TimeInForce.GTD:
+        changes["expire_ts"] = ts + request.expire_ts
+    return msgspec.structs.replace(request, **changes)
+
+
+def _send(venue, request):
+    if isinstance(request, CancelOrder):
+        venue.cancel(request)
+    elif isinstance(request, ReplaceOrder):
+        venue.replace(request)
+    else:
+        venue.submit(request)
+
+
+def _listen(stop, venue, said):
+    if stop is Stop.REPORTS:
+        said += [
+            Said(
+                one.exec_id,
+                one.order_id,
+                one.exec_type.value,
+                one.ts_event,
+                one.ts_init,
+                one.last_quantity,
+                one.last_price,
+                one.leaves,
+                one.cumulative,
+                one.maker,
+                one.reason.value,
+            )
+            for one in venue.due_reports()
+        ]
+
+
+__all__ = ["Said", "drive", "drive_compiled"]
