@@ -54,6 +54,7 @@ _NOUNS: dict[str, str] = {
     "audit": "grandmodel.cli.audit",
     "backtest": "grandmodel.cli.run",
     "data": "grandmodel.cli.data",
+    "market": "grandmodel.cli.market",
 }
 """Noun to module; each module holds a typer application called ``app`` and imports nothing heavy at its top."""
 

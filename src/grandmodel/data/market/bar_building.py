@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNKNOWN_VOLUME
+from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel
 
 Rows = NDArray[np.void]
@@ -38,7 +39,7 @@ BUILDER = np.dtype(
 """A bar in the making; as a row of the closed-bar array, a finished one."""
 
 
-@kernel
+@kernel(inline=True)
 def add_price(
     builders: Rows, i: int, ts: int, price: int, size: int, session_open: int, session_close: int, flags: int
 ) -> int:
@@ -53,14 +54,14 @@ def add_price(
         bar.by_price = 1
         bar.volume = size
         bar.flags = flags
-        return bar.due
+        return int(bar.due)
     bar.high = max(bar.high, price)
     bar.low = min(bar.low, price)
     bar.close = price
     if size >= 0:
         bar.volume = size if bar.volume < 0 else bar.volume + size
     bar.flags |= flags
-    return bar.due
+    return int(bar.due)
 
 
 @kernel
@@ -80,7 +81,7 @@ def add_bar(
     session_close: int,
 ) -> int:
     """Add one finished bar to every builder of instrument ``i`` that is at least as wide; the earliest time one is due."""
-    due = np.int64(2**63 - 1)
+    due = NEVER_NS
     for w in range(builders.shape[1]):
         if builders[i, w].width >= ts_close - ts_open:
             merged = _merge(
@@ -101,6 +102,21 @@ def add_bar(
             )
             due = min(due, merged)
     return due
+
+
+@kernel
+def hasten_passed(builders: Rows, i: int, ts_open: int, due: int) -> bool:
+    """Make every bar of instrument ``i`` that ended by ``ts_open`` due at ``due``; True where there was one.
+
+    A feed that catches up after an outage delivers the first bar of the next bin before the last bin was due.
+    """
+    found = False
+    for w in range(builders.shape[1]):
+        bar = builders[i, w]
+        if bar.filled and bar.end <= ts_open and bar.due > due:
+            bar.due = due
+            found = True
+    return found
 
 
 @kernel
@@ -133,7 +149,7 @@ def close_due(builders: Rows, closed: Rows, count: int, schedule: Rows, ts: int)
 @kernel
 def earliest_due(builders: Rows) -> int:
     """The earliest time at which any bar is complete; 2^63 - 1 while none has data."""
-    due = np.int64(2**63 - 1)
+    due = NEVER_NS
     for i in range(builders.shape[0]):
         for w in range(builders.shape[1]):
             if builders[i, w].filled:
@@ -178,7 +194,7 @@ def _merge(
     bar.close = close
     bar.flags |= flags
     bar.due = bar.end + (ts_init - ts_close)
-    return bar.due
+    return int(bar.due)
 
 
 @kernel

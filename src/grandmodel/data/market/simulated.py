@@ -1,8 +1,8 @@
 """A simulated market: trades and quotes of several instruments from a fitted model. Nothing here is real data.
 
-The model, in the order in which it is drawn: a Markov chain of regimes shared by all instruments, one step per half hour
-of trading; per instrument and half hour a volatility (bucket of the session x regime x a mean-reverting factor), a
-volume, perhaps a jump, and at a session's open a gap; then a latent price in steps of a second or less, with shocks
+The model, in the order in which it is drawn: a Markov chain of regimes shared by all instruments, one step per trading
+day; per instrument a volatility level, one step per session; per instrument and half hour a volatility
+(bucket of the session x level x regime x a mean-reverting factor), a volume, perhaps a jump, and at a session's open a gap; then a latent price in steps of a second or less, with shocks
 correlated between instruments by regime; around it quotes and trades that arrive at random, with a spread that widens
 with volatility. ``docs/concepts/simulated-market.md`` explains it and says where it does not resemble the real market.
 
@@ -186,13 +186,17 @@ class _Planner:
         """(K, I, I) lower triangles that correlate the shocks."""
         gap_correlation = np.asarray(market.parameters.gap_correlation, dtype=np.float64)
         self._gap_factor = np.linalg.cholesky(gap_correlation[pick])
+        level_correlation = np.asarray(market.parameters.level_correlation, dtype=np.float64)
+        self._level_factor = np.linalg.cholesky(level_correlation[pick])
         self._transition = np.cumsum(np.asarray(market.parameters.transition, dtype=np.float64), axis=1)
         draws = self._generator(_START_STREAM, 0)
         share = stationary(np.asarray(market.parameters.transition, dtype=np.float64))
         self._regime = min(int(np.searchsorted(np.cumsum(share), draws.random(), side="right")), len(share) - 1)
-        first = draws.standard_normal((len(self._models), 2))
+        self._day = -1
+        first = draws.standard_normal((len(self._models), 3))
         self._volatility = np.array([m.volatility_slow_sd for m in self._models]) * first[:, 0]
         self._volume = np.array([m.volume.slow_sd for m in self._models]) * first[:, 1]
+        self._level = np.array([m.level_sd for m in self._models]) * (self._level_factor @ first[:, 2])
         self._last_close = np.full(len(self._models), -1, dtype=np.int64)
 
     def _generator(self, stream: int, half_hour: int) -> np.random.Generator:
@@ -236,11 +240,17 @@ class _Planner:
         if all(session < 0 for session in sessions):
             return None
         draws = self._generator(_PLAN_STREAM, begin_ns // THIRTY_MINUTES_NS)
-        row = self._transition[self._regime]
-        self._regime = min(int(np.searchsorted(row, draws.random(), side="right")), len(row) - 1)
+        chance = draws.random()
+        day = max(int(s.day_ns[k]) for s, k in zip(self._market.schedules, sessions, strict=True) if k >= 0)
+        if day > self._day:
+            if self._day >= 0:
+                row = self._transition[self._regime]
+                self._regime = min(int(np.searchsorted(row, chance, side="right")), len(row) - 1)
+            self._day = day
         count = len(self._models)
-        normal, uniform = draws.standard_normal((count, 5)), draws.random((count, 8))
-        gap_normal = self._gap_factor @ normal[:, 4]
+        normal, uniform = draws.standard_normal((count, 6)), draws.random((count, 8))
+        normal[:, 4] = self._gap_factor @ normal[:, 4]
+        normal[:, 5] = self._level_factor @ normal[:, 5]
         slots = np.zeros((SLOTS_PER_BUCKET, count), SLOT)
         for i, (model, law, schedule) in enumerate(zip(self._models, self._laws, self._market.schedules, strict=True)):
             slow, persistence = model.volatility_slow_sd, model.volatility_persistence
@@ -251,20 +261,24 @@ class _Planner:
             self._volume[i] = persistence * self._volume[i] + slow * math.sqrt(1 - persistence**2) * normal[i, 1]
             if sessions[i] >= 0:
                 opens, closes = int(schedule.open_ns[sessions[i]]), int(schedule.close_ns[sessions[i]])
-                self._lay_out(slots[:, i], i, law, begin_ns, opens, closes, normal[i], uniform[i], float(gap_normal[i]))
+                self._lay_out(slots[:, i], i, law, begin_ns, opens, closes, normal[i], uniform[i])
         return slots
 
     def _lay_out(
-        self, slots: Rows, i: int, law: _Law, begin_ns: int, opens: int, closes: int, normal: Floats, uniform: Floats, gap_normal: float
+        self, slots: Rows, i: int, law: _Law, begin_ns: int, opens: int, closes: int, normal: Floats, uniform: Floats
     ) -> None:  # fmt: skip
-        """Fill the slots (6,) of instrument ``i``: ``normal`` (5,) and ``uniform`` (8,) are its draws of the half hour."""
+        """Fill the slots (6,) of instrument ``i``: ``normal`` (6,) and ``uniform`` (8,) are its draws of the half hour."""
         model = law.model
         bucket = (begin_ns - opens + THIRTY_MINUTES_NS // 2) // THIRTY_MINUTES_NS % law.buckets
-        # Multiplied so that the mean of the squared factor is one: the bucket's volatility keeps its meaning.
-        spread = model.volatility_slow_sd**2 + model.volatility_noise_sd**2
+        is_open = self._last_close[i] != closes
+        if is_open and self._last_close[i] >= 0:
+            fresh = model.level_sd * math.sqrt(1 - model.level_persistence**2)
+            self._level[i] = model.level_persistence * self._level[i] + fresh * normal[5]
+        # Each factor is scaled so that the mean of its square is one: the bucket's volatility keeps its meaning.
+        level = math.exp(self._level[i] - model.level_sd**2) * model.regime_volatility[self._regime]
         factor = self._volatility[i] + model.volatility_noise_sd * normal[2]
-        level = model.regime_volatility[self._regime]
-        volatility = model.volatility_by_bucket[bucket] * level * math.exp(factor - spread)
+        usual = model.volatility_by_bucket[bucket] * level
+        volatility = usual * math.exp(factor - model.volatility_slow_sd**2 - model.volatility_noise_sd**2)
         lots = model.volume.by_bucket[bucket] * math.exp(
             model.volume.elasticity * (math.log(level) + factor) + self._volume[i] + model.volume.noise_sd * normal[3]
         )
@@ -275,7 +289,7 @@ class _Planner:
         if uniform[0] < model.jump_probability[bucket]:
             size = model.jump.threshold - model.jump.mean_excess * math.log1p(-uniform[1])
             slots["jump_ns"] = begin_ns + int(uniform[2] * THIRTY_MINUTES_NS)
-            slots["jump"] = _bounded(math.copysign(volatility * size, uniform[3] - 0.5))
+            slots["jump"] = _bounded(math.copysign(usual * size, uniform[3] - 0.5))
         slots["sigma"] = volatility * np.sqrt(
             self._market.latent_step_ns / THIRTY_MINUTES_NS * law.slot_variance[bucket]
         )
@@ -286,13 +300,13 @@ class _Planner:
         slots["trade_share"] = trades / (trades + quotes)
         slots["trade_log"] = _size_log(1.0 / law.trades_per_lot)
         slots["quote_log"] = _size_log(model.assumed.quote_size_lots)
-        if self._last_close[i] != closes:
+        if is_open:
             here = max(0, min(SLOTS_PER_BUCKET - 1, (opens - begin_ns) // FIVE_MINUTES_NS))
             slots["is_open"][here] = 1
             if self._last_close[i] >= 0:
                 pause_ns = opens - self._last_close[i]
                 gap = model.gap_long if pause_ns > _LONG_GAP_NS else model.gap_short
-                slots["gap"][here] = _bounded(level * _gap_size(gap, gap_normal, uniform[4:7]))
+                slots["gap"][here] = _bounded(level * _gap_size(gap, float(normal[4]), uniform[4:7]))
             self._last_close[i] = closes
 
 

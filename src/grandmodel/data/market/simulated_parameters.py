@@ -85,8 +85,11 @@ class InstrumentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     """(B,) standard deviation of the 30-minute log return at regime volatility 1, jumps aside."""
     regime_volatility: list[float]
     """(K,) multiples."""
+    level_persistence: float
+    level_sd: float
+    """AR(1) per session of the log volatility beside the regime: its coefficient and standard deviation."""
     volatility_persistence: float
-    """AR(1) coefficient, per bar, of the log volatility within a regime."""
+    """AR(1) coefficient, per bar, of the log volatility within a session."""
     volatility_slow_sd: float
     volatility_noise_sd: float
     """Standard deviations of the persistent and of the fresh part of the log volatility."""
@@ -119,16 +122,17 @@ class FittedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class SimulatedParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole simulated market. ``correlation`` is (K, I, I) and ``gap_correlation`` (I, I), in the order of ``instruments``."""
+    """A whole simulated market. ``correlation`` is (K, I, I), the others (I, I), in the order of ``instruments``."""
 
     model: str
     fit_version: str
     inputs: dict[str, list[FittedInput]]
     regimes: list[str]
     transition: list[list[float]]
-    """(K, K) per half hour of trading; row: from, column: to."""
+    """(K, K) per trading day; row: from, column: to."""
     correlation: list[list[list[float]]]
     gap_correlation: list[list[float]]
+    level_correlation: list[list[float]]
     instruments: dict[InstrumentId, InstrumentParameters]
 
     def __post_init__(self) -> None:
@@ -147,7 +151,8 @@ def check_parameters(parameters: SimulatedParameters) -> None:
         )
     correlation = np.asarray(parameters.correlation, dtype=np.float64)
     _check_shape("correlation", correlation, (regimes, instruments, instruments))
-    for name, matrix in (*zip(parameters.regimes, correlation, strict=True), ("gaps", parameters.gap_correlation)):
+    named = {"gaps": parameters.gap_correlation, "levels": parameters.level_correlation}
+    for name, matrix in (*zip(parameters.regimes, correlation, strict=True), *named.items()):
         array = np.asarray(matrix, dtype=np.float64)
         _check_shape(f"correlation of {name}", array, (instruments, instruments))
         if not np.allclose(array, array.T) or not np.allclose(np.diag(array), 1) or np.linalg.eigvalsh(array)[0] <= 0:
@@ -179,6 +184,7 @@ def _check_instrument(name: str, one: InstrumentParameters, regimes: int) -> Non
         if not (np.isfinite(value) and value > 0):
             raise UsageError(f"{name}.{field}: found {value}, expected a number above zero")
     at_least_zero = {
+        "level_sd": one.level_sd,
         "volatility_slow_sd": one.volatility_slow_sd,
         "volatility_noise_sd": one.volatility_noise_sd,
         "volume.slow_sd": one.volume.slow_sd,
@@ -193,6 +199,7 @@ def _check_instrument(name: str, one: InstrumentParameters, regimes: int) -> Non
         if not (np.isfinite(value) and value >= 0):
             raise UsageError(f"{name}.{field}: found {value}, expected zero or more")
     shares = {
+        "level_persistence": one.level_persistence,
         "volatility_persistence": one.volatility_persistence,
         "volume.persistence": one.volume.persistence,
         "jump_probability": max(one.jump_probability),

@@ -1,0 +1,225 @@
+"""``grandmodel market``: fit the simulated market to real bars, and see how far it resembles them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+
+if TYPE_CHECKING:
+    from grandmodel.charts import Page
+    from grandmodel.data.market.simulated import SimulatedMarket
+    from grandmodel.data.market.simulated_fit import BarSeries
+    from grandmodel.data.market.simulated_parameters import SimulatedParameters
+    from grandmodel.data.market.simulated_resemblance import Compared
+    from grandmodel.domain.instruments import Instrument
+
+app = typer.Typer(help="The simulated market: fit it to real bars, show it beside them.", no_args_is_help=True)
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="Real bars: one 30-minute file per instrument, 5-minute files beside.", show_default=False),
+]
+InstrumentNames = Annotated[
+    list[str], typer.Option("--instrument", help="Whose bars a file holds; once per FILE, in their order.")
+]
+Instruments = Annotated[
+    Path | None, typer.Option("--instruments", help="JSON file with instruments beside the built-in ones.")
+]
+
+
+@app.command("fit")
+def fit(
+    files: Files,
+    instrument: InstrumentNames,
+    instruments: Instruments = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the parameters go.")] = Path("simulated_parameters.json"),
+    json: JsonFlag = False,
+) -> None:
+    """Estimate the simulated market from the bars of FILES and write its parameters."""
+    from grandmodel.data.market.simulated_fit import fit_market, load_series
+    from grandmodel.data.market.simulated_parameters import encode_parameters
+
+    with console.status("reading bars"):
+        series = load_series(_paired(files, instrument, instruments))
+    with console.status("fitting"):
+        parameters = fit_market(series)
+    out.write_bytes(encode_parameters(parameters))
+    if json:
+        print_json(parameters)
+        return
+    for name, inputs in parameters.inputs.items():
+        for one in inputs:
+            stdout.print(
+                f"{name}: {one.bars} bars of {one.file}, {one.first_close[:10]} to {one.last_close[:10]}; "
+                f"{one.bars_left_out} bars and {one.gaps_left_out} gaps left out"
+            )
+    for place, regime in enumerate(parameters.regimes):
+        multiples = ", ".join(
+            f"{name} {one.regime_volatility[place]:.2f}" for name, one in parameters.instruments.items()
+        )
+        days = 1.0 / max(1e-9, 1.0 - parameters.transition[place][place])
+        stdout.print(f"regime {regime}: volatility x {multiples}; lasts {days:.0f} trading days on average")
+    stdout.print(f"written to {out}")
+
+
+@app.command("show")
+def show(
+    files: Files,
+    instrument: InstrumentNames,
+    instruments: Instruments = None,
+    parameters: Annotated[
+        Path | None, typer.Option("--parameters", help="Parameters file; default: the built-in one.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.", min=0)] = 1,
+    row_scale: Annotated[
+        float, typer.Option("--row-scale", help="Rows simulated, against the usual number; less is faster.")
+    ] = 1.0,
+    page: Annotated[Path, typer.Option("--page", help="Where the page goes.")] = Path("simulated-market.html"),
+    no_page: Annotated[bool, typer.Option("--no-page", help="Print only.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Simulate the sessions of the real bars in FILES and set both side by side, as a table and a page."""
+    from grandmodel.data.market.simulated import SimulatedMarket
+    from grandmodel.data.market.simulated_fit import load_series
+    from grandmodel.data.market.simulated_parameters import built_in_parameters, load_parameters
+    from grandmodel.data.market.simulated_resemblance import compare, simulated_series
+
+    known = built_in_parameters() if parameters is None else load_parameters(parameters)
+    with console.status("reading bars"):
+        real = load_series(_paired(files, instrument, instruments))
+    market = SimulatedMarket(
+        known, [one.instrument for one in real], [one.schedule for one in real], seed, row_scale=row_scale
+    )
+    start_ns = min(int(one.bars["ts_open"][0]) for one in real)
+    end_ns = max(int(one.bars["ts_event"][-1]) for one in real)
+    with console.status("simulating the same sessions"):
+        simulated = simulated_series(market, start_ns, end_ns)
+    table = compare(real, simulated)
+    if not no_page:
+        page.write_text(_page(known, market, real, simulated, table).render(), encoding="utf-8")
+    if json:
+        print_json(table)
+        return
+    _print_table(table)
+    if not no_page:
+        stdout.print(f"page: {page}")
+
+
+def _paired(files: Sequence[Path], names: Sequence[str], instruments: Path | None) -> list[tuple[Path, Instrument]]:
+    from grandmodel.domain.errors import UsageError
+    from grandmodel.domain.instruments import BUILT_IN, instrument_named, load_instruments
+
+    if len(files) != len(names):
+        raise UsageError(
+            f"found {len(files)} files and {len(names)} --instrument, expected one per file, in their order"
+        )
+    universe = BUILT_IN if instruments is None else BUILT_IN | load_instruments(instruments)
+    return [(file, instrument_named(name, universe)) for file, name in zip(files, names, strict=True)]
+
+
+def _print_table(table: Sequence[Compared]) -> None:
+    from rich.table import Table
+
+    shown = Table("instrument", "statistic", "real", "simulated")
+    for row in table:
+        shown.add_row(row.instrument, row.statistic, f"{row.real:.4g}", f"{row.simulated:.4g}")
+    stdout.print(shown)
+
+
+def _page(
+    parameters: SimulatedParameters,
+    market: SimulatedMarket,
+    real: Sequence[BarSeries],
+    simulated: Sequence[BarSeries],
+    table: Sequence[Compared],
+) -> Page:
+    """The same pictures of real and simulated bars, one over the other."""
+    import numpy as np
+
+    from grandmodel.charts import BarChart, Bars, Column, Histogram, LineChart, Page, Points, Sample, Series, XYChart
+    from grandmodel.data.market.simulated_resemblance import absolute_autocorrelation, measure
+
+    made = Page(
+        "Simulated market beside the real one",
+        f"Seed {market.seed}, row scale {market.row_scale:g}, fit version {parameters.fit_version}; the simulated side is not market data",
+    )
+    made.lead.add_text(
+        "The simulated market draws the sessions of the real bars again, from the fitted parameters. It is another path: prices "
+        "need not agree, their behaviour should."
+    )
+    for one, other in zip(real, simulated, strict=True):
+        name = str(one.instrument.id)
+        truth, drawn = measure(one)[0], measure(other)[0]
+        section = made.section(name)
+        section.add_chart(
+            LineChart(
+                title=f"{name}: closes of 30-minute bars",
+                series=[
+                    Series(label, bars["ts_event"], one.instrument.prices_from_ticks(bars["close"]))
+                    for label, bars in (("real", one.bars), ("simulated", other.bars))
+                ],
+            )
+        )
+        count = min(len(truth.volatility_bp), len(drawn.volatility_bp))
+        hours = [f"{(18 * 60 + 30 * k) // 60 % 24:02d}:{30 * (k % 2):02d}" for k in range(count)]
+        if one.instrument.session_open != "18:00":
+            hours = [f"+{30 * k} min" for k in range(count)]
+        for title, left, right, unit in (
+            ("volatility by half hour of the session", truth.volatility_bp, drawn.volatility_bp, "bps"),
+            ("median volume by half hour of the session", truth.volume, drawn.volume, "lots"),
+        ):
+            section.add_chart(
+                BarChart(
+                    title=f"{name}: {title}",
+                    labels=hours,
+                    bars=[Bars("real", left[:count]), Bars("simulated", right[:count])],
+                    unit=unit,
+                )
+            )
+        probabilities = np.concatenate([np.linspace(0.02, 0.98, 49), [0.99, 0.995, 0.999, 0.9995]])
+        section.add_chart(
+            XYChart(
+                title=f"{name}: quantiles of absolute returns over bucket volatility",
+                points=[
+                    Points(
+                        "quantiles",
+                        np.quantile(truth.absolute_scaled, probabilities),
+                        np.quantile(drawn.absolute_scaled, probabilities),
+                    )
+                ],
+                x_label="real",
+                y_label="simulated",
+                diagonal="equal",
+            ),
+            is_half=True,
+        )
+        lags = np.unique(np.round(np.geomspace(1, 920, 40)).astype(int))
+        section.add_chart(
+            XYChart(
+                title=f"{name}: autocorrelation of absolute returns",
+                points=[
+                    Points(label, lags, absolute_autocorrelation(measured, lags), line=True)
+                    for label, measured in (("real", truth), ("simulated", drawn))
+                ],
+                x_label="lag, bars",
+            ),
+            is_half=True,
+        )
+        section.add_chart(
+            Histogram(
+                title=f"{name}: absolute returns over bucket volatility",
+                samples=[Sample("real", truth.absolute_scaled), Sample("simulated", drawn.absolute_scaled)],
+                value_range=(0.0, 5.0),
+            )
+        )
+    numbers = made.section("Numbers")
+    numbers.add_table(
+        ["instrument", "statistic", Column("real", decimals=4), Column("simulated", decimals=4)],
+        [[row.instrument, row.statistic, row.real, row.simulated] for row in table],
+    )
+    return made
