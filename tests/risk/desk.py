@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import msgspec
 import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Reason, Side
+from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
 from grandmodel.risk.settings import RiskSettings
 
@@ -106,92 +103,20 @@ def report(number: int, kind: ExecType, exec_id: int = 1, ts: int = START, **cha
     return ExecutionReport(**{**fields, **changes})
 
 
+def fill(number: int, lots: int, price: int, side: Side = Side.BUY, name: str = "NQ", ts: int = START) -> Fill:
+    return Fill(
+        exec_id=ExecId(number),
+        order_id=OrderId(number),
+        instrument=InstrumentId(name),
+        side=side,
+        quantity=lots,
+        price=price,
+        fee_micros=0,
+        ts_event=ts,
+        ts_init=ts,
+    )
+
+
 def codes(verdict: Verdict) -> dict[str, str]:
     """The reason of every check that did not pass."""
     return {check.name: check.reason for check in verdict.checks if check.reason}
-
-
-@dataclass
-class Venue:
-    """Working orders at an exchange that fills, cancels and rejects at random; it keeps the positions."""
-
-    gate: RiskGate
-    view: RiskView
-    rng: np.random.Generator
-    names: tuple[str, ...] = NAMES
-    working: dict[int, Order] = field(default_factory=dict)
-    filled: dict[int, int] = field(default_factory=dict)
-    reports: int = 0
-
-    def send(self, sent: Order) -> None:
-        self.gate.on_order(sent)
-        self.working[sent.order_id] = sent
-        self.filled.setdefault(sent.order_id, 0)
-
-    def active_lots(self, working: Order) -> int:
-        """What may still fill: a child no more than its parent, a group no more than its largest."""
-        ceiling = working.quantity
-        if working.parent is not None:
-            ceiling = min(ceiling, self.filled.get(working.parent, 0))
-        if working.oco_group:
-            done = sum(
-                lots
-                for number, lots in self.filled.items()
-                if number in self.groups.get(working.oco_group, ())
-            )
-        else:
-            done = self.filled[working.order_id]
-        return max(0, ceiling - done)
-
-    @property
-    def groups(self) -> dict[int, set[int]]:
-        return self._groups
-
-    _groups: dict[int, set[int]] = field(default_factory=dict)
-
-    def fill(self, number: int, lots: int) -> None:
-        working = self.working[number]
-        index = self.names.index(working.instrument)
-        price = self.view.marks[index]
-        self.filled[number] += lots
-        self.reports += 1
-        self.view.positions[index] += int(working.side) * lots
-        done = self.filled[number] >= working.quantity
-        leaves = 0 if done else working.quantity - self.filled[number]
-        self.gate.on_report(
-            report(
-                number,
-                ExecType.TRADE,
-                self.reports,
-                self.view.ts,
-                last_quantity=lots,
-                last_price=price,
-                leaves=leaves,
-                cumulative=self.filled[number],
-            ),
-            Fill(
-                exec_id=ExecId(self.reports),
-                order_id=OrderId(number),
-                instrument=working.instrument,
-                side=working.side,
-                quantity=lots,
-                price=price,
-                fee_micros=1_000_000,
-                ts_event=self.view.ts,
-                ts_init=self.view.ts,
-            ),
-        )
-        if done:
-            self._end(number)
-
-    def end(self, number: int, kind: ExecType = ExecType.CANCELED) -> None:
-        self.reports += 1
-        self.gate.on_report(report(number, kind, self.reports, self.view.ts, reason=Reason.ASKED), None)
-        self._end(number)
-
-    def _end(self, number: int) -> None:
-        del self.working[number]
-
-
-def with_settings(settings: RiskSettings, **changes: object) -> RiskSettings:
-    return msgspec.structs.replace(settings, **changes)

@@ -371,14 +371,14 @@ class RiskGate:
             total = sum(components)
         if self._reduce_target is None:
             self._reduce_target = settings.reduce_share * total
-        if total <= self._reduce_target * (1.0 + 1e-12):
+        in_flight = any(o.sequence > self._state_sequence for o in self.working.each())
+        if in_flight or total <= self._reduce_target * (1.0 + 1e-12):
             return tuple(cancels)
         ranked = sorted(range(self._n), key=components.__getitem__, reverse=True)
         for index in ranked:
             lots = view.positions[index]
             tradable = view.in_session[index] and not view.halted[index] and components[index] > 0.0
-            busy = any(o.sequence > self._state_sequence for o in self.working.by_index[index].values())
-            if lots and tradable and not busy:
+            if lots and tradable:
                 cut = max(1, int(settings.slice_share * abs(lots)))
                 left = lots - cut if lots > 0 else lots + cut
                 cancels.append(_target(self.instruments[index], left, "reduce"))

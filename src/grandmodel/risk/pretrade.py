@@ -423,15 +423,15 @@ class PretradeChecks:
         slope = side * risk.slopes[i]
         ahead = end - side * position
         behind = other + side * position
-        # Variances first, one root each: all ends filled alone, then the order on top of its own side.
+        # `held`: the worst that can already be reached with the other instruments as they are. An order that leads to no
+        # more than that adds nothing, even beyond the limit. Variances first, one root each.
         held = base
         if ahead or behind:
             held = max(base, base + ahead * (2.0 * slope + ahead * own), base + behind * (behind * own - 2.0 * slope))
         lots = ahead + asked
         value = base + lots * (2.0 * slope + lots * own)
-        held = loose + root(held)
+        held = root(held)
         value = loose + root(value)
-        value = max(value, held)
         if value <= self._var or value <= held:
             add(RiskCheck(name="var", outcome=_PASSED, value=value, limit=self._var))
         else:
