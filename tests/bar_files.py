@@ -18,11 +18,15 @@ CL = BUILT_IN[InstrumentId("CL")]
 
 
 def session_opens(start: str, end: str, instrument: Instrument = NQ, width_ns: int = THIRTY_MINUTES_NS) -> list[int]:
-    """The open of every bar of every session between two dates, ns UTC."""
-    schedule = session_schedule(instrument, ns_from_text(start), ns_from_text(end) + NS_PER_DAY)
+    """The open of every bar of the sessions of two trading days and those between, ns UTC."""
+    first, last = ns_from_text(start), ns_from_text(end)
+    schedule = session_schedule(instrument, first - NS_PER_DAY, last + NS_PER_DAY)
     return [
         ns
-        for opens, closes in zip(schedule.open_ns.tolist(), schedule.close_ns.tolist(), strict=True)
+        for opens, closes, day in zip(
+            schedule.open_ns.tolist(), schedule.close_ns.tolist(), schedule.day_ns.tolist(), strict=True
+        )
+        if first <= day <= last
         for ns in range(opens, closes, width_ns)
     ]
 
