@@ -23,6 +23,8 @@ import msgspec
 
 from grandmodel.compliance.errors import CheckpointDamagedError
 
+CHECKPOINTS_NAME = "checkpoints.jsonl"
+
 CHECKPOINT_EVERY = 1024
 """Records between two checkpoints unless a run's settings say otherwise; a power of two."""
 
@@ -79,6 +81,16 @@ class SignatureChecker(Protocol):
 def signed_message(checkpoint: Checkpoint) -> bytes:
     """The bytes that a checkpoint's signature is made over: all of it but the signature."""
     return b"grandmodel checkpoint 1\n" + msgspec.json.encode(msgspec.structs.replace(checkpoint, signature=""))
+
+
+def is_sealed(folder: Path) -> bool:
+    """True where the last whole line of the folder's checkpoints is a seal; an unreadable line is none."""
+    path = folder / CHECKPOINTS_NAME
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    try:
+        return bool(lines) and msgspec.json.decode(lines[-1], type=Checkpoint).final
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 class CheckpointFile:

@@ -32,12 +32,12 @@ from urllib.parse import quote
 import msgspec
 import pyarrow as pa
 
+from grandmodel.compliance.checkpoints import is_sealed
 from grandmodel.compliance.errors import AuditUsageError
 from grandmodel.domain.events import Input, MarketData, Record
 
 FORMAT = 1
 JOURNAL_NAME = "journal.sqlite"
-CHECKPOINTS_NAME = "checkpoints.jsonl"
 LOCK_NAME = "journal.lock"
 
 TABLES = """
@@ -155,7 +155,9 @@ class JournalReader:
         path = folder / JOURNAL_NAME
         if not path.is_file():
             raise AuditUsageError(f"found no {JOURNAL_NAME} in {folder}, expected the folder of a run: check the path")
-        connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True, isolation_level=None)
+        # A sealed file never changes again, so SQLite may read it without locks, from read-only media too.
+        how = "immutable=1" if is_sealed(folder) else "mode=ro"
+        connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{how}", uri=True, isolation_level=None)
         return cls(connection, resolver)
 
     def close(self) -> None:

@@ -18,10 +18,15 @@ from pathlib import Path
 import msgspec
 
 from grandmodel.compliance.chain import INPUTS_START, RECORDS_START, link_input, link_record
-from grandmodel.compliance.checkpoints import NO_PREVIOUS, Checkpoint, SignatureChecker, signed_message
+from grandmodel.compliance.checkpoints import (
+    CHECKPOINTS_NAME,
+    NO_PREVIOUS,
+    Checkpoint,
+    SignatureChecker,
+    signed_message,
+)
 from grandmodel.compliance.errors import AuditUsageError
 from grandmodel.compliance.journal_file import (
-    CHECKPOINTS_NAME,
     FORMAT,
     JOURNAL_NAME,
     LOCK_NAME,
@@ -381,8 +386,9 @@ class _Check:
             return
         path = self.folder / JOURNAL_NAME
         file_bytes = path.stat().st_size
-        if (self.folder / f"{JOURNAL_NAME}-wal").exists():
-            self.found(FindingKind.CHANGED_BYTES, "file", None, f"found {JOURNAL_NAME}-wal beside a sealed journal")
+        log = self.folder / f"{JOURNAL_NAME}-wal"
+        if log.exists() and log.stat().st_size:
+            self.found(FindingKind.CHANGED_BYTES, "file", None, f"found a filled {log.name} beside a sealed journal")
         if file_bytes != last.file_bytes:
             text = f"the file has {file_bytes} bytes, it was sealed with {last.file_bytes}"
             kind = FindingKind.CUT_TAIL if file_bytes < last.file_bytes else FindingKind.CHANGED_BYTES

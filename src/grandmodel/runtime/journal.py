@@ -25,9 +25,15 @@ from typing import NamedTuple, Self
 import msgspec
 
 from grandmodel.compliance.chain import INPUTS_START, RECORDS_START, link_input, link_record
-from grandmodel.compliance.checkpoints import CHECKPOINT_EVERY, Checkpoint, CheckpointFile, Signer
-from grandmodel.compliance.journal_file import (
+from grandmodel.compliance.checkpoints import (
+    CHECKPOINT_EVERY,
     CHECKPOINTS_NAME,
+    Checkpoint,
+    CheckpointFile,
+    Signer,
+    is_sealed,
+)
+from grandmodel.compliance.journal_file import (
     FORMAT,
     JOURNAL_NAME,
     LOCK_NAME,
@@ -139,11 +145,13 @@ class Journal:
             )
         # The tables are made under another name, so that a journal is there whole or not at all.
         unfinished = folder / f"{JOURNAL_NAME}.new"
-        unfinished.unlink(missing_ok=True)
+        for leftover in ("", "-wal", "-shm"):
+            unfinished.with_name(unfinished.name + leftover).unlink(missing_ok=True)
         about = {"format": FORMAT, "run": run or folder.name, "checkpoint_every": checkpoint_every}
         try:
             connection = sqlite3.connect(unfinished, isolation_level=None)
             connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(TABLES)
             connection.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
             connection.close()
@@ -173,6 +181,9 @@ class Journal:
         """
         JournalReader.open(folder).close()
         lock = _lock(folder)
+        if is_sealed(folder):  # Before SQLite opens the file for writing: a sealed file is never touched.
+            os.close(lock)
+            raise JournalEndedError(f"{folder}: this run has ended and its journal is sealed: start a new run")
         connection = _connect(folder / JOURNAL_NAME, durability)
         try:
             journal = cls(folder, connection, lock, durability=durability, signer=signer, resolver=resolver)
@@ -181,8 +192,6 @@ class Journal:
             os.close(lock)
             raise
         try:
-            if journal._checkpoints.last is not None and journal._checkpoints.last.final:
-                raise JournalEndedError(f"{folder}: this run has ended and its journal is sealed: start a new run")
             journal._take_up()
         except BaseException:
             journal.close()
@@ -293,8 +302,9 @@ class Journal:
         """
         self.commit()
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.execute("PRAGMA journal_mode=DELETE")
+            is_busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if is_busy:
+                raise sqlite3.OperationalError("another program has been reading it all the while")
             self._connection.close()
             path = self.folder / JOURNAL_NAME
             sealed = self._checkpoints.add(
@@ -438,7 +448,6 @@ _COMMIT_AT_BYTES = 16 << 20
 
 def _connect(path: Path, durability: Durability) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=" + ("FULL" if durability is Durability.DISK else "OFF"))
     return connection
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from grandmodel.compliance.chain import RECORDS_START, link_record
-from grandmodel.compliance.checkpoints import Checkpoint, CheckpointFile
+from grandmodel.compliance.checkpoints import CHECKPOINTS_NAME, Checkpoint, CheckpointFile
 from grandmodel.compliance.errors import AuditUsageError
-from grandmodel.compliance.journal_file import CHECKPOINTS_NAME, JOURNAL_NAME, LOCK_NAME, file_sha256
+from grandmodel.compliance.journal_file import JOURNAL_NAME, LOCK_NAME, file_sha256
 from grandmodel.compliance.keys import PublicKey, SigningKey
 from grandmodel.compliance.merkle import MerkleTree
 from grandmodel.compliance.verification import Expected, FindingKind, verify_run

@@ -7,9 +7,8 @@ import msgspec
 import pytest
 
 from grandmodel.compliance.chain import INPUTS_START, RECORDS_START
-from grandmodel.compliance.checkpoints import Checkpoint
+from grandmodel.compliance.checkpoints import CHECKPOINTS_NAME, Checkpoint
 from grandmodel.compliance.journal_file import (
-    CHECKPOINTS_NAME,
     JOURNAL_NAME,
     JournalReader,
     decode_record,
@@ -217,6 +216,44 @@ def test_a_sealed_journal_takes_no_more(tmp_path):
             journal.append_input(Advance(ts=1))
     with pytest.raises(JournalEndedError, match="start a new run"):
         Journal.open(tmp_path / "run")
+    report = verify_run(tmp_path / "run")
+    assert (report.intact, report.ended) == (True, True)
+
+
+def test_reading_a_sealed_journal_with_other_tools_does_not_break_the_seal(tmp_path):
+    write(tmp_path / "run")
+    with Journal.open(tmp_path / "run") as journal:
+        journal.seal()
+    database = sqlite3.connect(tmp_path / "run" / JOURNAL_NAME)
+    assert database.execute("SELECT count(*) FROM records").fetchone()[0] > 0
+    assert verify_run(tmp_path / "run").intact  # While the other tool has it open,
+    database.close()
+    assert verify_run(tmp_path / "run").intact  # and afterwards.
+
+
+def test_a_reader_that_is_in_the_way_of_the_seal_is_named_and_nothing_is_lost(tmp_path):
+    _, head = write(tmp_path / "run")
+    with Journal.open(tmp_path / "run") as journal, JournalReader.open(tmp_path / "run") as reader:
+        reader._connection.execute("BEGIN")
+        next(reader.record_rows())
+        journal.append_input(Advance(ts=9))
+        journal.commit()
+        journal._connection.execute("PRAGMA busy_timeout=1")
+        with pytest.raises(JournalWriteError, match="another program has been reading"):
+            journal.seal()
+    with Journal.open(tmp_path / "run") as journal:
+        assert journal.head.inputs == head.inputs + 1
+        journal.seal()
+    assert verify_run(tmp_path / "run").intact
+
+
+def test_a_sealed_journal_is_readable_where_nothing_can_be_written(tmp_path):
+    write(tmp_path / "run")
+    with Journal.open(tmp_path / "run") as journal:
+        journal.seal()
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert verify_run(tmp_path / "run").intact
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
 
 
 def test_a_journal_that_does_not_fit_its_chain_is_not_gone_on_with(tmp_path):
