@@ -45,6 +45,8 @@ LAST_FREQUENCY = 7.8
 STAGGER = 72
 # At most this many pairs of the bracket are selected from.
 BRACKET_PAIRS = 4096
+# Values compared side by side; behind a sorted stretch stand as many infinities, so that none needs a bound of its own.
+LANES = 4
 # ... and so many are aimed at: a wider bracket is hit more often, a narrower one is sooner sorted out.
 AIMED_PAIRS = 800
 # After so many cuts by proportion a bracket is halved instead; the pairs must be lumped.
@@ -56,7 +58,7 @@ REBUILD_AFTER = 480
 # Windows that need more frequencies than this are summed afresh at each bar.
 GRID_FREQUENCIES = 256
 # Slots: recent values, earlier values, values seen (at most both), place in the ring, the last bandwidth, then the ring
-# (kept twice, so that every window is one stretch), the sorted window and the grid.
+# (kept twice, so that every window is one stretch), the sorted window with its infinities, and the grid.
 MMD_HEADER = 5
 # Slots of the grid: frequencies in use (0: none), step, origin, changes since it was made, then per frequency the sums of the
 # cosines and sines of the recent values and of the earlier ones.
@@ -78,7 +80,8 @@ def mmd(values: npt.ArrayLike, recent: int = MMD_RECENT, earlier: int = MMD_EARL
 
 def mmd_state(recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
     """A fresh MMD: three slots per value of the window, and the grid."""
-    state = np.zeros(MMD_HEADER + 3 * (recent + earlier) + GRID_SLOTS)
+    state = np.zeros(MMD_HEADER + 3 * (recent + earlier) + LANES + GRID_SLOTS)
+    state[-GRID_SLOTS - LANES : -GRID_SLOTS] = np.inf
     state[0] = recent
     state[1] = earlier
     return state
@@ -86,7 +89,7 @@ def mmd_state(recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
 
 def mmd_work(recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
     """Scratch room for ``mmd_update``. Nothing in it outlives a call, so it is no part of the state."""
-    return np.zeros(max(BRACKET_PAIRS, 5 * (recent + earlier + STAGGER)))
+    return np.zeros(max(2 * (BRACKET_PAIRS + LANES), 5 * (recent + earlier + STAGGER)))
 
 
 @kernel
@@ -97,7 +100,7 @@ def mmd_update(state: Floats, at: int, work: Floats, value: float) -> float:
     size = recent + earlier
     ring = at + MMD_HEADER
     ordered = ring + 2 * size
-    grid = ordered + size
+    grid = ordered + size + LANES
     if math.isnan(value):
         state[at + 2] = 0.0
         state[at + 3] = 0.0
@@ -240,7 +243,7 @@ def _unbiased(sum_xx: float, sum_yy: float, sum_xy: float, m: float, n: float) -
 def median_distance(ordered: Floats, at: int, size: int, guess: float, work: Floats) -> float:
     """The median of the distances between any two of ``size`` sorted values that begin at ``at``.
 
-    ``guess`` only says where to look first; ``work`` has room for ``BRACKET_PAIRS`` numbers.
+    Behind them stand ``LANES`` infinities. ``guess`` only says where to look first; ``work`` is that of ``mmd_work``.
     """
     pairs = size * (size - 1) // 2
     # Ranks count from 0. For an even number of pairs the median is the mean of two neighbours.
@@ -277,7 +280,9 @@ def median_distance(ordered: Floats, at: int, size: int, guess: float, work: Flo
             else:
                 return _mean_of_neighbours(ordered, at, size, bound)
         if low == left and high == right and high_count - low_count <= BRACKET_PAIRS:
-            return _select_median(work, high_count - low_count, lower_rank - low_count, upper_rank - low_count)
+            return _select_median(
+                work, high_count - low_count, lower_rank - low_count, upper_rank - low_count, max(low, 0.0), high
+            )
         cuts += 1
         floor = max(low, 0.0)
         if cuts <= PROPORTIONAL_CUTS:
@@ -293,47 +298,81 @@ def median_distance(ordered: Floats, at: int, size: int, guess: float, work: Flo
         else:
             left = -1.0
     _count_pairs(ordered, at, size, low, high, work)
-    return _select_median(work, high_count - low_count, lower_rank - low_count, upper_rank - low_count)
+    return _select_median(
+        work, high_count - low_count, lower_rank - low_count, upper_rank - low_count, max(low, 0.0), high
+    )
 
 
 @kernel
 def _count_pairs(ordered: Floats, at: int, size: int, left: float, right: float, work: Floats) -> tuple[int, int]:
-    """How many distances are <= left and how many <= right; those between go to ``work``, as far as there is room."""
+    """How many distances are <= left and how many <= right; those between go to ``work``, as far as there is room.
+
+    Four values are compared at a time and their answers added: which of them is the first beyond a bound cannot be
+    guessed, and a branch on it would be guessed wrong half of the time.
+    """
     left_count = 0
-    right_count = 0
     gathered = 0
     a = at
-    b = at
-    end = at + size
-    for i in range(at, end):
-        value = ordered[i]
+    for i in range(at, at + size):
+        value: float = ordered[i]
         a = max(a, i + 1)
-        while a < end and ordered[a] - value <= left:
-            a += 1
-        b = max(b, a)
-        while b < end and ordered[b] - value <= right:
-            b += 1
+        step = LANES
+        while step == LANES:
+            step = (
+                int(ordered[a] - value <= left)
+                + int(ordered[a + 1] - value <= left)
+                + int(ordered[a + 2] - value <= left)
+                + int(ordered[a + 3] - value <= left)
+            )
+            a += step
         left_count += a - i - 1
-        right_count += b - i - 1
-        if gathered + b - a <= BRACKET_PAIRS:
-            for j in range(a, b):
-                work[gathered] = ordered[j] - value
-                gathered += 1
-        else:
-            gathered = BRACKET_PAIRS  # too many to be of use; only the counts matter now
-    return left_count, right_count
+        b = a
+        step = LANES
+        while step == LANES:
+            d0, d1, d2, d3 = ordered[b] - value, ordered[b + 1] - value, ordered[b + 2] - value, ordered[b + 3] - value
+            # All four are written; what is too far is written over by the next. Beyond the room only the count matters.
+            place = min(gathered, BRACKET_PAIRS)
+            work[place] = d0
+            work[place + 1] = d1
+            work[place + 2] = d2
+            work[place + 3] = d3
+            step = int(d0 <= right) + int(d1 <= right) + int(d2 <= right) + int(d3 <= right)
+            b += step
+            gathered += step
+    return left_count, left_count + gathered
 
 
 @kernel
-def _select_median(gathered: Floats, size: int, lower_rank: int, upper_rank: int) -> float:
-    """The mean of the values of two ranks that are equal or neighbours, among the first ``size`` values."""
-    upper: float = select_smallest(gathered, 0, size, upper_rank)
+def _select_median(work: Floats, size: int, lower_rank: int, upper_rank: int, left: float, right: float) -> float:
+    """The mean of the values of two ranks that are equal or neighbours, among the first ``size`` values of ``work``.
+
+    The values lie between ``left`` and ``right``, and nearly evenly. So those around the place where the ranks should be are
+    taken out first; where the ranks are not among them after all, selection is from all.
+    """
+    values = work
+    per_value = (right - left) / size
+    middle = left + per_value * (upper_rank + 0.5)
+    around = per_value * (1.5 * math.sqrt(size) + 4.0)
+    near = work[BRACKET_PAIRS + LANES :]
+    below = 0
+    kept = 0
+    for j in range(size):
+        value = work[j]
+        near[kept] = value
+        kept += int(abs(value - middle) <= around)
+        below += int(value < middle - around)
+    if below <= lower_rank and below + kept > upper_rank:
+        values = near
+        size = kept
+        lower_rank -= below
+        upper_rank -= below
+    upper: float = select_smallest(values, 0, size, upper_rank)
     if lower_rank == upper_rank:
         return upper
     # Nothing before the rank is greater, so its neighbour is the greatest of those.
-    lower: float = gathered[0]
+    lower: float = values[0]
     for j in range(1, upper_rank):
-        lower = max(lower, gathered[j])
+        lower = max(lower, values[j])
     return 0.5 * (lower + upper)
 
 

@@ -194,8 +194,9 @@ def test_the_median_distance_is_exact_from_any_guess(size: int) -> None:
     for _ in range(20):
         values = np.sort(np.round(rng.standard_t(2, size), int(rng.integers(0, 6))))
         distance = np.abs(values[:, None] - values[None, :])[np.triu_indices(size, 1)]
+        padded = np.concatenate([values, np.full(mmd.LANES, np.inf)])
         for guess in (0.0, 1e-9, float(np.median(distance)), 1e9):
-            assert mmd.median_distance(values, 0, size, guess, mmd.mmd_work()) == np.median(distance)
+            assert mmd.median_distance(padded, 0, size, guess, mmd.mmd_work()) == np.median(distance)
 
 
 @pytest.mark.parametrize("period", [0, -1, 2.5, True, 10**9])
