@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.data.market.bar_building import BUILDER, add_bar, add_price, close_due, earliest_due
+from grandmodel.data.market.bar_building import BUILDER, add_bar, add_price, close_due, earliest_due, hasten_passed
 from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, Settlement
@@ -30,7 +30,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
 from grandmodel.execution.simulated.matching import match_bar, match_quote, match_trade, run_venue, venue_due
-from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, Feed
+from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, Feed, SlotState
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
 
@@ -97,6 +97,7 @@ class MarketStep:
         self._session_rows(schedules)
         self.rows_before = 0
         """Market rows of the blocks that are done."""
+        self._schema: Schema | None = None
 
     def _session_rows(self, schedules: Sequence[SessionSchedule]) -> None:
         """Lay all schedules end to end; ``session_ranges`` (I, 2) says whose is where."""
@@ -130,6 +131,9 @@ class MarketStep:
         if schema is Schema.BOOK and not len(self.depth):
             self.depth = np.zeros(len(self.instruments), DEPTH)
         self.step[0]["row"] = 0
+        if schema is not self._schema:  # Sequence numbers of different layouts have nothing to do with each other.
+            self._schema = schema
+            self.step[0]["last_sequence"] = 0
         return schema
 
     def walk(self, block: Block, schema: Schema) -> Stop:
@@ -217,6 +221,17 @@ def _find_session(instruments: Rows, i: int, sessions: Rows, ranges: Rows, ts: i
 
 
 @kernel
+def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
+    """True where we hold instrument ``i`` or have an order in it, be it on its way."""
+    if instruments[i].position != 0:
+        return True
+    engaged = False
+    for k in range(step[0].slots):
+        engaged |= slots[k].instrument == i and slots[k].state != _ENDED
+    return engaged
+
+
+@kernel(inline=True)
 def _mark(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
     """Mark instrument ``i``; True where equity has fallen to the line that risk set."""
     market = instruments[i]
@@ -241,11 +256,12 @@ def _mark(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
 _TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
 _FILL, _NONE = int(Action.FILL), int(Action.NONE)
 _CROSSED, _ROLL, _BAD, _HALTED = int(Flag.CROSSED), int(Flag.ROLL), int(Flag.BAD_STRETCH), int(Flag.HALTED)
+_ENDED = int(SlotState.ENDED)
 _FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
 
 
 @kernel
-def walk_ticks(
+def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which a row is read
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
@@ -265,7 +281,7 @@ def walk_ticks(
                 return code
         i = tick.instrument
         market = instruments[i]
-        if tick.flags & _ROLL and market.roll_ts != ts and (market.position != 0 or market.active > 0):
+        if tick.flags & _ROLL and market.roll_ts != ts and _is_engaged(step, instruments, slots, i):
             state.row = row
             state.now = ts
             return 4
@@ -343,14 +359,16 @@ def walk_bars(
         if ts <= state.last_ts and (ts < state.last_ts or bar.sequence < state.last_sequence):
             state.row = row
             return 6
+        i = bar.instrument
+        if hasten_passed(builders, i, bar.ts_open, ts - 1):
+            state.next_due = min(state.next_due, ts - 1)
         if state.next_due < ts:
             state.row = row
             code = run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
             if code:
                 return code
-        i = bar.instrument
         market = instruments[i]
-        if bar.flags & _ROLL and market.roll_ts != ts and (market.position != 0 or market.active > 0):
+        if bar.flags & _ROLL and market.roll_ts != ts and _is_engaged(step, instruments, slots, i):
             state.row = row
             state.now = max(state.now, bar.ts_open)
             return 4
