@@ -279,8 +279,12 @@ class _Planner:
         factor = self._volatility[i] + model.volatility_noise_sd * normal[2]
         usual = model.volatility_by_bucket[bucket] * level
         volatility = usual * math.exp(factor - model.volatility_slow_sd**2 - model.volatility_noise_sd**2)
-        lots = model.volume.by_bucket[bucket] * math.exp(
-            model.volume.elasticity * (math.log(level) + factor) + self._volume[i] + model.volume.noise_sd * normal[3]
+        volume = model.volume
+        lots = volume.by_bucket[bucket] * math.exp(
+            volume.level_elasticity * math.log(level)
+            + volume.factor_elasticity * factor
+            + self._volume[i]
+            + volume.noise_sd * normal[3]
         )
         begins = begin_ns + FIVE_MINUTES_NS * np.arange(SLOTS_PER_BUCKET, dtype=np.int64)
         slots["open_from"] = np.maximum(begins, max(opens, self._start_ns))

@@ -612,6 +612,16 @@ def _autocovariance(values: Floats, lags: Sequence[int]) -> Floats:
     return np.array([float(np.nanmean(centred[lag:] * centred[:-lag])) for lag in lags])
 
 
+def _cross_covariance(values: Floats, others: Floats, lags: Sequence[int]) -> Floats:
+    """Covariances of ``values`` with ``others`` (both (T,), centred) at ``lags``, the mean of both directions."""
+    return np.array(
+        [
+            0.5 * float(np.nanmean(values[lag:] * others[:-lag]) + np.nanmean(others[lag:] * values[:-lag]))
+            for lag in lags
+        ]
+    )
+
+
 def _decay_law(covariance: Floats) -> tuple[float, float]:
     """Standard deviation s and persistence p whose s^2 p^lag is nearest to ``covariance`` at lags 1, 2, ... (L,).
 
@@ -629,7 +639,10 @@ def _decay_law(covariance: Floats) -> tuple[float, float]:
 
 
 def _volume_law(work: _Work) -> VolumeParameters:
-    """Volume against the excess of the log range at some bars' distance; what is left is slow or fresh."""
+    """Volume against the excess of the log range at some bars' distance; what is left is slow or fresh.
+
+    Sessions apart it follows the level of volatility, bars apart the factor within the session too: two elasticities.
+    """
     volume = np.where(work.found.volume > 0, work.found.volume, np.nan)
     medians = _without_holes(
         np.array(
@@ -643,17 +656,23 @@ def _volume_law(work: _Work) -> VolumeParameters:
     surprise = np.log(volume / medians[work.found.bucket])
     surprise -= float(np.nanmean(surprise))
     # At a distance of one bar or more the noise of a bar's range and of its volume play no part.
-    cross = np.array([float(np.nanmean(surprise[lag:] * driver[:-lag])) for lag in _BAR_LAGS])
-    own = _autocovariance(driver, _BAR_LAGS)
-    elasticity = float(cross @ own) / float(own @ own)
-    slow, persistence = _decay_law(_autocovariance(surprise, _BAR_LAGS) - elasticity**2 * own)
-    explained = elasticity**2 * (float(np.nanvar(driver)) - _LOG_RANGE_VARIANCE)
-    fresh = float(np.nanvar(surprise)) - explained - slow**2
+    common = work.regime_variance + work.level_law[0] ** 2
+    far = [work.buckets * sessions for sessions in range(1, 6)]
+    own_far, cross_far = _autocovariance(driver, far), _cross_covariance(surprise, driver, far)
+    to_level = float(cross_far @ own_far) / float(own_far @ own_far)
+    own = _autocovariance(driver, _BAR_LAGS) - common
+    cross = _cross_covariance(surprise, driver, _BAR_LAGS) - to_level * common
+    to_factor = float(cross @ own) / float(own @ own)
+    explained = to_level**2 * common + to_factor**2 * own
+    slow, persistence = _decay_law(_autocovariance(surprise, _BAR_LAGS) - explained)
+    factor_variance = max(0.0, float(np.nanvar(driver)) - _LOG_RANGE_VARIANCE - common)
+    fresh = float(np.nanvar(surprise)) - to_level**2 * common - to_factor**2 * factor_variance - slow**2
     # The simulation's log volatility is not centred, because its mean square is one.
     usual = work.regime_centre - work.level_law[0] ** 2
     return VolumeParameters(
-        by_bucket=_digits(medians * math.exp(-elasticity * usual)),
-        elasticity=_digit(elasticity),
+        by_bucket=_digits(medians * math.exp(-to_level * usual)),
+        level_elasticity=_digit(to_level),
+        factor_elasticity=_digit(to_factor),
         persistence=_digit(persistence),
         slow_sd=_digit(slow),
         noise_sd=_digit(math.sqrt(max(fresh, 0.0))),

@@ -43,13 +43,15 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class VolumeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lots traded in a bar: ``by_bucket`` (B,) medians times exp(elasticity x log volatility + slow + noise).
+    """Lots traded in a bar: ``by_bucket`` (B,) times exp(volatility's part + slow + noise).
 
-    ``slow`` is an AR(1) in bars with ``persistence`` and standard deviation ``slow_sd``; ``noise_sd`` is drawn afresh per bar.
+    Volatility's part is ``level_elasticity`` x log of regime and session level, plus ``factor_elasticity`` x the log
+    volatility factor within the session. ``slow`` is an AR(1) in bars with ``persistence`` and standard deviation ``slow_sd``; ``noise_sd`` is drawn afresh per bar.
     """
 
     by_bucket: list[float]
-    elasticity: float
+    level_elasticity: float
+    factor_elasticity: float
     persistence: float
     slow_sd: float
     noise_sd: float
