@@ -65,6 +65,10 @@ def trade_row(ns, price, size=1, **more):
     return tick_row(ns, Action.TRADE, price=price, size=size, **more)
 
 
+def _quiet_quote(ns, price, **more):
+    return quote_row(ns, price - 1, price + 1, **more)
+
+
 def stack(rows):
     """Rows of one layout as one block."""
     block = np.array(rows, dtype=rows[0].dtype)
@@ -94,11 +98,16 @@ def bars(draw, instruments=1, min_size=1, max_size=12):
 
 
 @st.composite
-def ticks(draw, instruments=1, min_size=1, max_size=40, *, trades=True, quotes=True):
-    """A list of trades and quotes in order: one-sided and crossed quotes, trades with quotes, halts, equal stamps."""
+def ticks(draw, instruments=1, min_size=1, max_size=40, *, trades=True, quotes=True, warm=0):
+    """A list of trades and quotes in order: one-sided and crossed quotes, trades with quotes, halts, equal stamps.
+
+    It begins with ``warm`` quiet rows, half a minute apart, so that what needs a few closed bars first knows them.
+    """
     kinds = [kind for kind, wanted in (("trade", trades), ("both", trades and quotes), ("quote", quotes)) if wanted]
-    kinds = kinds * 4 + ["halt", "resume", "resume"]
-    ns, rows = 0, []
+    kinds = kinds * 12 + ["halt", "resume", "resume"]
+    quiet = trade_row if trades else _quiet_quote
+    rows = [quiet(k * MINUTE // 2, MID + k % 3, instrument=k % instruments) for k in range(warm)]
+    ns = warm * MINUTE // 2
     price = [MID] * instruments
     for number in range(draw(st.integers(min_size, max_size))):
         ns += draw(st.sampled_from((0, 1, 1_000, 500_000, 10**9, 90 * 10**9)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, OrdStatus, Order, ReplaceOrder
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, ReplaceOrder
 
 _NEXT_STATUS = {
     ExecType.NEW: OrdStatus.NEW,
@@ -28,6 +30,8 @@ class OrderLife:
     reference_price: int | None = None
     """The mark when it was decided, in ticks."""
     cancel_asked: bool = False
+    change: ReplaceOrder | None = None
+    """The change that is under way; ``order`` has the new terms once the venue has confirmed them."""
 
     @property
     def leaves(self) -> int:
@@ -64,9 +68,12 @@ class OrderLives:
         return True
 
     def ask_replace(self, request: ReplaceOrder) -> bool:
-        """True where the order can still be changed."""
+        """Note that a change was sent; False where the order has ended, is being cancelled or is being changed already."""
         life = self.open.get(request.order_id)
-        return life is not None and not life.cancel_asked
+        if life is None or life.cancel_asked or life.change is not None:
+            return False
+        life.change = request
+        return True
 
     def apply(self, report: ExecutionReport) -> OrderLife | None:
         """Fold one report in and return its order as it now is; None for a report seen before or of an ended order."""
@@ -89,8 +96,10 @@ class OrderLives:
             life.status = OrdStatus.FILLED if life.filled == life.quantity else OrdStatus.PARTIALLY_FILLED
         elif report.exec_type is ExecType.REPLACED:
             life.quantity = report.cumulative + report.leaves
+            _confirm_change(life)
         elif report.exec_type is ExecType.CANCEL_REJECTED:
             life.cancel_asked = False
+            life.change = None
         else:
             life.status = _NEXT_STATUS.get(report.exec_type, life.status)
         if life.status.is_final:
@@ -111,3 +120,17 @@ class OrderLives:
             self._seen_until += 1
             self._seen_beyond.remove(self._seen_until)
         return False
+
+
+def _confirm_change(life: OrderLife) -> None:
+    """Give the order the terms of the change that the venue has just made."""
+    change, life.change = life.change, None
+    if change is None:
+        return
+    order = life.order
+    life.order = msgspec.structs.replace(
+        order,
+        quantity=change.quantity,
+        price=order.price if change.price is None else change.price,
+        stop_price=order.stop_price if change.stop_price is None else change.stop_price,
+    )

@@ -171,6 +171,7 @@ class Engine:
         """An outside broker answered."""
         yield from self.on_advance(Advance(ts=answer.report.ts_init))
         step = _Step()
+        self._view = None
         self._apply_reports(step, (answer.report,))
         yield self._finish(Cause.REPORT, step)
 
@@ -178,6 +179,7 @@ class Engine:
         """A person told the engine something."""
         yield from self.on_advance(Advance(ts=command.ts))
         step = _Step()
+        self._view = None
         view = self._risk_view()
         intents, alerts = self.gate.on_command(command, view)
         step.alerts.extend(alerts)
@@ -339,10 +341,13 @@ class Engine:
         if self.settings.rolls is RollPolicy.IGNORE:
             return
         self._act(step, "roll", CancelIntent(instrument=instrument, reasons=("roll",)))
+        names = row.dtype.names or ()
+        began = int(row["ts_open"] if "ts_open" in names else row["ts_init"])
+        for life in self.lives.of(instrument):
+            self.exchange.withdraw(life.order.order_id, began)
         lots = self.ledger.positions[index].lots
         if not lots:
             return
-        names = row.dtype.names or ()
         first_price = int(row["open"] if "open" in names else row["price"])
         if first_price == UNDEFINED_PRICE:
             first_price = int(row["bid_price"])
@@ -383,6 +388,8 @@ class Engine:
 
     def _act(self, step: _Step, who: str, intent: Intent) -> None:
         """Turn one intent into orders, cancels and changes, as far as risk lets it."""
+        if not isinstance(intent, Intent):
+            raise AgentError(f"agent {who}: found a wish of type {type(intent).__name__}, expected an intent")
         if intent.instrument not in self._index:
             raise AgentError(
                 f"agent {who}: found instrument {intent.instrument!r}, expected one of {', '.join(self._ids)}"
@@ -470,7 +477,7 @@ class Engine:
         if mark is None:
             return
         direction = 1 if signed_lots > 0 else -1
-        group = self._orders + 1
+        group = -(self._orders + 1)  # Below 0: those above are the agents' own.
         for distance, order_type, tag in (
             (-intent.stop_ticks, OrderType.STOP, "stop"),
             (intent.target_ticks, OrderType.LIMIT, "target"),
@@ -499,11 +506,15 @@ class Engine:
         if (
             (intent.price is not None) != needs_price
             or (intent.stop_price is not None) != needs_stop
+            or (intent.expire_ts is not None) != (intent.time_in_force is TimeInForce.GTD)
             or intent.quantity <= 0
+            or intent.oco_group < 0
         ):
             raise AgentError(
-                f"agent {deed.who}: found {intent.order_type.name} of {intent.quantity} lots with price {intent.price} and "
-                f"stop_price {intent.stop_price}, expected a positive quantity and just the prices that the type has"
+                f"agent {deed.who}: found {intent.order_type.name} {intent.time_in_force.name} of {intent.quantity} lots with "
+                f"price {intent.price}, stop_price {intent.stop_price}, expire_ts {intent.expire_ts} and oco_group "
+                f"{intent.oco_group}, expected a positive quantity, just the prices that the type has, expire_ts for GTD "
+                "only, and a group of 0 or more"
             )
         extra = {} if intent.expire_ts is None else {"expire_ts": intent.expire_ts}
         order = self._order(
@@ -537,7 +548,7 @@ class Engine:
                     stop_price=level if order_type is OrderType.STOP else None,
                     time_in_force=TimeInForce.GTC,
                     parent=sent.order_id,
-                    oco_group=sent.order_id,
+                    oco_group=-sent.order_id,
                     tag=tag,
                 )
                 self._send(step, deed, child)
@@ -573,8 +584,11 @@ class Engine:
     def _replace(self, step: _Step, deed: _Deed, intent: ReplaceIntent) -> None:
         """Risk knows a change by the id of an order that works already."""
         life = self.lives.open.get(intent.order_id)
-        if life is None or life.cancel_asked:
-            deed.refused = "too_late"
+        if life is None or life.cancel_asked or life.order.instrument != intent.instrument:
+            deed.refused = "too_late" if life is None or life.cancel_asked else "unknown_order"
+            return
+        if life.change is not None:
+            deed.refused = "change_under_way"
             return
         order = life.order
         wished = msgspec.structs.replace(
@@ -597,6 +611,7 @@ class Engine:
             stop_price=intent.stop_price,
         )
         self.gate.on_order(verdict.order)
+        self.lives.ask_replace(request)
         step.replaces.append(request)
         if self.settings.mode is not Mode.LIVE:
             self.exchange.replace(request)

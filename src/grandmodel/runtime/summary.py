@@ -174,7 +174,7 @@ def period_ends(results: RunResults, times: NDArray[np.int64]) -> tuple[NDArray[
         if len(ends) > MIN_PERIODS:
             return ends.astype(np.int64), float(TRADING_DAYS_PER_YEAR), "daily"
     width = max(results.settings.widths_ns)
-    bins = times // width
+    bins = (times - 1) // width  # What happens at a bar's close belongs to that bar.
     ends = np.flatnonzero(np.diff(bins, append=-1) != 0).astype(np.int64)
     hours = 23.0
     return ends, TRADING_DAYS_PER_YEAR * hours * NS_PER_DAY / 24.0 / width, f"{width // 60_000_000_000}-minute"

@@ -118,6 +118,12 @@ class SimulatedExchange:
         else:
             slot["ts_cancel"] = min(int(slot["ts_cancel"]), arrives)
 
+    def withdraw(self, order_id: OrderId, ts: int) -> None:
+        """End an order at ``ts`` without a message: the series has left its contract, so nothing of it may fill any more."""
+        slot = self._slot_of(order_id)
+        if slot is not None:
+            slot["ts_cancel"] = min(int(slot["ts_cancel"]), ts)
+
     def replace(self, request: ReplaceOrder) -> None:
         """Send a change of quantity and prices; a price that is None stays as it is."""
         slot = self._slot_of(request.order_id)
