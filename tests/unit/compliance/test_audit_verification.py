@@ -15,7 +15,7 @@ from grandmodel.compliance.keys import PublicKey, SigningKey
 from grandmodel.compliance.merkle import MerkleTree
 from grandmodel.compliance.verification import Expected, FindingKind, verify_run
 from grandmodel.domain.events import Advance, End, MarketData
-from grandmodel.runtime.journal import Journal
+from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.recovery import take
 from tools.small_engine import SmallEngine, build_begin, build_blocks
 
@@ -32,7 +32,9 @@ def originals(tmp_path_factory, key):
     """One sealed, signed run and one that stopped before its end."""
     base = tmp_path_factory.mktemp("runs")
     for name in ("sealed", "open"):
-        with Journal.create(base / name / "run", checkpoint_every=EVERY, signer=key) as journal:
+        with Journal.create(
+            base / name / "run", checkpoint_every=EVERY, signer=key, durability=Durability.OS
+        ) as journal:
             engine = SmallEngine()
             take(journal, engine, [build_begin(), *build_blocks(1, 5), Advance(ts=5)])
             if name == "sealed":
@@ -277,7 +279,7 @@ def test_changed_and_missing_content_is_named(sealed):
 
 def test_content_that_lies_outside_is_checked_where_it_can_be_found(tmp_path):
     rows = build_blocks(1, 1)[0].rows
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         journal.append_input(MarketData(schema="bars", count=3, source=f"{sha256(rows).hexdigest()} store"))
         journal.seal()
 

@@ -39,7 +39,7 @@ INPUTS = [
 
 
 def write(folder, inputs=INPUTS, **settings):
-    with Journal.create(folder, **settings) as journal:
+    with Journal.create(folder, durability=Durability.OS, **settings) as journal:
         records = take(journal, SmallEngine(), inputs)
         head = journal.head
     return records, head
@@ -76,7 +76,7 @@ def test_chain_is_what_its_definition_says(tmp_path):
 
 def test_how_records_are_grouped_into_commits_changes_nothing(tmp_path):
     _, at_once = write(tmp_path / "a")
-    with Journal.create(tmp_path / "b") as journal:
+    with Journal.create(tmp_path / "b", durability=Durability.OS) as journal:
         engine = SmallEngine()
         for given in INPUTS:
             take(journal, engine, [given])
@@ -85,7 +85,7 @@ def test_how_records_are_grouped_into_commits_changes_nothing(tmp_path):
 
 def test_equal_blocks_are_stored_once(tmp_path):
     block = build_blocks(1, 1)[0]
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         for _ in range(3):
             journal.append_input(block)
             journal.commit()
@@ -113,7 +113,7 @@ def test_a_block_with_a_source_is_stored_as_a_reference(tmp_path):
 def test_a_reference_to_rows_that_are_nowhere_is_refused(tmp_path):
     rows = build_blocks(1, 1)[0].rows
     bare = sha256(rows).hexdigest()
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         with pytest.raises(ValueError, match="which this journal does not hold"):
             journal.append_input(MarketData(schema="bars", count=3, source=bare))
         journal.append_input(MarketData(schema="bars", count=3, rows=rows, source=bare))
@@ -123,14 +123,14 @@ def test_a_reference_to_rows_that_are_nowhere_is_refused(tmp_path):
 
 
 def test_what_was_not_committed_is_not_there(tmp_path):
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         journal.append_input(Advance(ts=1))
         journal.commit()
         journal.append_input(Advance(ts=2))
         journal.append_record(b"{}")
         assert journal.has_uncommitted
         assert journal.head.inputs == 2
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         assert (journal.head.inputs, journal.head.records) == (1, 0)
 
 
@@ -140,7 +140,7 @@ def test_an_opened_journal_goes_on_as_if_it_had_never_been_closed(tmp_path):
     for start in range(len(INPUTS)):
         make = Journal.create if start == 0 else Journal.open
         more = {"checkpoint_every": 4} if start == 0 else {}
-        with make(tmp_path / "b" / "a", **more) as journal:
+        with make(tmp_path / "b" / "a", durability=Durability.OS, **more) as journal:
             take(journal, engine, INPUTS[start : start + 1])
             assert journal.head.inputs == start + 1
     with Journal.open(tmp_path / "b" / "a") as journal:
@@ -151,7 +151,7 @@ def test_an_opened_journal_goes_on_as_if_it_had_never_been_closed(tmp_path):
 
 def test_checkpoints_hold_the_merkle_roots_of_the_links(tmp_path):
     write(tmp_path / "run", checkpoint_every=4)
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         sealed = journal.seal()
     lines = (tmp_path / "run" / CHECKPOINTS_NAME).read_bytes().splitlines()
     checkpoints = [msgspec.json.decode(line, type=Checkpoint) for line in lines]
@@ -177,7 +177,7 @@ def test_checkpoints_that_a_crash_prevented_are_written_on_opening(tmp_path):
     lines = whole.splitlines(keepends=True)
     for written in (b"", lines[0], lines[0] + lines[1][:40]):
         path.write_bytes(written)
-        Journal.open(tmp_path / "run").close()
+        Journal.open(tmp_path / "run", durability=Durability.OS).close()
         assert path.read_bytes() == whole
 
 
@@ -199,30 +199,33 @@ def test_appending_much_commits_by_itself(tmp_path):
 def test_a_second_journal_in_the_same_folder_is_refused(tmp_path):
     write(tmp_path / "run")
     with pytest.raises(JournalExistsError, match="expected none"):
-        Journal.create(tmp_path / "run")
+        Journal.create(tmp_path / "run", durability=Durability.OS)
     assert verify_run(tmp_path / "run").records > 0
 
 
 def test_a_second_writer_is_refused(tmp_path):
-    with Journal.create(tmp_path / "run"), pytest.raises(JournalInUseError, match="another process"):
-        Journal.open(tmp_path / "run")
+    with (
+        Journal.create(tmp_path / "run", durability=Durability.OS),
+        pytest.raises(JournalInUseError, match="another process"),
+    ):
+        Journal.open(tmp_path / "run", durability=Durability.OS)
 
 
 def test_a_sealed_journal_takes_no_more(tmp_path):
     write(tmp_path / "run")
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         journal.seal()
         with pytest.raises(JournalClosedError, match="closed"):
             journal.append_input(Advance(ts=1))
     with pytest.raises(JournalEndedError, match="start a new run"):
-        Journal.open(tmp_path / "run")
+        Journal.open(tmp_path / "run", durability=Durability.OS)
     report = verify_run(tmp_path / "run")
     assert (report.intact, report.ended) == (True, True)
 
 
 def test_reading_a_sealed_journal_with_other_tools_does_not_break_the_seal(tmp_path):
     write(tmp_path / "run")
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         journal.seal()
     database = sqlite3.connect(tmp_path / "run" / JOURNAL_NAME)
     assert database.execute("SELECT count(*) FROM records").fetchone()[0] > 0
@@ -233,7 +236,10 @@ def test_reading_a_sealed_journal_with_other_tools_does_not_break_the_seal(tmp_p
 
 def test_a_reader_that_is_in_the_way_of_the_seal_is_named_and_nothing_is_lost(tmp_path):
     _, head = write(tmp_path / "run")
-    with Journal.open(tmp_path / "run") as journal, JournalReader.open(tmp_path / "run") as reader:
+    with (
+        Journal.open(tmp_path / "run", durability=Durability.OS) as journal,
+        JournalReader.open(tmp_path / "run") as reader,
+    ):
         reader._connection.execute("BEGIN")
         next(reader.record_rows())
         journal.append_input(Advance(ts=9))
@@ -241,7 +247,7 @@ def test_a_reader_that_is_in_the_way_of_the_seal_is_named_and_nothing_is_lost(tm
         journal._connection.execute("PRAGMA busy_timeout=1")
         with pytest.raises(JournalWriteError, match="another program has been reading"):
             journal.seal()
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         assert journal.head.inputs == head.inputs + 1
         journal.seal()
     assert verify_run(tmp_path / "run").intact
@@ -249,7 +255,7 @@ def test_a_reader_that_is_in_the_way_of_the_seal_is_named_and_nothing_is_lost(tm
 
 def test_a_sealed_journal_is_readable_where_nothing_can_be_written(tmp_path):
     write(tmp_path / "run")
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         journal.seal()
     before = sorted(path.name for path in (tmp_path / "run").iterdir())
     assert verify_run(tmp_path / "run").intact
@@ -263,7 +269,7 @@ def test_a_journal_that_does_not_fit_its_chain_is_not_gone_on_with(tmp_path):
     database.commit()
     database.close()
     with pytest.raises(JournalDamagedError, match="record 3 is missing or does not fit"):
-        Journal.open(tmp_path / "run")
+        Journal.open(tmp_path / "run", durability=Durability.OS)
 
 
 def test_checkpoint_spacing_must_be_a_power_of_two(tmp_path):
@@ -275,7 +281,7 @@ def test_a_full_disk_fails_the_commit_and_writes_nothing_of_it(tmp_path):
     engine = SmallEngine()
     blocks = build_blocks(3, 400, rows=20)
     written = 0
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         # Stands for a full disk: SQLite refuses to grow the file, with the same error.
         journal._connection.execute("PRAGMA max_page_count=20")
         take(journal, engine, [build_begin()])
@@ -291,7 +297,7 @@ def test_a_full_disk_fails_the_commit_and_writes_nothing_of_it(tmp_path):
             journal.append_record(b"{}")
         with pytest.raises(JournalClosedError):
             journal.commit()
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         assert journal.head.inputs == written + 1
         journal.append_input(blocks[written])
         journal.commit()

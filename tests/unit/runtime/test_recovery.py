@@ -8,7 +8,7 @@ from grandmodel.domain.ids import RunId
 from grandmodel.execution.brokers.errors import BrokerUnavailableError
 from grandmodel.execution.brokers.loopback_venue import VenueBook
 from grandmodel.runtime.errors import ReplayError, UncommittedError
-from grandmodel.runtime.journal import Journal
+from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.recovery import Outbox, recover, take
 from grandmodel.runtime.replay import first_difference, replay
 from tools.small_engine import SmallEngine, build_begin, build_blocks
@@ -52,7 +52,7 @@ def settle(journal, engine, outbox):
 
 
 def run_whole(folder, broker):
-    journal = Journal.create(folder, run=RUN)
+    journal = Journal.create(folder, run=RUN, durability=Durability.OS)
     engine, outbox = SmallEngine(), Outbox(RUN, broker)
     try:
         for given in [build_begin(), *BLOCKS]:
@@ -91,7 +91,11 @@ def test_a_broken_line_loses_and_doubles_nothing(tmp_path, fails_at, taken):
     with pytest.raises(BrokerUnavailableError):
         run_whole(tmp_path / "run", broker)
     # The process is gone with its memory; the journal and the venue are left.
-    journal, engine, outbox = Journal.open(tmp_path / "run"), SmallEngine(), Outbox(RUN, broker)
+    journal, engine, outbox = (
+        Journal.open(tmp_path / "run", durability=Durability.OS),
+        SmallEngine(),
+        Outbox(RUN, broker),
+    )
     at = recover(journal, engine, outbox)
     assert at.waiting > 0 or taken
     outbox.send(journal)
@@ -112,7 +116,7 @@ def test_records_that_were_not_written_are_made_again(tmp_path):
     journal, _ = run_whole(tmp_path / "a", MemoryBroker())
     whole = bodies(journal)
     inputs = list(journal.inputs())
-    with Journal.create(tmp_path / "run", run=RUN) as cut:
+    with Journal.create(tmp_path / "run", run=RUN, durability=Durability.OS) as cut:
         for _, given in inputs:
             cut.append_input(given)
         for row in list(journal.records())[:20]:
@@ -144,7 +148,7 @@ def fields(struct):
 
 
 def test_records_without_inputs_stop_recovery(tmp_path):
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         take(journal, SmallEngine(), [build_begin()])
         journal.append_record(encode_record(SmallEngine().record("end", 1)))
         journal.commit()
@@ -154,7 +158,7 @@ def test_records_without_inputs_stop_recovery(tmp_path):
 
 def test_nothing_leaves_before_it_is_committed(tmp_path):
     broker = MemoryBroker()
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         engine, outbox = SmallEngine(), Outbox(RUN, broker)
         number = journal.append_input(BLOCKS[0])
         for record in engine.on_input(number, BLOCKS[0]):
@@ -188,7 +192,7 @@ def test_requests_about_one_order_have_ids_of_their_own(tmp_path):
 
 
 def test_inputs_of_one_step_share_one_commit(tmp_path):
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         statements = []
         journal._connection.set_trace_callback(statements.append)
         take(journal, SmallEngine(), [build_begin(), *BLOCKS[:3]])
@@ -213,13 +217,13 @@ def test_replay_is_equal_and_names_the_first_difference(tmp_path):
 
 
 def test_replay_of_a_journal_that_ends_early_or_late_differs(tmp_path):
-    with Journal.create(tmp_path / "early") as journal:
+    with Journal.create(tmp_path / "early", durability=Durability.OS) as journal:
         journal.append_input(build_begin())
         journal.commit()
     with JournalReader.open(tmp_path / "early") as reader:
         report = replay(reader, SmallEngine())
     assert (report.equal, report.difference.journalled, report.records) == (False, None, 0)
-    with Journal.create(tmp_path / "late") as journal:
+    with Journal.create(tmp_path / "late", durability=Durability.OS) as journal:
         take(journal, SmallEngine(), [build_begin()])
         journal.append_record(b"{}")
         journal.commit()
@@ -245,9 +249,9 @@ def test_first_difference_names_the_field(left, right, field):
 
 
 def test_feed_inputs_leave_out_what_people_and_venues_said(tmp_path):
-    with Journal.create(tmp_path / "run") as journal:
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
         command = Command(kind=CommandKind.PAUSE, ts=6, who="a", why="b")
         take(journal, SmallEngine(), [build_begin(), BLOCKS[0], command, Advance(ts=9)])
-    with Journal.open(tmp_path / "run") as journal:
+    with Journal.open(tmp_path / "run", durability=Durability.OS) as journal:
         at = recover(journal, SmallEngine())
     assert (at.feed_inputs, at.begun, at.ended) == (2, True, False)
