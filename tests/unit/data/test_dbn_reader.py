@@ -193,12 +193,19 @@ def test_symbols_are_separated_and_named_by_the_date_of_their_row(write: Write) 
         "ES.c.0": [(date(2024, 7, 1), date(2024, 7, 2), "118"), (date(2024, 7, 2), date(2024, 7, 3), "119")],
         "ES.c.1": [(date(2024, 7, 1), date(2024, 7, 2), "119")],
     }
-    rows = [_trade(10**9, 118), _trade(2 * 10**9, 119), _trade(3 * 10**9, 119, START + day), _trade(4 * 10**9, 500)]
+    rows = [
+        _trade(10**9, 118),
+        _trade(2 * 10**9, 119),
+        _trade(3 * 10**9, 119, START + day),
+        _trade(4 * 10**9, 500),
+        _trade(5 * 10**9, 119, START + 2 * day),
+    ]
     reading = read_dbn(write("trades", rows, mappings), ES, NO_OPTIONS)
     assert {name: block["price"].tolist() for name, block in reading.blocks.items()} == {
         "ES.c.0": [4, 12],
         "ES.c.1": [8],
         "500": [16],
+        "119": [20],
     }
     only = read_dbn(write("trades", rows, mappings), ES, TickOptions(symbols=("ES.c.1",)))
     assert list(only.blocks) == ["ES.c.1"]

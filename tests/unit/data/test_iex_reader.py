@@ -203,8 +203,11 @@ def test_packets_of_other_kinds_and_broken_segments_are_counted(tmp_path: Path) 
     not_udp[16 + 14 + 9] = 6
     wrong_length = bytearray(_packet([_trade("AA", 9, 1)], 2, 2))
     wrong_length[16 + 42 + 40] += 1
-    reading = read_iex_pcap(_capture(tmp_path, good, bytes(not_udp), bytes(wrong_length)), US_EQUITY, NO_OPTIONS)
-    assert {finding.kind: finding.count for finding in reading.findings} == {"other_packets": 1, "damaged_packets": 1}
+    too_few = bytearray(_packet([_trade("AA", 9, 1), _trade("AA", 9, 1)], 2, 3))
+    too_few[16 + 42 + 14] = 1
+    path = _capture(tmp_path, good, bytes(not_udp), bytes(wrong_length), bytes(too_few))
+    reading = read_iex_pcap(path, US_EQUITY, NO_OPTIONS)
+    assert {finding.kind: finding.count for finding in reading.findings} == {"other_packets": 1, "damaged_packets": 2}
     assert len(reading.blocks["AA"]) == 1
 
 
