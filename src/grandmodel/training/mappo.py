@@ -37,7 +37,15 @@ from grandmodel.training.losses import (
     policy_entropy,
 )
 from grandmodel.training.networks import ActorCritic, build_perceptrons
-from grandmodel.training.normalise import Moments, Scale, build_scale, rescale_output, restore, standardise, update_moments
+from grandmodel.training.normalise import (
+    Moments,
+    Scale,
+    build_scale,
+    rescale_output,
+    restore,
+    standardise,
+    update_moments,
+)
 from grandmodel.training.parallel import ParallelBatch
 from grandmodel.training.rollout import Choose, EpisodeCounter, Rollout, collect, joint_state
 from grandmodel.training.seeds import build_generators, draw_seed, restore_generators, save_generators

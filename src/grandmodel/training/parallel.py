@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from pettingzoo import AECEnv
 
 from grandmodel.training.batched import BatchedEnv, EnvSpec, IntArray, Outcome, Seen
 from grandmodel.training.errors import CheckpointError, EnvironmentContractError
@@ -48,7 +49,7 @@ def read_spec(env: Any, *, with_state: bool) -> EnvSpec:
     Raises ``EnvironmentContractError`` for an agent-environment-cycle environment, for actions that are not
     ``Discrete``, and where ``with_state`` asks for a global state that the environment does not have.
     """
-    if hasattr(env, "agent_selection") or not hasattr(env, "possible_agents"):
+    if isinstance(env, AECEnv) or not hasattr(env, "possible_agents"):
         raise EnvironmentContractError(
             f"{type(env).__name__} is not a PettingZoo parallel environment; use its parallel_env() "
             "or pettingzoo.utils.conversions.aec_to_parallel"
