@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
@@ -94,7 +95,8 @@ class Desk:
         self.outcomes: Counter[str] = Counter()
         # Reference numbers, from the public covariance and not from the gate's coefficients.
         gate_var = self.settings.var
-        scale = gate_var.horizon_days * gate_var.bars_per_day * 2.3263478740408408**2
+        quantile = stats.t.ppf(gate_var.level, gate_var.degrees) * math.sqrt(1 - 2 / gate_var.degrees)
+        scale = gate_var.horizon_days * gate_var.bars_per_day * quantile**2
         unit = np.array(RATES) / 1e6
         self.matrix = self.gate.running.covariance.covariance * np.outer(unit, unit) * scale
         self.single = np.sqrt(np.diagonal(self.matrix))

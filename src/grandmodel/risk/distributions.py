@@ -146,6 +146,20 @@ def chi_square_survival(x: float, degrees: int) -> float:
     raise RiskInputError(f"found {degrees} degrees of freedom, expected 1 or 2")
 
 
+def loss_quantile(level: float, degrees: float | None) -> float:
+    """The ``level`` quantile of a unit-variance loss: normal, or Student t with ``degrees`` (> 2)."""
+    if degrees is None:
+        return normal_quantile(level)
+    if not degrees > 2.0:
+        raise RiskInputError(f"found degrees {degrees}, expected more than 2: the variance does not exist otherwise")
+    return student_quantile(level, degrees) * math.sqrt((degrees - 2.0) / degrees)
+
+
+def loss_shortfall(level: float, degrees: float | None) -> float:
+    """Mean of a unit-variance loss beyond its ``level`` quantile: normal, or Student t with ``degrees`` (> 2)."""
+    return normal_shortfall_factor(level) if degrees is None else student_shortfall_factor(level, degrees)
+
+
 def normal_shortfall_factor(level: float) -> float:
     """Expected shortfall of a standard normal loss at ``level``: density(z) / (1 - level)."""
     z = normal_quantile(level)

@@ -19,7 +19,7 @@ from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.instruments import Instrument
 from grandmodel.risk.correlation import EwmaCovariance
-from grandmodel.risk.distributions import normal_quantile
+from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.settings import VarSettings
 
 _BAD_STRETCH = int(Flag.BAD_STRETCH)
@@ -74,7 +74,9 @@ class RunningRisk:
         self._index = {instrument.id: k for k, instrument in enumerate(instruments)}
         self._tick_values = [instrument.tick_value_micros for instrument in instruments]
         self._width = settings.width_ns
-        self._scale = normal_quantile(settings.level) * math.sqrt(settings.horizon_days * settings.bars_per_day)
+        self._scale = loss_quantile(settings.level, settings.degrees) * math.sqrt(
+            settings.horizon_days * settings.bars_per_day
+        )
         self._last_close: list[int | None] = [None] * n
         self._counts = [0] * n
         self._row = [math.nan] * n

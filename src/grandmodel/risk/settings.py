@@ -103,6 +103,8 @@ class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How the gate computes value at risk: parametric, on EWMA covariances of the money that one lot gains per bar."""
 
     level: float = 0.99
+    degrees: float | None = 5.0
+    """Degrees of freedom of Student's t for the quantile; None: normal. ``docs/risk/var-backtests.md`` says why 5."""
     horizon_days: float = 1.0
     width_ns: int = THIRTY_MINUTES_NS
     """The bars whose closes make the returns; other widths are passed over."""
@@ -123,6 +125,8 @@ class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise RiskInputError(f"found {name} = {value}, expected a number between 0 and 1, both excluded")
         if self.level < 0.5:
             raise RiskInputError(f"found level = {self.level}, expected at least 0.5 (0.99: the loss of the worst 1 %)")
+        if self.degrees is not None and not self.degrees > 2.0:
+            raise RiskInputError(f"found degrees = {self.degrees}, expected more than 2, or none for the normal")
         for name in ("horizon_days", "width_ns", "session_hours", "min_returns", "stress_multiple"):
             _check_positive(name, getattr(self, name))
 

@@ -19,12 +19,7 @@ from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
 from grandmodel.risk.correlation import FloatArray, nearest_psd
-from grandmodel.risk.distributions import (
-    normal_quantile,
-    normal_shortfall_factor,
-    student_quantile,
-    student_shortfall_factor,
-)
+from grandmodel.risk.distributions import loss_quantile, loss_shortfall
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.volatility import ewma_volatility, garch_volatility
 
@@ -70,7 +65,7 @@ def parametric(
         )
     if not horizon > 0.0:
         raise RiskInputError(f"found horizon {horizon}, expected a positive number of periods")
-    quantile, tail = _factors(level, degrees)
+    quantile, tail = loss_quantile(level, degrees), loss_shortfall(level, degrees)
     slopes = np.empty(x.size)
     variance = _quadratic_form(matrix, x, slopes)
     if not 0.0 <= variance < math.inf:
@@ -164,7 +159,7 @@ def monte_carlo(
     linear = parametric(exposures, covariance, level, degrees=degrees)
     half = (scenarios + 1) // 2
     if revalue is None:
-        deviation = linear.value / _factors(level, degrees)[0]
+        deviation = linear.value / loss_quantile(level, degrees)
         draws = rng.standard_normal(half) * _mixing(rng, half, degrees)
         pnl = np.concatenate((draws, -draws))[:scenarios] * deviation
     else:
@@ -254,14 +249,6 @@ def _from_scenarios(total: FloatArray, table: FloatArray, level: float, method: 
         level=level,
         method=method,
     )
-
-
-def _factors(level: float, degrees: float | None) -> tuple[float, float]:
-    """Quantile and shortfall of a unit-variance loss at ``level``."""
-    if degrees is None:
-        return normal_quantile(level), normal_shortfall_factor(level)
-    tail = student_shortfall_factor(level, degrees)
-    return student_quantile(level, degrees) * math.sqrt((degrees - 2.0) / degrees), tail
 
 
 def _mixing(rng: np.random.Generator, count: int, degrees: float | None) -> NDArray[np.float64]:
