@@ -63,8 +63,7 @@ def sma_slots(period: int) -> int:
 def sma_update(state: Floats, at: int, value: float) -> float:
     """Take in the next value; the mean of the last ``period``, NaN while fewer."""
     if math.isnan(value):
-        state[at + 1] = 0.0
-        state[at + 2] = 0.0
+        sma_reset(state, at)
         return math.nan
     period = int(state[at])
     place = int(state[at + 2])
@@ -86,6 +85,13 @@ def sma_update(state: Floats, at: int, value: float) -> float:
     if state[at + 1] == 0.0:
         return math.nan
     return total / period
+
+
+@kernel
+def sma_reset(state: Floats, at: int) -> None:
+    """Forget all values: what a hole does."""
+    state[at + 1] = 0.0
+    state[at + 2] = 0.0
 
 
 @kernel
@@ -132,7 +138,7 @@ def ema(values: npt.ArrayLike, period: int) -> Floats:
     """
     series = as_series(values)
     out = unknown(len(series))
-    _ema_batch(series, check_period(period), out)
+    ema_batch(series, check_period(period), out)
     return out
 
 
@@ -165,7 +171,14 @@ def ema_update(state: Floats, at: int, value: float) -> float:
 
 
 @kernel
-def _ema_batch(values: Floats, period: int, out: Floats) -> None:
+def ema_reset(state: Floats, at: int) -> None:
+    """Forget all values: what a hole does."""
+    state[at + 1] = 0.0
+
+
+@kernel
+def ema_batch(values: Floats, period: int, out: Floats) -> None:
+    """Write the averages to ``out``, which holds NaN."""
     size = len(values)
     factor = 2.0 / (period + 1.0)
     keep = 1.0 - factor

@@ -13,15 +13,19 @@ import numpy.typing as npt
 from grandmodel.features.arrays import Floats, as_columns, as_series, check_period, unknown
 from grandmodel.features.averages import (
     EMA_SLOTS,
+    ema_batch,
     ema_reference,
+    ema_reset,
     ema_state,
     ema_update,
     sma_reference,
+    sma_reset,
     sma_slots,
     sma_state,
     sma_update,
 )
 from grandmodel.features.errors import FeatureError
+from grandmodel.features.extremes import larger, smaller
 from grandmodel.kernels import kernel
 
 # Slots of an RSI: period, changes seen (at most the period; -1 before the first value), last value, mean gain, mean loss.
@@ -61,12 +65,12 @@ def rsi_update(state: Floats, at: int, value: float) -> float:
     seen: float = state[at + 1]
     change: float = value - state[at + 2]
     state[at + 2] = value
-    gain = max(change, 0.0)
-    loss = max(-change, 0.0)
+    gain = larger(change, 0.0)
+    loss = larger(-change, 0.0)
     if seen == period:
-        keep = (period - 1.0) / period
-        gain = state[at + 3] * keep + gain / period
-        loss = state[at + 4] * keep + loss / period
+        part = 1.0 / period
+        gain = state[at + 3] * (1.0 - part) + gain * part
+        loss = state[at + 4] * (1.0 - part) + loss * part
     else:
         seen += 1.0
         state[at + 1] = seen
@@ -89,8 +93,8 @@ def rsi_update(state: Floats, at: int, value: float) -> float:
 
 @kernel
 def _rsi_batch(values: Floats, period: int, out: Floats) -> None:
-    length = float(period)
-    keep = (length - 1.0) / length
+    part = 1.0 / period
+    keep = 1.0 - part
     gain = 0.0
     loss = 0.0
     last = 0.0
@@ -102,11 +106,11 @@ def _rsi_batch(values: Floats, period: int, out: Floats) -> None:
             continue
         change = value - last
         last = value
-        up = max(change, 0.0)
-        down = max(-change, 0.0)
+        up = larger(change, 0.0)
+        down = larger(-change, 0.0)
         if seen == period:
-            gain = gain * keep + up / length
-            loss = loss * keep + down / length
+            gain = gain * keep + up * part
+            loss = loss * keep + down * part
         else:
             seen += 1
             if seen == 0:
@@ -117,8 +121,8 @@ def _rsi_batch(values: Floats, period: int, out: Floats) -> None:
             loss += down
             if seen < period:
                 continue
-            gain /= length
-            loss /= length
+            gain /= period
+            loss /= period
         both = gain + loss
         out[t] = 100.0 * (gain / both) if both > 0.0 else 0.0
 
@@ -154,9 +158,13 @@ def macd(values: npt.ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9)
     """
     series = as_series(values)
     _check_fast_below_slow(check_period(fast), check_period(slow))
-    out = np.full((len(series), 3), np.nan)
-    _macd_batch(series, macd_state(fast, slow, check_period(signal)), out)
-    return out
+    slow_average, fast_average, average = unknown(len(series)), unknown(len(series)), unknown(len(series))
+    ema_batch(series, slow, slow_average)
+    ema_batch(_begun_late(series, slow - fast), fast, fast_average)
+    difference = fast_average - slow_average
+    ema_batch(difference, check_period(signal), average)
+    difference[np.isnan(average)] = np.nan
+    return np.column_stack([difference, average, difference - average])
 
 
 def macd_state(fast: int = 12, slow: int = 26, signal: int = 9) -> Floats:
@@ -170,7 +178,7 @@ def macd_update(state: Floats, at: int, value: float) -> tuple[float, float, flo
     if math.isnan(value):
         state[at] = state[at + 1]
         for average in range(3):
-            ema_update(state, at + 2 + average * EMA_SLOTS, value)
+            ema_reset(state, at + 2 + average * EMA_SLOTS)
         return math.nan, math.nan, math.nan
     slow = ema_update(state, at + 2 + EMA_SLOTS, value)
     if state[at] > 0.0:
@@ -187,9 +195,15 @@ def macd_update(state: Floats, at: int, value: float) -> tuple[float, float, flo
 
 
 @kernel
-def _macd_batch(values: Floats, state: Floats, out: Floats) -> None:
+def _begun_late(values: Floats, bars: int) -> Floats:
+    """A copy in which each run of known values begins so many bars later."""
+    out = values.copy()
+    run = 0
     for t in range(len(values)):
-        out[t, 0], out[t, 1], out[t, 2] = macd_update(state, 0, values[t])
+        run = 0 if math.isnan(values[t]) else run + 1
+        if run <= bars:
+            out[t] = math.nan
+    return out
 
 
 def macd_reference(values: npt.ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Floats:
@@ -241,18 +255,21 @@ def stochastic_update(state: Floats, at: int, high: float, low: float, close: fl
     if math.isnan(high) or math.isnan(low) or math.isnan(close):
         state[at + 1] = 0.0
         state[at + 2] = 0.0
-        sma_update(state, slowing, math.nan)
-        sma_update(state, smoothing, math.nan)
+        sma_reset(state, slowing)
+        sma_reset(state, smoothing)
         return math.nan, math.nan
     place = int(state[at + 2])
     highs = at + STOCHASTIC_HEADER
     lows = highs + period + 1
-    top: float = high if place == 0 else max(high, state[at + 3])
-    bottom: float = low if place == 0 else min(low, state[at + 4])
+    top = high
+    bottom = low
+    if place > 0:
+        top = larger(state[at + 3], high)
+        bottom = smaller(state[at + 4], low)
     state[at + 3] = top
     state[at + 4] = bottom
-    highest: float = max(top, state[highs + place + 1])
-    lowest: float = min(bottom, state[lows + place + 1])
+    highest = larger(state[highs + place + 1], top)
+    lowest = smaller(state[lows + place + 1], bottom)
     state[highs + place] = high
     state[lows + place] = low
     place += 1
@@ -260,9 +277,13 @@ def stochastic_update(state: Floats, at: int, high: float, low: float, close: fl
         state[at + 1] = 1.0
         highest = top
         lowest = bottom
+        tail_high = high
+        tail_low = low
         for j in range(period - 2, -1, -1):
-            state[highs + j] = max(state[highs + j], state[highs + j + 1])
-            state[lows + j] = min(state[lows + j], state[lows + j + 1])
+            tail_high = larger(state[highs + j], tail_high)
+            tail_low = smaller(state[lows + j], tail_low)
+            state[highs + j] = tail_high
+            state[lows + j] = tail_low
         place = 0
     state[at + 2] = place
     if state[at + 1] == 0.0:

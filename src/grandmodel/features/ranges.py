@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grandmodel.features.arrays import Floats, as_columns, check_period, unknown
+from grandmodel.features.extremes import larger
 from grandmodel.kernels import kernel
 
 # Slots of a true range: whether a close was seen, that close.
@@ -48,7 +49,7 @@ def true_range_update(state: Floats, at: int, high: float, low: float, close: fl
     if state[at] == 0.0:
         state[at] = 1.0
         return math.nan
-    return max(high - low, abs(high - last), abs(low - last))
+    return larger(larger(high - low, abs(high - last)), abs(low - last))
 
 
 @kernel
@@ -95,7 +96,8 @@ def atr_update(state: Floats, at: int, high: float, low: float, close: float) ->
     period: float = state[at]
     seen: float = state[at + 1]
     if seen == period:
-        average: float = state[at + 2] * ((period - 1.0) / period) + reach / period
+        part = 1.0 / period
+        average: float = state[at + 2] * (1.0 - part) + reach * part
         state[at + 2] = average
         return average
     total: float = reach if seen == 0.0 else state[at + 2] + reach
@@ -111,8 +113,8 @@ def atr_update(state: Floats, at: int, high: float, low: float, close: float) ->
 @kernel
 def _atr_batch(high: Floats, low: Floats, close: Floats, period: int, out: Floats) -> None:
     size = len(close)
-    length = float(period)
-    keep = (length - 1.0) / length
+    part = 1.0 / period
+    keep = 1.0 - part
     average = 0.0
     last = 0.0
     seen = -1  # -1: no close yet
@@ -121,10 +123,10 @@ def _atr_batch(high: Floats, low: Floats, close: Floats, period: int, out: Float
         if math.isnan(top) or math.isnan(bottom) or math.isnan(end):
             seen = -1
             continue
-        reach = max(top - bottom, abs(top - last), abs(bottom - last))
+        reach = larger(larger(top - bottom, abs(top - last)), abs(bottom - last))
         last = end
         if seen == period:
-            average = average * keep + reach / length
+            average = average * keep + reach * part
             out[t] = average
             continue
         seen += 1
@@ -132,7 +134,7 @@ def _atr_batch(high: Floats, low: Floats, close: Floats, period: int, out: Float
             continue
         average = reach if seen == 1 else average + reach
         if seen == period:
-            average /= length
+            average /= period
             out[t] = average
 
 
@@ -197,7 +199,7 @@ def adx_update(state: Floats, at: int, high: float, low: float, close: float) ->
     down = last_low - low
     rise = up if up > 0.0 and up > down else 0.0
     fall = down if down > 0.0 and down > up else 0.0
-    reach = max(high - low, abs(high - last_close), abs(low - last_close))
+    reach = larger(larger(high - low, abs(high - last_close)), abs(low - last_close))
     keep = 1.0 if seen < period else (period - 1.0) / period
     smooth_rise: float = state[at + 5] * keep + rise
     smooth_fall: float = state[at + 6] * keep + fall

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grandmodel.features.arrays import Floats, as_columns, check_period
+from grandmodel.features.extremes import larger, smaller
 from grandmodel.kernels import kernel
 
 PROFILE_BARS = 48
@@ -100,15 +101,15 @@ def _nearest_node(
     bottom: float = state[lows]
     top: float = state[highs]
     for j in range(1, bars):
-        bottom = min(bottom, state[lows + j])
-        top = max(top, state[highs + j])
+        bottom = smaller(state[lows + j], bottom)
+        top = larger(state[highs + j], top)
     if not top > bottom:
         return math.nan, 0.0
     width = (top - bottom) / bins
     fill_profile(state, highs, lows, volumes, bars, profile, bins, bottom, width)
     control: float = 0.0
     for j in range(profile, profile + bins):
-        control = max(control, state[j])
+        control = larger(state[j], control)
     equal = EQUAL_SHARE * control
     node = math.nan
     node_volume = control
