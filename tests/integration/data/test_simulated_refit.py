@@ -76,6 +76,6 @@ def test_a_file_without_its_instrument_is_misuse(tmp_path: Path) -> None:
     assert "2 files and 1 --instrument" in " ".join(done.stderr.split())
 
 
-def test_fit_market_is_what_the_command_calls() -> None:
-    with pytest.raises(UsageError):
+def test_no_bars_make_no_market() -> None:
+    with pytest.raises(UsageError, match="no series"):
         fit_market([])

@@ -2,7 +2,7 @@
 
 The model, in the order in which it is drawn: a Markov chain of regimes shared by all instruments, one step per trading
 day; per instrument a volatility level, one step per session; per instrument and half hour a volatility
-(bucket of the session x level x regime x a mean-reverting factor), a volume, perhaps a jump, and at a session's open a gap; then a latent price in steps of a second or less, with shocks
+(bucket of the session x level x regime x a mean-reverting factor), a volume, perhaps a jump, and at a session's open a gap; then a latent price in steps of a second (at row scale 1), with shocks
 correlated between instruments by regime; around it quotes and trades that arrive at random, with a spread that widens
 with volatility. ``docs/concepts/simulated-market.md`` explains it and says where it does not resemble the real market.
 
@@ -45,6 +45,8 @@ Floats = NDArray[np.float64]
 Words = NDArray[np.uint64]
 
 MAX_ROW_SCALE = 100.0
+_FINEST_STEPS, _COARSEST_STEPS = 100.0, 0.1
+"""Latent steps per second: 10 ms to 10 s each."""
 _LONG_GAP_NS = 4 * NS_PER_HOUR
 _SECONDS_PER_BAR = 1800.0
 _MOST_GAP = 0.25
@@ -134,7 +136,8 @@ class SimulatedMarket:
         self.schedules = tuple(schedules)
         self.seed = seed
         self.row_scale = row_scale
-        steps = max(1, round(FIVE_MINUTES_NS / NS_PER_SECOND * min(100.0, max(1.0, row_scale))))
+        # About three rows to a step at every scale: a finer price than the rows can show costs time for nothing.
+        steps = max(1, round(FIVE_MINUTES_NS / NS_PER_SECOND * min(_FINEST_STEPS, max(_COARSEST_STEPS, row_scale))))
         self.latent_step_ns = FIVE_MINUTES_NS // steps
 
     def blocks(self, start_ns: int, end_ns: int, rows_per_block: int = 65_536) -> Iterator[Block]:

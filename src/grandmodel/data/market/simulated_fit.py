@@ -166,6 +166,8 @@ def fit_market(series: Sequence[BarSeries]) -> SimulatedParameters:
 
     Raises ``UsageError`` where a series has fewer than 5,000 usable bars, other bars than of 30 minutes, or no volume.
     """
+    if not series:
+        raise UsageError("found no series of bars, expected one or more")
     returns = [session_returns(one.bars, one.schedule, THIRTY_MINUTES_NS, str(one.instrument.id)) for one in series]
     works = [_Work(one, found) for one, found in zip(series, returns, strict=True)]
     for work in works:
