@@ -214,7 +214,7 @@ def _delimiter(lines: list[str]) -> str:
     """The delimiter that splits most of the first lines into one same number of fields, at least two."""
 
     def agreement(delimiter: str) -> tuple[int, int]:
-        counts = Counter(line.count(delimiter) for line in lines[1:] or lines)
+        counts = Counter(line.count(delimiter) for line in lines[1:] or lines or [""])
         fields, rows = counts.most_common(1)[0]
         return (rows if fields else 0, fields)
 
