@@ -135,7 +135,7 @@ class Engine:
     @property
     def equity_micros(self) -> int:
         """Cash plus marked positions, millionths of the base currency."""
-        return int(self.market.step[0]["equity"])
+        return self.market.equity
 
     def lots(self, instrument: InstrumentId) -> int:
         """Signed position."""
@@ -196,6 +196,7 @@ class Engine:
     def on_end(self, end: End) -> Iterator[Record]:
         """The stream is over: what was due by then happens, and the last record says how things stand."""
         yield from self.on_advance(Advance(ts=end.ts))
+        self._check_equity()
         yield self._record(Cause.END, _Step(), note=self.state_summary())
 
     # Stops of the market step.
@@ -233,9 +234,7 @@ class Engine:
         step.alerts.extend(alerts)
         for intent in intents:
             self._act(step, RISK, intent)
-        state = self.market.step[0]
-        state["equity_floor"] = self.gate.equity_floor_micros()
-        state["equity_peak"] = state["equity"]
+        self.market.set_lines(self.gate.equity_floor_micros())
         return self._record(cause, step, note=note)
 
     def _record(self, cause: Cause, step: _Step, note: Mapping[str, object] | None = None) -> Record:
@@ -261,14 +260,13 @@ class Engine:
 
     def _closed_bars(self) -> tuple[ClosedBar, ...]:
         ids = self._ids
-        rows = self.market.closed[: int(self.market.step[0]["closed_bars"])].tolist()
         return tuple(
             [
                 ClosedBar(
                     instrument=ids[instrument], width_ns=width, ts_open=start, ts_event=end, open=open_, high=high, low=low,
                     close=close, volume=volume, flags=flags,
                 )
-                for width, _, _, _, start, end, open_, high, low, close, volume, flags, instrument in rows
+                for width, _, _, _, start, end, open_, high, low, close, volume, flags, instrument in self.market.closed_rows()
             ]
         )  # fmt: skip
 
@@ -314,14 +312,7 @@ class Engine:
         """Enter a fill into the ledger, hold the ledger against the market step, and tell the step what we now hold."""
         index = self._index[fill.instrument]
         market, ledger = self.market.instruments[index], self.ledger
-        for i, position in enumerate(ledger.positions):
-            if position.lots or i == index:
-                position.mark_ticks = int(self.market.instruments[i]["mark"])
-        before = ledger.equity_micros()
-        if before != self.equity_micros:
-            raise InvariantError(
-                f"found equity {self.equity_micros} in the market step, expected {before} from the ledger"
-            )
+        self._check_equity()
         ledger.apply_fill(index, fill.signed_quantity, fill.price, fill.fee_micros)
         position = ledger.positions[index]
         market["position"] = position.lots
@@ -331,6 +322,16 @@ class Engine:
         market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
         self.market.step[0]["equity"] = ledger.equity_micros()
         self._view = None
+
+    def _check_equity(self) -> None:
+        """Mark the ledger as the market step does; both must then hold the same equity, to the last millionth."""
+        for position, mark in zip(self.ledger.positions, self.market.viewed()[1], strict=True):
+            position.mark_ticks = mark
+        expected = self.ledger.equity_micros()
+        if expected != self.equity_micros:
+            raise InvariantError(
+                f"found equity {self.equity_micros} in the market step, expected {expected} from the ledger"
+            )
 
     def _roll(self, step: _Step, block: Block) -> None:
         """The series changes contract: sell the old at its last price, buy the new at its first, cancel what works."""
@@ -627,22 +628,21 @@ class Engine:
     def _risk_view(self) -> RiskView:
         """What the risk gate sees; built once a step and again after each fill."""
         if self._view is None:
-            rows, now = self.market.instruments, self.market.now
-            opens, closes = rows["session_open"].tolist(), rows["session_close"].tolist()
+            now = self.market.now
+            positions, marks, mark_ts, bids, asks, halted, rates, opens, closes = self.market.viewed()
             self._view = RiskView(
                 ts=now,
-                equity_micros=self.equity_micros,
-                positions=rows["position"].tolist(),
-                marks=rows["mark"].tolist(),
-                mark_ts=rows["mark_ts"].tolist(),
-                best_bids=rows["bid"].tolist(),
-                best_asks=rows["ask"].tolist(),
+                equity_micros=self.market.equity,
+                positions=positions,
+                marks=marks,
+                mark_ts=mark_ts,
+                best_bids=bids,
+                best_asks=asks,
                 in_session=[
-                    (a <= now < b) or schedule.index_at(now) >= 0
-                    for a, b, schedule in zip(opens, closes, self._schedules, strict=True)
+                    opens[i] <= now < closes[i] or self._schedules[i].index_at(now) >= 0 for i in range(len(opens))
                 ],
-                halted=[halted != 0 for halted in rows["halted"].tolist()],
-                rates_micros=rows["rate"].tolist(),
+                halted=[flag != 0 for flag in halted],
+                rates_micros=rates,
                 day_ns=self._trading_day(now),
                 peak_equity_micros=int(self.market.step[0]["equity_peak"]),
             )

@@ -30,7 +30,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
 from grandmodel.execution.simulated.matching import match_bar, match_quote, match_trade, run_venue, venue_due
-from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, Feed, SlotState
+from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, VIEWED, Feed, SlotState
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
 
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 Rows = NDArray[Any]
 """Structured rows, or plain int64 ones for sessions."""
+
+
+_NOW, _ROW, _EQUITY, _EQUITY_PEAK, _EQUITY_FLOOR, _CLOSED_BARS = (
+    (STEP.names or ()).index(name) for name in ("now", "row", "equity", "equity_peak", "equity_floor", "closed_bars")
+)
 
 
 class Stop(enum.IntEnum):
@@ -94,6 +99,8 @@ class MarketStep:
         self.slots = np.zeros(64, SLOT)
         self.reports = np.zeros(1024, REPORT)
         self.depth = np.zeros(0, DEPTH)
+        self._values = self.step.view(np.int64)
+        self._viewed = self.instruments.view(np.int64).reshape(count, -1)[:, : len(VIEWED)].T
         self._session_rows(schedules)
         self.rows_before = 0
         """Market rows of the blocks that are done."""
@@ -114,12 +121,35 @@ class MarketStep:
     @property
     def now(self) -> int:
         """The time up to which everything has happened, int64 ns."""
-        return int(self.step[0]["now"])
+        return int(self._values[_NOW])
+
+    @property
+    def equity(self) -> int:
+        """Marked equity, millionths of the base currency."""
+        return int(self._values[_EQUITY])
 
     @property
     def position(self) -> int:
         """Market rows walked since the run began."""
-        return self.rows_before + int(self.step[0]["row"])
+        return self.rows_before + int(self._values[_ROW])
+
+    def viewed(self) -> list[list[int]]:
+        """The fields ``VIEWED`` of every instrument: one list a field, one value an instrument."""
+        columns: list[list[int]] = self._viewed.tolist()
+        return columns
+
+    def closed_rows(self) -> list[tuple[int, ...]]:
+        """The bars that closed at this stop, as rows of ``BUILDER``."""
+        rows: list[tuple[int, ...]] = self.closed[: int(self._values[_CLOSED_BARS])].tolist()
+        return rows
+
+    def set_lines(self, floor: int) -> int:
+        """Stop when equity falls to ``floor``; the highest equity since the last call, which starts anew here."""
+        values = self._values
+        peak = int(values[_EQUITY_PEAK])
+        values[_EQUITY_FLOOR] = floor
+        values[_EQUITY_PEAK] = values[_EQUITY]
+        return peak
 
     def begin(self, block: Block) -> Schema:
         """Make ``block`` the one to walk; raises ``UsageError`` where its instruments or layout do not fit."""

@@ -36,30 +36,33 @@ STEP = np.dtype(
 )
 """One row: the state of the walk, and the venue's settings."""
 
+VIEWED = ("position", "mark", "mark_ts", "bid", "ask", "halted", "rate", "session_open", "session_close")
+"""The fields that risk reads at every step; they stand first, so that one slice holds them."""
+
 INSTRUMENT = np.dtype(
     [
-        ("tick_value", _I8),  # millionths of the instrument's currency
-        ("rate", _I8),  # millionths of the base currency per unit
-        ("spot", _I8),  # 1: the position is worth its market value; 0: its gain over cost
         ("position", _I8),
-        ("cost", _I8),  # of the open lots, millionths of the instrument's currency
-        ("marked_base", _I8),  # what the position adds to equity now
         ("mark", _I8),
         ("mark_ts", _I8),
         ("bid", _I8),
         ("ask", _I8),
+        ("halted", _I8),
+        ("rate", _I8),  # millionths of the base currency per unit
+        ("session_open", _I8),
+        ("session_close", _I8),
+        ("tick_value", _I8),  # millionths of the instrument's currency
+        ("spot", _I8),  # 1: the position is worth its market value; 0: its gain over cost
+        ("cost", _I8),  # of the open lots, millionths of the instrument's currency
+        ("marked_base", _I8),  # what the position adds to equity now
         ("bid_size", _I8),  # what is left of the displayed size after our own fills
         ("ask_size", _I8),
         ("last", _I8),  # last trade
         ("last_ts", _I8),
         ("active", _I8),  # orders that market data can fill or trigger
         ("feed", _I8),
-        ("halted", _I8),
         ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
         ("roll_ts", _I8),  # of the last contract roll that was booked
         ("session", _I8),  # index into the schedule of the session that now is in, or the next one
-        ("session_open", _I8),
-        ("session_close", _I8),
         ("rows", _I8),
         ("trades", _I8),
         ("quotes", _I8),
