@@ -408,8 +408,7 @@ class PretradeChecks:
         """
         add = checks.append
         own = math.nan if risk is None else risk.matrix[i][i]
-        total = own + loose + stressed
-        if risk is None or math.isnan(total):
+        if risk is None or math.isnan(own + loose + stressed + risk.variance + risk.slopes[i]):
             if reducing:  # a position whose risk is unknown may always be closed
                 add(RiskCheck(name="var", outcome=_PASSED, limit=self._var))
                 add(RiskCheck(name="stressed_var", outcome=_PASSED, limit=self._stressed))

@@ -18,7 +18,7 @@ import numpy as np
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.instruments import Instrument
-from grandmodel.risk.correlation import EwmaCovariance
+from grandmodel.risk.correlation import EwmaCovariance, FloatArray
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.settings import VarSettings
 
@@ -32,7 +32,12 @@ class Coefficients:
     """Value at risk as numbers per lot, for one covariance and one set of exchange rates; NaN where not known yet."""
 
     matrix: list[list[float]]
-    """(n, n): VaR squared of lots x is x' matrix x, in micros of the account's currency squared."""
+    """(n, n): VaR squared of lots x is x' matrix x, in micros of the account's currency squared.
+
+    NaN for a pair that never traded in the same bar: whether one hedges the other is then not known.
+    """
+    table: FloatArray
+    """The same as an array."""
     single: list[float]
     """VaR of one lot alone."""
     stressed: list[float]
@@ -139,7 +144,7 @@ class RunningRisk:
         return found
 
     def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
-        """VaR of ``positions`` in micros of the account's currency; NaN while one of them is not known."""
+        """VaR of ``positions`` in micros of the account's currency; NaN while one of them, or a pair, is not known."""
         found = self.coefficients(positions, rates)
         if found is None or any(p and math.isnan(alone) for p, alone in zip(positions, found.single, strict=True)):
             return 0.0 if not any(positions) else math.nan
@@ -150,7 +155,7 @@ class RunningRisk:
         total = self.value_at_risk(positions, rates)
         found = self._coefficients
         if found is None or not total > 0.0:
-            return [total if p else 0.0 for p in positions]
+            return [total if p else 0.0 for p in positions]  # 0 or NaN
         return [p * slope / total if p else 0.0 for p, slope in zip(positions, found.slopes, strict=True)]
 
     def _rebuild(self, rates: list[int]) -> Coefficients | None:
@@ -162,16 +167,13 @@ class RunningRisk:
         known = np.array(self._counts) >= self.settings.min_returns
         matrix = self.covariance.covariance * np.outer(unit, unit)
         single = np.sqrt(np.where(known, np.diagonal(matrix), math.nan))
-        # A pair that never traded in the same bar: no diversification is assumed.
-        never = np.isnan(matrix)
-        if never.any():
-            matrix = np.where(never, np.outer(single, single), matrix)
         matrix[~known, :] = math.nan
         matrix[:, ~known] = math.nan
         peak = np.sqrt(np.array(self._peak_variance)) * unit
         stressed = np.maximum(self.settings.stress_multiple * single, peak)
         self._coefficients = Coefficients(
             matrix=matrix.tolist(),
+            table=matrix,
             single=single.tolist(),
             stressed=stressed.tolist(),
             rates=list(rates),
@@ -186,10 +188,8 @@ class RunningRisk:
         if self.n <= _SMALL:
             found.slopes = [sum([row[k] * p for k, p in held]) for row in found.matrix]
         else:
-            lots = np.zeros(self.n)
-            for k, p in held:
-                lots[k] = p
-            found.slopes = (np.nan_to_num(np.array(found.matrix)) @ lots).tolist()
+            columns = found.table[:, [k for k, _ in held]]
+            found.slopes = (columns @ np.array([float(p) for _, p in held])).tolist()
         found.variance = sum([found.slopes[k] * p for k, p in held])
         found.positions = list(positions)
 

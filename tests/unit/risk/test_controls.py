@@ -1,0 +1,35 @@
+"""The public lists of controls and market-wide levels against what is built."""
+
+import json
+
+import pytest
+
+from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
+from grandmodel.risk.controls import CONTROLS
+from grandmodel.risk.reasons import CHECK_NAMES
+from shared_data import shared
+
+
+@pytest.mark.shared
+def test_every_public_control_is_covered_or_listed_with_a_reason() -> None:
+    listed = json.loads(shared("reference/regulatory/pretrade_controls.json").read_text())
+    assert {row["id"] for row in listed} == set(CONTROLS)
+
+
+def test_controls_name_real_checks_or_give_a_reason() -> None:
+    for name, control in CONTROLS.items():
+        assert set(control.checks) <= set(CHECK_NAMES), name
+        assert control.checks or control.elsewhere, name
+        assert control.covered or (control.elsewhere and not control.checks), name
+
+
+@pytest.mark.shared
+def test_the_market_wide_levels_are_the_exchanges() -> None:
+    published = json.loads(shared("reference/regulatory/market_circuit_breakers.json").read_text())
+    levels = [row["drop_pct"] / 100 for row in published["MWCB"]["levels"]]
+    ladder = BreakerLadder()
+    assert list(ladder.limits(Trigger.MARKET_WIDE)) == levels
+    assert [level / 100 for level in published["CME_equity_index"]["rth_pct"]] == levels
+    for level, state in zip(levels, (BreakerState.CAUTION, BreakerState.REDUCE, BreakerState.HALT), strict=True):
+        ladder.observe(Trigger.MARKET_WIDE, level, 1)
+        assert ladder.state is state

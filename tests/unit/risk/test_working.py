@@ -1,0 +1,138 @@
+"""Working orders: what counts, how groups, children and changes count, and what ends them."""
+
+import pytest
+
+from grandmodel.domain.ids import OrderId
+from grandmodel.domain.orders import ExecType, Order, OrderType, Side
+from grandmodel.risk.working import WorkingOrders
+from risk import desk
+
+
+def _sent(*orders: Order) -> WorkingOrders:
+    book = WorkingOrders(3)
+    for order in orders:
+        book.send(order, 0)
+    return book
+
+
+def _lots(book: WorkingOrders) -> tuple[int, int]:
+    return book.buys[0], book.sells[0]
+
+
+def _trade(number: int, lots: int, leaves: int) -> desk.ExecutionReport:
+    return desk.report(number, ExecType.TRADE, last_quantity=lots, leaves=leaves)
+
+
+def test_an_order_counts_in_full_from_the_moment_it_is_sent_until_it_ends() -> None:
+    book = _sent(desk.order(1, quantity=5), desk.order(2, side=Side.SELL, quantity=3))
+    assert _lots(book) == (5, 3)
+    book.report(desk.report(1, ExecType.NEW))
+    book.report(_trade(1, 2, 3))
+    assert _lots(book) == (3, 3)
+    book.report(_trade(1, 3, 0))
+    assert _lots(book) == (0, 3)
+    book.report(desk.report(2, ExecType.CANCELED))
+    assert _lots(book) == (0, 0)
+    assert book.orders == {}
+
+
+@pytest.mark.parametrize("kind", [ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED])
+def test_what_ends_an_order_frees_what_was_left(kind: ExecType) -> None:
+    book = _sent(desk.order(1, quantity=5))
+    book.report(_trade(1, 1, 4))
+    book.report(desk.report(1, kind))
+    assert _lots(book) == (0, 0)
+
+
+def test_a_report_on_an_unknown_order_changes_nothing() -> None:
+    book = _sent(desk.order(1, quantity=5))
+    assert book.report(_trade(9, 1, 0)) is None
+    assert _lots(book) == (5, 0)
+
+
+def test_a_change_counts_as_the_larger_until_confirmed() -> None:
+    book = _sent(desk.order(1, quantity=5))
+    assert book.side_lots_with(desk.order(1, quantity=9), 0) == (4, 5, False)
+    book.send(desk.order(1, quantity=9), 0)
+    assert _lots(book) == (9, 0)
+    book.report(desk.report(1, ExecType.CANCEL_REJECTED))
+    assert _lots(book) == (5, 0)
+    book.send(desk.order(1, quantity=2), 0)
+    assert _lots(book) == (5, 0)
+    book.report(desk.report(1, ExecType.REPLACED, leaves=2))
+    assert _lots(book) == (2, 0)
+
+
+def test_a_group_counts_as_its_largest_and_fills_reduce_all_of_it() -> None:
+    stop = desk.order(1, side=Side.SELL, quantity=4, order_type=OrderType.STOP, stop_price=1, oco_group=7)
+    target = desk.order(2, side=Side.SELL, quantity=4, order_type=OrderType.LIMIT, price=9, oco_group=7)
+    book = _sent(stop, target)
+    assert _lots(book) == (0, 4)
+    assert book.side_lots_with(desk.order(3, side=Side.SELL, quantity=6, oco_group=7), 0) == (2, 4, False)
+    book.report(_trade(2, 3, 1))
+    assert _lots(book) == (0, 1)
+    book.report(_trade(2, 1, 0))
+    assert _lots(book) == (0, 0)
+    book.report(desk.report(1, ExecType.CANCELED))
+    assert book.orders == {}
+
+
+def test_a_group_on_both_sides_counts_on_both() -> None:
+    book = _sent(desk.order(1, quantity=4, oco_group=7), desk.order(2, side=Side.SELL, quantity=3, oco_group=7))
+    assert _lots(book) == (4, 3)
+    book.report(_trade(1, 2, 2))
+    assert _lots(book) == (2, 1)
+
+
+def test_a_child_counts_only_as_far_as_its_parent_has_filled() -> None:
+    parent = desk.order(1, quantity=4)
+    child = desk.order(2, side=Side.SELL, quantity=4, order_type=OrderType.STOP, stop_price=1, parent=OrderId(1))
+    book = _sent(parent)
+    assert book.side_lots_with(child, 0) == (0, 0, True)
+    book.send(child, 0)
+    assert _lots(book) == (4, 0)
+    book.report(_trade(1, 3, 1))
+    assert _lots(book) == (1, 3)
+    book.report(_trade(2, 3, 0))
+    assert _lots(book) == (1, 0)
+    assert 2 in book.orders  # its parent may fill more, and then it grows
+    book.report(_trade(1, 1, 0))
+    assert _lots(book) == (0, 1)
+    book.report(_trade(2, 1, 0))
+    assert _lots(book) == (0, 0)
+    assert book.orders == {}
+
+
+def test_a_child_of_an_unknown_parent_counts_like_any_order() -> None:
+    child = desk.order(2, side=Side.SELL, quantity=4, order_type=OrderType.STOP, stop_price=1, parent=OrderId(99))
+    book = _sent(child)
+    assert _lots(book) == (0, 4)
+
+
+def test_our_own_best_price_against_a_side() -> None:
+    book = _sent(
+        desk.order(1, side=Side.SELL, order_type=OrderType.LIMIT, price=110),
+        desk.order(2, side=Side.SELL, order_type=OrderType.LIMIT, price=105),
+        desk.order(3, side=Side.BUY, order_type=OrderType.LIMIT, price=90),
+        desk.order(4, side=Side.SELL, order_type=OrderType.STOP, stop_price=80),
+    )
+    assert book.best_opposite(0, 1) == 105
+    assert book.best_opposite(0, -1) == 90
+    assert book.best_opposite(1, 1) is None
+
+
+def test_saved_orders_continue() -> None:
+    book = _sent(
+        desk.order(1, quantity=4),
+        desk.order(
+            2, side=Side.SELL, quantity=4, order_type=OrderType.STOP, stop_price=1, parent=OrderId(1), oco_group=5
+        ),
+        desk.order(3, side=Side.SELL, quantity=4, order_type=OrderType.LIMIT, price=9, parent=OrderId(1), oco_group=5),
+    )
+    book.report(_trade(1, 3, 1))
+    copy = WorkingOrders(3)
+    copy.restore(book.save())
+    for each in (book, copy):
+        each.report(_trade(3, 2, 1))
+        assert _lots(each) == (1, 1)
+    assert copy.save() == book.save()
