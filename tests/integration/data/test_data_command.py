@@ -1,0 +1,173 @@
+"""``grandmodel data`` as a person calls it: reports, pages, exit codes."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bar_files import random_bars, rows_text, session_opens, write_csv
+from grandmodel.cli.main import main
+
+
+class Outcome:
+    """What a command printed and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        """The report on stdout."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """Call the command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["grandmodel", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Four months of NQ on a clock in Los Angeles, with one bar twice, one split price and one session cut short."""
+    opens = session_opens("2024-01-02", "2024-04-26")
+    lines = rows_text(opens, random_bars(len(opens)), "America/Los_Angeles", "%d/%m/%Y %H:%M:%S")
+    return write_csv(tmp_path / "nq.csv", [*lines[:500], lines[499], *lines[500:970], *lines[1004:]])
+
+
+def test_import_list_and_import_again(run: Any, file: Path) -> None:
+    done = run("data", "import", file, "--instrument", "NQ", "--json")
+    assert done.code == 0, done.err
+    ((report,), (series,)) = (done.json, done.json[0]["series"])
+    assert report["rows_added"] == series["rows_kept"] == series["rows_read"] - 1
+    assert (series["time_zone"], series["label"], series["bar_width"]) == ("America/Los_Angeles", "open", "30m")
+    assert {finding["kind"]: finding["count"] for finding in series["findings"]}["duplicate_rows"] == 1
+    again = run("data", "import", file, "--instrument", "NQ")
+    assert again.code == 0
+    assert "0 rows added" in again.out
+    assert "duplicate_rows" in again.out
+    (entry,) = run("data", "list", "--json").json
+    assert (entry["instrument"], entry["schema"], entry["rows"]) == ("NQ", "bars-30m", series["rows_kept"])
+    assert "bars-30m" in run("data", "list", "--verify").out
+
+
+def test_check_prints_and_draws_and_imports_nothing(run: Any, file: Path, tmp_path: Path) -> None:
+    done = run("data", "check", file, "--instrument", "NQ", "--page", "page.html")
+    assert done.code == 0, done.err
+    assert "truncated_sessions" in done.out
+    page = (tmp_path / "page.html").read_text()
+    for part in (
+        "Data check: nq.csv",
+        "<svg",
+        "Volume by session",
+        "Bars present in each session",
+        "duplicate_rows",
+        "The largest steps",
+    ):
+        assert part in page
+    assert run("data", "list", "--json").json == []
+    first = (tmp_path / "page.html").read_bytes()
+    assert run("data", "check", file, "--instrument", "NQ", "--page", "page.html", "--json").json["sha256"]
+    assert (tmp_path / "page.html").read_bytes() == first
+
+
+def test_what_nothing_proves_ends_with_1_and_names_the_flag(run: Any, tmp_path: Path) -> None:
+    lines = [f"0{day}/0{day}/2024 10:{minute}:00,100,101,99,100,5" for day in range(1, 5) for minute in ("00", "30")]
+    path = write_csv(tmp_path / "a.csv", lines)
+    refused = run("data", "import", path, "--instrument", "NQ")
+    assert refused.code == 1
+    assert "--date-order dmy or --date-order mdy" in " ".join(refused.err.split())
+    refused = run("data", "import", path, "--instrument", "NQ", "--date-order", "dmy", "--bar-width", "30m")
+    assert refused.code == 1
+    assert "--time-zone ZONE and --label" in " ".join(refused.err.split())
+    flags = ["--date-order", "dmy", "--bar-width", "30m", "--time-zone", "America/New_York", "--label", "open"]
+    assert run("data", "import", path, "--instrument", "NQ", *flags).code == 0
+
+
+def test_flags_win_over_the_profile_file(run: Any, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('time_zone = "Asia/Tokyo"\nlabel = "open"\nbar_width = "30m"\n')
+    stated = run("data", "check", file, "--instrument", "NQ", "--profile", "p.toml", "--no-page", "--json").json
+    assert stated["series"][0]["time_zone"] == "Asia/Tokyo"
+    assert "bars_outside_sessions" in {finding["kind"] for finding in stated["series"][0]["findings"]}
+    flagged = run(
+        "data",
+        "check",
+        file,
+        "--instrument",
+        "NQ",
+        "--profile",
+        "p.toml",
+        "--time-zone",
+        "America/Los_Angeles",
+        "--no-page",
+        "--json",
+    ).json
+    assert flagged["series"][0]["time_zone"] == "America/Los_Angeles"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--instrument", "ZZ"),
+        ("--instrument", "NQ", "--profile", "no-such-profile"),
+        ("--instrument", "NQ", "--bar-width", "half an hour"),
+        ("--instrument", "NQ", "--label", "middle"),
+        ("--instrument", "NQ", "--price-multiplier", "-1"),
+        ("--instrument", "NQ", "--columns", "stamp,open,open"),
+        ("--instrument", "NQ", "--time-zone", "Mars/Olympus", "--label", "open"),
+        ("--instrument", "NQ", "--max-dropped", "7"),
+        ("--no-such-flag",),
+    ],
+)
+def test_misuse_ends_with_2(run: Any, file: Path, arguments: tuple[str, ...]) -> None:
+    done = run("data", "import", file, *arguments)
+    assert done.code == 2, done.err
+    assert done.out == ""
+    assert done.err
+
+
+def test_a_file_that_is_not_there_ends_with_1(run: Any) -> None:
+    done = run("data", "import", "nothing.csv", "--instrument", "NQ")
+    assert done.code == 1
+    assert "nothing.csv: found no such file" in done.err
+
+
+def test_a_store_with_a_damaged_file_fails_verification(run: Any, file: Path, tmp_path: Path) -> None:
+    run("data", "import", file, "--instrument", "NQ")
+    (damaged, *_) = sorted((tmp_path / "data-store").rglob("*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = run("data", "list", "--verify")
+    assert done.code == 1
+    assert "other bytes" in " ".join(done.err.split())
+
+
+def test_a_file_of_several_series_needs_a_symbol(run: Any, tmp_path: Path) -> None:
+    import zipfile
+
+    opens = session_opens("2024-01-02", "2024-01-05")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for name, seed in (("mar.csv", 1), ("jun.csv", 2)):
+            lines = ["Time,Open,High,Low,Close,Volume", *rows_text(opens, random_bars(len(opens), seed))]
+            archive.writestr(name, "\n".join(lines))
+    flags = ["--instrument", "NQ", "--members", "each", "--time-zone", "UTC", "--label", "open"]
+    refused = run("data", "import", "two.zip", *flags)
+    assert refused.code == 1
+    assert "--symbol" in refused.err
+    assert run("data", "import", "two.zip", *flags, "--symbol", "mar").code == 0
+    assert run("data", "list", "--json").json[0]["rows"] == len(opens)
