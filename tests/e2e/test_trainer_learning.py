@@ -1,0 +1,69 @@
+"""The trainer learns: games whose optimum is known in seconds, two published tasks in a short version.
+
+The long version of the published tasks, beside their figures, is ``docs/models/mappo.md``.
+"""
+
+import numpy as np
+import pytest
+
+from grandmodel.training.mappo import Settings, train
+from grandmodel.training.score import random_act, score_episodes, speaker_listener_rule, spread_rule
+from training_games import DelayedTeamGame, MaskedGame, MatrixGame
+
+
+def greedy(result):
+    return lambda observations: result.act(observations, deterministic=True)
+
+
+@pytest.mark.parametrize("share_actor", [True, False])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_best_pair_of_a_matrix_game_is_found_past_a_safe_one(share_actor, seed):
+    result = train(MatrixGame, Settings(frames=10_000, seed=seed, share_actor=share_actor, entropy_start=0.1))
+    assert score_episodes(MatrixGame, greedy(result), 1, 0)[0] == MatrixGame.payoff.max() == 8.0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_team_reward_paid_at_the_end_teaches_every_step_of_every_agent(seed):
+    result = train(DelayedTeamGame, Settings(frames=20_000, seed=seed))
+    assert score_episodes(DelayedTeamGame, greedy(result), 50, 0).mean() == 1.0
+
+
+def test_the_best_legal_action_is_learnt_under_masks():
+    result = train(MaskedGame, Settings(frames=8_000))
+    act = greedy(result)
+
+    def best(observations):
+        return {a: int(np.flatnonzero(seen["action_mask"]).max()) for a, seen in observations.items()}
+
+    reached = score_episodes(MaskedGame, act, 100, 0).mean()
+    optimum = score_episodes(MaskedGame, best, 100, 0).mean()
+    assert reached >= 0.98 * optimum
+
+
+def spread():
+    from mpe2 import simple_spread_v3
+
+    return simple_spread_v3.parallel_env(N=3, max_cycles=25)
+
+
+def speaker_listener():
+    from mpe2 import simple_speaker_listener_v4
+
+    return simple_speaker_listener_v4.parallel_env(max_cycles=25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make_env", "rule", "frames", "share"),
+    [(spread, spread_rule, 150_000, 0.4), (speaker_listener, speaker_listener_rule, 80_000, 0.7)],
+)
+def test_a_short_run_closes_a_good_part_of_the_gap_between_random_and_the_rule(make_env, rule, frames, share):
+    env = make_env()
+    spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
+    result = train(make_env, Settings(frames=frames))
+    random, ours, by_rule = (
+        score_episodes(make_env, act, 100, 1).mean()
+        for act in (random_act(spaces, np.random.default_rng(0)), greedy(result), rule)
+    )
+    assert random < by_rule
+    assert (ours - random) / (by_rule - random) > share
