@@ -1,5 +1,6 @@
 """LEAN tick zips: the carry of one-sided quotes, scales, zones, and what is refused."""
 
+import contextlib
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -210,3 +211,18 @@ def test_no_content_of_a_member_breaks_out(tmp_path_factory: pytest.TempPathFact
         return
     assert all(block.dtype == Schema.QUOTES.dtype for block in reading.blocks.values())
     assert np.all(reading.blocks["IBM"]["bid_size"] >= 0)
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_damaged_zip_bytes_raise_our_errors_only(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "20131007_quote.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("20131007_ibm_Quote_Tick.csv", "14400054,0,0,1836300,100,Q,1,0\n" * 9)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))]))
+    with contextlib.suppress(GrandModelError):
+        reader_for(path)
+        read_lean_ticks(path, US_EQUITY, TickOptions(off_tick_share=1.0))

@@ -1,12 +1,16 @@
 """Exchange snapshots, nautilus_trader tables and tables of one's own by an explicit mapping."""
 
+import contextlib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from grandmodel.data.historical.readers.dbn import read_dbn_parquet
 from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
 from grandmodel.data.historical.readers.exchange_snapshots import read_exchange_snapshots
 from grandmodel.data.historical.readers.options import TickColumns, TickOptions
@@ -246,3 +250,24 @@ def test_what_a_mapping_leaves_open_is_refused(
     path.write_text("t,p\n2020-01-01 00:00:00,1.5\n")
     with pytest.raises(error, match=message):
         read_mapped_ticks(path, _fx(), TickOptions(columns=columns))
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_damaged_parquet_bytes_raise_our_errors_only(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    base = tmp_path_factory.getbasetemp()
+    sound = data.draw(st.sampled_from([_nautilus, _snapshots]))(base / "sound.parquet")
+    content = bytearray(sound.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        # Half of the damage goes to the footer, which says where everything lies.
+        place = data.draw(st.integers(0, len(content) - 1) | st.integers(len(content) // 2, len(content) - 1))
+        content[place] = data.draw(st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255))
+    end = data.draw(st.integers(0, len(content)) | st.just(len(content)))
+    path = base / "damaged.parquet"
+    path.write_bytes(bytes(content[:end]))
+    options = TickOptions(off_tick_share=1.0, off_lot_share=1.0)
+    for reader in (read_nautilus_parquet, read_exchange_snapshots, read_dbn_parquet):
+        with contextlib.suppress(GrandModelError):
+            reader(path, IF, options)

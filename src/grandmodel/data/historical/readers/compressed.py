@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,6 +17,8 @@ from grandmodel.domain.errors import UsageError
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZIP_MAGIC = b"PK\x03\x04"
+
+_ZIP_FAULTS = (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, OSError, zlib.error, struct.error)
 
 
 def load_bytes(path: Path) -> bytes:
@@ -52,7 +55,7 @@ def load_head(path: Path, size: int = 65_536) -> bytes:
 def zip_members(path: Path) -> list[str]:
     """The names inside a zip file, in its own order."""
     with _opened_zip(path) as archive:
-        return [member.filename for member in archive.infolist() if not member.is_dir()]
+        return [member.filename for member in archive.infolist() if not member.filename.endswith("/")]
 
 
 def load_zip_member(path: Path, member: str) -> bytes:
@@ -60,7 +63,7 @@ def load_zip_member(path: Path, member: str) -> bytes:
     try:
         with _opened_zip(path) as archive:
             return archive.read(member)
-    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError) as error:
+    except (*_ZIP_FAULTS, KeyError, EOFError) as error:
         raise CorruptFileError(f"{path}: the member {member} cannot be unpacked ({error})") from error
 
 
@@ -77,5 +80,5 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
     raw = _raw_bytes(path)
     try:
         return zipfile.ZipFile(io.BytesIO(raw))
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except _ZIP_FAULTS as error:
         raise CorruptFileError(f"{path}: the zip file is damaged or cut off ({error})") from error

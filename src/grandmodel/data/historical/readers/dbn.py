@@ -9,12 +9,12 @@ close. The MBO table that Databento users export as Parquet is read too. Definit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import databento_dbn
 import numpy as np
@@ -22,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from grandmodel.data.historical.readers.compressed import load_bytes
+from grandmodel.data.historical.readers.decoding import decoded
 from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
 from grandmodel.data.historical.readers.local_time import check_stamps
 from grandmodel.data.historical.readers.options import TickOptions
@@ -35,14 +36,13 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 from grandmodel.kernels import kernel
 
-T = TypeVar("T")
-
 DBN_MAGIC = b"DBN"
 PRICE_DECIMALS = 9
 PARQUET_COLUMNS = ("ts_recv", "ts_event", "sequence", "order_id", "action", "side", "price", "size", "flags")
 """The columns by which an exported MBO table is told."""
 
 _VERSIONS = (1, 2, 3)
+_DAMAGED = "the DBN content does not decode"
 _DEFINITION_BYTES = {1: 360, 2: 400, 3: 520}
 _UNDEFINED_STAMP = 2**64 - 1
 _MAX_SEQUENCE = 2**32 - 1
@@ -161,11 +161,11 @@ def read_definitions(path: Path, calendar: str = "") -> list[ContractDefinition]
     newest: Any = databento_dbn.VersionUpgradePolicy.UPGRADE_TO_V3
     decoder = databento_dbn.DBNDecoder(upgrade_policy=newest)
     decoder.write(content)
-    decoded = _decoded(decoder.decode, path)
+    records = decoded(decoder.decode, path, _DAMAGED)
     if decoder.buffer():
         raise CorruptFileError(f"{path}: found {len(decoder.buffer())} bytes after the last definition: it is cut off")
-    listed = [record for record in decoded if isinstance(record, databento_dbn.InstrumentDefMsg)]
-    return _decoded(lambda: [_definition(record, path, calendar) for record in listed], path)
+    listed = [record for record in records if isinstance(record, databento_dbn.InstrumentDefMsg)]
+    return decoded(lambda: [_definition(record, path, calendar) for record in listed], path, _DAMAGED)
 
 
 def _metadata(content: bytes, path: Path) -> tuple[databento_dbn.Metadata, int]:
@@ -180,20 +180,7 @@ def _metadata(content: bytes, path: Path) -> tuple[databento_dbn.Metadata, int]:
         raise CorruptFileError(
             f"{path}: the metadata says {start} bytes but the file has {len(content)}: it is cut off"
         )
-    return _decoded(lambda: databento_dbn.Metadata.decode(content[:start]), path), start
-
-
-def _decoded(decode: Callable[[], T], path: Path) -> T:
-    """What ``decode`` (a call into Databento's package) gives; its faults, a panic included, as ``CorruptFileError``."""
-    try:
-        return decode()
-    except (databento_dbn.DBNError, ValueError, OverflowError, TypeError) as error:
-        raise CorruptFileError(f"{path}: the DBN content does not decode: {error}") from error
-    except BaseException as error:
-        # A panic of the compiled decoder on impossible bytes is no Exception and has no public type.
-        if type(error).__name__ != "PanicException":
-            raise
-        raise CorruptFileError(f"{path}: the DBN content does not decode: {error}") from None
+    return decoded(lambda: databento_dbn.Metadata.decode(content[:start]), path, _DAMAGED), start
 
 
 def _check_definition_sizes(content: bytes, start: int, metadata: databento_dbn.Metadata, path: Path) -> None:

@@ -93,6 +93,10 @@ def read_lean_ticks(path: Path, instrument: Instrument, options: TickOptions) ->
     parse. Identical trades are kept: several in one millisecond are separate trades.
     """
     members = [_member_named(name, path, options) for name in zip_members(path) if is_lean_tick_member(name)]
+    if not members:
+        raise CorruptFileError(
+            f"{path}: found no LEAN tick file in the zip, expected names as 20131007_ibm_Trade_Tick.csv"
+        )
     kinds = {member.kind for member in members}
     if len(kinds) != 1:
         raise UsageError(f"{path}: found members of trades and of quotes ({sorted(kinds)}), expected one kind a zip")

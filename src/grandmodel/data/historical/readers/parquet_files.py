@@ -1,4 +1,7 @@
-"""Parquet tables: their column names, and columns as a frame, with clear errors for damaged files."""
+"""Parquet tables: their column names, and columns as a frame, with clear errors for damaged files.
+
+Read through pyarrow: on a damaged footer polars' own reader may ask for impossible memory and end the whole process.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from grandmodel.data.historical.readers.decoding import decoded
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.domain.errors import UsageError
 
@@ -16,13 +21,9 @@ PARQUET_MAGIC = b"PAR1"
 def parquet_types(path: Path) -> dict[str, pl.DataType]:
     """The columns of a Parquet file and their types, from its footer."""
     try:
-        return dict(pl.read_parquet_schema(path))
+        return dict(decoded(lambda: _schema(path), path, "found no sound Parquet footer; is the file cut off?"))
     except FileNotFoundError as error:
         raise UsageError(f"{path}: found no such file") from error
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise CorruptFileError(
-            f"{path}: found no sound Parquet footer ({_reason(error)}); is the file cut off?"
-        ) from error
 
 
 def read_parquet_columns(path: Path, names: Iterable[str]) -> pl.DataFrame:
@@ -31,11 +32,14 @@ def read_parquet_columns(path: Path, names: Iterable[str]) -> pl.DataFrame:
     absent = [name for name in wanted if name not in parquet_types(path)]
     if absent:
         raise CorruptFileError(f"{path}: found no column {', '.join(absent)}, expected {', '.join(wanted)}")
-    try:
-        return pl.read_parquet(path, columns=wanted).select(wanted)
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise CorruptFileError(f"{path}: the Parquet content is damaged ({_reason(error)})") from error
+    return decoded(lambda: _columns(path, wanted), path, "the Parquet content is damaged")
 
 
-def _reason(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+def _schema(path: Path) -> dict[str, pl.DataType]:
+    with path.open("rb") as file:
+        return dict(pl.DataFrame(pq.ParquetFile(file).schema_arrow.empty_table()).schema)
+
+
+def _columns(path: Path, wanted: list[str]) -> pl.DataFrame:
+    with path.open("rb") as file:
+        return pl.DataFrame(pq.ParquetFile(file).read(columns=wanted, use_threads=False)).select(wanted)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from grandmodel.data.historical.readers.decoding import decoded
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Treatment
@@ -33,8 +34,8 @@ def read_table(
     Without a header, ``types`` lists every column of the file in order. Raises ``CorruptFileError`` where a value does
     not parse or a row has too many columns; a missing value stays null for the caller to judge.
     """
-    try:
-        frame = pl.read_csv(
+    frame = decoded(
+        lambda: pl.read_csv(
             io.BytesIO(content),
             has_header=has_header,
             separator=separator,
@@ -42,10 +43,10 @@ def read_table(
             schema=None if has_header else types,
             schema_overrides=types if has_header else None,
             raise_if_empty=False,
-        )
-    except (pl.exceptions.PolarsError, ValueError, TypeError, UnicodeDecodeError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise CorruptFileError(f"{path}: the table does not parse: {reason}") from error
+        ),
+        path,
+        "the table does not parse",
+    )
     absent = [name for name in wanted or types if name not in frame.columns]
     if absent:
         raise CorruptFileError(f"{path}: found no column {', '.join(absent)}, expected {', '.join(wanted or types)}")
