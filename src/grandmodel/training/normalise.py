@@ -69,7 +69,8 @@ class Scale:
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardise and hold. A column that was always zero, as padding is, stays zero."""
-        return np.clip((values - self.mean) / self.scale, -self.bound, self.bound)
+        held: NDArray[np.float32] = np.clip((values - self.mean) / self.scale, -self.bound, self.bound)
+        return held
 
 
 def build_scale(moments: Moments, bound: float = 10.0) -> Scale:
