@@ -152,11 +152,13 @@ class Journal:
             connection = sqlite3.connect(unfinished, isolation_level=None)
             connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(_SYNCHRONOUS[durability])
             connection.executescript(TABLES)
             connection.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
             connection.close()
             unfinished.rename(path)
-            _sync_folder(folder)
+            if durability is Durability.DISK:
+                _sync_folder(folder)
         except (sqlite3.Error, OSError) as error:
             os.close(lock)
             raise JournalWriteError(
@@ -437,6 +439,7 @@ class Journal:
         )
 
 
+_SYNCHRONOUS = {Durability.DISK: "PRAGMA synchronous=FULL", Durability.OS: "PRAGMA synchronous=OFF"}
 _ROWS_AT_ONCE = 64
 _INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?)"
 _INSERT_RECORDS = _INSERT_RECORD + ", (?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
@@ -448,7 +451,7 @@ _COMMIT_AT_BYTES = 16 << 20
 
 def _connect(path: Path, durability: Durability) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA synchronous=" + ("FULL" if durability is Durability.DISK else "OFF"))
+    connection.execute(_SYNCHRONOUS[durability])
     return connection
 
 
