@@ -179,6 +179,7 @@ def list_store(
     json: JsonFlag = False,
 ) -> None:
     """What is in the store, by instrument and schema."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from grandmodel.data.errors import StoreError
@@ -194,7 +195,11 @@ def list_store(
             f"{store}: nothing is in the store; grandmodel data import FILE --instrument ID brings something in"
         )
     else:
-        table = Table("instrument", "schema", "days", "rows", "first", "last", "MB", "sources")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for name in ("instrument", "schema", "days", "rows", "first", "last", "MB", "sources"):
+            table.add_column(
+                name, justify="right" if name in {"days", "rows", "MB", "sources"} else "left", no_wrap=True
+            )
         for entry in entries:
             table.add_row(
                 entry.instrument, entry.schema, str(entry.days), f"{entry.rows:,}", text_from_ns(entry.first_ns)[:19],

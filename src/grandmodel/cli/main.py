@@ -12,6 +12,7 @@ import sys
 import typer
 
 from grandmodel import __version__
+from grandmodel.cli.doctor import bench_command, doctor_command
 from grandmodel.cli.output import console
 from grandmodel.cli.run import run_command
 from grandmodel.domain.errors import GrandModelError, UsageError
@@ -34,6 +35,8 @@ def version() -> None:
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
     app.command("run")(run_command)
+    app.command("doctor")(doctor_command)
+    app.command("bench")(bench_command)
     _add_nouns()
     try:
         app(standalone_mode=True)
@@ -54,6 +57,7 @@ _NOUNS: dict[str, str] = {
     "audit": "grandmodel.cli.audit",
     "backtest": "grandmodel.cli.run",
     "data": "grandmodel.cli.data",
+    "settings": "grandmodel.cli.settings",
     "market": "grandmodel.cli.market",
 }
 """Noun to module; each module holds a typer application called ``app`` and imports nothing heavy at its top."""

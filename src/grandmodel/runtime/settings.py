@@ -48,6 +48,7 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     capital_micros: int = 1_000_000 * MICROS_PER_UNIT
     """Starting cash, millionths of the base currency."""
     base_currency: str = "USD"
+    """The currency that equity is counted in."""
     rates: dict[str, int] = {}
     """Millionths of the base currency per unit of each other currency."""
 
@@ -56,7 +57,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """One agent: a built-in kind, or ``module:Class`` for one of one's own; ``parameters`` go to its constructor."""
 
     kind: str = "moving_average_cross"
+    """``moving_average_cross``, ``random``, ``buy_and_hold``, or ``module:Class``."""
     parameters: dict[str, Any] = {}
+    """Keyword arguments of its constructor."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +67,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     mode: Mode = Mode.PAPER
     seed: int = 7
+    """Of everything drawn in the run: latency, slippage, agents."""
     account: AccountSettings = AccountSettings()
     agents: tuple[AgentSettings, ...] = (AgentSettings(),)
     venue: VenueSettings = VenueSettings()

@@ -74,6 +74,7 @@ class PerLotFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     per_lot_micros: int = 2_250_000
+    """Millionths of the instrument's currency per lot and side."""
 
     def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:  # noqa: ARG002
         """``per_lot_micros`` times ``lots``."""
@@ -87,7 +88,9 @@ class ProportionalFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     maker_ppm: int = 200
+    """Millionths of the notional for a fill that provided liquidity."""
     taker_ppm: int = 500
+    """Millionths of the notional for a fill that took it."""
 
     def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
         """The maker's or taker's share of the notional."""
@@ -143,6 +146,7 @@ class FixedSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """So many ticks against us on market and stop orders. Ignores size and volatility."""
 
     ticks: int = 1
+    """Ticks against us."""
 
     def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:  # noqa: ARG002
         """``ticks`` for market and stop orders, else 0."""
@@ -153,6 +157,7 @@ class RandomSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A geometric number of ticks with mean ``mean_ticks`` on market and stop orders. Ignores size and volatility."""
 
     mean_ticks: float = 0.5
+    """Mean of the draw."""
 
     def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:
         """One draw for market and stop orders, else 0."""

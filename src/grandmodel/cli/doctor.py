@@ -1,0 +1,154 @@
+"""``grandmodel doctor`` and ``grandmodel bench``: is this machine ready, and how fast is it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from grandmodel.cli.output import JsonFlag, print_json, stdout
+from grandmodel.domain.errors import UsageError
+
+OPTIONAL = {
+    "train": ("torch", "pettingzoo", "safetensors"),
+    "dev": ("pytest", "hypothesis", "scipy", "talib"),
+}
+"""Extras and the modules that show that they are installed."""
+
+LEAST_FREE_BYTES = 1 << 30
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing looked at."""
+
+    name: str
+    status: str
+    """``ok``, ``absent`` (an optional part) or ``failed``."""
+    found: str
+
+
+def doctor_command(as_json: JsonFlag = False) -> None:
+    """Look whether this machine can run GrandModel, and which optional parts are there. Exit 1 where something failed."""
+    checks = [_python(), *_packages(), _kernels(), _disk(), _commit_time(), *_extras()]
+    if as_json:
+        print_json(checks)
+    else:
+        from rich.table import Table
+
+        table = Table("check", "status", "found")
+        for check in checks:
+            colour = {"ok": "green", "absent": "yellow"}.get(check.status, "red")
+            table.add_row(check.name, f"[{colour}]{check.status}[/]", check.found)
+        stdout.print(table)
+    if any(check.status == "failed" for check in checks):
+        raise typer.Exit(1)
+
+
+def bench_command(
+    topics: Annotated[
+        list[str] | None, typer.Argument(help="Which: engine, features, risk, ...; all by default.")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Fewer rows and repeats: a check that they run.")] = False,
+    folder: Annotated[Path, typer.Option(help="Folder of the benchmarks, in a checkout.")] = Path("benchmarks"),
+) -> None:
+    """Run the benchmarks of the checkout, each in a process of its own. They check their results before they time them."""
+    found = {path.stem.removeprefix("bench_"): path for path in sorted(folder.glob("bench_*.py"))}
+    if not found:
+        raise UsageError(
+            f"found no benchmarks in {folder}, expected bench_*.py: run this in a checkout, or give --folder"
+        )
+    unknown = [topic for topic in topics or () if topic not in found]
+    if unknown:
+        raise UsageError(f"found no benchmark {', '.join(unknown)}, expected some of: {', '.join(found)}")
+    failed = []
+    for topic in topics or list(found):
+        stdout.rule(topic)
+        done = subprocess.run([sys.executable, str(found[topic]), *(["--quick"] if quick else [])], check=False)  # noqa: S603  our own script
+        if done.returncode:
+            failed.append(topic)
+    if failed:
+        stdout.print(f"failed: {', '.join(failed)}")
+        raise typer.Exit(1)
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    return Check(
+        name="python",
+        status="ok" if sys.version_info >= (3, 11) else "failed",
+        found=f"{version}, 3.11 or newer is needed",
+    )
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for requirement in importlib.metadata.requires("grandmodel") or []:
+        if "extra ==" in requirement:
+            continue
+        name = requirement.split(">")[0].split("=")[0].split("<")[0].split(";")[0].strip()
+        try:
+            checks.append(Check(name=name, status="ok", found=importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            checks.append(Check(name=name, status="failed", found="not installed: make setup"))
+    return checks
+
+
+def _kernels() -> Check:
+    import numpy as np
+
+    from grandmodel.risk.correlation import EwmaCovariance
+
+    began = time.perf_counter()
+    tracker = EwmaCovariance(2, 0.94)
+    tracker.update(np.array([1.0, 2.0]))
+    works = bool(np.isfinite(tracker.covariance).all())
+    took = time.perf_counter() - began
+    return Check(
+        name="compiled code",
+        status="ok" if works else "failed",
+        found=f"a kernel compiled or came from the cache in {took:.2f} s",
+    )
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free
+    return Check(
+        name="disk",
+        status="ok" if free > LEAST_FREE_BYTES else "failed",
+        found=f"{free / 1e9:.1f} GB free here, 1 GB is needed",
+    )
+
+
+def _commit_time() -> Check:
+    """How long the disk takes to hold a small write: the wait of every order in paper and live trading."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        path = Path(folder) / "probe"
+        times = []
+        with path.open("wb") as stream:
+            for _ in range(11):
+                stream.write(b"x" * 512)
+                stream.flush()
+                began = time.perf_counter()
+                os.fsync(stream.fileno())
+                times.append(time.perf_counter() - began)
+    return Check(name="disk sync", status="ok", found=f"{sorted(times)[5] * 1e3:.2f} ms, median of 11")
+
+
+def _extras() -> list[Check]:
+    checks = []
+    for extra, modules in OPTIONAL.items():
+        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        found = f"missing {', '.join(missing)}: pip install 'grandmodel[{extra}]'" if missing else ", ".join(modules)
+        checks.append(Check(name=f"extra {extra}", status="absent" if missing else "ok", found=found))
+    return checks
