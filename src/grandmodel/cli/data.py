@@ -196,15 +196,12 @@ def list_store(
         )
     else:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for name in ("instrument", "schema", "days", "rows", "first", "last", "MB", "sources"):
-            table.add_column(
-                name, justify="right" if name in {"days", "rows", "MB", "sources"} else "left", no_wrap=True
-            )
+        for name in ("instrument", "schema", "days", "rows", "first", "last", "sources"):
+            table.add_column(name, justify="right" if name in {"days", "rows", "sources"} else "left", no_wrap=True)
         for entry in entries:
-            table.add_row(
-                entry.instrument, entry.schema, str(entry.days), f"{entry.rows:,}", text_from_ns(entry.first_ns)[:19],
-                text_from_ns(entry.last_ns)[:19], f"{entry.bytes / 1e6:.1f}", str(len(entry.sources)),
-            )  # fmt: skip
+            first, last = text_from_ns(entry.first_ns)[:10], text_from_ns(entry.last_ns)[:10]
+            sources = str(len(entry.sources))
+            table.add_row(entry.instrument, entry.schema, f"{entry.days:,}", f"{entry.rows:,}", first, last, sources)
         stdout.print(table)
     if verify:
         problems = opened.check()
