@@ -36,10 +36,12 @@ def reference_page() -> str:
         if not kind.__struct_fields__:
             continue
         parts.append("\n| setting | default | meaning |\n|---|---|---|\n")
-        meanings = _attribute_docstrings(kind)
+        meanings, hints = _attribute_docstrings(kind), typing.get_type_hints(kind)
         for field in msgspec.structs.fields(kind):
             default = _default_text(field)
-            meaning = " ".join((meanings.get(field.name) or _meaning_of_kind(field.type)).split()).replace("|", "\\|")
+            meaning = " ".join((meanings.get(field.name) or _meaning_of_kind(hints[field.name])).split()).replace(
+                "|", "\\|"
+            )
             parts.append(f"| {field.name} | {default} | {meaning} |\n")
     return "".join(parts)
 
@@ -48,11 +50,11 @@ def undocumented() -> list[str]:
     """Settings whose name does not say all and that have no docstring: for the test that keeps this list empty."""
     found = []
     for path, kind in _types(RunSettings, ""):
-        meanings = _attribute_docstrings(kind)
+        meanings, hints = _attribute_docstrings(kind), typing.get_type_hints(kind)
         found += [
             f"{kind.__name__}.{field.name} ({path})"
             for field in msgspec.structs.fields(kind)
-            if field.name not in meanings
+            if field.name not in meanings and not _meaning_of_kind(hints[field.name])
         ]
     return found
 
