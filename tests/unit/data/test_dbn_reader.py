@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.readers.dbn import read_dbn, read_dbn_parquet, read_definitions
 from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import reader_for
+from grandmodel.data.historical.reading import Treatment
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, BookSide, Flag, Schema, check_order
 from grandmodel.domain.errors import GrandModelError, UsageError
 from grandmodel.domain.ids import InstrumentId
@@ -397,3 +399,37 @@ def test_an_exported_table_reads_as_the_file_does(write: Write, tmp_path: Path) 
     frame.with_columns(action=pl.lit("??")).write_parquet(table)
     with pytest.raises(CorruptFileError, match="not one letter"):
         read_dbn_parquet(table, ES, NO_OPTIONS)
+
+
+def _bars(rtype: Any, step_ns: int, count: int) -> list[dbn.OHLCVMsg]:
+    return [
+        dbn.OHLCVMsg(
+            rtype=rtype.value,
+            publisher_id=1,
+            instrument_id=118,
+            ts_event=START + number * step_ns,
+            open=5_528_000_000_000,
+            high=5_529_000_000_000 - (number == 7) * 2_000_000_000,
+            low=5_527_250_000_000,
+            close=5_528_500_000_000,
+            volume=20,
+        )
+        for number in range(count)
+    ]
+
+
+def test_bars_of_a_file_go_through_the_checks_of_bars(write: Write) -> None:
+    path = write("ohlcv-1m", _bars(dbn.RType.OHLCV_1M, NS_PER_MINUTE, 60))
+    blocks, report = read_file(path, ES)
+    assert blocks["ESU4"]["ts_event"][0] == START + NS_PER_MINUTE
+    assert len(blocks["ESU4"]) == 59
+    (series,) = report.series
+    assert (series.schema, series.bar_width, series.label, series.rows_read) == ("bars", "1m", "open", 60)
+    assert series.count("open_stamped_bars") == 60
+    assert sum(finding.count for finding in series.findings if finding.treatment is Treatment.DROPPED) == 1
+
+
+def test_daily_bars_are_refused_as_their_days_are_no_sessions(write: Write) -> None:
+    path = write("ohlcv-1d", _bars(dbn.RType.OHLCV_1D, 86_400 * 10**9, 3))
+    with pytest.raises(UsageError, match="whole UTC days"):
+        read_file(path, ES)

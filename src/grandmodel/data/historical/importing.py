@@ -17,6 +17,7 @@ from grandmodel.data.errors import AmbiguousError, ReadError
 from grandmodel.data.historical.profile import ImportProfile, text_from_width
 from grandmodel.data.historical.quality import CheckedBars, SessionCount, check_bars
 from grandmodel.data.historical.readers.bars import read_bars
+from grandmodel.data.historical.readers.dbn_bars import raw_bars_of
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
 from grandmodel.data.historical.reading import Finding, Treatment
@@ -195,6 +196,13 @@ def _ticks_of(
     series: list[SeriesReport] = []
     for symbol, rows in reading.blocks.items():
         if not len(rows):
+            continue
+        if reading.schema is Schema.BARS:
+            raw, profile = raw_bars_of(rows, instrument, path)
+            checked = check_bars(raw, instrument, profile, f"{path}:{symbol}")
+            checked.findings[:0] = [finding for finding in reading.findings if not series]
+            blocks[symbol] = checked.block
+            series.append(_bar_report(symbol, checked, len(rows)))
             continue
         if rows.dtype == BOOK:
             block, findings = check_book(rows)

@@ -439,7 +439,9 @@ def _bar_block(rows: NDArray[np.void], conversion: UnitConversion, span_ns: int)
     if (rows["volume"] > np.uint64(2**62)).any():
         row = int(np.argmax(rows["volume"] > np.uint64(2**62)))
         raise CorruptFileError(f"{conversion.path}: record {row + 1}: found a volume of {int(rows['volume'][row])}")
-    block["volume"] = rows["volume"].astype(np.int64)
+    lot = conversion.instrument.lot_size
+    volume = rows["volume"].astype(np.int64)
+    block["volume"] = volume if lot == 1 else np.floor(volume / float(lot)).astype(np.int64)
     conversion.found(
         "open_stamped_bars",
         Treatment.NOTED,
