@@ -70,6 +70,42 @@ def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
     raise typer.Exit(0 if report.equal else 1)
 
 
+@app.command("prove")
+def prove_command(
+    run: RunArgument,
+    number: Annotated[int, typer.Argument(help="The record's number.")],
+    records: Annotated[
+        int | None,
+        typer.Option(help="Lead to the root over so many records: those of a checkpoint, or of a kept root."),
+    ] = None,
+) -> None:
+    """Print, as JSON, one record and the hashes that show that it is in a run, for one who has only the run's root."""
+    from grandmodel.compliance.proofs import prove_record
+
+    print_json(prove_record(_folder(run), number, records))
+
+
+@app.command("check-proof")
+def check_proof_command(
+    file: Annotated[Path, typer.Argument(help="A proof that `audit prove` printed.")],
+    expect: Annotated[str, typer.Option(help="RECORDS:ROOT that you trust.")],
+) -> None:
+    """Check a proof against a root that you trust; needs no run. Exit code 1 where it does not hold."""
+    import msgspec
+
+    from grandmodel.compliance.proofs import RecordProof, is_proven
+    from grandmodel.compliance.verification import Expected
+
+    trusted = Expected.parse(expect)
+    try:
+        proof = msgspec.json.decode(file.read_bytes(), type=RecordProof)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: expected a proof as `audit prove` prints it ({error})") from error
+    holds = is_proven(proof) and (proof.records, proof.root) == (trusted.records, trusted.root)
+    typer.echo(f"record {proof.number} of run {proof.run}: " + ("proven" if holds else "not proven by this root"))
+    raise typer.Exit(0 if holds else 1)
+
+
 @app.command("key")
 def key_command(
     file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes beside it, as .pub.")],

@@ -112,3 +112,25 @@ def test_a_key_can_be_made(audit, root):
     assert status == 0
     assert (root / "second.pem.pub").exists()
     assert out.startswith("key ")
+
+
+def test_one_record_is_proven_to_an_outsider(audit, root):
+    _, out, _ = audit("verify", "good", "--json")
+    whole = json.loads(out)
+    for records in (whole["records"], 16):
+        status, out, _ = audit("prove", "good", 7, "--records", records)
+        assert status == 0
+        proof = json.loads(out)
+        assert json.loads(proof["record"])["number"] == 7
+        (root / "proof.json").write_text(out)
+        status, _, _ = audit("check-proof", "proof.json", "--expect", f"{records}:{proof['root']}")
+        assert status == 0
+        (root / "proof.json").write_text(out.replace("2024", "2025").replace("position", "pozition"))
+        status, said, _ = audit("check-proof", "proof.json", "--expect", f"{records}:{proof['root']}")
+        assert (status, "not proven" in said) == (1, True)
+    assert whole["root"] != proof["root"]
+    (root / "proof.json").write_text(out)
+    assert audit("check-proof", "proof.json", "--expect", f"16:{whole['root']}")[0] == 1
+    assert audit("check-proof", "key.pem", "--expect", f"16:{whole['root']}")[0] == 2
+    status, _, err = audit("prove", "good", whole["records"])
+    assert (status, "expected one of the" in err) == (2, True)
