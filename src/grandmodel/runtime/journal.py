@@ -156,6 +156,7 @@ class Journal:
             connection.executescript(TABLES)
             connection.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
             connection.close()
+            (folder / CHECKPOINTS_NAME).touch()
             unfinished.rename(path)
             if durability is Durability.DISK:
                 _sync_folder(folder)
