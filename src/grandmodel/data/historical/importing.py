@@ -8,24 +8,26 @@ found, repaired, marked and left out is the ``ImportReport``. ``import_file`` pu
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from grandmodel.data.errors import AmbiguousError, ReadError
-from grandmodel.data.historical.profile import ImportProfile, text_from_width
+from grandmodel.data.historical.profile import PRICE_ROLES, DateOrder, ImportProfile, Label, text_from_width
 from grandmodel.data.historical.quality import CheckedBars, SessionCount, check_bars
-from grandmodel.data.historical.readers.bars import read_bars
+from grandmodel.data.historical.readers.bars import RawBars, read_bars
 from grandmodel.data.historical.readers.dbn_bars import raw_bars_of
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.rolls import Roll
+from grandmodel.data.historical.stamps import Stamps
 from grandmodel.data.historical.store import Store
 from grandmodel.data.historical.tick_quality import check_book, check_ticks
 from grandmodel.data.market.sessions import session_schedule
-from grandmodel.domain.blocks import BOOK, Block, Schema, freeze
+from grandmodel.domain.blocks import BAR, BOOK, UNKNOWN_VOLUME, Block, Schema, freeze
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import Instrument
 
@@ -169,7 +171,25 @@ def _bars_of(
     return blocks, series
 
 
-def _bar_report(symbol: str, checked: CheckedBars, rows_read: int) -> SeriesReport:
+def _as_raw(block: Block, instrument: Instrument) -> RawBars:
+    """Bars that a reader has already put into ticks, as rows to check like those of any other file."""
+    rows = len(block)
+    known = np.ones(rows, dtype=np.bool_)
+    volume = np.where(block["volume"] == UNKNOWN_VOLUME, np.nan, block["volume"]) * float(instrument.lot_size)
+    return RawBars(
+        Stamps(block["ts_open"].copy(), known, known.copy(), known.copy(), DateOrder.YEAR_FIRST),
+        {role: instrument.prices_from_ticks(block[str(role)]) for role in PRICE_ROLES},
+        volume if np.isfinite(volume).any() else None,
+        np.arange(1, rows + 1, dtype=np.int64),
+    )
+
+
+def _profile_of(block: Block) -> ImportProfile:
+    widths, counts = np.unique(block["ts_event"] - block["ts_open"], return_counts=True)
+    return ImportProfile(label=Label.OPEN, bar_width=text_from_width(int(widths[np.argmax(counts)])))
+
+
+def _bar_report(symbol: str, checked: CheckedBars, rows_read: int, own: Sequence[Finding] = ()) -> SeriesReport:
     block = checked.block
     return SeriesReport(
         symbol=symbol,
@@ -182,7 +202,7 @@ def _bar_report(symbol: str, checked: CheckedBars, rows_read: int) -> SeriesRepo
         time_zone=checked.time_zone,
         label=str(checked.label),
         evidence=tuple(checked.evidence),
-        findings=tuple(checked.findings),
+        findings=(*own, *checked.findings),
         sessions=tuple(checked.sessions),
         rolls=tuple(checked.rolls),
     )
@@ -203,6 +223,12 @@ def _ticks_of(
             checked.findings[:0] = [finding for finding in reading.findings if not series]
             blocks[symbol] = checked.block
             series.append(_bar_report(symbol, checked, len(rows)))
+            continue
+        if rows.dtype == BAR:
+            checked = check_bars(_as_raw(rows, instrument), instrument, _profile_of(rows), f"{path}:{symbol}")
+            blocks[symbol] = checked.block
+            own = reading.findings if not series else []
+            series.append(_bar_report(symbol, checked, len(rows), own))
             continue
         if rows.dtype == BOOK:
             block, findings = check_book(rows)
