@@ -57,6 +57,7 @@ _NOUNS: dict[str, str] = {
     "audit": "grandmodel.cli.audit",
     "backtest": "grandmodel.cli.run",
     "data": "grandmodel.cli.data",
+    "risk": "grandmodel.cli.risk",
     "settings": "grandmodel.cli.settings",
     "market": "grandmodel.cli.market",
 }

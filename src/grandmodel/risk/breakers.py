@@ -1,7 +1,7 @@
 """The circuit breaker ladder: normal, caution, reduce, halt, killed.
 
-The ladder moves towards killed by rule, at once, and back only as configured: caution may release itself after a calm
-time, anything more takes a person with a named role and a reason, and killed takes two different people. Every move is
+The ladder moves towards killed by rule, at once, and back only as configured: caution (or what the settings name) may
+release itself after a calm time, anything more takes a person with a named role and a reason, and killed takes two different people. Every move is
 a ``Transition``; the gate puts each on the record as an alert. What the gate does in each state is in ``gate.py``.
 """
 
@@ -27,6 +27,15 @@ class BreakerState(enum.IntEnum):
     """Cancel, flatten, no new risk."""
     KILLED = 4
     """Nothing leaves; two people must release it."""
+
+
+_NORMAL = BreakerState.NORMAL
+_RELEASES = {
+    "never": BreakerState.NORMAL,
+    "caution": BreakerState.CAUTION,
+    "reduce": BreakerState.REDUCE,
+    "halt": BreakerState.HALT,
+}
 
 
 class Trigger(enum.StrEnum):
@@ -98,12 +107,9 @@ class BreakerLadder:
         return self._move(asked, trigger, ts, value=value, limit=limit)
 
     def relax(self, ts: int) -> Transition | None:
-        """Step from caution back to normal where the settings allow it and every trigger has been quiet long enough."""
-        if (
-            self.state is not BreakerState.CAUTION
-            or not self.settings.automatic_release
-            or ts - self._last_at < self.settings.calm_ns
-        ):
+        """Step back to normal where the settings allow it from this state and every trigger has been quiet long enough."""
+        worst = _RELEASES[self.settings.automatic_release]
+        if not _NORMAL < self.state <= worst or ts - self._last_at < self.settings.calm_ns:
             return None
         return self._move(BreakerState.NORMAL, Trigger.PERSON, ts, who="rule", reason="calm")
 

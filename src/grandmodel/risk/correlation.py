@@ -33,7 +33,7 @@ class EwmaCovariance:
     ``initial`` (n, n) starts the recursion from a known matrix; without it there is no estimate until the first update.
     """
 
-    __slots__ = ("_pair_weights", "_triangle", "_weight", "decay", "n", "updates")
+    __slots__ = ("_full", "_pair_weights", "_triangle", "_weight", "decay", "n", "updates")
 
     def __init__(self, n: int, decay: float = 0.94, initial: FloatArray | None = None) -> None:
         if n < 1:
@@ -46,6 +46,7 @@ class EwmaCovariance:
         self._triangle: FloatArray = np.zeros((n, n))
         self._weight = 0.0
         self._pair_weights: FloatArray | None = None
+        self._full: FloatArray | None = None
         if initial is not None:
             start = np.asarray(initial, dtype=np.float64)
             if start.shape != (n, n) or not np.isfinite(start).all():
@@ -55,6 +56,7 @@ class EwmaCovariance:
 
     def update(self, returns: FloatArray) -> None:
         """Take one row of returns, shape (n,), NaN where missing; raises ``RiskInputError`` on an infinite one."""
+        self._full = None
         if self._pair_weights is None:
             outcome = _update_triangle(self._triangle, returns, self.decay)
             if outcome == _CLEAN:
@@ -70,10 +72,14 @@ class EwmaCovariance:
 
     @property
     def covariance(self) -> FloatArray:
-        """The covariance (n, n), symmetric; NaN where a pair has not been seen together yet."""
-        if self._pair_weights is None:
-            return _full_matrix(self._triangle, self._weight)
-        return _full_matrix_of_pairs(self._triangle, self._pair_weights)
+        """The covariance (n, n), symmetric, read-only; NaN where a pair has not been seen together yet."""
+        if self._full is None:
+            if self._pair_weights is None:
+                self._full = _full_matrix(self._triangle, self._weight)
+            else:
+                self._full = _full_matrix_of_pairs(self._triangle, self._pair_weights)
+            self._full.flags.writeable = False
+        return self._full
 
     def variance(self, k: int) -> float:
         """The variance of series ``k``; NaN where unknown."""
@@ -107,6 +113,7 @@ class EwmaCovariance:
             )
         self.updates = updates
         self._weight = weight
+        self._full = None
         self._triangle = np.frombuffer(data, count=size, offset=40).reshape(n, n).copy()
         self._pair_weights = (
             np.frombuffer(data, count=size, offset=40 + 8 * size).reshape(n, n).copy() if pair_bytes else None

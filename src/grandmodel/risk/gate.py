@@ -295,10 +295,14 @@ class RiskGate:
             self._draw_lines()
         state = self.ladder.state
         if equity <= self._floor or state is not _NORMAL:
-            self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts)
-            self._observe(Trigger.DAILY_LOSS, (self._standing.day_start_micros - equity) / self.capital_micros, view.ts)
+            if state < _REDUCE or any(view.positions):  # once flat, a loss stays as it is and says nothing new
+                self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts)
+                loss = (self._standing.day_start_micros - equity) / self.capital_micros
+                self._observe(Trigger.DAILY_LOSS, loss, view.ts)
             relaxed = self.ladder.relax(view.ts)
             if relaxed is not None:
+                if relaxed.before > _CAUTION:
+                    self._start_anew(equity)
                 self._moved(relaxed)
             if self._lines_dirty:
                 self._draw_lines()
@@ -417,12 +421,15 @@ class RiskGate:
             if moved is None:
                 self._alert("high", "release_waits", f"{command.who}: a second person must confirm")
                 return
-            # Losses up to here are known and accepted: the lines start anew from the present equity.
-            self._standing.peak_micros = self._standing.day_start_micros = view.equity_micros
-            self._streak = 0
+            self._start_anew(view.equity_micros)
             self._moved(moved)
         self._standing.paused = self._standing.flattening = False
         self._alert("medium", "resumed", f"{command.who}: {command.why}")
+
+    def _start_anew(self, equity_micros: int) -> None:
+        """After a release: losses up to here are known and accepted, the lines are drawn from the present equity."""
+        self._standing.peak_micros = self._standing.day_start_micros = equity_micros
+        self._streak = 0
 
     def kill(self, who: str, reason: str, ts: int) -> None:
         """Stop everything at once: whatever works is cancelled at the next step and nothing new leaves."""

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.instruments import Instrument
+from grandmodel.kernels import kernel
 from grandmodel.risk.correlation import EwmaCovariance, FloatArray
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.settings import VarSettings
@@ -25,6 +27,8 @@ from grandmodel.risk.settings import VarSettings
 _BAD_STRETCH = int(Flag.BAD_STRETCH)
 _NO_RETURN = int(Flag.ROLL | Flag.BAD_STRETCH)
 _SMALL = 8
+
+IntArray = NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -163,19 +167,23 @@ class RunningRisk:
         self._coefficients = None
         if max(self._counts) < self.settings.min_returns:
             return None
-        unit = np.array(rates) * (self._scale / 1_000_000)
-        known = np.array(self._counts) >= self.settings.min_returns
-        matrix = self.covariance.covariance * np.outer(unit, unit)
-        single = np.sqrt(np.where(known, np.diagonal(matrix), math.nan))
-        matrix[~known, :] = math.nan
-        matrix[:, ~known] = math.nan
-        peak = np.sqrt(np.array(self._peak_variance)) * unit
-        stressed = np.maximum(self.settings.stress_multiple * single, peak)
+        table = np.empty((self.n + 2, self.n))
+        _fill_coefficients(
+            self.covariance.covariance,
+            np.array(rates, dtype=np.int64),
+            self._scale / 1_000_000,
+            np.array(self._counts, dtype=np.int64),
+            self.settings.min_returns,
+            np.array(self._peak_variance),
+            self.settings.stress_multiple,
+            table,
+        )
+        *matrix, single, stressed = table.tolist()
         self._coefficients = Coefficients(
-            matrix=matrix.tolist(),
-            table=matrix,
-            single=single.tolist(),
-            stressed=stressed.tolist(),
+            matrix=matrix,
+            table=table[: self.n],
+            single=single,
+            stressed=stressed,
             rates=list(rates),
             positions=[],
             slopes=[],
@@ -207,6 +215,35 @@ class RunningRisk:
         self.covariance.restore(covariance)
         self._row = [math.nan if x is None else x for x in row]
         self._dirty = True
+
+
+@kernel
+def _fill_coefficients(
+    covariance: FloatArray,
+    rates: IntArray,
+    scale: float,
+    counts: IntArray,
+    min_returns: int,
+    peak_variance: FloatArray,
+    stress_multiple: float,
+    table: FloatArray,
+) -> None:
+    """Fill ``table`` (n + 2, n): n rows of the matrix per lot, then VaR of one lot alone, then the same under stress."""
+    n = len(counts)
+    for i in range(n):
+        unit = rates[i] * scale
+        alone = math.sqrt(covariance[i, i] * (unit * unit)) if counts[i] >= min_returns else math.nan
+        table[n, i] = alone
+        table[n + 1, i] = max(stress_multiple * alone, math.sqrt(peak_variance[i]) * unit)
+        if math.isnan(alone):
+            table[n + 1, i] = math.nan
+    for i in range(n):
+        for j in range(n):
+            if counts[i] < min_returns or counts[j] < min_returns:
+                table[i, j] = math.nan
+                continue
+            # NaN for a pair that never traded in the same bar.
+            table[i, j] = covariance[i, j] * (rates[i] * scale * (rates[j] * scale))
 
 
 def root(variance: float) -> float:

@@ -7,6 +7,8 @@ Times are nanoseconds. Unknown keys are refused. ``gate.py`` reads the limits, `
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND, THIRTY_MINUTES_NS
@@ -163,8 +165,8 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Standard deviations of a correlation or eigenvalue shock."""
     volatility: Thresholds = Thresholds(caution=2.5, reduce=5.0, halt=10.0)
     """Mean volatility over its own usual level."""
-    loss_streak: Thresholds = Thresholds(caution=8.0, reduce=15.0, halt=25.0)
-    """Round trips lost in a row."""
+    loss_streak: Thresholds = Thresholds(caution=12.0, reduce=25.0, halt=40.0)
+    """Round trips lost in a row. A sound rule that wins one time in three loses twelve in a row now and then."""
     data_quality: Thresholds = Thresholds(caution=5.0, halt=50.0)
     """Bars marked bad within ``event_window_ns``."""
     order_rejects: Thresholds = Thresholds(caution=5.0, halt=20.0)
@@ -188,8 +190,9 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How long a close-out waits for the confirmation of cancels before it goes ahead."""
     calm_ns: int = NS_PER_DAY
     """How long every trigger must have been quiet before an automatic release."""
-    automatic_release: bool = True
-    """Caution may step back to normal by itself after ``calm_ns``; every other release needs a person."""
+    automatic_release: Literal["never", "caution", "reduce", "halt"] = "caution"
+    """The worst state that steps back to normal by itself after ``calm_ns``; anything worse needs a person. Long backtests,
+    where there is none, may say ``halt``."""
     release_roles: tuple[str, ...] = ("risk_officer", "head_of_trading")
     """Who may release; a command names its author as ``name/role``."""
 

@@ -2,7 +2,8 @@
 
 A scenario moves market factors (US shares, technology shares, oil, gold, EUR/USD, bitcoin, Chinese shares), each by a
 fraction of its price or by an absolute price change; an instrument follows its factor one for one. The past ones are
-closing moves of public daily series (S&P 500, QQQ or the Nasdaq composite, WTI spot, EUR/USD, gold, BTC/USD). A factor
+closing moves of public daily series (S&P 500, QQQ, the Nasdaq composite or the NQ future, WTI spot, EUR/USD, gold,
+BTC/USD). A factor
 that a scenario does not name was not looked up, or did not exist; positions in it are listed as not moved, never
 counted as safe. Read next: ``reverse_stress`` below, and ``grandmodel risk stress``.
 """
@@ -110,13 +111,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         name="2022-09-13",
         text="The inflation number",
         historical=True,
-        relative={"us_shares": -0.0432, "oil": -0.0039},
+        relative={"us_shares": -0.0432, "us_technology": -0.0560, "oil": -0.0039},
     ),
     Scenario(
         name="2022-bear",
         text="3 January to 12 October 2022",
         historical=True,
-        relative={"us_shares": -0.2543, "oil": 0.1558},
+        relative={"us_shares": -0.2543, "us_technology": -0.3493, "oil": 0.1558},
     ),
     Scenario(
         name="shares-20-oil-30",

@@ -55,7 +55,7 @@ def test_caution_relaxes_only_after_a_calm_time() -> None:
     ladder.observe(Trigger.LATENCY, 1.0, 200)
     assert ladder.relax(100 + NS_PER_DAY) is None
     assert ladder.relax(200 + NS_PER_DAY).after is N
-    for settings, state in ((BreakerSettings(automatic_release=False), C), (BreakerSettings(), R)):
+    for settings, state in ((BreakerSettings(automatic_release="never"), C), (BreakerSettings(), R)):
         stays = BreakerLadder(settings)
         stays.observe(Trigger.MARKET_WIDE, 0.07 if state is C else 0.13, 0)
         assert stays.relax(10 * NS_PER_DAY) is None
@@ -295,6 +295,18 @@ def test_resume_releases_the_ladder_only_with_a_role() -> None:
     # The lines start anew from here, or the same loss would trip them at once.
     assert gate.equity_floor_micros() < view.equity_micros
     assert _alerts(gate, _at(view, 1)) == []
+
+
+def test_where_the_settings_say_so_a_halt_releases_itself_once_flat_and_calm() -> None:
+    gate = desk.gate(RiskSettings(breakers=BreakerSettings(automatic_release="halt")))
+    view = desk.view(equity_micros=int(0.75 * desk.CAPITAL), positions=[1, 0, 0])
+    gate.react(desk.view())
+    assert _alerts(gate, _at(view, 1))[-1] == "breaker_halt"
+    assert _alerts(gate, _at(view, 2 * 86_400)) == []  # still holding a loss: not calm
+    assert _alerts(gate, _at(view, 3600, positions=[0, 0, 0])) == []
+    assert _alerts(gate, _at(view, 86_400)) == ["breaker_normal"]
+    assert _alerts(gate, _at(view, 1)) == []
+    assert gate.equity_floor_micros() < view.equity_micros
 
 
 def test_stop_kills_and_two_people_resume() -> None:

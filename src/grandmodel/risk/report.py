@@ -1,0 +1,314 @@
+"""The risk report of a run: value at risk through time and its backtest, components, correlations, breakers, refusals.
+
+Everything is worked out again from the run's records: closed bars give the same running covariance that the gate had,
+fills the positions, alerts the moves of the ladder. The backtest is per bar: the VaR stated at a bar's close for the
+next bar, against what the positions then held made in it. It needs no trading days and gives many observations.
+``build_risk_report`` computes, ``risk_page`` draws; ``grandmodel risk report RUN`` does both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from grandmodel.charts import BarChart, Bars, HeatMap, Level, LineChart, Markers, Page, Series, StateChart, Tile, Tone
+from grandmodel.domain.events import Record
+from grandmodel.domain.instruments import Instrument
+from grandmodel.risk.backtests import christoffersen, kupiec, traffic_light
+from grandmodel.risk.correlation import correlation_of
+from grandmodel.risk.running import RunningRisk
+from grandmodel.risk.settings import RiskSettings
+
+STATES = ("normal", "caution", "reduce", "halt", "killed")
+_LIGHT_OBSERVATIONS = 250
+_MIN_OBSERVATIONS = 20
+_TONES: dict[str, Tone] = {"green": "good", "yellow": "caution", "red": "bad"}
+
+
+class BreakerMove(msgspec.Struct, frozen=True, kw_only=True):
+    """One move of the ladder, as its alert tells it."""
+
+    ts: int
+    state: str
+    text: str
+
+
+class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of the report. Money in units of the account's currency, losses positive."""
+
+    run: str
+    currency: str
+    instruments: tuple[str, ...]
+    level: float
+    horizon_days: float
+    times: list[int]
+    """Close of each bar row at which positions were held and their risk was known, ns: (B,)."""
+    var_horizon: list[float]
+    """VaR at the settings' horizon (B,)."""
+    var_bar: list[float]
+    """VaR for the next bar (B,)."""
+    pnl_bar: list[float]
+    """What the same positions made in the next bar (B,)."""
+    hits: list[bool]
+    observations: int
+    exceptions: int
+    expected: float
+    kupiec_p: float | None
+    """None below 20 observations."""
+    independence_p: float | None
+    conditional_p: float | None
+    zone: str
+    """Traffic light of the last 250 observations; empty below 250."""
+    mean_components: dict[str, float]
+    """Share of VaR by instrument, mean over the rows: they add up to the mean VaR."""
+    correlation: list[list[float | None]]
+    """Of the last covariance; None where it is not known."""
+    breaker: list[BreakerMove]
+    refused: dict[str, int]
+    """Orders refused or cut, by ``check: reason``."""
+    alerts: dict[str, int]
+
+
+def build_risk_report(
+    run: str,
+    records: Iterable[Record],
+    instruments: Sequence[Instrument],
+    settings: RiskSettings,
+    currency: str,
+    rates_micros: Sequence[int] | None = None,
+) -> RiskReport:
+    """Work the report out from ``records`` in order.
+
+    ``rates_micros`` are the account's exchange rates by instrument (one for all where not given); they are taken as
+    constant over the run.
+    """
+    walk = _Walk(instruments, settings, list(rates_micros or [1_000_000] * len(instruments)))
+    for record in records:
+        walk.take(record)
+    return walk.report(run, currency)
+
+
+class _Walk:
+    """What is carried from record to record."""
+
+    def __init__(self, instruments: Sequence[Instrument], settings: RiskSettings, rates: list[int]) -> None:
+        self.instruments, self.settings, self.rates = instruments, settings, rates
+        self.running = RunningRisk(settings.var, instruments)
+        self.index = {instrument.id: k for k, instrument in enumerate(instruments)}
+        n = len(instruments)
+        self.positions = [0] * n
+        self.at_close = [0] * n
+        self.closes: list[int | None] = [None] * n
+        self.row: dict[int, int] = {}
+        self.row_ts = -1
+        self.held: list[int] | None = None
+        self.stated = (math.nan, math.nan, 0)
+        self.component_sums = np.zeros(n)
+        self.component_rows = 0
+        self.times: list[int] = []
+        self.var_horizon: list[float] = []
+        self.var_bar: list[float] = []
+        self.pnl: list[float] = []
+        self.breaker: list[BreakerMove] = []
+        self.refused: Counter[str] = Counter()
+        self.alerts: Counter[str] = Counter()
+
+    def take(self, record: Record) -> None:
+        """Bars first (they closed before the step decided), then what the step filled."""
+        for bar in record.bars:
+            if bar.width_ns != self.settings.var.width_ns or bar.instrument not in self.index:
+                continue
+            if bar.ts_event != self.row_ts and self.row_ts >= 0:
+                self._finish_row()
+            self.row_ts = bar.ts_event
+            self.running.on_bar(bar)
+            self.row[self.index[bar.instrument]] = bar.close
+        closed = self.row_ts >= 0 and any(bar.ts_event == self.row_ts for bar in record.bars)
+        for fill in record.fills:
+            self.positions[self.index[fill.instrument]] += fill.signed_quantity
+        if closed:
+            self.at_close = list(self.positions)
+        for alert in record.alerts:
+            self.alerts[alert.code] += 1
+            if alert.code.startswith("breaker_"):
+                self.breaker.append(BreakerMove(ts=record.ts, state=alert.code[8:], text=alert.text))
+        for intent in record.intents:
+            for _, checks in intent.checks:
+                for check in checks:
+                    if check.reason:
+                        self.refused[f"{check.name}: {check.reason}"] += 1
+
+    def _finish_row(self) -> None:
+        """All bars of one close time are in: settle the VaR stated before, state the next one."""
+        if self.held is not None:
+            made = 0
+            for k, close in self.row.items():
+                last = self.closes[k]
+                if last is not None:
+                    made += self.instruments[k].value_micros(close - last, self.held[k]) * self.rates[k] // 1_000_000
+            self.times.append(self.stated[2])
+            self.var_horizon.append(self.stated[0])
+            self.var_bar.append(self.stated[1])
+            self.pnl.append(made / 1e6)
+        for k, close in self.row.items():
+            self.closes[k] = close
+        self.row.clear()
+        self.running.take_row()
+        self.held = None
+        if not any(self.at_close):
+            return
+        value = self.running.value_at_risk(self.at_close, self.rates) / 1e6
+        if math.isnan(value) or value <= 0.0:
+            return
+        var = self.settings.var
+        self.stated = (value, value / math.sqrt(var.horizon_days * var.bars_per_day), self.row_ts)
+        self.held = list(self.at_close)
+        self.component_sums += np.array(self.running.components(self.at_close, self.rates)) / 1e6
+        self.component_rows += 1
+
+    def report(self, run: str, currency: str) -> RiskReport:
+        """The report of what was taken so far."""
+        level = self.settings.var.level
+        hits = np.array(self.pnl) < -np.array(self.var_bar)
+        count, exceptions = len(hits), int(hits.sum())
+        enough = count >= _MIN_OBSERVATIONS
+        coverage = kupiec(exceptions, count, level) if enough else None
+        chain = christoffersen(hits, level) if enough else None
+        zone = ""
+        if count >= _LIGHT_OBSERVATIONS:
+            last = int(hits[-_LIGHT_OBSERVATIONS:].sum())
+            zone = traffic_light(last, _LIGHT_OBSERVATIONS, level).zone
+        correlation = correlation_of(self.running.covariance.covariance)
+        names = tuple(str(instrument.id) for instrument in self.instruments)
+        mean = self.component_sums / max(self.component_rows, 1)
+        return RiskReport(
+            run=run,
+            currency=currency,
+            instruments=names,
+            level=level,
+            horizon_days=self.settings.var.horizon_days,
+            times=self.times,
+            var_horizon=self.var_horizon,
+            var_bar=self.var_bar,
+            pnl_bar=self.pnl,
+            hits=[bool(h) for h in hits],
+            observations=count,
+            exceptions=exceptions,
+            expected=round(count * (1.0 - level), 6),
+            kupiec_p=None if coverage is None else coverage.p_value,
+            independence_p=None if chain is None else chain.independence.p_value,
+            conditional_p=None if chain is None else chain.conditional.p_value,
+            zone=zone,
+            mean_components=dict(zip(names, mean.tolist(), strict=True)),
+            correlation=[[float(x) if math.isfinite(x) else None for x in row] for row in correlation],
+            breaker=self.breaker,
+            refused=dict(self.refused.most_common()),
+            alerts=dict(self.alerts.most_common()),
+        )
+
+
+def risk_page(report: RiskReport) -> str:
+    """The report as one self-contained page."""
+    page = Page(f"Risk of run {report.run}", f"Value at risk at {report.level:.1%}, worked out from the run's records")
+    page.lead.add_tiles(
+        [
+            Tile("Bars with positions", report.observations),
+            Tile("Exceptions", report.exceptions, more=f"{report.expected:.1f} expected"),
+            Tile("Kupiec p", report.kupiec_p, decimals=4, more="too many or too few"),
+            Tile("Independence p", report.independence_p, decimals=4, more="in clusters"),
+            Tile(
+                "Traffic light",
+                report.zone or "too few bars",
+                tone=_TONES.get(report.zone),
+                more=f"last {_LIGHT_OBSERVATIONS} bars",
+            ),
+            Tile("Moves of the ladder", len(report.breaker)),
+        ]
+    )
+    _draw_var(page, report)
+    _draw_components(page, report)
+    _draw_breaker(page, report)
+    section = page.section("Orders refused or cut", "By the check that did it; an order can fail several checks.")
+    if report.refused:
+        names = list(report.refused)
+        bars = Bars("orders", [report.refused[name] for name in names])
+        section.add_chart(BarChart(title="By reason", labels=names, bars=[bars], is_horizontal=True))
+    else:
+        section.add_text("None.")
+    return page.render()
+
+
+def _draw_var(page: Page, report: RiskReport) -> None:
+    section = page.section(
+        "Value at risk through time",
+        "Stated at each close for the next bar, against what the positions then held made in it.",
+    )
+    if not report.observations:
+        section.add_text("No bar closed with a position whose risk was known.")
+        return
+    times = np.array(report.times)
+    pnl = np.array(report.pnl_bar)
+    hits = np.array(report.hits, dtype=bool)
+    section.add_chart(
+        LineChart(
+            title="P&L of the next bar, and minus the VaR stated for it",
+            series=[
+                Series("P&L of the next bar", times, pnl),
+                Series("minus VaR", times, -np.array(report.var_bar), colour="bad", step=True),
+            ],
+            markers=[Markers("exceptions", times[hits], pnl[hits], "cross")],
+            unit=report.currency,
+            include_zero=True,
+        )
+    )
+    section.add_chart(
+        LineChart(
+            title=f"VaR over {report.horizon_days:g} day",
+            series=[Series("VaR", times, np.array(report.var_horizon), area=True, step=True)],
+            levels=[Level(float(np.mean(report.var_horizon)), "mean")],
+            unit=report.currency,
+            include_zero=True,
+        )
+    )
+
+
+def _draw_components(page: Page, report: RiskReport) -> None:
+    section = page.section("Where the risk is")
+    names = list(report.instruments)
+    shares = Bars("mean component VaR", [report.mean_components[name] for name in names])
+    section.add_chart(
+        BarChart(title="Mean component VaR", labels=names, bars=[shares], unit=report.currency, by_sign=True),
+        is_half=True,
+    )
+    values = [[math.nan if x is None else x for x in row] for row in report.correlation]
+    section.add_chart(
+        HeatMap(title="Correlation at the end", values=np.array(values), rows=names, columns=names, limit=1.0),
+        is_half=True,
+    )
+
+
+def _draw_breaker(page: Page, report: RiskReport) -> None:
+    section = page.section("Circuit breakers")
+    if not report.breaker:
+        section.add_text("The ladder never moved.")
+        return
+    start = min(report.times[0], report.breaker[0].ts) if report.times else report.breaker[0].ts
+    end = max(report.times[-1], report.breaker[-1].ts) if report.times else report.breaker[-1].ts
+    section.add_chart(
+        StateChart(
+            title="State of the ladder",
+            time_ns=np.array([start, *(move.ts for move in report.breaker)]),
+            states=["normal", *(move.state for move in report.breaker)],
+            ladder=STATES,
+            end_ns=end + 1,
+        )
+    )
+    section.add_table(["time", "move"], [[_time_text(move.ts), move.text] for move in report.breaker], "Every move")
+
+
+def _time_text(ts: int) -> str:
+    return str(np.datetime64(ts, "ns").astype("datetime64[s]"))
