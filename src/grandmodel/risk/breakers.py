@@ -89,8 +89,11 @@ class BreakerLadder:
         """The values at which ``trigger`` asks for caution, reduce and halt; infinity where it never does."""
         return self._limits[trigger]
 
-    def observe(self, trigger: Trigger, value: float, ts: int) -> Transition | None:
-        """Take the present ``value`` of a trigger; returns the move that it makes, if any. NaN asks for halt."""
+    def observe(self, trigger: Trigger, value: float, ts: int, *, renews: bool = True) -> Transition | None:
+        """Take the present ``value`` of a trigger; returns the move that it makes, if any. NaN asks for halt.
+
+        A value that asks for the present state or worse starts the calm time again, unless ``renews`` is False.
+        """
         caution, reduce, halt = self._limits[trigger]
         if value < caution:
             return None
@@ -100,7 +103,7 @@ class BreakerLadder:
             asked, limit = BreakerState.REDUCE, reduce
         else:
             asked, limit = BreakerState.HALT, halt
-        if asked >= self.state:
+        if renews and asked >= self.state:
             self._last_at = ts
         if asked <= self.state:
             return None

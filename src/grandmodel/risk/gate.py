@@ -230,8 +230,8 @@ class RiskGate:
         """A trigger measured elsewhere: latency (seconds), market_wide (fall), disconnect (1), data_quality (count)."""
         self._observe(trigger, value, ts)
 
-    def _observe(self, trigger: Trigger, value: float, ts: int) -> None:
-        moved = self.ladder.observe(trigger, value, ts)
+    def _observe(self, trigger: Trigger, value: float, ts: int, renews: bool = True) -> None:
+        moved = self.ladder.observe(trigger, value, ts, renews=renews)
         if moved is not None:
             self._moved(moved)
 
@@ -295,10 +295,10 @@ class RiskGate:
             self._draw_lines()
         state = self.ladder.state
         if equity <= self._floor or state is not _NORMAL:
-            if state < _REDUCE or any(view.positions):  # once flat, a loss stays as it is and says nothing new
-                self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts)
-                loss = (self._standing.day_start_micros - equity) / self.capital_micros
-                self._observe(Trigger.DAILY_LOSS, loss, view.ts)
+            renews = state < _REDUCE or any(view.positions)  # once flat, a loss stays as it is and says nothing new
+            self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts, renews)
+            loss = (self._standing.day_start_micros - equity) / self.capital_micros
+            self._observe(Trigger.DAILY_LOSS, loss, view.ts, renews)
             relaxed = self.ladder.relax(view.ts)
             if relaxed is not None:
                 if relaxed.before > _CAUTION:
