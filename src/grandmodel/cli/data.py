@@ -172,6 +172,20 @@ def check_file(
     console.print(f"page: {target}", markup=False)
 
 
+@app.command("instruments")
+def show_instruments(
+    file: Annotated[Path, typer.Argument(help="A DBN file of instrument definitions.", show_default=False)],
+    calendar: Annotated[
+        str, typer.Option("--calendar", help="Trading calendar of venues other than CME Group's.")
+    ] = "",
+) -> None:
+    """The contracts a definition file defines, as JSON for --instruments; margins are not in it and stay 0."""
+    from grandmodel.data.historical.readers.dbn import read_definitions
+
+    latest = {found.instrument.id: found.instrument for found in read_definitions(file, calendar)}
+    print_json(list(latest.values()))
+
+
 @app.command("list")
 def list_store(
     store: StoreRoot = DEFAULT_STORE,

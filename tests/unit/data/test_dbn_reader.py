@@ -15,7 +15,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from grandmodel.cli.data import app
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.readers.dbn import read_dbn, read_dbn_parquet, read_definitions
 from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
@@ -25,7 +27,7 @@ from grandmodel.data.historical.reading import Treatment
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, BookSide, Flag, Schema, check_order
 from grandmodel.domain.errors import GrandModelError, UsageError
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.instruments import BUILT_IN
+from grandmodel.domain.instruments import BUILT_IN, load_instruments
 from grandmodel.domain.time import NS_PER_MINUTE
 
 ES = BUILT_IN[InstrumentId("ES")]
@@ -260,8 +262,19 @@ def test_a_definition_becomes_an_instrument(write: Write) -> None:
     assert found.instrument.tick_size == Decimal("0.01")
     assert found.instrument.tick_value_micros == BUILT_IN[InstrumentId("CL")].tick_value_micros
     assert (found.asset, found.multiplier, found.expiration_ns) == ("CL", Decimal(1000), START + 10)
-    with pytest.raises(UsageError, match="read_definitions"):
+    with pytest.raises(UsageError, match="data instruments FILE"):
         read_dbn(path, ES, NO_OPTIONS)
+
+
+def test_the_command_shows_definitions_as_an_instrument_file(write: Write, tmp_path: Path) -> None:
+    older = _definition(min_price_increment=50_000_000)
+    path = write("definition", [older, _definition()])
+    result = CliRunner().invoke(app, ["instruments", str(path)])
+    assert result.exit_code == 0
+    listed = tmp_path / "instruments.json"
+    listed.write_text(result.stdout)
+    (found,) = load_instruments(listed).values()
+    assert (found.id, found.tick_size, found.calendar) == ("CLQ4", Decimal("0.01"), "CMES")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import lzma
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -197,6 +198,18 @@ def test_freqtrade_lists_read_packed_or_not(tmp_path: Path) -> None:
     path.write_text(json.dumps(rows)[:-9])
     with pytest.raises(CorruptFileError, match="is the file cut off"):
         crypto.read_freqtrade(path, FX, NO_OPTIONS)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bytes])
+def test_packing_is_told_by_content(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "ticks.dat"
+    path.write_bytes(pack(b"EUR/USD,20130101 21:59:59.123,1.12120,1.12172\n" * 40))
+    assert reader_for(path) is fx_ticks.read_truefx
+    assert len(fx_ticks.read_truefx(path, FX, NO_OPTIONS).blocks["EURUSD"]) == 40
+    if pack is not bytes:
+        path.write_bytes(path.read_bytes()[:-5])
+        with pytest.raises(CorruptFileError, match="damaged or cut off"):
+            fx_ticks.read_truefx(path, FX, NO_OPTIONS)
 
 
 def test_files_of_bars_and_other_text_have_no_tick_reader(put: Put) -> None:

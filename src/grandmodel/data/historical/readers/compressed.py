@@ -1,9 +1,10 @@
-"""The bytes of a file, whatever it is packed in: gzip and zstd are recognised by their first bytes, not by a name."""
+"""The bytes of a file, whatever it is packed in: gzip, xz and zstd are recognised by their first bytes, not by a name."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import struct
 import zipfile
 import zlib
@@ -15,9 +16,11 @@ from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.domain.errors import UsageError
 
 GZIP_MAGIC = b"\x1f\x8b"
+XZ_MAGIC = b"\xfd7zXZ\x00"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZIP_MAGIC = b"PK\x03\x04"
 
+_PACKING_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _ZIP_FAULTS = (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, OSError, zlib.error, struct.error)
 
 
@@ -27,9 +30,11 @@ def load_bytes(path: Path) -> bytes:
     try:
         if raw.startswith(GZIP_MAGIC):
             return gzip.decompress(raw)
+        if raw.startswith(XZ_MAGIC):
+            return lzma.decompress(raw)
         if raw.startswith(ZSTD_MAGIC):
             return bytes(pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read())
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (*_PACKING_FAULTS, pa.ArrowException) as error:
         raise CorruptFileError(f"{path}: the compressed content is damaged or cut off ({error})") from error
     return raw
 
@@ -43,12 +48,15 @@ def load_head(path: Path, size: int = 65_536) -> bytes:
             if magic.startswith(GZIP_MAGIC):
                 with gzip.open(file) as unpacked:
                     return unpacked.read(size)
+            if magic == XZ_MAGIC[:4]:
+                with lzma.open(file) as unpacked:
+                    return unpacked.read(size)
             if magic == ZSTD_MAGIC:
                 return bytes(pa.CompressedInputStream(pa.PythonFile(file, "rb"), "zstd").read(size))
             return file.read(size)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: found no such file") from error
-    except (OSError, EOFError, zlib.error, pa.ArrowException):
+    except (*_PACKING_FAULTS, pa.ArrowException):
         return b""
 
 

@@ -224,8 +224,9 @@ def _records(content: bytes, start: int, path: Path, *, ts_out: bool) -> tuple[N
     kinds = set(np.unique(rtypes).tolist()) - _SIDE_RECORDS
     if not kinds:
         if _RTYPE_DEFINITION in rtypes:
-            raise UsageError(f"{path}: found instrument definitions, expected market data; they say what an instrument "
-                             "is and are read with read_definitions")  # fmt: skip
+            raise UsageError(
+                f"{path}: found instrument definitions, expected market data; grandmodel data instruments FILE shows them"
+            )
         return np.empty(0, dtype=_MBO), None, count
     if len(kinds) > 1 or next(iter(kinds)) not in _LAYOUTS:
         raise UsageError(
