@@ -8,6 +8,7 @@ import pytest
 
 from grandmodel.training.mappo import Settings, train
 from grandmodel.training.score import random_act, score_episodes, speaker_listener_rule, spread_rule
+from grandmodel.training.spread import SpreadBatch
 from training_games import DelayedTeamGame, MaskedGame, MatrixGame
 
 
@@ -24,7 +25,7 @@ def test_the_best_pair_of_a_matrix_game_is_found_past_a_safe_one(share_actor, se
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_team_reward_paid_at_the_end_teaches_every_step_of_every_agent(seed):
-    result = train(DelayedTeamGame, Settings(frames=20_000, seed=seed))
+    result = train(DelayedTeamGame, Settings(frames=12_000, seed=seed))
     assert score_episodes(DelayedTeamGame, greedy(result), 50, 0).mean() == 1.0
 
 
@@ -52,18 +53,24 @@ def speaker_listener():
     return simple_speaker_listener_v4.parallel_env(max_cycles=25)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("make_env", "rule", "frames", "share"),
-    [(spread, spread_rule, 150_000, 0.4), (speaker_listener, speaker_listener_rule, 80_000, 0.7)],
-)
-def test_a_short_run_closes_a_good_part_of_the_gap_between_random_and_the_rule(make_env, rule, frames, share):
+def gap_closed(make_env, rule, result):
+    """How far the greedy policy is on the way from random actions (0) to the rule (1), on the same 100 episodes."""
     env = make_env()
     spaces = {agent: env.action_space(agent) for agent in env.possible_agents}
-    result = train(make_env, Settings(frames=frames))
-    random, ours, by_rule = (
-        score_episodes(make_env, act, 100, 1).mean()
-        for act in (random_act(spaces, np.random.default_rng(0)), greedy(result), rule)
-    )
+    acts = (random_act(spaces, np.random.default_rng(0)), greedy(result), rule)
+    random, ours, by_rule = (score_episodes(make_env, act, 100, 1).mean() for act in acts)
     assert random < by_rule
-    assert (ours - random) / (by_rule - random) > share
+    return (ours - random) / (by_rule - random)
+
+
+@pytest.mark.slow
+def test_a_short_run_on_simple_spread_closes_half_of_the_gap_between_random_and_the_rule():
+    # Trained on the compiled copy, which is mpe2's step by step; scored on mpe2's own.
+    result = train(lambda: SpreadBatch(16), Settings(frames=200_000))
+    assert gap_closed(spread, spread_rule, result) > 0.5
+
+
+@pytest.mark.slow
+def test_a_short_run_on_simple_speaker_listener_closes_most_of_the_gap_between_random_and_the_rule():
+    result = train(speaker_listener, Settings(frames=60_000))
+    assert gap_closed(speaker_listener, speaker_listener_rule, result) > 0.7
