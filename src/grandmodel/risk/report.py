@@ -108,7 +108,7 @@ class _Walk:
         self.held: list[int] | None = None
         self.stated = (math.nan, math.nan, 0)
         self.component_sums = np.zeros(n)
-        self.component_rows = 0
+        self.components = np.zeros(n)
         self.times: list[int] = []
         self.var_horizon: list[float] = []
         self.var_bar: list[float] = []
@@ -154,6 +154,7 @@ class _Walk:
             self.var_horizon.append(self.stated[0])
             self.var_bar.append(self.stated[1])
             self.pnl.append(made / 1e6)
+            self.component_sums += self.components
         for k, close in self.row.items():
             self.closes[k] = close
         self.row.clear()
@@ -167,11 +168,13 @@ class _Walk:
         var = self.settings.var
         self.stated = (value, value / math.sqrt(var.horizon_days * var.bars_per_day), self.row_ts)
         self.held = list(self.at_close)
-        self.component_sums += np.array(self.running.components(self.at_close, self.rates)) / 1e6
-        self.component_rows += 1
+        self.components = np.array(self.running.components(self.at_close, self.rates)) / 1e6
 
     def report(self, run: str, currency: str) -> RiskReport:
         """The report of what was taken so far."""
+        if self.row_ts >= 0:
+            self._finish_row()
+            self.row_ts = -1
         level = self.settings.var.level
         hits = np.array(self.pnl) < -np.array(self.var_bar)
         count, exceptions = len(hits), int(hits.sum())
@@ -184,7 +187,7 @@ class _Walk:
             zone = traffic_light(last, _LIGHT_OBSERVATIONS, level).zone
         correlation = correlation_of(self.running.covariance.covariance)
         names = tuple(str(instrument.id) for instrument in self.instruments)
-        mean = self.component_sums / max(self.component_rows, 1)
+        mean = self.component_sums / max(count, 1)
         return RiskReport(
             run=run,
             currency=currency,

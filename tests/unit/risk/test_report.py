@@ -1,0 +1,123 @@
+"""The risk report of hand-made records: values against the gate's own, P&L by hand, and the page."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from grandmodel.domain.decisions import CheckOutcome, PlaceOrder, RiskCheck
+from grandmodel.domain.events import Alert, Cause, DecidedIntent, Record
+from grandmodel.domain.ids import InstrumentId, OrderId
+from grandmodel.domain.orders import Side
+from grandmodel.risk.report import RiskReport, build_risk_report, risk_page
+from grandmodel.risk.running import RunningRisk
+from grandmodel.risk.settings import RiskSettings, VarSettings
+from risk import desk
+
+NAMES = ("NQ", "CL")
+SETTINGS = RiskSettings(var=VarSettings(min_returns=10))
+ROWS = 400
+CLOSES = np.array([80_000, 7_500]) + np.cumsum(
+    np.random.default_rng(5).standard_t(4, (ROWS, 2)) * np.array([80.0, 15.0]), axis=0
+).astype(np.int64)
+FILLED_AT = 50
+
+
+def _record(number: int, ts: int, **changes: object) -> Record:
+    return Record(number=number, ts=ts, cause=Cause.BAR, position=0, equity_micros=0, **changes)
+
+
+def _records(*, joint: bool = True) -> list[Record]:
+    """One record a row of bars (or one an instrument); three NQ bought and two CL sold after row ``FILLED_AT``."""
+    found: list[Record] = []
+    for k in range(ROWS):
+        ts = desk.START + k * desk.WIDTH
+        made = desk.bars(ts, CLOSES[k].tolist(), NAMES)
+        for part in (made,) if joint else ([made[0]], [made[1]]):
+            found.append(_record(len(found), ts, bars=tuple(part)))
+        if k == FILLED_AT:
+            fills = (
+                desk.fill(1, 3, int(CLOSES[k][0]), Side.BUY, "NQ", ts + 1),
+                desk.fill(2, 2, int(CLOSES[k][1]), Side.SELL, "CL", ts + 1),
+            )
+            found.append(_record(len(found), ts + 1, fills=fills))
+    return found
+
+
+def _report(records: list[Record]) -> RiskReport:
+    return build_risk_report("r1", records, desk.instruments(NAMES), SETTINGS, "USD")
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_var_is_the_gates_and_the_result_is_that_of_the_positions_held_at_the_close(joint: bool) -> None:
+    report = _report(_records(joint=joint))
+    running = RunningRisk(SETTINGS.var, desk.instruments(NAMES))
+    expected, made = [], []
+    for k in range(ROWS):
+        for bar in desk.bars(desk.START + k * desk.WIDTH, CLOSES[k].tolist(), NAMES):
+            running.on_bar(bar)
+        running.take_row()
+        if FILLED_AT < k < ROWS - 1:
+            expected.append(running.value_at_risk([3, -2], [1_000_000] * 2) / 1e6)
+            move = CLOSES[k + 1] - CLOSES[k]
+            made.append(3 * 5.0 * move[0] - 2 * 10.0 * move[1])
+    np.testing.assert_allclose(report.var_horizon, expected, rtol=1e-12)
+    np.testing.assert_allclose(report.var_bar, np.array(expected) / math.sqrt(46.0), rtol=1e-12)
+    np.testing.assert_allclose(report.pnl_bar, made)
+    assert report.times[0] == desk.START + (FILLED_AT + 1) * desk.WIDTH
+    assert report.observations == len(expected)
+    assert report.exceptions == int((np.array(made) < -np.array(report.var_bar)).sum())
+    assert sum(report.mean_components.values()) == pytest.approx(np.mean(expected), rel=1e-12)
+    assert report.zone in {"green", "yellow", "red"}
+    assert report.kupiec_p is not None
+    assert report.correlation[0][0] == 1.0
+
+
+def test_few_bars_state_no_p_values() -> None:
+    report = _report(_records()[: FILLED_AT + 10])
+    assert 0 < report.observations < 20
+    assert report.kupiec_p is report.independence_p is report.conditional_p is None
+    assert report.zone == ""
+    assert "too few bars" in risk_page(report)
+
+
+def test_refusals_and_breaker_moves_are_listed() -> None:
+    check = RiskCheck(name="var", outcome=CheckOutcome.REFUSED, reason="var_limit")
+    passed = RiskCheck(name="margin", outcome=CheckOutcome.PASSED)
+    intent = DecidedIntent(
+        number=1,
+        agent="a",
+        intent=PlaceOrder(instrument=InstrumentId("NQ"), side=Side.BUY, quantity=1),
+        checks=((OrderId(1), (passed, check)),),
+        refused="var_limit",
+    )
+    alerts = (
+        Alert(severity="medium", code="breaker_caution", text="normal to caution by latency"),
+        Alert(severity="high", code="shock_volatility", text="x"),
+    )
+    records = [*_records(), _record(999, desk.START + ROWS * desk.WIDTH, intents=(intent, intent), alerts=alerts)]
+    report = _report(records)
+    assert report.refused == {"var: var_limit": 2}
+    assert [(move.state, move.text) for move in report.breaker] == [("caution", "normal to caution by latency")]
+    assert report.alerts == {"breaker_caution": 1, "shock_volatility": 1}
+    page = risk_page(report)
+    for text in ("var: var_limit", "normal to caution by latency", "Correlation at the end", "exceptions"):
+        assert text in page
+
+
+def test_a_run_without_positions_has_a_page_too() -> None:
+    report = _report([record for record in _records() if not record.fills])
+    assert report.observations == 0
+    page = risk_page(report)
+    assert "No bar closed with a position" in page
+    assert "The ladder never moved" in page
+    assert msgspec.json.decode(msgspec.json.encode(report), type=RiskReport) == report
+
+
+def test_other_currencies_are_converted() -> None:
+    records = _records()
+    one = _report(records)
+    two = build_risk_report("r1", records, desk.instruments(NAMES), SETTINGS, "EUR", [500_000, 500_000])
+    np.testing.assert_allclose(two.var_bar, np.array(one.var_bar) / 2)
+    np.testing.assert_allclose(two.pnl_bar, np.array(one.pnl_bar) / 2)
