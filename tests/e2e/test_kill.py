@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of its own is made there)
+"""A kill does not care whether the folder lies on a disk; in memory nothing waits for one."""
+
+
 def run_tool(name, *arguments):
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        return run_tool_in(folder, name, *arguments)
+
+
+def run_tool_in(folder, name, *arguments):
+    arguments = [*arguments, "--folder", folder]
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.tools.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", f"tests.tools.{name}", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     return done.returncode, json.loads(done.stdout), done.stderr
 

@@ -78,8 +78,9 @@ def fill_disk(base, limits, seed=1, blocks=60):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--limits", type=int, nargs="+", default=[150_000, 400_000, 900_000], help="bytes a file")
+    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder unless given")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="full_disk") as base:
+    with tempfile.TemporaryDirectory(prefix="full_disk", dir=given.folder) as base:
         summary = fill_disk(Path(base), given.limits)
     print(json.dumps(summary, indent=2))
     sys.exit(1 if summary["problems"] else 0)
