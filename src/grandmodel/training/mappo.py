@@ -47,7 +47,7 @@ from grandmodel.training.normalise import (
     update_moments,
 )
 from grandmodel.training.parallel import ParallelBatch
-from grandmodel.training.rollout import Choose, EpisodeCounter, Rollout, collect, joint_state
+from grandmodel.training.rollout import EpisodeCounter, Rollout, collect, joint_state
 from grandmodel.training.seeds import build_generators, draw_seed, restore_generators, save_generators
 from grandmodel.training.spaces import BoolArray, FloatArray, encode_observation, split_mask
 
@@ -741,7 +741,10 @@ def _moment_arrays(name: str, moments: Moments) -> Arrays:
 
 
 def _restore_moments(name: str, arrays: Arrays) -> Moments:
-    return Moments(**_under(f"moments.{name}", arrays))
+    try:
+        return Moments(**_under(f"moments.{name}", arrays))
+    except TypeError as error:
+        raise CheckpointError(f"the checkpoint lacks the {name} moments: {error}") from error
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:
@@ -756,4 +759,4 @@ def _check_same(what: str, saved: msgspec.Struct, wanted: msgspec.Struct, free: 
         raise CheckpointError(f"the checkpoint belongs to another run; its {what} differ in {'; '.join(differing)}")
 
 
-__all__ = ["Choose", "Policy", "Settings", "TrainResult", "Update", "build_default_networks", "train"]
+__all__ = ["Policy", "Settings", "TrainResult", "Update", "build_default_networks", "train"]

@@ -74,10 +74,14 @@ class ParallelBatch(BatchedEnv):
     """``count`` copies of ``make_env()``, a PettingZoo parallel environment.
 
     ``with_state`` also records ``env.state()`` at every step. ``first`` is a copy that was already built, to save one.
+    ``offset`` is the number of the first copy, where several batches together are one: seeds follow from copies' numbers.
     """
 
-    def __init__(self, make_env: Callable[[], Any], count: int, *, with_state: bool, first: Any | None = None) -> None:
+    def __init__(
+        self, make_env: Callable[[], Any], count: int, *, with_state: bool, first: Any | None = None, offset: int = 0
+    ) -> None:
         self.count = count
+        self._offset = offset
         self._copies = [make_env() if first is None else first, *(make_env() for _ in range(count - 1))]
         self._ids = tuple(self._copies[0].possible_agents)
         self.spec = read_spec(self._copies[0], with_state=with_state)
@@ -113,6 +117,10 @@ class ParallelBatch(BatchedEnv):
         for n in np.flatnonzero(restarted).tolist():
             self._restart(n, self._seen)
         return Outcome(rewards, terminated, truncated, restarted, self._view(self._final), self._view(self._seen))
+
+    def read_spec(self) -> EnvSpec:
+        """The spec, for callers in another process."""
+        return self.spec
 
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Seeds by number, and the actions of the running episodes."""
@@ -156,7 +164,9 @@ class ParallelBatch(BatchedEnv):
     def _restart(self, n: int, into: _Moment) -> None:
         self._episodes[n] += 1
         self._played[n] = []
-        observations, infos = self._copies[n].reset(seed=episode_seed(self._seed, n, int(self._episodes[n])))
+        observations, infos = self._copies[n].reset(
+            seed=episode_seed(self._seed, self._offset + n, int(self._episodes[n]))
+        )
         into.alive[n] = [agent in self._copies[n].agents for agent in self._ids]
         if not into.alive[n].any():
             raise EnvironmentContractError("reset() left no agent to act; expected at least one name in env.agents")
