@@ -314,3 +314,9 @@ def test_misuse_is_refused_with_what_was_found() -> None:
             SimulatedMarket(BUILT_IN_MARKET, [NQ], schedules[:1], 1, row_scale=scale)
     with pytest.raises(UsageError, match="0 rows per block"):
         list(_market().blocks(MONDAY, MONDAY + NS_PER_DAY, 0))
+
+
+def test_the_draws_of_neighbouring_half_hours_share_nothing() -> None:
+    planner = simulated._Planner(_market(), MONDAY, MONDAY + NS_PER_DAY)
+    drawn = [planner._generator(1, half_hour).random(64) for half_hour in range(470_000, 470_020)]
+    assert len(np.unique(np.concatenate(drawn))) == 20 * 64
