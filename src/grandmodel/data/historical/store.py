@@ -608,35 +608,23 @@ def _in_order(block: Block) -> Block:
 
 
 def _merged(streams: list[Iterator[Block]]) -> Iterator[Block]:
-    """The parts of several ordered streams, merged: rows are given on once no stream can still bring an earlier one."""
-    buffers: list[Block] = []
-    is_open: list[bool] = []
-    for stream in streams:
-        first = next(stream, None)
-        is_open.append(first is not None)
-        if first is not None:
-            buffers.append(first)
-    streams = [stream for stream, has_rows in zip(streams, is_open, strict=True) if has_rows]
-    is_open = [True] * len(streams)
-    while any(is_open):
-        # The last row of a part may share its instant with the next part of its stream, so it waits.
-        horizon = min(int(buffer["ts_init"][-1]) for buffer, more in zip(buffers, is_open, strict=True) if more)
-        early = []
-        for place, buffer in enumerate(buffers):
-            cut = int(np.searchsorted(buffer["ts_init"], horizon, side="left"))
+    """The parts of several ordered streams, merged: rows are given on once no stream can still bring an earlier one.
+
+    Two parts of one stream never share an instant, because ``ts_init`` alone decides the period of a row.
+    """
+    waiting = [(part, stream) for stream in streams if (part := next(stream, None)) is not None]
+    while waiting:
+        horizon = min(int(part["ts_init"][-1]) for part, _ in waiting)
+        early, later = [], []
+        for part, stream in waiting:
+            cut = int(np.searchsorted(part["ts_init"], horizon, side="right"))
             if cut:
-                early.append(buffer[:cut])
-            buffers[place] = buffer[cut:]
-            if is_open[place] and int(buffer["ts_init"][-1]) == horizon:
-                following = next(streams[place], None)
-                is_open[place] = following is not None
-                if following is not None:
-                    buffers[place] = np.concatenate((buffers[place], following))
-        if early:
-            yield early[0] if len(early) == 1 else _in_order(np.concatenate(early))
-    rest = [buffer for buffer in buffers if len(buffer)]
-    if rest:
-        yield rest[0] if len(rest) == 1 else _in_order(np.concatenate(rest))
+                early.append(part[:cut])
+            following = part[cut:] if cut < len(part) else next(stream, None)
+            if following is not None:
+                later.append((following, stream))
+        yield early[0] if len(early) == 1 else _in_order(np.concatenate(early))
+        waiting = later
 
 
 def _in_blocks(parts: Iterator[Block], rows_per_block: int, schema: Schema) -> Iterator[Block]:

@@ -56,6 +56,12 @@ def test_without_a_dry_session_nothing_is_marked_and_the_expiry_is_named() -> No
     assert unproven == [dt.date(2023, 6, 16)]
 
 
+def test_a_busy_session_after_an_ordinary_one_is_no_roll() -> None:
+    day_ns, volume = _sessions({"2023-06-12": 400.0, "2023-06-13": 700.0})
+    rows = np.arange(len(day_ns))
+    assert find_rolls(NQ, day_ns, volume, rows, day_ns, rows, rows)[0] == []
+
+
 def test_unknown_volume_proves_no_roll() -> None:
     day_ns, volume = _sessions({"2023-06-12": 200.0})
     rows = np.arange(len(day_ns))

@@ -46,9 +46,10 @@ def test_a_file_that_reads_either_way_is_refused_with_the_flag_that_settles_it()
     assert _parse(either, DateOrder.MONTH_FIRST).usable.all()
 
 
-def test_two_dates_alone_prove_no_order() -> None:
-    with pytest.raises(AmbiguousError):
-        _parse(["01/02/2020", "01/03/2020"])
+def test_two_dates_alone_prove_no_order_even_if_only_one_keeps_them_in_time() -> None:
+    for either in (["01/02/2020", "01/03/2020"], ["02/01/2020", "01/02/2020"]):
+        with pytest.raises(AmbiguousError):
+            _parse(either)
 
 
 def test_rows_that_prove_opposite_orders_are_refused_with_both_lines() -> None:

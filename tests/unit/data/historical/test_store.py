@@ -154,6 +154,15 @@ def test_instruments_are_merged_in_order_however_they_are_cut(store: Store, rows
         assert (mine == block).all()
 
 
+def test_instruments_whose_files_begin_at_different_times_are_merged_in_order(store: Store) -> None:
+    long, late = bars("2024-01-08", "2024-04-26"), bars("2024-03-04", "2024-03-28", CL, seed=9)
+    store.write(NQ, Schema.BARS, long, "nq.csv")
+    store.write(CL, Schema.BARS, late, "cl.csv")
+    merged = _all(store, [NQ, CL], rows=100)
+    check_order(merged)
+    assert len(merged) == len(long) + len(late)
+
+
 def test_equal_instants_across_days_and_instruments_keep_the_order_of_sequence(store: Store) -> None:
     block = trades("2024-01-10T21:59:00+00:00", 3_000, 10**9)
     other = block.copy()
