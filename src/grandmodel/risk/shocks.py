@@ -19,8 +19,12 @@ from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
 from grandmodel.risk.errors import RiskInputError
+from grandmodel.risk.symmetric import symmetric_product
 
 FloatArray = NDArray[np.float64]
+
+_SEARCHING, _FOLLOWING, _SEARCHED = 100, 3, 20
+"""Steps of power iteration: while the first eigenvector is searched for (the first updates), and while it is followed."""
 
 KINDS = ("average_correlation", "first_eigenvalue_share", "volatility")
 
@@ -60,7 +64,7 @@ class Shock:
 class ShockDetector:
     """Compares each new covariance of ``n`` series with the history of the ones before it."""
 
-    __slots__ = ("_armed", "_eigenvector", "_mean", "_pair_mean", "_spread", "_values", "n", "seen", "settings")
+    __slots__ = ("_armed", "_eigenvector", "_history", "_pair_mean", "_rho", "_step", "n", "seen", "settings")
 
     def __init__(self, n: int, settings: ShockSettings | None = None) -> None:
         if n < 1:
@@ -68,9 +72,11 @@ class ShockDetector:
         self.n = n
         self.settings = settings or ShockSettings()
         self.seen = 0
-        self._values: FloatArray = np.full(3, math.nan)
-        self._mean: FloatArray = np.zeros(3)
-        self._spread: FloatArray = np.zeros(3)
+        self._step = 1.0 - 0.5 ** (1.0 / self.settings.history_updates)
+        # Rows: the last values; mean and variance of the history with them; and without them. Columns: KINDS.
+        self._history: FloatArray = np.zeros((5, 3))
+        self._history[0] = math.nan
+        self._rho: FloatArray = np.zeros((n, n))
         self._pair_mean: FloatArray = np.zeros((n, n))
         self._eigenvector: FloatArray = np.full(n, 1.0 / math.sqrt(n))
         self._armed = [True, True, True]
@@ -78,28 +84,26 @@ class ShockDetector:
     @property
     def average_correlation(self) -> float:
         """Mean off-diagonal correlation of the last covariance; NaN for one series."""
-        return float(self._values[0])
+        return float(self._history[0, 0])
 
     @property
     def first_eigenvalue_share(self) -> float:
         """The first eigenvalue of the last correlation matrix over n; NaN for one series."""
-        return float(self._values[1])
+        return float(self._history[0, 1])
 
     @property
     def volatility_ratio(self) -> float:
         """Mean volatility over its own usual level (geometric); NaN before any history."""
-        return math.exp(float(self._values[2] - self._mean[2])) if self.seen else math.nan
+        return math.exp(float(self._history[0, 2] - self._history[1, 2])) if self.seen else math.nan
 
     def update(self, covariance: FloatArray) -> tuple[Shock, ...]:
         """Take one covariance (n, n); returns the shocks it brings. One with unknown entries is passed over."""
-        decay = 0.5 ** (1.0 / self.settings.history_updates)
-        step = max(1.0 - decay, 1.0 / (self.seen + 1))
-        if not _statistics(covariance, self._eigenvector, self._values):
+        step = max(self._step, 1.0 / (self.seen + 1))
+        steps = _FOLLOWING if self.seen > _SEARCHED else _SEARCHING
+        if not _compute(covariance, self._eigenvector, steps, step, self._history, self._rho, self._pair_mean):
             return ()
-        found = self._shocks(covariance) if self.seen >= self.settings.min_history else ()
-        _learn(covariance, self._values, self._mean, self._spread, self._pair_mean, step)
         self.seen += 1
-        return found
+        return self._shocks(covariance) if self.seen > self.settings.min_history else ()
 
     def _shocks(self, covariance: FloatArray) -> tuple[Shock, ...]:
         floors = (
@@ -108,7 +112,7 @@ class ShockDetector:
             self.settings.min_volatility_rise,
         )
         found: list[Shock] = []
-        values, means, spreads = self._values.tolist(), self._mean.tolist(), self._spread.tolist()
+        values, _, _, means, spreads = self._history.tolist()
         for k, kind in enumerate(KINDS):
             value, usual, spread = values[k], means[k], math.sqrt(spreads[k])
             rise = value - usual
@@ -131,20 +135,20 @@ class ShockDetector:
     def save(self) -> bytes:
         """The state as bytes."""
         head = np.array([self.n, self.seen, *self._armed], dtype=np.int64).tobytes()
-        parts = (self._values, self._mean, self._spread, self._eigenvector, self._pair_mean)
+        parts = (self._history, self._eigenvector, self._pair_mean)
         return head + b"".join(part.tobytes() for part in parts)
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save`` of a detector of the same size."""
         n, seen, *armed = (int(x) for x in np.frombuffer(data, dtype=np.int64, count=5))
-        if n != self.n or len(data) != 40 + 8 * (9 + n + n * n):
+        if n != self.n or len(data) != 40 + 8 * (15 + n + n * n):
             raise RiskInputError(f"found a saved shock state of {n} series, expected {self.n}")
         rest = np.frombuffer(data, offset=40)
         self.seen = seen
         self._armed = [bool(x) for x in armed]
-        self._values, self._mean, self._spread = rest[0:3].copy(), rest[3:6].copy(), rest[6:9].copy()
-        self._eigenvector = rest[9 : 9 + n].copy()
-        self._pair_mean = rest[9 + n :].reshape(n, n).copy()
+        self._history = rest[:15].reshape(5, 3).copy()
+        self._eigenvector = rest[15 : 15 + n].copy()
+        self._pair_mean = rest[15 + n :].reshape(n, n).copy()
 
 
 def _widest(covariance: FloatArray, usual: FloatArray, own: bool) -> tuple[int, ...]:
@@ -160,8 +164,19 @@ def _widest(covariance: FloatArray, usual: FloatArray, own: bool) -> tuple[int, 
 
 
 @kernel
-def _statistics(covariance: FloatArray, eigenvector: FloatArray, values: FloatArray) -> bool:
-    """Fill ``values`` with the three statistics; False where an entry is unknown or a variance not positive."""
+def _compute(
+    covariance: FloatArray,
+    eigenvector: FloatArray,
+    steps: int,
+    step: float,
+    history: FloatArray,
+    rho: FloatArray,
+    pair_mean: FloatArray,
+) -> bool:
+    """Compute the statistics of ``covariance`` (its lower triangle is read) into ``history`` and learn them.
+
+    False, and nothing changed that counts, where an entry is unknown or a variance is not positive.
+    """
     n = len(covariance)
     inverse = np.empty(n)
     log_volatility = 0.0
@@ -169,47 +184,49 @@ def _statistics(covariance: FloatArray, eigenvector: FloatArray, values: FloatAr
         if not covariance[i, i] > 0.0:
             return False
         inverse[i] = 1.0 / math.sqrt(covariance[i, i])
-        log_volatility += 0.5 * math.log(covariance[i, i])
-    total = 0.0
+        log_volatility -= math.log(inverse[i])
+        rho[i, i] = 1.0
+    sums = np.zeros(n)
     for i in range(n):
-        row = 0.0
-        for j in range(i):
-            row += covariance[i, j] * inverse[j]
-        total += row * inverse[i]
+        scale = inverse[i]
+        for j in range(i):  # no sum over the inner index, so that it vectorises
+            value = covariance[i, j] * scale * inverse[j]
+            rho[i, j] = value
+            sums[j] += value
+    total = 0.0
+    for j in range(n):
+        total += sums[j]
     if math.isnan(total):
         return False
-    values[2] = log_volatility / n
+    history[0, 2] = log_volatility / n
     if n == 1:
-        values[0] = math.nan
-        values[1] = math.nan
-        return True
-    values[0] = total / (0.5 * n * (n - 1))
-    values[1] = _largest_eigenvalue(covariance, inverse, eigenvector) / n
+        history[0, 0] = math.nan
+        history[0, 1] = math.nan
+    else:
+        history[0, 0] = total / (0.5 * n * (n - 1))
+        history[0, 1] = _largest_eigenvalue(rho, eigenvector, steps) / n
+    _learn(history, rho, pair_mean, inverse, step)
     return True
 
 
 @kernel
-def _largest_eigenvalue(covariance: FloatArray, inverse: FloatArray, vector: FloatArray) -> float:
-    """Power iteration on the correlation matrix, at most 50 steps; ``vector`` keeps the eigenvector for the next call."""
+def _largest_eigenvalue(rho: FloatArray, vector: FloatArray, steps: int) -> float:
+    """The Rayleigh quotient after at most ``steps`` of power iteration; ``vector`` keeps the eigenvector for the next call.
+
+    The quotient's error is the square of the vector's, and one update moves the matrix little, so that a few steps from
+    the last vector follow it.
+    """
     n = len(vector)
-    scaled = np.empty(n)
     product = np.empty(n)
     value = 0.0
-    for _ in range(50):
-        for i in range(n):
-            scaled[i] = vector[i] * inverse[i]
-        for i in range(n):
-            product[i] = 0.0
-        for i in range(n):  # symmetric: row i times a scalar, so that the inner loop has no reduction
-            weight = scaled[i]
-            for j in range(n):
-                product[j] += covariance[i, j] * weight
+    for _ in range(steps):
+        before = value
+        value = symmetric_product(rho, vector, product)
         norm = 0.0
         for i in range(n):
-            product[i] *= inverse[i]
             norm += product[i] * product[i]
         norm = math.sqrt(norm)
-        if norm == 0.0:
+        if norm < 1e-12 * n:
             # The start is orthogonal to everything: begin again from the first axis.
             for i in range(n):
                 vector[i] = 0.0
@@ -217,31 +234,21 @@ def _largest_eigenvalue(covariance: FloatArray, inverse: FloatArray, vector: Flo
             continue
         for i in range(n):
             vector[i] = product[i] / norm
-        done = abs(norm - value) <= 1e-6 * norm
-        value = norm
-        if done:
+        if abs(value - before) <= 1e-7 * value:
             break
     return value
 
 
 @kernel
-def _learn(
-    covariance: FloatArray,
-    values: FloatArray,
-    mean: FloatArray,
-    spread: FloatArray,
-    pair_mean: FloatArray,
-    step: float,
-) -> None:
+def _learn(history: FloatArray, rho: FloatArray, pair_mean: FloatArray, inverse: FloatArray, step: float) -> None:
     """Fold the statistics into their exponentially weighted mean and variance, and each pair into its own mean."""
     for k in range(3):
-        change = values[k] - mean[k]
-        mean[k] += step * change
-        spread[k] = (1.0 - step) * (spread[k] + step * change * change)
-    n = len(covariance)
-    for i in range(n):
-        own = 0.5 * math.log(covariance[i, i])
-        pair_mean[i, i] += step * (own - pair_mean[i, i])
+        history[3, k] = history[1, k]
+        history[4, k] = history[2, k]
+        change = history[0, k] - history[1, k]
+        history[1, k] += step * change
+        history[2, k] = (1.0 - step) * (history[2, k] + step * change * change)
+    for i in range(len(rho)):
         for j in range(i):
-            rho = covariance[i, j] / math.sqrt(covariance[i, i] * covariance[j, j])
-            pair_mean[i, j] += step * (rho - pair_mean[i, j])
+            pair_mean[i, j] += step * (rho[i, j] - pair_mean[i, j])
+        pair_mean[i, i] += step * (-math.log(inverse[i]) - pair_mean[i, i])

@@ -17,10 +17,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.kernels import kernel
 from grandmodel.risk.correlation import FloatArray, nearest_psd
 from grandmodel.risk.distributions import loss_quantile, loss_shortfall
 from grandmodel.risk.errors import RiskInputError
+from grandmodel.risk.symmetric import symmetric_product
 from grandmodel.risk.volatility import ewma_volatility, garch_volatility
 
 Revaluation = Callable[[FloatArray], FloatArray]
@@ -67,7 +67,7 @@ def parametric(
         raise RiskInputError(f"found horizon {horizon}, expected a positive number of periods")
     quantile, tail = loss_quantile(level, degrees), loss_shortfall(level, degrees)
     slopes = np.empty(x.size)
-    variance = _quadratic_form(matrix, x, slopes)
+    variance = symmetric_product(matrix, x, slopes)
     if not 0.0 <= variance < math.inf:
         raise RiskInputError(
             f"found a portfolio variance of {variance}, expected 0 or more: exposures and covariance must be finite, "
@@ -220,11 +220,6 @@ def overlapping(pnl: FloatArray, periods: int) -> FloatArray:
     return np.concatenate((sums[periods - 1 : periods], sums[periods:] - sums[:-periods]))
 
 
-def quadratic_form_reference(matrix: FloatArray, x: FloatArray) -> float:
-    """X' matrix x the obvious way, beside the kernel."""
-    return float(x @ matrix @ x)
-
-
 def _tail_probability(level: float) -> Fraction:
     if not 0.0 < level < 1.0:
         raise RiskInputError(f"found level {level}, expected a confidence between 0 and 1, both excluded (0.99)")
@@ -267,46 +262,3 @@ def _cholesky(matrix: FloatArray) -> FloatArray:
         return np.asarray(np.linalg.cholesky(repaired), dtype=np.float64)
     except np.linalg.LinAlgError as error:
         raise RiskInputError("the covariance cannot be factored even after repair: is a variance zero?") from error
-
-
-@kernel
-def _quadratic_form(matrix: FloatArray, x: FloatArray, slopes: FloatArray) -> float:
-    """Fill ``slopes`` with matrix x and return x' matrix x, reading the lower triangle once.
-
-    Each element serves its row (a sum, in eight partial sums so that it vectorises) and its column (an update).
-    """
-    n = len(x)
-    for i in range(n):
-        slopes[i] = 0.0
-    for i in range(n):
-        here = x[i]
-        a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0
-        blocks = i - i % 8
-        for j in range(0, blocks, 8):
-            m0, m1, m2, m3 = matrix[i, j], matrix[i, j + 1], matrix[i, j + 2], matrix[i, j + 3]
-            m4, m5, m6, m7 = matrix[i, j + 4], matrix[i, j + 5], matrix[i, j + 6], matrix[i, j + 7]
-            a0 += m0 * x[j]
-            a1 += m1 * x[j + 1]
-            a2 += m2 * x[j + 2]
-            a3 += m3 * x[j + 3]
-            a4 += m4 * x[j + 4]
-            a5 += m5 * x[j + 5]
-            a6 += m6 * x[j + 6]
-            a7 += m7 * x[j + 7]
-            slopes[j] += m0 * here
-            slopes[j + 1] += m1 * here
-            slopes[j + 2] += m2 * here
-            slopes[j + 3] += m3 * here
-            slopes[j + 4] += m4 * here
-            slopes[j + 5] += m5 * here
-            slopes[j + 6] += m6 * here
-            slopes[j + 7] += m7 * here
-        total = ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7))
-        for j in range(blocks, i):
-            total += matrix[i, j] * x[j]
-            slopes[j] += matrix[i, j] * here
-        slopes[i] += total + matrix[i, i] * here
-    variance = 0.0
-    for i in range(n):
-        variance += x[i] * slopes[i]
-    return variance

@@ -11,6 +11,7 @@ from scipy import stats
 
 from grandmodel.risk import var
 from grandmodel.risk.errors import RiskInputError
+from grandmodel.risk.symmetric import symmetric_product_reference
 
 RNG = np.random.default_rng(11)
 
@@ -25,7 +26,7 @@ def _book(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("level", [0.95, 0.99])
 def test_parametric_equals_the_closed_form(n: int, level: float) -> None:
     x, covariance = _book(n)
-    sigma = math.sqrt(var.quadratic_form_reference(covariance, x))
+    sigma = math.sqrt(symmetric_product_reference(covariance, x)[1])
     found = var.parametric(x, covariance, level)
     assert found.value == pytest.approx(stats.norm.ppf(level) * sigma, rel=1e-12)
     expected = sigma * stats.norm.pdf(stats.norm.ppf(level)) / (1 - level)
