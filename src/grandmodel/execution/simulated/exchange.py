@@ -21,8 +21,21 @@ from grandmodel.domain.orders import (
 )
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
+from grandmodel.execution.simulated.matching import drop_ended
 from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.execution.simulated.state import REASON_CODES, SLOT, SlotState
+
+
+def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
+    """The span [close of the trading day before, close of this one) that contains ``ts``, int64 ns."""
+    first = int(np.searchsorted(schedule.close_ns, ts, side="right"))
+    if first >= len(schedule):
+        return (int(schedule.close_ns[-1]) if len(schedule) else -NEVER_NS, NEVER_NS)
+    day = schedule.day_ns[first]
+    before = int(np.searchsorted(schedule.day_ns, day, side="left")) - 1
+    last = int(np.searchsorted(schedule.day_ns, day, side="right")) - 1
+    return (int(schedule.close_ns[before]) if before >= 0 else -NEVER_NS, int(schedule.close_ns[last]))
+
 
 _EXEC_TYPES = {ord(exec_type.value): exec_type for exec_type in ExecType}
 _REASONS = [Reason(code) for code in REASON_CODES]
@@ -61,12 +74,13 @@ class SimulatedExchange:
         self._settings = settings
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._last_order_id = 0
+        self._days = [(0, 0)] * len(self._schedules)
+        """For each instrument the trading day that its last day order was sent in or before."""
 
     def submit(self, order: Order) -> None:
         """Send ``order``; order ids must rise. Its reports come out of ``due_reports`` when their time has come."""
-        self._compact()
         arrays = self._arrays
-        count = int(arrays.step[0]["slots"])
+        count = drop_ended(arrays.step, arrays.slots)
         if count == len(arrays.slots):
             larger = np.zeros(2 * count, SLOT)
             larger[:count] = arrays.slots
@@ -186,12 +200,10 @@ class SimulatedExchange:
             return order.expire_ts
         if order.time_in_force is not TimeInForce.DAY:
             return NEVER_NS
-        schedule = self._schedules[index]
-        first = int(np.searchsorted(schedule.close_ns, order.ts, side="right"))
-        if first >= len(schedule):
-            return NEVER_NS
-        last = int(np.searchsorted(schedule.day_ns, schedule.day_ns[first], side="right")) - 1
-        return int(schedule.close_ns[last])
+        begins, ends = self._days[index]
+        if not begins <= order.ts < ends:
+            begins, ends = self._days[index] = trading_day_around(self._schedules[index], order.ts)
+        return ends
 
     def _slot_of(self, order_id: OrderId) -> np.void | None:
         count = int(self._arrays.step[0]["slots"])
@@ -201,18 +213,6 @@ class SimulatedExchange:
             slot: np.void = self._arrays.slots[place]
             return slot
         return None
-
-    def _compact(self) -> None:
-        """Drop ended orders, keeping the rest in order of their ids."""
-        arrays = self._arrays
-        count = int(arrays.step[0]["slots"])
-        if count < 16:
-            ended = [k for k in range(count) if arrays.slots[k]["state"] == 0]
-            if not ended:
-                return
-        alive = arrays.slots[:count][arrays.slots["state"][:count] != int(SlotState.ENDED)]
-        arrays.slots[: len(alive)] = alive
-        arrays.step[0]["slots"] = len(alive)
 
     def _refuse(self, order_id: OrderId, ts: int) -> None:
         """Answer a cancel or change of an order that is not there."""

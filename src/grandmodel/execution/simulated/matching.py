@@ -65,6 +65,19 @@ def venue_due(step: Rows, slots: Rows, reports: Rows) -> int:
 
 
 @kernel
+def drop_ended(step: Rows, slots: Rows) -> int:
+    """Close the gaps that ended orders left, keeping the rest in order of their ids; how many are left."""
+    kept = 0
+    for k in range(step[0].slots):
+        if slots[k].state != _ENDED:
+            if kept != k:
+                slots[kept] = slots[k]
+            kept += 1
+    step[0].slots = kept
+    return kept
+
+
+@kernel
 def run_venue(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
     """Everything that reaches the venue at ``ts``: expiries, then cancels, then changes, then new orders."""
     for k in range(step[0].slots):
