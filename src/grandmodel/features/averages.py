@@ -59,7 +59,7 @@ def sma_slots(period: int) -> int:
     return SMA_HEADER + period + 1
 
 
-@kernel
+@kernel(inline=True)
 def sma_update(state: Floats, at: int, value: float) -> float:
     """Take in the next value; the mean of the last ``period``, NaN while fewer."""
     if math.isnan(value):
@@ -147,7 +147,7 @@ def ema_state(period: int) -> Floats:
     return np.array([period, 0.0, 0.0])
 
 
-@kernel
+@kernel(inline=True)
 def ema_update(state: Floats, at: int, value: float) -> float:
     """Take in the next value; the average, NaN while fewer than ``period`` values were seen."""
     if math.isnan(value):

@@ -52,7 +52,7 @@ def standard_deviation_update(state: Floats, at: int, value: float) -> float:
     return math.sqrt(variance)
 
 
-@kernel
+@kernel(inline=True)
 def moments_update(state: Floats, at: int, value: float) -> tuple[float, float]:
     """Take in the next value; mean and population variance of the last ``period``, NaN while fewer."""
     if math.isnan(value):

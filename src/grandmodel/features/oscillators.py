@@ -246,7 +246,7 @@ def stochastic_state(period: int = 5, slowing: int = 3, smoothing: int = 3) -> F
     return np.concatenate([state, sma_state(slowing), sma_state(smoothing)])
 
 
-@kernel
+@kernel(inline=True)
 def stochastic_update(state: Floats, at: int, high: float, low: float, close: float) -> tuple[float, float]:
     """Take in the next bar; %K and %D, NaN while they warm up."""
     period = int(state[at])
@@ -338,7 +338,7 @@ def cci_state(period: int = 14) -> Floats:
     return np.concatenate([sma_state(period), np.zeros(period + 1)])
 
 
-@kernel
+@kernel(inline=True)
 def cci_update(state: Floats, at: int, high: float, low: float, close: float) -> float:
     """Take in the next bar; the index, NaN while it warms up."""
     typical = (high + low + close) / 3.0
@@ -354,19 +354,15 @@ def cci_update(state: Floats, at: int, high: float, low: float, close: float) ->
     state[ring - 1] = 0 if place == period else place
     if math.isnan(mean):
         return math.nan
-    # Four sums side by side: one alone would wait for each addition to end.
-    s0, s1, s2, s3 = 0.0, 0.0, 0.0, 0.0
-    j = ring
-    while j + 4 <= ring + period:
-        s0 += abs(state[j] - mean)
-        s1 += abs(state[j + 1] - mean)
-        s2 += abs(state[j + 2] - mean)
-        s3 += abs(state[j + 3] - mean)
-        j += 4
-    while j < ring + period:
-        s0 += abs(state[j] - mean)
-        j += 1
-    deviation = ((s0 + s1) + (s2 + s3)) / period
+    # Two sums side by side: one alone would wait for each addition to end.
+    even = 0.0
+    odd = 0.0
+    for j in range(ring, ring + period - 1, 2):
+        even += abs(state[j] - mean)
+        odd += abs(state[j + 1] - mean)
+    if period % 2 == 1:
+        even += abs(state[ring + period - 1] - mean)
+    deviation = (even + odd) / period
     away = typical - mean
     # Rounding of the mean alone must not look like a deviation.
     if away == 0.0 or deviation <= 1e-14 * abs(mean):

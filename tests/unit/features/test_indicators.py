@@ -199,6 +199,13 @@ def test_the_median_distance_is_exact_from_any_guess(size: int) -> None:
             assert mmd.median_distance(padded, 0, size, guess, mmd.mmd_work()) == np.median(distance)
 
 
+@pytest.mark.parametrize("guess", [0.0, 0.5, 1.0, 1.999, 2.0, 5.0])
+def test_a_median_distance_between_two_lumps_is_their_middle(guess: float) -> None:
+    # 55 and 45 values: as many pairs within the lumps (distance 0) as across (distance 2).
+    values = np.concatenate([np.zeros(55), np.full(45, 2.0), np.full(mmd.LANES, np.inf)])
+    assert mmd.median_distance(values, 0, 100, guess, mmd.mmd_work()) == 1.0
+
+
 @pytest.mark.parametrize("period", [0, -1, 2.5, True, 10**9])
 def test_a_period_that_is_not_a_number_of_bars_is_refused(period: object) -> None:
     with pytest.raises(errors.FeatureError, match="period"):
