@@ -1,0 +1,111 @@
+"""Our own orders as folded from the venue's reports."""
+
+import pytest
+
+from grandmodel.domain.errors import InvariantError
+from grandmodel.domain.ids import ExecId, OrderId
+from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, OrdStatus, ReplaceOrder, Side
+from grandmodel.execution.order_life import OrderLives
+from venue_scripts import order
+
+
+def opened(*numbers, quantity=10):
+    lives = OrderLives()
+    for number in numbers:
+        lives.add(order(number, Side.BUY, quantity, OrderType.LIMIT, 100, stop=None), 101)
+    return lives
+
+
+def report(exec_id, number, kind, lots=0, leaves=0, cumulative=0):
+    return ExecutionReport(
+        exec_id=ExecId(exec_id), order_id=OrderId(number), exec_type=kind, ts_event=0, ts_init=0, last_quantity=lots,
+        leaves=leaves, cumulative=cumulative,
+    )  # fmt: skip
+
+
+def test_an_order_s_life_in_fix_states():
+    lives = opened(1)
+    life = lives.open[OrderId(1)]
+    seen = [(life.status, life.leaves)]
+    for kind, lots in ((ExecType.NEW, 0), (ExecType.TRADE, 4), (ExecType.TRIGGERED, 0), (ExecType.TRADE, 6)):
+        lives.apply(report(len(seen), 1, kind, lots))
+        seen.append((life.status, life.leaves))
+    assert seen == [
+        (OrdStatus.PENDING_NEW, 10),
+        (OrdStatus.NEW, 10),
+        (OrdStatus.PARTIALLY_FILLED, 6),
+        (OrdStatus.PARTIALLY_FILLED, 6),
+        (OrdStatus.FILLED, 0),
+    ]
+    assert (list(lives.open), lives.ended) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (ExecType.CANCELED, OrdStatus.CANCELED),
+        (ExecType.REJECTED, OrdStatus.REJECTED),
+        (ExecType.EXPIRED, OrdStatus.EXPIRED),
+    ],
+)
+def test_an_order_that_ends_is_no_longer_open(kind, status):
+    lives = opened(1, 2)
+    assert lives.apply(report(1, 1, kind)).status is status
+    assert list(lives.open) == [2]
+
+
+def test_a_report_that_comes_twice_counts_once():
+    lives = opened(1)
+    for exec_id in (3, 1, 3, 2, 1, 2, 3):
+        lives.apply(report(exec_id, 1, ExecType.TRADE, 1))
+    assert lives.open[OrderId(1)].filled == 3
+    assert lives.repeated_reports == 4
+
+
+@pytest.mark.parametrize(("lots", "message"), [(11, "11 lots filled of 10"), (0, "last fill 0"), (-1, "last fill -1")])
+def test_a_fill_that_cannot_be_is_refused(lots, message):
+    with pytest.raises(InvariantError, match=message):
+        opened(1).apply(report(1, 1, ExecType.TRADE, lots))
+
+
+def test_a_report_on_an_order_never_sent_is_refused_and_a_late_cancel_s_answer_is_not():
+    with pytest.raises(InvariantError, match="order 5"):
+        opened(1).apply(report(1, 5, ExecType.NEW))
+    assert opened(1).apply(report(1, 5, ExecType.CANCEL_REJECTED)) is None
+
+
+def test_a_cancel_is_asked_once_until_it_is_refused():
+    lives = opened(1)
+    assert [lives.ask_cancel(OrderId(1)), lives.ask_cancel(OrderId(1)), lives.ask_cancel(OrderId(2))] == [
+        True,
+        False,
+        False,
+    ]
+    lives.apply(report(1, 1, ExecType.CANCEL_REJECTED))
+    assert lives.ask_cancel(OrderId(1))
+
+
+def test_a_confirmed_change_gives_the_order_its_new_terms():
+    lives = opened(1)
+    lives.apply(report(1, 1, ExecType.TRADE, 4))
+    change = ReplaceOrder(order_id=OrderId(1), ts=0, quantity=6, price=99)
+    assert lives.ask_replace(change)
+    assert not lives.ask_replace(change)  # one at a time
+    assert lives.open[OrderId(1)].order.price == 100
+    life = lives.apply(report(2, 1, ExecType.REPLACED, leaves=2, cumulative=4))
+    assert (life.order.price, life.order.quantity, life.quantity, life.leaves) == (99, 6, 6, 2)
+    assert lives.ask_replace(change)
+
+
+def test_an_order_that_is_being_cancelled_is_not_changed():
+    lives = opened(1)
+    lives.ask_cancel(OrderId(1))
+    assert not lives.ask_replace(ReplaceOrder(order_id=OrderId(1), ts=0, quantity=6))
+    assert not lives.ask_replace(ReplaceOrder(order_id=OrderId(9), ts=0, quantity=6))
+
+
+def test_open_orders_are_listed_oldest_first():
+    lives = opened(1, 2, 3)
+    lives.apply(report(1, 2, ExecType.CANCELED))
+    assert [life.order.order_id for life in lives.of(lives.open[OrderId(1)].order.instrument)] == [1, 3]
+    assert list(lives.of("CL")) == []
