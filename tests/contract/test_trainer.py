@@ -89,6 +89,13 @@ def test_in_the_first_minibatch_the_new_policy_is_the_old_one(make_env, share_ac
     assert measured["clip_share"] == 0.0
 
 
+def test_nothing_that_the_ratio_rests_on_changes_between_playing_and_learning(make_env):
+    # With one pass over the whole rollout every ratio that is measured is that of an unchanged policy.
+    for row in train(make_env, with_(epochs=1, minibatches=1)).history:
+        assert abs(row.kl) < 1e-6
+        assert row.clip_share == 0.0
+
+
 class Recording:
     """A batched environment that keeps a copy of every outcome."""
 
