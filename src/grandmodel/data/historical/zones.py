@@ -9,10 +9,11 @@ Anything less is reported with the readings that fit, and the file is refused un
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,8 @@ LEAST_SESSIONS = 20
 
 _SAMPLE_ROWS = 2_000
 _SAMPLE_OUTSIDE = 0.02
+_GROUP_OUTSIDE = 0.05
+_GROUP_MISSES = 10
 _MOST_TRIALS = 250
 """Readings tried on the whole file; where more fit the sample without a miss, the market has no hours that could prove one."""
 _WELL_KNOWN = (
@@ -146,7 +149,7 @@ def possible_readings(
     sample = wall_ns[::stride]
     sides = [(label, width_ns if label is Label.CLOSE else 0) for label in (labels or tuple(Label))]
     trials: list[tuple[float, str, Label, int]] = []
-    for zone in zones or _all_zones():
+    for zone in zones or _plausible_zones(sample, sides, schedule):
         try:
             instants = utc_from_wall(sample, zone)
         except CalendarError:
@@ -155,7 +158,7 @@ def possible_readings(
             continue  # a name known to this system's zone data, not to polars'
         for label, shift in sides:
             share = _share_outside(instants, shift, schedule)
-            if share <= _SAMPLE_OUTSIDE or zones:
+            if share <= _SAMPLE_OUTSIDE or share * len(sample) < CLEAR_MARGIN or zones:
                 trials.append((share, zone, label, shift))
     if sum(share == 0 for share, *_ in trials) > _MOST_TRIALS:
         # A market that hardly closes: nearly every clock fits, nothing can be proven, and trying all would take long.
@@ -183,6 +186,40 @@ def possible_readings(
     return sorted(
         readings, key=lambda reading: (reading.outside, reading.zones[0] not in _WELL_KNOWN, reading.zones[0])
     )
+
+
+def _plausible_zones(
+    sample: NDArray[np.int64], sides: Sequence[tuple[Label, int]], schedule: SessionSchedule
+) -> list[str]:
+    """All zones, without those of a clock that is far off: zones of equal winters and summers are judged by one of them."""
+    plausible: list[str] = []
+    for zones in _zones_by_offsets(_year_of(sample[0]), _year_of(sample[-1])):
+        try:
+            instants = utc_from_wall(sample, zones[0])
+        except CalendarError:
+            plausible.extend(zones)
+            continue
+        best = min(_share_outside(instants, shift, schedule) for _, shift in sides)
+        if best <= _GROUP_OUTSIDE or best * len(sample) < _GROUP_MISSES:
+            plausible.extend(zones)
+    return plausible
+
+
+def _year_of(ns: int) -> int:
+    return int(np.datetime64(int(ns), "ns").astype("datetime64[Y]").astype(np.int64)) + 1970
+
+
+@cache
+def _zones_by_offsets(first_year: int, last_year: int) -> list[list[str]]:
+    """Zones grouped by their distance from UTC in January and July of every year."""
+    moments = [
+        dt.datetime(year, month, 1, tzinfo=dt.UTC) for year in range(first_year, last_year + 1) for month in (1, 7)
+    ]
+    groups: dict[tuple[dt.timedelta | None, ...], list[str]] = {}
+    for name in _all_zones():
+        zone = ZoneInfo(name)
+        groups.setdefault(tuple(moment.astimezone(zone).utcoffset() for moment in moments), []).append(name)
+    return list(groups.values())
 
 
 def _share_outside(instants: LocalTimes, shift_ns: int, schedule: SessionSchedule) -> float:
