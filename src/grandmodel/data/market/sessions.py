@@ -207,7 +207,7 @@ def _cme_close(group: _CmeGroup, row: _CalendarDay) -> dt.time | None:
     - Weekday 3 July before a holiday on the 4th: index 13:15 (the library: a whole day).
     - Juneteenth, from 2022: a holiday (the library: a whole day).
     - Other holidays with trading: 13:00; from 2022 energy and metals 14:30 and currencies 17:00, but 13:00 on a Friday
-      (the Friday case and the currencies: published hours only). Until 2013 the exchange closed at 11:30 (index) or
+      (the Friday case: published hours only; the currencies were seen on 2024-01-15). Until 2013 the exchange closed at 11:30 (index) or
       13:15 (energy) on them; not corrected, the library's 13:00 stands.
     - Good Friday on the first Friday of a month (jobs report): index 09:15, currencies 11:15 (the library: closed).
     - Until 2015-09-18 an ordinary day ended at 17:15.
