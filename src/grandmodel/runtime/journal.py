@@ -131,22 +131,24 @@ class Journal:
     ) -> Self:
         """Make the journal of a new run in ``folder`` (made if absent; its name is the run's unless ``run`` is given).
 
-        ``checkpoint_every`` is a power of two. Raises ``JournalExistsError`` where the folder holds a journal already.
+        ``checkpoint_every`` is a power of two. Raises ``JournalExistsError`` where the folder holds a journal already; one to
+        which nothing was ever committed, because its process died at once, counts as none.
         """
         if checkpoint_every < 1 or checkpoint_every & (checkpoint_every - 1):
             raise ValueError(f"checkpoint_every: found {checkpoint_every}, expected a power of two")
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
         path = folder / JOURNAL_NAME
-        if path.exists():
+        if path.exists() and not _is_blank(folder):
             os.close(lock)
             raise JournalExistsError(
                 f"{path}: found a journal, expected none: open it to go on, or name another run folder"
             )
         # The tables are made under another name, so that a journal is there whole or not at all.
         unfinished = folder / f"{JOURNAL_NAME}.new"
-        for leftover in ("", "-wal", "-shm"):
-            unfinished.with_name(unfinished.name + leftover).unlink(missing_ok=True)
+        for leftover in (JOURNAL_NAME, unfinished.name):
+            for part in ("", "-wal", "-shm"):
+                (folder / f"{leftover}{part}").unlink(missing_ok=True)
         about = {"format": FORMAT, "run": run or folder.name, "checkpoint_every": checkpoint_every}
         try:
             connection = sqlite3.connect(unfinished, isolation_level=None)
@@ -465,6 +467,18 @@ def _lock(folder: Path) -> int:
         os.close(lock)
         raise JournalInUseError(f"{folder}: another process is writing this journal: end it first") from error
     return lock
+
+
+def _is_blank(folder: Path) -> bool:
+    """True where the folder's journal holds nothing at all."""
+    checkpoints = folder / CHECKPOINTS_NAME
+    if checkpoints.exists() and checkpoints.stat().st_size:
+        return False
+    try:
+        with JournalReader.open(folder) as reader:
+            return next(reader.input_rows(), None) is None and next(reader.content_rows(), None) is None
+    except sqlite3.Error:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

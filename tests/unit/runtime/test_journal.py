@@ -203,6 +203,20 @@ def test_a_second_journal_in_the_same_folder_is_refused(tmp_path):
     assert verify_run(tmp_path / "run").records > 0
 
 
+def test_a_journal_to_which_nothing_was_committed_counts_as_none(tmp_path):
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
+        journal.append_input(Advance(ts=1))  # The process dies here.
+    with Journal.create(tmp_path / "run", durability=Durability.OS) as journal:
+        journal.append_input(Advance(ts=2))
+        journal.commit()
+    with pytest.raises(JournalExistsError):
+        Journal.create(tmp_path / "run", durability=Durability.OS)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / JOURNAL_NAME).write_bytes(b"no database at all")
+    with pytest.raises(JournalExistsError):
+        Journal.create(tmp_path / "other", durability=Durability.OS)
+
+
 def test_a_second_writer_is_refused(tmp_path):
     with (
         Journal.create(tmp_path / "run", durability=Durability.OS),
