@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -106,10 +107,9 @@ def test_another_seed_has_others(whole, tmp_path):
 def test_a_changed_record_is_a_difference_that_names_its_field(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    with sqlite3.connect(folder / "journal.sqlite") as connection:
-        number, body = connection.execute(
-            "SELECT number, body FROM records WHERE CAST(body AS TEXT) LIKE '%fills%' LIMIT 1"
-        ).fetchone()
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as connection, connection:
+        query = "SELECT number, body FROM records WHERE CAST(body AS TEXT) LIKE '%fills%' LIMIT 1"
+        number, body = connection.execute(query).fetchone()
         changed = body.replace(b'"equity_micros":', b'"equity_micros":1')
         connection.execute("UPDATE records SET body = ? WHERE number = ?", (changed, number))
     with JournalReader.open(folder) as reader:
