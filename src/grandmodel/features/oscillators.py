@@ -13,7 +13,6 @@ import numpy.typing as npt
 from grandmodel.features.arrays import Floats, as_columns, as_series, check_period, unknown
 from grandmodel.features.averages import (
     EMA_SLOTS,
-    ema_batch,
     ema_reference,
     ema_reset,
     ema_state,
@@ -158,13 +157,9 @@ def macd(values: npt.ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9)
     """
     series = as_series(values)
     _check_fast_below_slow(check_period(fast), check_period(slow))
-    slow_average, fast_average, average = unknown(len(series)), unknown(len(series)), unknown(len(series))
-    ema_batch(series, slow, slow_average)
-    ema_batch(_begun_late(series, slow - fast), fast, fast_average)
-    difference = fast_average - slow_average
-    ema_batch(difference, check_period(signal), average)
-    difference[np.isnan(average)] = np.nan
-    return np.column_stack([difference, average, difference - average])
+    out = np.full((len(series), 3), np.nan)
+    _macd_batch(series, fast, slow, check_period(signal), out)
+    return out
 
 
 def macd_state(fast: int = 12, slow: int = 26, signal: int = 9) -> Floats:
@@ -195,15 +190,42 @@ def macd_update(state: Floats, at: int, value: float) -> tuple[float, float, flo
 
 
 @kernel
-def _begun_late(values: Floats, bars: int) -> Floats:
-    """A copy in which each run of known values begins so many bars later."""
-    out = values.copy()
+def _macd_batch(values: Floats, fast: int, slow: int, signal: int, out: Floats) -> None:
+    fast_factor, slow_factor, signal_factor = 2.0 / (fast + 1.0), 2.0 / (slow + 1.0), 2.0 / (signal + 1.0)
+    fast_keep, slow_keep, signal_keep = 1.0 - fast_factor, 1.0 - slow_factor, 1.0 - signal_factor
+    fast_average, slow_average, average = 0.0, 0.0, 0.0
     run = 0
+    signal_seen = 0
     for t in range(len(values)):
-        run = 0 if math.isnan(values[t]) else run + 1
-        if run <= bars:
-            out[t] = math.nan
-    return out
+        value = values[t]
+        if math.isnan(value):
+            run = 0
+            signal_seen = 0
+            continue
+        if run < slow:
+            slow_average = value if run == 0 else slow_average + value
+            if run >= slow - fast:
+                fast_average = value if run == slow - fast else fast_average + value
+            run += 1
+            if run < slow:
+                continue
+            slow_average /= slow
+            fast_average /= fast
+        else:
+            slow_average = slow_average * slow_keep + value * slow_factor
+            fast_average = fast_average * fast_keep + value * fast_factor
+        difference = fast_average - slow_average
+        if signal_seen == signal:
+            average = average * signal_keep + difference * signal_factor
+        else:
+            average = difference if signal_seen == 0 else average + difference
+            signal_seen += 1
+            if signal_seen < signal:
+                continue
+            average /= signal
+        out[t, 0] = difference
+        out[t, 1] = average
+        out[t, 2] = difference - average
 
 
 def macd_reference(values: npt.ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Floats:
@@ -362,12 +384,12 @@ def cci_update(state: Floats, at: int, high: float, low: float, close: float) ->
         odd += abs(state[j + 1] - mean)
     if period % 2 == 1:
         even += abs(state[ring + period - 1] - mean)
-    deviation = (even + odd) / period
+    deviations = even + odd
     away = typical - mean
     # Rounding of the mean alone must not look like a deviation.
-    if away == 0.0 or deviation <= 1e-14 * abs(mean):
+    if away == 0.0 or deviations <= 1e-14 * abs(mean) * period:
         return 0.0
-    return away / (CCI_SCALE * deviation)
+    return away * period / (CCI_SCALE * deviations)
 
 
 @kernel
