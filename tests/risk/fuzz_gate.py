@@ -20,6 +20,7 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ExecType, Order, OrderType, Side
+from grandmodel.risk.gate import Verdict
 from grandmodel.risk.settings import (
     BreakerSettings,
     FlowLimits,
@@ -230,10 +231,21 @@ class Desk:
     def ask(self, order: Order) -> Order | None:
         verdict = self.gate.check(order, self.view)
         self.outcomes[verdict.reason or "passed"] += 1
+        self.check_both_ways(order, verdict)
         if verdict.order is not None:
             assert 0 < verdict.order.quantity <= order.quantity
             self.gate.on_order(verdict.order)
         return verdict.order
+
+    def check_both_ways(self, order: Order, verdict: Verdict) -> None:
+        """The short way through the checks says what the long way says."""
+        index = desk.NAMES.index(order.instrument)
+        other = self.gate._checks.check_step_by_step(order, self.view, index)
+        assert (verdict.order, verdict.reason) == (other.order, other.reason)
+        for one, two in zip(verdict.checks, other.checks, strict=True):
+            assert (one.name, one.outcome, one.reason, one.limit) == (two.name, two.outcome, two.reason, two.limit)
+            same = one.value == two.value or math.isclose(one.value, two.value, rel_tol=1e-12)
+            assert same, (one, two)
 
     def send(self) -> None:
         order = self.random_order()

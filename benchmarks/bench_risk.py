@@ -1,0 +1,376 @@
+"""Risk: value at risk, the running covariance, shocks, Monte Carlo, and the pre-trade checks of one order.
+
+Paths, units and what a regression means:
+
+- ``VaR with components``: one parametric VaR with expected shortfall and Euler components, microseconds; what an after-trade or
+  what-if number costs. Beside numpy's three lines and skfolio's measures on the same matrix.
+- ``EWMA update``: one row of returns into the running covariance; runs at every bar.
+- ``update + shock + VaR + components``: all that a bar of 100 instruments costs risk before the gate's own Python.
+- ``checks of one order``: ``RiskGate.check``, all 26 checks with their records; in every order's way. And what a bar and an
+  engine step cost the gate.
+- ``Monte Carlo``: 10,000 scenarios of 500 instruments, linear and with full revaluation of 500 options.
+
+Results are checked against numpy before they are timed. Times are medians of CPU seconds of this process (two shared
+cores); compilation is outside. Targets: design, section 7.
+
+    python benchmarks/bench_risk.py [--json] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from statistics import NormalDist
+
+import msgspec
+import numpy as np
+
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.ids import InstrumentId, OrderId
+from grandmodel.domain.instruments import BUILT_IN
+from grandmodel.domain.orders import Order, OrderType, Side
+from grandmodel.kernels import kernel
+from grandmodel.risk.correlation import EwmaCovariance
+from grandmodel.risk.gate import RiskGate, RiskView
+from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.shocks import ShockDetector
+from grandmodel.risk.var import monte_carlo, parametric
+
+CAPITAL = 10**13
+WIDTH = 30 * 60 * 10**9
+Z99 = 2.3263478740408408
+_R2 = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number beside what is aimed for."""
+
+    path: str
+    median_us: float
+    p99_us: float
+    aim_us: float | None = None
+
+    def line(self) -> str:
+        """For people."""
+        text = f"{self.path:62s} {self.median_us:12,.2f} us   p99 {self.p99_us:12,.2f} us"
+        return text if self.aim_us is None else f"{text}   aim {self.aim_us:,.0f}"
+
+
+def timed(path: str, call: Callable[[], object], seconds: float, aim_us: float | None = None) -> Figure:
+    """Median and 99th percentile of ``call`` in CPU time; a batch of calls is one sample where a call is short."""
+    call()
+    start = time.process_time_ns()
+    call()
+    once = max(time.process_time_ns() - start, 500)
+    batch = max(1, 20_000 // once)
+    samples = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(samples) < 5:
+        start = time.process_time_ns()
+        for _ in range(batch):
+            call()
+        samples.append((time.process_time_ns() - start) / batch / 1e3)
+    return Figure(path, float(np.median(samples)), float(np.quantile(samples, 0.99)), aim_us)
+
+
+def book(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Exposures, covariance and past returns of ``n`` instruments."""
+    rng = np.random.default_rng(n)
+    common = rng.standard_normal((3 * n + 60, 1))
+    returns = 0.01 * (0.6 * common + 0.8 * rng.standard_normal((3 * n + 60, n)))
+    return rng.normal(size=n) * 1e6, returns.T @ returns / len(returns), returns
+
+
+def numpy_var(x: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray]:
+    """What one writes by hand."""
+    slopes = covariance @ x
+    sigma = math.sqrt(x @ slopes)
+    return Z99 * sigma, x * slopes * (Z99 / sigma)
+
+
+def bench_var(seconds: float) -> list[Figure]:
+    """VaR with components, beside numpy."""
+    figures = []
+    for n, aim in ((10, None), (100, 15.0), (500, None), (1000, 250.0)):
+        x, covariance, _ = book(n)
+        value, components = numpy_var(x, covariance)
+        found = parametric(x, covariance, 0.99)
+        assert abs(found.value / value - 1) < 1e-12
+        np.testing.assert_allclose(found.components, components, rtol=1e-9, atol=1e-6)
+        figures += [
+            timed(f"VaR with components, {n}", lambda x=x, c=covariance: parametric(x, c, 0.99), seconds, aim),
+            timed(f"  numpy, VaR and components only, {n}", lambda x=x, c=covariance: numpy_var(x, c), seconds),
+        ]
+    return figures
+
+
+def bench_peers(seconds: float) -> list[Figure]:
+    """Peers, skfolio, on 100 instruments: risk contributions to the standard deviation, and its EWMA covariance by the row."""
+    from skfolio import RiskMeasure
+    from skfolio.moments import EWCovariance
+    from skfolio.portfolio import Portfolio
+
+    x, _, returns = book(100)
+    weights = np.abs(x) / np.abs(x).sum()
+    portfolio = Portfolio(returns, weights)
+    ours = parametric(weights, np.cov(returns, rowvar=False), 0.99)
+    theirs = portfolio.contribution(measure=RiskMeasure.STANDARD_DEVIATION)
+    np.testing.assert_allclose(ours.components / Z99, theirs, rtol=1e-3)
+    half_life = math.log(0.5) / math.log(0.94)
+    peer = EWCovariance(half_life=half_life, min_observations=1, nearest=False)
+    peer.fit(returns)
+    tracker = EwmaCovariance(100, 0.94)
+    for row in returns:
+        tracker.update(row)
+    np.testing.assert_allclose(tracker.covariance, peer.covariance_, rtol=1e-9, atol=1e-15)
+    row = returns[-1:]
+    return [
+        timed(
+            "  skfolio Portfolio.contribution of the deviation, 100",
+            lambda: portfolio.contribution(measure=RiskMeasure.STANDARD_DEVIATION),
+            seconds,
+        ),
+        timed("  skfolio EWCovariance.partial_fit of one row, 100", lambda: peer.partial_fit(row), seconds),
+    ]
+
+
+def bench_covariance(seconds: float) -> list[Figure]:
+    """EWMA update, and the whole chain of a bar."""
+    figures = []
+    for n, aim, chain_aim in ((10, None, None), (100, 4.0, 25.0), (500, None, None)):
+        x, covariance, returns = book(n)
+        tracker = EwmaCovariance(n, 0.94, covariance)
+        detector = ShockDetector(n)
+        expected = covariance
+        for row in returns[:60]:
+            tracker.update(row)
+            expected = 0.94 * expected + 0.06 * np.outer(row, row)
+        np.testing.assert_allclose(tracker.covariance, expected, rtol=1e-10)
+        plain = covariance.copy()
+        row = returns[0]
+
+        def update_plain(plain: np.ndarray = plain, row: np.ndarray = row) -> None:
+            plain *= 0.94
+            plain += np.outer(row, 0.06 * row)
+
+        count = [0]
+
+        def chain(
+            tracker: EwmaCovariance = tracker,
+            detector: ShockDetector = detector,
+            x: np.ndarray = x,
+            returns: np.ndarray = returns,
+            count: list[int] = count,
+        ) -> None:
+            count[0] = (count[0] + 1) % len(returns)
+            tracker.update(returns[count[0]])
+            now = tracker.covariance
+            detector.update(now)
+            parametric(x, now, 0.99)
+
+        for _ in range(150):
+            chain()
+        largest = np.linalg.eigvalsh(tracker.correlation)[-1] / n
+        assert abs(detector.first_eigenvalue_share / largest - 1) < 1e-2
+        figures += [
+            timed(f"EWMA update, {n}", lambda t=tracker, r=row: t.update(r), seconds, aim),
+            timed(f"  numpy, in place, {n}", update_plain, seconds),
+            timed(f"update + shock + VaR + components, {n}", chain, seconds, chain_aim),
+        ]
+    return figures
+
+
+def make_gate(n: int) -> tuple[RiskGate, RiskView, list[str]]:
+    """A warmed gate of ``n`` contracts with a position and a working order in every second one."""
+    nq = BUILT_IN[InstrumentId("NQ")]
+    names = [f"N{k}" for k in range(n)]
+    instruments = [msgspec.structs.replace(nq, id=InstrumentId(x), tick_size=Decimal("0.25")) for x in names]
+    gate = RiskGate(RiskSettings(), instruments, CAPITAL)
+    none = [UNDEFINED_PRICE] * n
+    view = RiskView(
+        ts=0,
+        equity_micros=CAPITAL,
+        positions=[0] * n,
+        marks=[80_000] * n,
+        mark_ts=[0] * n,
+        best_bids=none,
+        best_asks=list(none),
+        in_session=[True] * n,
+        halted=[False] * n,
+        rates_micros=[1_000_000] * n,
+    )
+    rng = np.random.default_rng(0)
+    for k in range(1, 200):
+        view.ts = k * WIDTH
+        gate.on_bars(row_of_bars(names, view.ts, rng.integers(79_900, 80_100, n).tolist()), view)
+    view.mark_ts = [view.ts] * n
+    for k in range(0, n, 2):
+        view.positions[k] = 1 if k % 4 else -1
+        gate.on_order(
+            Order(
+                order_id=OrderId(1000 + k),
+                instrument=InstrumentId(names[k]),
+                side=Side.SELL,
+                quantity=1,
+                order_type=OrderType.LIMIT,
+                price=80_200,
+                ts=0,
+            )
+        )
+    return gate, view, names
+
+
+def row_of_bars(names: list[str], ts: int, closes: list[int]) -> list[ClosedBar]:
+    """One closed bar of each instrument."""
+    return [
+        ClosedBar(
+            instrument=InstrumentId(name),
+            width_ns=WIDTH,
+            ts_open=ts - WIDTH,
+            ts_event=ts,
+            open=c,
+            high=c,
+            low=c,
+            close=c,
+            volume=1,
+        )
+        for name, c in zip(names, closes, strict=True)
+    ]
+
+
+def bench_gate(seconds: float) -> list[Figure]:
+    """Checks of one order, a bar, a step."""
+    figures = []
+    for n, aim in ((2, 5.0), (10, None), (100, None)):
+        gate, view, names = make_gate(n)
+        order = Order(
+            order_id=OrderId(1),
+            instrument=InstrumentId(names[0]),
+            side=Side.BUY,
+            quantity=2,
+            order_type=OrderType.LIMIT,
+            price=79_990,
+            ts=view.ts,
+        )
+        verdict = gate.check(order, view)
+        assert verdict.order == order, verdict.reason
+        assert len(verdict.checks) == 26
+        rng = np.random.default_rng(1)
+        rows = [rng.integers(79_900, 80_100, n).tolist() for _ in range(64)]
+        made = [row_of_bars(names, (1000 + k) * WIDTH, row) for k, row in enumerate(rows * (400 if n < 100 else 20))]
+        count = [0]
+
+        def one_row(
+            gate: RiskGate = gate,
+            view: RiskView = view,
+            made: list[list[ClosedBar]] = made,
+            count: list[int] = count,
+        ) -> None:
+            row = made[count[0] % len(made)]
+            count[0] += 1
+            gate.on_bars(row, view)
+
+        figures += [
+            timed(f"checks of one order, {n} instruments", lambda g=gate, o=order, v=view: g.check(o, v), seconds, aim),
+            timed(f"react, {n} instruments", lambda g=gate, v=view: g.react(v), seconds),
+            timed(f"a row of closed bars, {n} instruments", one_row, min(seconds, 0.2)),
+        ]
+    return figures
+
+
+@kernel
+def revalue_calls(
+    returns: np.ndarray, lots: np.ndarray, strike: np.ndarray, volatility: np.ndarray, years: float, before: float
+) -> np.ndarray:
+    """P&L of calls (Black 1976, no rates) on instruments at 1 after ``returns`` (scenarios, n)."""
+    pnl = np.empty(len(returns))
+    for k in range(len(returns)):
+        total = -before
+        for i in range(len(lots)):
+            spot = 1.0 + returns[k, i]
+            deviation = volatility[i] * math.sqrt(years)
+            d1 = math.log(spot / strike[i]) / deviation + 0.5 * deviation
+            price = 0.5 * (spot * math.erfc(-d1 * _R2) - strike[i] * math.erfc((deviation - d1) * _R2))
+            total += lots[i] * price
+        pnl[k] = total
+    return pnl
+
+
+def _call(strike: float, volatility: float) -> float:
+    """One call at 1 by the standard library's normal distribution."""
+    deviation = volatility * math.sqrt(0.25)
+    d1 = -math.log(strike) / deviation + 0.5 * deviation
+    normal = NormalDist()
+    return normal.cdf(d1) - strike * normal.cdf(d1 - deviation)
+
+
+def bench_monte_carlo(seconds: float) -> list[Figure]:
+    """10,000 scenarios of 500 instruments."""
+    n, scenarios = 500, 10_000
+    x, covariance, _ = book(n)
+    rng = np.random.default_rng(0)
+    exact = parametric(x, covariance, 0.99)
+    linear = monte_carlo(x, covariance, 0.99, scenarios=scenarios, rng=rng)
+    assert abs(linear.value / exact.value - 1) < 0.06
+    full = monte_carlo(x, covariance, 0.99, scenarios=scenarios, rng=rng, revalue=lambda r: r @ x)
+    assert abs(full.value / exact.value - 1) < 0.06
+    strike, volatility = np.linspace(0.9, 1.1, n), np.linspace(0.15, 0.4, n)
+    before = float(revalue_calls(np.zeros((1, n)), x, strike, volatility, 0.25, 0.0)[0])
+    calls = [_call(k, v) for k, v in zip(strike, volatility, strict=True)]
+    assert abs(before / float(np.dot(x, calls)) - 1) < 1e-12
+
+    def revalue(returns: np.ndarray) -> np.ndarray:
+        return revalue_calls(returns, x, strike, volatility, 0.25, before)
+
+    return [
+        timed(
+            "Monte Carlo, 10,000 x 500, linear",
+            lambda: monte_carlo(x, covariance, 0.99, scenarios=scenarios, rng=rng),
+            seconds,
+            10_000.0,
+        ),
+        timed(
+            "Monte Carlo, 10,000 x 500, every scenario drawn, linear book",
+            lambda: monte_carlo(x, covariance, 0.99, scenarios=scenarios, rng=rng, revalue=lambda r: r @ x),
+            seconds,
+        ),
+        timed(
+            "Monte Carlo, 10,000 x 500, full revaluation of 500 options",
+            lambda: monte_carlo(x, covariance, 0.99, scenarios=scenarios, rng=rng, revalue=revalue),
+            seconds,
+            300_000.0,
+        ),
+    ]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="A tenth of the time for each number.")
+    options = parser.parse_args()
+    seconds = 0.2 if options.quick else 2.0
+    figures = [
+        figure
+        for part in (bench_var, bench_peers, bench_covariance, bench_gate, bench_monte_carlo)
+        for figure in part(seconds)
+    ]
+    if options.json:
+        document = {"machine": platform.processor() or platform.machine(), "figures": [asdict(f) for f in figures]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    for figure in figures:
+        print(figure.line())
+
+
+if __name__ == "__main__":
+    main()
