@@ -106,6 +106,8 @@ def test_a_changed_link_is_named(sealed):
 def test_a_record_given_to_another_input_is_named(sealed):
     change(sealed, "UPDATE records SET input = 4 WHERE number = 7")
     assert first(verify_run(sealed)) == (FindingKind.CHANGED_RECORD, "record", 7)
+    change(sealed, "UPDATE records SET input = 2 WHERE number = 7", "UPDATE records SET input = 99 WHERE number = 16")
+    assert (FindingKind.CHANGED_RECORD, "record", 16) in kinds(verify_run(sealed))
 
 
 def test_a_changed_input_is_named(sealed):

@@ -106,6 +106,7 @@ def test_a_broken_line_loses_and_doubles_nothing(tmp_path, fails_at, taken):
     take(journal, engine, [End(ts=99)], outbox)
     assert broker.taken == calm_broker.taken
     assert len(set(broker.taken)) == len(broker.taken)
+    assert broker.sends == len(broker.taken) + (not taken)  # What the venue knew was not sent again.
     assert bodies(journal) == bodies(calm)
     assert journal.head == calm.head
     journal.close()
