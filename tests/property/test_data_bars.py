@@ -154,7 +154,7 @@ def test_the_store_gives_back_what_several_overlapping_writes_brought(
     for number, (start, end) in enumerate(itertools.pairwise(edges)):
         store.write(NQ, Schema.BARS, block[max(0, start - 2) : end], f"source {number}")
     parts = list(store.blocks([NQ], Schema.BARS, 0, 2**62, rows))
-    assert all(len(part) == rows for part in parts[:-1])
+    assert all(0 < len(part) <= rows for part in parts)
     assert (np.concatenate(parts) == block).all()
 
 
