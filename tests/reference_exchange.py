@@ -21,6 +21,9 @@ NONE = None
 SOMEWHERE = 10**15
 """Lots ahead of an order whose level shows no size."""
 
+SHOWN_AS_NOTHING = 2**31 - 1
+"""Lots at a price whose feed gives no sizes."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -230,7 +233,7 @@ class ReferenceExchange:
     def on_quote(self, row, market, ts):
         market.bid = NONE if row["bid_price"] == UNDEFINED_PRICE else int(row["bid_price"])
         market.ask = NONE if row["ask_price"] == UNDEFINED_PRICE else int(row["ask_price"])
-        market.bid_size, market.ask_size = int(row["bid_size"]), int(row["ask_size"])
+        market.bid_size, market.ask_size = (int(row[name]) or SHOWN_AS_NOTHING for name in ("bid_size", "ask_size"))
         if market.halted:
             return
         for held in self.mine(int(row["instrument"])):

@@ -48,6 +48,10 @@ def test_unlimited_liquidity_fills_everything_at_the_price_shown():
     assert fills([quote(order(1, BUY, 15)), LATER], **UNLIMITED) == [(1, 15, 101)]
 
 
+def test_a_price_without_a_size_offers_everything():
+    assert fills([quote(order(1, BUY, 500), sizes=(0, 0)), LATER]) == [(1, 500, 101)]
+
+
 def test_two_takers_share_one_displayed_size():
     script = [quote(order(1, BUY, 7), order(2, BUY, 7)), quote_row(5, 100, 102)]
     assert fills(script) == [(1, 7, 101), (2, 3, 101), (2, 4, 102)]
@@ -189,9 +193,9 @@ def test_a_bracket_over_partial_fills_of_its_entry():
     entry = order(1, BUY, 6)
     script = [
         quote(entry, *bracket(entry, 2, stop=95, target=105), sizes=(10, 4)),  # buys 4
-        quote_row(5, 105, 106, 1, 0),  # the target sells 1
+        quote_row(5, 105, None, 1, 0),  # the target sells 1
         trade_row(6, 95, 1),  # the stop triggers; nobody bids
-        quote_row(7, 94, 96, 50, 0),  # it sells the other 3
+        quote_row(7, 94, None, 50, 0),  # it sells the other 3
         quote_row(8, 96, 97, 50, 2),  # the entry buys its last 2, and the triggered stop sells them
     ]
     assert fills(script) == [(1, 4, 101), (3, 1, 105), (2, 3, 94), (1, 2, 97), (2, 2, 96)]
