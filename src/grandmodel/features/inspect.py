@@ -6,6 +6,7 @@ Each answer comes as data (for a terminal or ``--json``) and as a page of its ow
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,9 +102,9 @@ def matrix_at(bars: pl.DataFrame, matrix: Matrix, at_ns: int, sessions: SessionS
     if not len(known):
         raise FeatureError(f"time: found no bar that had closed by {format_time(at_ns)}; expected a later time")
     schema, rows = _rows(known, matrix, sessions)
-    with np.errstate(all="ignore"):
-        middle = np.array([_or_nan(np.median, column[~np.isnan(column)]) for column in rows.T])
-        spread = np.array([_or_nan(np.std, column[~np.isnan(column)]) for column in rows.T])
+    known_values = [column[~np.isnan(column)] for column in rows.T]
+    middle = np.array([_or_nan(np.median, values) for values in known_values])
+    spread = np.array([_or_nan(np.std, values) for values in known_values])
     stamps = known["ts_event"].to_numpy()
     return MatrixView(schema, at_ns, stamps[-schema.rows :], rows[-schema.rows :], middle, spread)
 
@@ -128,7 +129,7 @@ def matrix_page(view: MatrixView, instrument: str) -> str:
     if schema.unknown_columns:
         names = ", ".join(schema.names[place] for place in schema.unknown_columns)
         page.lead.add_note(f"The volume of these bars is unknown, and so are {names}.")
-    with np.errstate(all="ignore"):
+    with np.errstate(invalid="ignore"):
         deviations = (view.values - view.usual_middle) / np.where(view.usual_spread > 0, view.usual_spread, 1.0)
     labels = [format_time(int(stamp)) for stamp in view.ts_event]
     colours = HeatMap(
@@ -292,8 +293,9 @@ def _rows(bars: pl.DataFrame, matrix: Matrix, sessions: SessionSchedule | None) 
     return schema if knows_volume else schema.without_volume(), rows
 
 
-def _or_nan(statistic: np.ufunc | object, values: Floats) -> float:
-    return float(statistic(values)) if len(values) else float("nan")  # type: ignore[operator]
+def _or_nan(statistic: Callable[[Floats], np.floating], values: Floats) -> float:
+    """A statistic of the values; NaN where there are none."""
+    return float(statistic(values)) if len(values) else float("nan")
 
 
 def _runs(missing: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], stamps: Integers) -> list[tuple[int, int, int]]:

@@ -153,13 +153,15 @@ class StrategicState:
 
     def save(self) -> bytes:
         """Everything that the next update depends on, exactly."""
-        return pack_state(STRATEGIC_SCHEMA, self._state, self._window.save())
+        # The points that are there, without the room for more.
+        kept = mlmi_with_room(self._state, int(self._state[MLMI_AT + 1]), MLMI_AT)
+        return pack_state(STRATEGIC_SCHEMA, kept, self._window.save())
 
     def restore(self, saved: bytes) -> None:
         """Go on from what ``save`` gave. Raises ``SchemaMismatch`` where other definitions saved it."""
         self._state, window = unpack_state(STRATEGIC_SCHEMA, saved)
         self._window.restore(window)
-        self._mlmi_work = mlmi_work(self._state, MLMI_AT)
+        self._make_room(mlmi_usual_room(int(self._state[MLMI_AT + 1])))
 
     def _make_room(self, room: int) -> None:
         if room != int(self._state[MLMI_AT]):
