@@ -16,8 +16,8 @@ BELOW = {
     "charts": set(),
 }
 BELOW["data"] = {"domain", "kernels", "charts"}
-BELOW["features"] = {"domain", "data", "kernels", "charts"}
-BELOW["models"] = BELOW["features"] | {"features"}
+BELOW["features"] = {"domain", "kernels", "charts"}
+BELOW["models"] = BELOW["features"] | {"data", "features"}
 BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models"}
 BELOW["risk"] = {"domain", "features", "kernels", "charts"}
 BELOW["execution"] = BELOW["compliance"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}
@@ -27,8 +27,8 @@ BELOW["api"] = _ROOMS | {"training", "runtime"}
 BELOW["cli"] = BELOW["api"] | {"api"}
 """Room to the rooms that it may import, itself aside: the arrows of the design's section 4, spelled out.
 
-The design draws ``domain <- data, features``: both rest on domain. Features read bars of the data room's making, so data
-stands left of features. Risk and execution never import an agent (strategic, tactical) nor each other.
+``domain <- data, features``: both rest on domain, neither on the other. Risk and execution never import an agent (strategic,
+tactical), nor each other.
 """
 
 

@@ -39,9 +39,9 @@ def run(command, folder):
     """Run one line in ``folder`` with this environment's ``grandmodel`` first on the path."""
     binaries = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160"}
-    return subprocess.run(
+    return subprocess.run(  # noqa: S602  the line is the README's own, run as a reader would run it
         command,
-        shell=True,  # noqa: S602  the line is the README's own, run as a reader would run it
+        shell=True,
         cwd=folder,
         env=environment,
         capture_output=True,
