@@ -75,6 +75,14 @@ def test_nasdaq_30_minutes() -> None:
     assert block[["open", "high", "low", "close", "volume"]][0].tolist() == (39_142, 39_320, 39_121, 39_290, 5_122)
 
 
+def test_a_stated_clock_is_used_and_the_better_one_named() -> None:
+    _, series = _read(NQ_30M, "NQ", time_zone="Europe/Athens", label=Label.OPEN)
+    assert series.time_zone == "Europe/Athens"
+    assert series.count("bars_outside_sessions") == 6
+    (text,) = [finding.text for finding in series.findings if finding.kind == "another_clock_fits"]
+    assert "proves Asia/Jerusalem" in text
+
+
 def test_nasdaq_rolls_lie_at_the_opens_that_the_carry_shows() -> None:
     block, series = _read(NQ_30M, "NQ")
     steps = {roll.day: roll.step_ticks / 4 for roll in series.rolls}

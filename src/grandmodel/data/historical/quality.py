@@ -243,6 +243,8 @@ def _times(work: _Work, width_ns: int) -> tuple[str, Label, NDArray[np.int64]]:
     )
     if zone and label is not None:
         chosen = readings[0]
+        if chosen.outside and not known.all():
+            _note_better_reading(work, width_ns, chosen)
     else:
         proven = proven_reading(readings)
         if proven is None:
@@ -273,6 +275,14 @@ def _times(work: _Work, width_ns: int) -> tuple[str, Label, NDArray[np.int64]]:
         "impossible_local_times", work.good & ~exists, f"stamps that a clock in {zone} never shows (it goes forward)"
     )
     return zone, label, opens_ns
+
+
+def _note_better_reading(work: _Work, width_ns: int, stated: Reading) -> None:
+    """Say so where the calendar proves another reading than the one stated, which is used all the same."""
+    proven = proven_reading(possible_readings(work.raw.stamps.wall_ns[work.good], width_ns, work.instrument))
+    if proven is not None:
+        text = f"stated is {stated.text}; the calendar of {work.instrument.id} proves {proven.text}. Used as stated"
+        work.findings.append(Finding("another_clock_fits", Treatment.NOTED, stated.outside, text))
 
 
 def _spread(good: NDArray[np.bool_], part: NDArray[np.bool_]) -> NDArray[np.bool_]:
