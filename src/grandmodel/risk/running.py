@@ -117,7 +117,11 @@ class RunningRisk:
         """True where every instrument in session has delivered its bar of the present close time."""
         if self._row_ts < 0:
             return False
-        return not any(wanted and math.isnan(value) for value, wanted in zip(self._row, in_session, strict=True))
+        row = self._row
+        for k, wanted in enumerate(in_session):  # noqa: SIM110 (a generator costs as much as the rest of this)
+            if wanted and row[k] != row[k]:
+                return False
+        return True
 
     def take_row(self) -> bool:
         """Fold the collected returns into the covariance; False where there were none."""
@@ -150,8 +154,11 @@ class RunningRisk:
     def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
         """VaR of ``positions`` in micros of the account's currency; NaN while one of them, or a pair, is not known."""
         found = self.coefficients(positions, rates)
-        if found is None or any(p and math.isnan(alone) for p, alone in zip(positions, found.single, strict=True)):
-            return 0.0 if not any(positions) else math.nan
+        if found is None:
+            return math.nan if any(positions) else 0.0
+        for k, p in enumerate(positions):
+            if p and math.isnan(found.single[k]):
+                return math.nan
         return root(found.variance)
 
     def components(self, positions: list[int], rates: list[int]) -> list[float]:
