@@ -160,6 +160,16 @@ def test_targets_bootstrap_from_the_last_observation_of_a_cut_off_agent_and_neve
     assert cut > 0 or make_env in (MatrixGame, DelayedTeamGame)
 
 
+def test_values_stay_what_they_were_when_their_scale_moves():
+    run = started(DelayedTeamGame, SMALL, 1)
+    seen = run.learner.policy.read(run.rollout.observations)
+    joint = mappo._read_joint(run.learner, seen, run.rollout.alive, run.rollout.state)
+    before, scale = mappo._values(run.learner, joint), run.learner.value_moments.scale
+    mappo.prepare(run.learner, run.rollout)
+    assert not np.array_equal(run.learner.value_moments.scale, scale)
+    np.testing.assert_allclose(mappo._values(run.learner, joint), before, atol=1e-6)
+
+
 def test_whatever_stands_where_a_dead_agent_would_be_changes_no_weight():
     left, right = (started(MortalGame, SMALL, 1) for _ in range(2))
     garbage = np.random.default_rng(0)
