@@ -26,8 +26,9 @@ config: Any = numba.config
 
 _PACKAGE_ROOT = Path(__file__).resolve().parent
 _IMPORT = re.compile(
-    r"^\s*(?:from\s+(grandmodel[\w.]*)\s+import\s+\(?([^#\n)]*)|import\s+(grandmodel[\w.]*))", re.MULTILINE
+    r"^\s*(?:from\s+(grandmodel[\w.]*)\s+import\s+(?:\(([^)]*)\)|([^#\n(]*))|import\s+(grandmodel[\w.]*))", re.MULTILINE
 )
+_COMMENT = re.compile(r"#[^\n]*")
 
 
 @overload
@@ -83,9 +84,9 @@ def _imported_sources(source: Path) -> set[Path]:
             continue
         found.add(path)
         for match in _IMPORT.finditer(path.read_text(encoding="utf-8")):
-            module = match.group(1) or match.group(3)
+            module = match.group(1) or match.group(4)
             waiting.extend(_module_files(module))
-            for name in (match.group(2) or "").split(","):
+            for name in _COMMENT.sub("", match.group(2) or match.group(3) or "").split(","):
                 waiting.extend(_module_files(f"{module}.{name.strip().split(' ')[0]}"))
     return found
 
