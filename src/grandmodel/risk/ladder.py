@@ -16,7 +16,6 @@ from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.var import Revaluation
 
-
 _BLOCK = 64
 
 
