@@ -1,8 +1,10 @@
 """Tables of bars: what is proven about their columns, and what is refused."""
 
+import datetime as dt
 import gzip
 import lzma
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,57 @@ def test_parquet_with_typed_stamps_is_read_with_its_zone(tmp_path: Path) -> None
     assert raw.stamps.utc_known.all()
     assert raw.stamps.wall_ns.tolist() == [1_704_189_600_000_000_000, 1_704_191_400_000_000_000]
     assert raw.volume is None
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        [[1], [2], [3]],
+        [b"x", b"\xff", b"z"],
+        [dt.timedelta(1)] * 3,
+        [None] * 3,
+        [True, False, True],
+        [{"a": 1}] * 3,
+        [float("nan"), float("inf"), 1e30],
+        [2**63, 2**64 - 1, 0],
+        [dt.time(1), dt.time(2), dt.time(3)],
+    ],
+    ids=["lists", "bytes", "spans", "nulls", "booleans", "structs", "floats", "huge", "clocks"],
+)
+def test_parquet_columns_that_hold_no_stamps_are_refused(tmp_path: Path, stamps: list[object]) -> None:
+    prices = [1.0, 2.0, 3.0]
+    table = {"date": stamps, "open": prices, "high": prices, "low": prices, "close": prices}
+    pl.DataFrame(table, strict=False).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ReadError):
+        read_bars(tmp_path / "a.parquet", ImportProfile())
+
+
+@pytest.mark.parametrize("prices", [[[1.0]] * 3, [b"1"] * 3, [dt.date(2024, 1, 1)] * 3, [None] * 3])
+def test_parquet_columns_that_hold_no_numbers_are_not_a_number(tmp_path: Path, prices: list[object]) -> None:
+    stamps = [dt.datetime(2024, 1, 8, hour) for hour in (1, 2, 3)]  # noqa: DTZ001  (a file without a zone)
+    table = {"date": stamps, "open": prices, "high": prices, "low": prices, "close": prices}
+    pl.DataFrame(table).write_parquet(tmp_path / "a.parquet")
+    ((_, raw),) = read_bars(tmp_path / "a.parquet", ImportProfile()).items()
+    assert np.isnan(raw.prices[Role.CLOSE]).all()
+
+
+def test_decimal_and_integer_prices_of_parquet_are_read(tmp_path: Path) -> None:
+    stamps = [dt.date(2024, 1, 8), dt.date(2024, 1, 9)]
+    table = {"date": stamps, "open": [Decimal("1.25")] * 2, "high": [3, 3], "low": ["1", "1"], "close": [2.5, 2.5]}
+    pl.DataFrame(table).write_parquet(tmp_path / "a.parquet")
+    ((_, raw),) = read_bars(tmp_path / "a.parquet", ImportProfile()).items()
+    assert [raw.prices[role][0] for role in (Role.OPEN, Role.HIGH, Role.LOW, Role.CLOSE)] == [1.25, 3.0, 1.0, 2.5]
+
+
+def test_stamps_far_out_of_time_are_not_wrapped_into_it(tmp_path: Path) -> None:
+    stamps = [dt.datetime(9999, 12, 31), dt.datetime(2024, 1, 8), dt.datetime(1, 1, 1)]  # noqa: DTZ001
+    prices = [1.0, 2.0, 3.0]
+    for zone in (None, "UTC"):
+        column = pl.Series(stamps).dt.replace_time_zone(zone)
+        table = {"date": column, "open": prices, "high": prices, "low": prices, "close": prices}
+        pl.DataFrame(table).write_parquet(tmp_path / "a.parquet")
+        ((_, raw),) = read_bars(tmp_path / "a.parquet", ImportProfile()).items()
+        assert raw.stamps.usable.tolist() == [False, True, False]
 
 
 def test_a_zip_of_overlapping_pieces_is_one_series_and_of_each_several(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ XZ_MAGIC = b"\xfd7zXZ\x00"
 PARQUET_MAGIC = b"PAR1"
 
 _LARGEST_FILE = 8 * 2**30
+_FARTHEST_MICROS = 2**53
+"""255 years from 1970 on either side: within what nanoseconds in 64 bits can hold."""
 _DELIMITERS = ("\t", ";", ",", "|")
 _NAMES: dict[Role, tuple[str, ...]] = {
     Role.STAMP: (
@@ -338,7 +340,7 @@ def _named(names: list[str], table: _Table, placed: list[pl.Series]) -> dict[Rol
     else:
         found = {role: place for role, place in found.items() if role not in {Role.DATE, Role.CLOCK}}
     if Role.STAMP not in found and Role.DATE not in found:
-        typed = [place for place, column in enumerate(placed) if column.dtype in {pl.Datetime, pl.Date}]
+        typed = [place for place, column in enumerate(placed) if _is_typed(column)]
         if len(typed) != 1:
             raise _unknown_columns(table, "no date or time stamp")
         found[Role.STAMP] = typed[0]
@@ -412,7 +414,7 @@ def _stamps(columns: Mapping[Role, pl.Series], table: _Table, profile: ImportPro
         return _stamps_from_midnight(columns[Role.MILLISECONDS], table)
     if Role.STAMP in columns:
         column = columns[Role.STAMP]
-        if column.dtype in {pl.Datetime, pl.Date}:
+        if _is_typed(column):
             return _typed_stamps(column)
         return parse_stamps(_as_text(column), table.lines, order, table.where)
     date = columns.get(Role.DATE)
@@ -425,22 +427,36 @@ def _stamps(columns: Mapping[Role, pl.Series], table: _Table, profile: ImportPro
 
 
 def _as_text(column: pl.Series) -> pl.Series:
+    """A column of stamps as text; one of a type that can hold no stamp (lists, bytes, spans of time) has none."""
     if column.dtype.is_float():
         column = column.cast(pl.Int64, strict=False)
-    return column.cast(pl.String)
+    if column.dtype in {pl.String, pl.Categorical, pl.Enum} or column.dtype.is_integer():
+        return column.cast(pl.String)
+    return pl.Series(column.name, [None] * len(column), dtype=pl.String)
+
+
+def _is_typed(column: pl.Series) -> bool:
+    return isinstance(column.dtype, pl.Datetime | pl.Date)
 
 
 def _typed_stamps(column: pl.Series) -> Stamps:
-    is_zoned = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is not None
-    usable = column.is_not_null().to_numpy()
-    wall_ns = column.cast(pl.Datetime("ns")).dt.timestamp("ns") if not is_zoned else column.dt.timestamp("ns")
+    """Stamps that the file itself has as dates or times; microseconds are enough to see which fit into nanoseconds."""
+    dtype = column.dtype
+    is_zoned = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    column = column if isinstance(dtype, pl.Datetime) else column.cast(pl.Datetime("us"))
+    micros = column.dt.timestamp("us")
+    usable = (micros.is_not_null() & (micros.abs() < _FARTHEST_MICROS)).fill_null(value=False).to_numpy()
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+        wall_ns = column.dt.timestamp("ns").fill_null(0).to_numpy().copy()
+    else:
+        wall_ns = np.where(usable, micros.fill_null(0).to_numpy(), 0) * 1_000
     return Stamps(
-        wall_ns.fill_null(0).to_numpy().copy(),
+        wall_ns,
         usable,
         np.full(len(column), is_zoned),
-        np.full(len(column), column.dtype != pl.Date),
+        np.full(len(column), dtype != pl.Date),
         DateOrder.YEAR_FIRST,
-        ["the stamps are typed and carry a zone"] if is_zoned else [],
+        ["time zone: the stamps are typed and carry one"] if is_zoned else [],
     )
 
 
