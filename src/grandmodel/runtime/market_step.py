@@ -30,7 +30,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
 from grandmodel.execution.simulated.matching import match_bar, match_quote, match_trade, run_venue, venue_due
-from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, VIEWED, Feed, SlotState
+from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
 
@@ -344,7 +344,8 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
                 match_trade(step, slots, reports, instruments, depth, i, ts, tick.price, tick.size)
             if tick.bid_price != UNDEFINED_PRICE or tick.ask_price != UNDEFINED_PRICE:
                 market.bid, market.ask = tick.bid_price, tick.ask_price
-                market.bid_size, market.ask_size = tick.bid_size, tick.ask_size
+                market.bid_size = tick.bid_size if tick.bid_size > 0 else UNSHOWN_SIZE
+                market.ask_size = tick.ask_size if tick.ask_size > 0 else UNSHOWN_SIZE
                 if market.active > 0 and not market.halted:
                     match_quote(step, slots, reports, instruments, depth, i, ts)
         elif tick.action == _QUOTE:
@@ -353,7 +354,8 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
                 market.crossed += 1
             else:
                 market.bid, market.ask = tick.bid_price, tick.ask_price
-                market.bid_size, market.ask_size = tick.bid_size, tick.ask_size
+                market.bid_size = tick.bid_size if tick.bid_size > 0 else UNSHOWN_SIZE
+                market.ask_size = tick.ask_size if tick.ask_size > 0 else UNSHOWN_SIZE
                 if tick.bid_price == UNDEFINED_PRICE or tick.ask_price == UNDEFINED_PRICE:
                     market.one_sided += 1
                 elif market.mark_on_quotes:

@@ -8,7 +8,7 @@ Fill rules, each with what it ignores:
   and a target lie in one bar the stop comes first. A bracket's stop can end a position in the bar of its entry; its target
   cannot, unless the entry was at the open. Ignored: latency below one bar, the path inside the bar, our own impact.
 - **Quotes and trades.** A taker pays the best opposite price known when the order reaches the venue, up to the displayed
-  size (``Liquidity``); the rest of a market order waits for the next quote. A resting limit fills by ``FillRule``. Stops
+  size (``Liquidity``; where a feed gives no sizes, everything); the rest of a market order waits for the next quote. A resting limit fills by ``FillRule``. Stops
   trigger on trades, or on the opposite quote where the feed has no trades. Ignored: hidden size, levels beyond the best,
   our own impact on what others do.
 - **Order book.** As on quotes and trades; under ``QUEUE`` the lots ahead are those that stood at the price when we

@@ -178,6 +178,9 @@ class Liquidity(enum.IntEnum):
 UNKNOWN_QUEUE = 2**62
 """Lots ahead of an order at a price level whose size is not shown."""
 
+UNSHOWN_SIZE = 2**31 - 1
+"""What a price without a size is taken to offer: a feed that gives prices only (spot FX) shows 0, which is not "nothing"."""
+
 REASON_CODES = (
     "",
     "asked",
