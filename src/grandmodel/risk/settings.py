@@ -35,8 +35,9 @@ class InstrumentLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     max_order_notional: float = 5.0
     """Fat finger, as a multiple of capital."""
     max_long_lots: int = 1_000
+    """Of the position with every working buy filled."""
     max_short_lots: int = 1_000
-    """Both ends of the position with every working order filled on that side."""
+    """Of the position with every working sell filled."""
     max_concentration: float = 10.0
     """The instrument's worst-case notional, as a multiple of capital."""
     collar_fraction: float = 0.03
@@ -87,11 +88,13 @@ class FlowLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_messages: int = 200
     """New orders, changes and cancels within ``window_ns``; cancels count but are never refused."""
     window_ns: int = NS_PER_SECOND
+    """Length of the window that orders and messages are counted in."""
     duplicate_window_ns: int = NS_PER_SECOND // 2
     """An order equal in everything to one sent so recently is a duplicate."""
     max_repeats: int = 30
     """Executions of one instrument and side within ``repeat_window_ns`` before it is disabled until a person resets it."""
     repeat_window_ns: int = NS_PER_MINUTE
+    """Length of the window that executions are counted in."""
 
     def __post_init__(self) -> None:
         """Refuse negative limits and empty windows."""
@@ -105,9 +108,11 @@ class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How the gate computes value at risk: parametric, on EWMA covariances of the money that one lot gains per bar."""
 
     level: float = 0.99
+    """Confidence of value at risk."""
     degrees: float | None = 5.0
     """Degrees of freedom of Student's t for the quantile; None: normal. ``docs/risk/var-backtests.md`` says why 5."""
     horizon_days: float = 1.0
+    """Trading days that value at risk looks ahead."""
     width_ns: int = THIRTY_MINUTES_NS
     """The bars whose closes make the returns; other widths are passed over."""
     session_hours: float = 23.0
@@ -142,8 +147,11 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The values at which one trigger moves the ladder to each step; None: it never does."""
 
     caution: float | None = None
+    """From this value on: new positions at half size."""
     reduce: float | None = None
+    """From this value on: only what reduces, and a share of the risk is closed."""
     halt: float | None = None
+    """From this value on: cancel, flatten, no new risk."""
 
     def __post_init__(self) -> None:
         """Refuse a ladder whose steps are not in order."""
@@ -178,6 +186,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     disconnect: Thresholds = Thresholds(halt=1.0)
     """1 while the link to the venue is lost."""
     event_window_ns: int = 10 * NS_PER_MINUTE
+    """Length of the window that bad bars and rejects are counted in."""
     caution_scale: float = 0.5
     """Share of an asked position that caution leaves."""
     reduce_share: float = 0.5

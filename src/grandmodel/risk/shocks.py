@@ -41,9 +41,11 @@ class ShockSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     rearm: float = 2.0
     """A statistic that fired must fall below this before it can fire again."""
     min_correlation_rise: float = 0.15
+    """Least rise of the mean correlation above its usual value."""
     min_share_rise: float = 0.15
+    """Least rise of the first eigenvalue's share."""
     min_volatility_rise: float = 0.4
-    """Of mean log volatility: 0.4 is half as much again."""
+    """Least rise of mean log volatility: 0.4 is half as much again."""
 
 
 @dataclass(frozen=True, slots=True)
