@@ -111,6 +111,17 @@ def test_a_gap_is_over_after_50_bars() -> None:
     np.testing.assert_array_equal(got[22 + 50], [0, 0, np.nan, np.nan, 0])
 
 
+def test_of_two_gaps_as_near_the_younger_counts() -> None:
+    open_, high, low, close = (np.concatenate([column, np.full(3, column[-1])]) for column in _gap_bars(3.0, 103.0))
+    # Price dips into the first gap, then leaves it in another strong bar, to the same low.
+    open_[23:25] = close[23:25] = low[23:25] = 102.0
+    high[23:25] = 102.5
+    open_[25], low[25], close[25], high[25] = 102.0, 102.0, 105.0, 105.0
+    got = fair_value_gaps.fair_value_gaps(open_, high, low, close)
+    np.testing.assert_array_equal(got[25], [1, 0, 103.0, 3, 0])
+    np.testing.assert_array_equal(got[26], [1, 0, 103.0, 0, 0])
+
+
 def test_a_bearish_gap_mirrors_a_bullish_one() -> None:
     bars = random_bars(23, 3000, tick=0.25)
     up = fair_value_gaps.fair_value_gaps(*(bars[name] for name in ("open", "high", "low", "close")))
