@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.decisions import Intent, StrategicDecision
 from grandmodel.domain.events import ClosedBar
@@ -42,11 +43,19 @@ class Account(Protocol):
     def working(self, instrument: InstrumentId) -> Sequence[Order]:
         """Orders sent and not ended, oldest first."""
 
+    def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
+        """The 48 newest rows of the strategic matrix, (48, 13); NaN where not known yet. For agents that need features."""
+
+    def tactical_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
+        """The 60 newest rows of the tactical matrix, (60, 7); NaN where not known yet. For agents that need features."""
+
 
 class Agent:
     """One decision maker. Override ``on_bars``, and the rest where needed."""
 
     name = "agent"
+    needs_features = False
+    """True: the engine keeps the two feature matrices up to date for every instrument."""
 
     def __init__(self, instruments: Mapping[InstrumentId, Instrument], generator: np.random.Generator) -> None:
         self.instruments = instruments

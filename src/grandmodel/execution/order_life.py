@@ -111,6 +111,15 @@ class OrderLives:
         """Open orders of one instrument, oldest first."""
         return (life for life in self.open.values() if life.order.instrument == instrument)
 
+    def counts(self) -> tuple[int, int, int, int, list[int]]:
+        """What is remembered beside the open orders, for a snapshot."""
+        return self.ended, self.repeated_reports, self._last_order_id, self._seen_until, sorted(self._seen_beyond)
+
+    def restore_counts(self, counts: tuple[int, int, int, int, list[int]]) -> None:
+        """Put back what ``counts`` gave."""
+        self.ended, self.repeated_reports, self._last_order_id, self._seen_until, beyond = counts
+        self._seen_beyond = set(beyond)
+
     def _is_repeated(self, exec_id: ExecId) -> bool:
         """Remember ``exec_id``; ids mostly rise by one, so the memory is one number and a few exceptions."""
         if exec_id <= self._seen_until or exec_id in self._seen_beyond:

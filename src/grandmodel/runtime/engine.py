@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.agents import Agent, Wish
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Block
@@ -57,6 +58,7 @@ from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.feature_book import FeatureBook
 from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.runtime.settings import Mode, RollPolicy, RunSettings
 
@@ -113,6 +115,7 @@ class Engine:
             build_agent(agent.kind, agent.parameters, by_id, int(seed))
             for agent, seed in zip(settings.agents, seeds[1:], strict=True)
         )
+        self.features = FeatureBook(instruments) if any(agent.needs_features for agent in self.agents) else None
         self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self._schedules = tuple(schedules)
@@ -149,6 +152,19 @@ class Engine:
     def working(self, instrument: InstrumentId) -> Sequence[Order]:
         """Orders sent and not ended, oldest first."""
         return [life.order for life in self.lives.of(instrument)]
+
+    def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
+        """The 48 newest rows of the strategic matrix, (48, 13)."""
+        return self._known_features().strategic(instrument)
+
+    def tactical_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
+        """The 60 newest rows of the tactical matrix, (60, 7)."""
+        return self._known_features().tactical(instrument)
+
+    def _known_features(self) -> FeatureBook:
+        if self.features is None:
+            raise AgentError("an agent asked for features, expected one whose class says needs_features = True")
+        return self.features
 
     # Inputs.
 
@@ -207,6 +223,8 @@ class Engine:
         self._view = None
         if stop is Stop.BARS:
             step.bars = self._closed_bars()
+            if self.features is not None:
+                self.features.on_bars(step.bars)
             step.alerts.extend(self.gate.on_bars(step.bars, self._risk_view()))
             if not self._stopped:
                 for agent in self.agents:
@@ -363,7 +381,7 @@ class Engine:
                 quantity=abs(signed),
                 price=price,
                 fee_micros=fee,
-                ts_event=self.market.now,
+                ts_event=began,
                 ts_init=self.market.now,
                 reference_price=price,
                 tag="roll",
@@ -659,6 +677,15 @@ class Engine:
             else:
                 self._day, self._day_until = -1, NEVER_NS
         return self._day
+
+    def counters(self) -> tuple[int, int, int, int, bool]:
+        """Numbers given out so far, for a snapshot."""
+        return self._records, self._orders, self._intents, self._own_reports, self._stopped
+
+    def restore_counters(self, counters: tuple[int, int, int, int, bool]) -> None:
+        """Put back what ``counters`` gave."""
+        self._records, self._orders, self._intents, self._own_reports, self._stopped = counters
+        self._view = None
 
     def state_summary(self) -> dict[str, object]:
         """How things stand, for the last record: positions, cash, open orders and what was counted in the data."""

@@ -46,6 +46,17 @@ _NOW, _ROW, _EQUITY, _EQUITY_PEAK, _EQUITY_FLOOR, _CLOSED_BARS = (
 )
 
 
+_ARRAY_TYPES = {
+    "step": STEP,
+    "instruments": INSTRUMENT,
+    "builders": BUILDER,
+    "closed": BUILDER,
+    "slots": SLOT,
+    "reports": REPORT,
+    "depth": DEPTH,
+}
+
+
 class Stop(enum.IntEnum):
     """Why the walk came back to Python."""
 
@@ -195,6 +206,20 @@ class MarketStep:
                 self.step, self.instruments, self.builders, self.slots, self.reports, self.closed, self.depth, ts
             )
         )
+
+    def restore(self, saved: Mapping[str, tuple[int, bytes]], rows_before: int) -> None:
+        """Put back the arrays that a snapshot holds: rows and bytes by name."""
+        for name, dtype in _ARRAY_TYPES.items():
+            rows, data = saved[name]
+            array = getattr(self, name)
+            found = np.frombuffer(data, dtype=dtype)
+            if name in ("slots", "reports", "depth"):
+                setattr(self, name, found.copy())
+            elif rows != len(array) or found.size != array.size:
+                raise UsageError(f"snapshot: found {rows} rows of {name}, expected {len(array)}")
+            else:
+                array[...] = found.reshape(array.shape)  # In place: ``_values`` and ``_viewed`` look into these.
+        self.rows_before = rows_before
 
     def make_room(self, rows: int) -> None:
         """Enlarge the report array to ``rows``."""

@@ -199,6 +199,6 @@ def _advance_queue(slots: Rows, count: int, i: int, which: int, price: int, rank
     """Lots that stood before ours at this price have gone: we move up."""
     for k in range(count):
         slot = slots[k]
-        if slot.instrument == i and slot.state == _WORKING and slot.price == price and rank <= slot.rank:
-            if (slot.side > 0) == (which == 0):
-                slot.queue_ahead = max(0, slot.queue_ahead - gone)
+        same_side = (slot.side > 0) == (which == 0)
+        if same_side and slot.instrument == i and slot.state == _WORKING and slot.price == price and rank <= slot.rank:
+            slot.queue_ahead = max(0, slot.queue_ahead - gone)

@@ -73,7 +73,7 @@ class SimulatedExchange:
         self._schedules = tuple(schedules)
         self._settings = settings
         self._generator = np.random.Generator(np.random.PCG64(seed))
-        self._last_order_id = 0
+        self.last_order_id = 0
         self._days = [(0, 0)] * len(self._schedules)
         """For each instrument the trading day that its last day order was sent in or before."""
 
@@ -121,7 +121,7 @@ class SimulatedExchange:
             0,
         )
         arrays.step[0]["slots"] = count + 1
-        self._last_order_id = order.order_id
+        self.last_order_id = order.order_id
 
     def cancel(self, request: CancelOrder) -> None:
         """Send a cancel; where the order has already ended the venue answers that it is too late."""
@@ -225,7 +225,7 @@ class SimulatedExchange:
             ts + self._settings.latency.report_ns(self._generator), int(state["now"]), int(state["last_report_due"])
         )
         state["exec_id"] += 1
-        reason = _TOO_LATE if order_id <= self._last_order_id else _UNKNOWN_ORDER
+        reason = _TOO_LATE if order_id <= self.last_order_id else _UNKNOWN_ORDER
         arrays.reports[tail] = (
             due, ts, int(state["exec_id"]), order_id, -1, ord(ExecType.CANCEL_REJECTED.value), 0, 0, 0, 0, 0, reason,
         )  # fmt: skip

@@ -1,0 +1,102 @@
+"""A whole engine as bytes, and back: the run goes on from a snapshot exactly as it would have gone on without it.
+
+The market step's memory is plain arrays and is copied; ledger, open orders, risk, agents and features say for themselves what
+they must remember. A snapshot fits only an engine built from the same beginning (settings, instruments, sessions).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.ids import OrderId
+from grandmodel.domain.ledger import Position
+from grandmodel.execution.order_life import OrderLife
+from grandmodel.runtime.engine import Engine
+
+_FORMAT = 1
+_ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
+
+
+class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    format: int
+    arrays: dict[str, tuple[int, bytes]]
+    rows_before: int
+    cash_micros: dict[str, int]
+    positions: list[Position]
+    lives: list[OrderLife]
+    lives_counts: tuple[int, int, int, int, list[int]]
+    exchange: tuple[str, int]
+    gate: bytes
+    agents: list[tuple[str, bytes]]
+    features: bytes
+    counters: tuple[int, int, int, int, bool]
+
+
+def save_engine(engine: Engine) -> bytes:
+    """Everything that the next step depends on."""
+    market, lives = engine.market, engine.lives
+    saved = _Saved(
+        format=_FORMAT,
+        arrays={name: (len(getattr(market, name)), getattr(market, name).tobytes()) for name in _ARRAYS},
+        rows_before=market.rows_before,
+        cash_micros=engine.ledger.cash_micros,
+        positions=engine.ledger.positions,
+        lives=list(lives.open.values()),
+        lives_counts=lives.counts(),
+        exchange=(_generator_text(engine.exchange.generator_state()), engine.exchange.last_order_id),
+        gate=engine.gate.save(),
+        agents=[(_generator_text(agent.generator.bit_generator.state), agent.save()) for agent in engine.agents],
+        features=engine.features.save() if engine.features is not None else b"",
+        counters=engine.counters(),
+    )
+    return msgspec.msgpack.encode(saved)
+
+
+def restore_engine(engine: Engine, data: bytes) -> None:
+    """Bring a fresh ``engine`` to where ``save_engine`` found another of the same beginning.
+
+    Raises ``UsageError`` where the snapshot does not fit this engine.
+    """
+    try:
+        saved = msgspec.msgpack.decode(data, type=_Saved)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"snapshot: not one of this version: {error}") from error
+    if (
+        saved.format != _FORMAT
+        or len(saved.positions) != len(engine.instruments)
+        or len(saved.agents) != len(engine.agents)
+    ):
+        raise UsageError(
+            f"snapshot: found format {saved.format}, {len(saved.positions)} instruments and {len(saved.agents)} agents, expected "
+            f"{_FORMAT}, {len(engine.instruments)} and {len(engine.agents)}: restore it into the run that it was taken from"
+        )
+    market = engine.market
+    market.restore(saved.arrays, saved.rows_before)
+    engine.ledger.cash_micros = saved.cash_micros
+    engine.ledger.positions = saved.positions
+    engine.lives.open = {OrderId(life.order.order_id): life for life in saved.lives}
+    engine.lives.restore_counts(saved.lives_counts)
+    text, last_order_id = saved.exchange
+    engine.exchange.restore_generator(_generator_state(text))
+    engine.exchange.last_order_id = last_order_id
+    engine.gate.restore(saved.gate)
+    for agent, (generator, state) in zip(engine.agents, saved.agents, strict=True):
+        agent.generator.bit_generator.state = _generator_state(generator)
+        agent.restore(state)
+    if engine.features is not None:
+        engine.features.restore(saved.features)
+    engine.restore_counters(saved.counters)
+
+
+def _generator_text(state: Any) -> str:
+    """A bit generator's state as JSON: its numbers are larger than 64 bits."""
+    return json.dumps(state)
+
+
+def _generator_state(text: str) -> dict[str, object]:
+    state: dict[str, object] = json.loads(text)
+    return state
