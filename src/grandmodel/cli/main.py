@@ -59,6 +59,7 @@ _NOUNS: dict[str, str] = {
     "data": "grandmodel.cli.data",
     "risk": "grandmodel.cli.risk",
     "settings": "grandmodel.cli.settings",
+    "features": "grandmodel.cli.features",
     "market": "grandmodel.cli.market",
 }
 """Noun to module; each module holds a typer application called ``app`` and imports nothing heavy at its top."""

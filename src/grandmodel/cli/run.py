@@ -9,6 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.sources import (
+    DataOption,
+    FromOption,
+    InstrumentOption,
+    InstrumentsFile,
+    LabelOption,
+    ProfileOption,
+    SchemaOption,
+    StoreOption,
+    TimeZoneOption,
+    ToOption,
+    WidthOption,
+    file_feed,
+    store_feed,
+)
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,22 +38,6 @@ DEFAULT_DAY = "2024-07-10"
 WARM_UP_DAYS = 4
 SIMULATED = ("NQ", "CL")
 
-DataOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data", help="A market data file, as INSTRUMENT=FILE (repeatable). Read through the importer and its checks."
-    ),
-]
-TimeZoneOption = Annotated[str | None, typer.Option(help="Time zone of the files' stamps, such as America/New_York.")]
-LabelOption = Annotated[str | None, typer.Option(help="open or close: which end of a bar its stamp names.")]
-ProfileOption = Annotated[str | None, typer.Option(help="Import profile: a name, or a TOML or JSON file.")]
-StoreOption = Annotated[Path | None, typer.Option(help="Take the data from this store (see: grandmodel data import).")]
-InstrumentOption = Annotated[list[str] | None, typer.Option("--instrument", help="Instrument id (repeatable).")]
-InstrumentsFile = Annotated[Path | None, typer.Option("--instruments", help="JSON file with instruments of your own.")]
-SchemaOption = Annotated[str, typer.Option(help="With --store: trades, quotes, book or bars.")]
-WidthOption = Annotated[str, typer.Option(help="With --store and bars of several widths: which (30m).")]
-FromOption = Annotated[str | None, typer.Option("--from", help="First day or time, UTC (2020-06-29).")]
-ToOption = Annotated[str | None, typer.Option("--to", help="End day or time, UTC, not included.")]
 SettingsOption = Annotated[Path | None, typer.Option("--settings", help="Settings file, TOML or JSON.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override one setting: account.capital_micros=5e11 (repeatable).")
@@ -80,7 +79,7 @@ def run_command(
 
     chosen = _settings(settings, overrides, agent, Mode.PAPER)
     if data:
-        feed = _file_feed(data, time_zone, label, profile, instruments)
+        feed = file_feed(data, time_zone, label, profile, instruments)
         chosen = _fit_to(chosen, feed, settings)
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
@@ -117,9 +116,9 @@ def backtest_command(
 
     chosen = _settings(settings, overrides, agent, Mode.BACKTEST)
     if data and not store:
-        feed = _file_feed(data, time_zone, label, profile, instruments, start, end)
+        feed = file_feed(data, time_zone, label, profile, instruments, start, end)
     elif store and instrument:
-        feed = _store_feed(store, instrument, instruments, schema, bar_width, start, end)
+        feed = store_feed(store, instrument, instruments, schema, bar_width, start, end)
     else:
         raise UsageError(
             "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
@@ -179,90 +178,6 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
     first = int(np.searchsorted(schedule.day_ns, days[-1 - min(WARM_UP_DAYS, len(days) - 1)]))
     start_ns, end_ns = int(schedule.open_ns[first]), int(schedule.close_ns[places[-1]])
     return SimulatedFeed(chosen, start_ns, end_ns, seed, row_scale), int(schedule.open_ns[places[0]])
-
-
-def _file_feed(
-    data: list[str],
-    time_zone: str | None,
-    label: str | None,
-    profile: str | None,
-    instruments: Path | None,
-    start: str | None = None,
-    end: str | None = None,
-) -> Feed:
-    import msgspec
-
-    from grandmodel.data.historical.importing import read_file
-    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
-    from grandmodel.domain.instruments import load_instruments
-    from grandmodel.domain.time import ns_from_text
-    from grandmodel.runtime.feeds import BlockFeed, instruments_named
-
-    chosen = load_profile(profile) if profile else ImportProfile()
-    changes: dict[str, Any] = {}
-    if time_zone:
-        changes["time_zone"] = time_zone
-    if label:
-        changes["label"] = Label(label)
-    chosen = msgspec.structs.replace(chosen, **changes)
-    pairs = [text.partition("=") for text in data]
-    if any(not separator for _, separator, _ in pairs):
-        raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
-    named = instruments_named([name for name, _, _ in pairs], load_instruments(instruments) if instruments else None)
-    low = ns_from_text(start) if start else -(2**63)
-    high = ns_from_text(end) if end else 2**63 - 1
-    blocks = []
-    for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
-        console.print(f"reading {path} as {instrument.id}")
-        found, report = read_file(Path(path), instrument, chosen)
-        if len(found) != 1:
-            raise UsageError(
-                f"{path}: found the symbols {', '.join(found)}, expected one: import the file into a store and choose there"
-            )
-        for finding in (finding for series in report.series for finding in series.findings):
-            console.print(f"  {finding.treatment.value}: {finding.count} {finding.kind.replace('_', ' ')}", style="dim")
-        block = next(iter(found.values())).copy()
-        block = block[(block["ts_init"] >= low) & (block["ts_init"] < high)]
-        block["instrument"] = place
-        blocks.append(block)
-    return BlockFeed(
-        named,
-        blocks,
-        "files: " + ", ".join(f"{i.id} {Path(p).name}" for i, (_, _, p) in zip(named, pairs, strict=True)),
-    )
-
-
-def _store_feed(
-    store: Path,
-    names: list[str],
-    instruments: Path | None,
-    schema: str,
-    bar_width: str,
-    start: str | None,
-    end: str | None,
-) -> Feed:
-    from grandmodel.data.historical.store import Store
-    from grandmodel.domain.instruments import load_instruments
-    from grandmodel.domain.time import ns_from_text
-    from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
-
-    named = instruments_named(names, load_instruments(instruments) if instruments else None)
-    entries = [
-        entry for entry in Store(store).catalogue() if entry.instrument in names and entry.schema.startswith(schema)
-    ]
-    if not entries:
-        raise UsageError(
-            f"{store}: found no {schema} of {', '.join(names)}; `grandmodel data list --store {store}` shows what is there"
-        )
-    query = StoreQuery(
-        store=str(store.resolve()),
-        instruments=tuple(named),
-        schema=schema,
-        bar_width=bar_width,
-        start_ns=ns_from_text(start) if start else min(entry.first_ns for entry in entries),
-        end_ns=ns_from_text(end) if end else max(entry.last_ns for entry in entries) + 1,
-    )
-    return StoreFeed(query)
 
 
 def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path | None, *, as_json: bool) -> None:

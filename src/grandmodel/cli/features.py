@@ -1,0 +1,170 @@
+"""``grandmodel features``: the matrix that an agent would see at a moment, and a check of whole histories."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.sources import (
+    DataOption,
+    FromOption,
+    InstrumentsFile,
+    LabelOption,
+    ProfileOption,
+    StoreOption,
+    TimeZoneOption,
+    ToOption,
+    WidthOption,
+    file_feed,
+    store_feed,
+)
+from grandmodel.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+app = typer.Typer(help="The two feature matrices: look at one, check a history.", no_args_is_help=True)
+
+NEWEST_ROWS = 5
+"""Rows shown in the terminal; the page has all."""
+
+MatrixOption = Annotated[
+    Literal["strategic", "tactical"], typer.Option(help="48 x 13 on 30-minute bars, or 60 x 7 on 5-minute bars.")
+]
+OneInstrument = Annotated[str | None, typer.Option("--instrument", help="With --store: whose bars.")]
+PageOption = Annotated[Path | None, typer.Option("--page", help="Write the page here.")]
+
+
+@app.command("show")
+def show_command(
+    at: Annotated[str, typer.Option(help="A time with its zone (2023-03-01T15:00:00+00:00).")],
+    instrument: OneInstrument = None,
+    matrix: MatrixOption = "strategic",
+    data: DataOption = None,
+    time_zone: TimeZoneOption = None,
+    label: LabelOption = None,
+    profile: ProfileOption = None,
+    instruments: InstrumentsFile = None,
+    store: StoreOption = None,
+    bar_width: WidthOption = "",
+    page: PageOption = Path("features.html"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Show the matrix that an agent would have seen at a moment: a table, and a page with a heat map and each column explained."""
+    from grandmodel.domain.time import ns_from_text, text_from_ns
+    from grandmodel.features.inspect import matrix_at, matrix_page
+
+    try:
+        at_ns = ns_from_text(at)
+    except ValueError as error:
+        raise UsageError(f"--at {at}: {error}") from error
+    name, bars = _bars(instrument, data, time_zone, label, profile, instruments, store, bar_width, None, None)
+    view = matrix_at(bars, matrix, at_ns)
+    if page is not None:
+        page.write_text(matrix_page(view, name), encoding="utf-8")
+    if as_json:
+        rows = [[None if math.isnan(value) else value for value in row] for row in view.values.tolist()]
+        print_json(
+            {"instrument": name, "columns": view.schema.names, "ts_event": view.ts_event.tolist(), "values": rows}
+        )
+        return
+    from rich.table import Table
+
+    newest = list(zip(view.ts_event.tolist(), view.values.tolist(), strict=True))[-NEWEST_ROWS:]
+    heads = [text_from_ns(stamp)[5:16].replace("T", " ") for stamp, _ in newest]
+    table = Table("column", *heads, title=f"{name}: {matrix} matrix, closes in UTC, newest last")
+    for place, column in enumerate(view.schema.columns):
+        shown = ("-" if math.isnan(values[place]) else f"{values[place]:.3f}" for _, values in newest)
+        table.add_row(column.name, *shown)
+    stdout.print(table)
+    for column in view.schema.columns:
+        stdout.print(f"  {column.name}: {column.meaning}", style="dim", soft_wrap=True)
+    console.print(f"page: {page}")
+
+
+@app.command("check")
+def check_command(
+    instrument: OneInstrument = None,
+    matrix: MatrixOption = "strategic",
+    data: DataOption = None,
+    time_zone: TimeZoneOption = None,
+    label: LabelOption = None,
+    profile: ProfileOption = None,
+    instruments: InstrumentsFile = None,
+    store: StoreOption = None,
+    bar_width: WidthOption = "",
+    start: FromOption = None,
+    end: ToOption = None,
+    page: PageOption = Path("features-check.html"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a history: distribution, missing values, drift between its two halves, and which columns move together."""
+    from grandmodel.domain.time import text_from_ns
+    from grandmodel.features.inspect import check_features, check_page
+
+    name, bars = _bars(instrument, data, time_zone, label, profile, instruments, store, bar_width, start, end)
+    found = check_features(bars, matrix)
+    if page is not None:
+        page.write_text(check_page(found, name), encoding="utf-8")
+    if as_json:
+        print_json({"instrument": name, "columns": found.columns, "gaps": found.gaps})
+        return
+    from rich.table import Table
+
+    table = Table(
+        "column", "missing", "mean", "deviation", "drift", title=f"{name}: {matrix} features over {len(bars):,} bars"
+    )
+    for column in found.columns:
+        table.add_row(
+            column.name,
+            f"{column.missing_share:.2%}",
+            f"{column.mean:.4f}",
+            f"{column.deviation:.4f}",
+            f"{column.drift:.3f}",
+        )
+    stdout.print(table)
+    for gap_name, first, last, count in found.gaps:
+        stdout.print(f"  {gap_name}: {count} values missing, {text_from_ns(first)[:16]} to {text_from_ns(last)[:16]}")
+    console.print(f"page: {page}")
+
+
+def _bars(
+    instrument: str | None,
+    data: list[str] | None,
+    time_zone: str | None,
+    label: str | None,
+    profile: str | None,
+    instruments: Path | None,
+    store: Path | None,
+    bar_width: str,
+    start: str | None,
+    end: str | None,
+) -> tuple[str, pl.DataFrame]:
+    """The bars of one instrument as the frame that the matrices take, prices in price units."""
+    import numpy as np
+    import polars as pl
+
+    if data:
+        feed = file_feed(data, time_zone, label, profile, instruments, start, end)
+    elif store and instrument:
+        feed = store_feed(store, [instrument], instruments, "bars", bar_width, start, end)
+    else:
+        raise UsageError("found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument")
+    if len(feed.instruments) != 1:
+        raise UsageError(f"found {len(feed.instruments)} instruments, expected one")
+    blocks = list(feed.blocks())
+    rows = np.concatenate(blocks)
+    one = feed.instruments[0]
+    volume = rows["volume"].astype(np.float64)
+    frame = pl.DataFrame(
+        {
+            "ts_event": rows["ts_event"],
+            **{name: one.prices_from_ticks(rows[name]) for name in ("open", "high", "low", "close")},
+            "volume": pl.Series(volume).set(pl.Series(volume < 0), None),
+        }
+    )
+    return str(one.id), frame

@@ -1,0 +1,116 @@
+"""Where a command's market data comes from: the options for files and stores, and the feeds that they describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from grandmodel.cli.output import console
+from grandmodel.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from grandmodel.runtime.feeds import Feed
+
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", help="A market data file, as INSTRUMENT=FILE (repeatable). Read through the importer and its checks."
+    ),
+]
+TimeZoneOption = Annotated[str | None, typer.Option(help="Time zone of the files' stamps, such as America/New_York.")]
+LabelOption = Annotated[str | None, typer.Option(help="open or close: which end of a bar its stamp names.")]
+ProfileOption = Annotated[str | None, typer.Option(help="Import profile: a name, or a TOML or JSON file.")]
+StoreOption = Annotated[Path | None, typer.Option(help="Take the data from this store (see: grandmodel data import).")]
+InstrumentOption = Annotated[list[str] | None, typer.Option("--instrument", help="Instrument id (repeatable).")]
+InstrumentsFile = Annotated[Path | None, typer.Option("--instruments", help="JSON file with instruments of your own.")]
+SchemaOption = Annotated[str, typer.Option(help="With --store: trades, quotes, book or bars.")]
+WidthOption = Annotated[str, typer.Option(help="With --store and bars of several widths: which (30m).")]
+FromOption = Annotated[str | None, typer.Option("--from", help="First day or time, UTC (2020-06-29).")]
+ToOption = Annotated[str | None, typer.Option("--to", help="End day or time, UTC, not included.")]
+
+
+def file_feed(
+    data: list[str],
+    time_zone: str | None,
+    label: str | None,
+    profile: str | None,
+    instruments: Path | None,
+    start: str | None = None,
+    end: str | None = None,
+) -> Feed:
+    """The rows of files given as ``INSTRUMENT=FILE``, read through the importer; what was found goes to stderr."""
+    from grandmodel.data.historical.importing import read_file
+    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
+    from grandmodel.domain.instruments import load_instruments
+    from grandmodel.domain.time import ns_from_text
+    from grandmodel.runtime.feeds import BlockFeed, instruments_named
+
+    chosen = load_profile(profile) if profile else ImportProfile()
+    changes: dict[str, Any] = {}
+    if time_zone:
+        changes["time_zone"] = time_zone
+    if label:
+        changes["label"] = Label(label)
+    chosen = msgspec.structs.replace(chosen, **changes)
+    pairs = [text.partition("=") for text in data]
+    if any(not separator for _, separator, _ in pairs):
+        raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
+    named = instruments_named([name for name, _, _ in pairs], load_instruments(instruments) if instruments else None)
+    low = ns_from_text(start) if start else -(2**63)
+    high = ns_from_text(end) if end else 2**63 - 1
+    blocks = []
+    for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
+        console.print(f"reading {path} as {instrument.id}")
+        found, report = read_file(Path(path), instrument, chosen)
+        if len(found) != 1:
+            raise UsageError(
+                f"{path}: found the symbols {', '.join(found)}, expected one: import the file into a store and choose there"
+            )
+        for finding in (finding for series in report.series for finding in series.findings):
+            console.print(f"  {finding.treatment.value}: {finding.count} {finding.kind.replace('_', ' ')}", style="dim")
+        block = next(iter(found.values())).copy()
+        block = block[(block["ts_init"] >= low) & (block["ts_init"] < high)]
+        block["instrument"] = place
+        blocks.append(block)
+    return BlockFeed(
+        named,
+        blocks,
+        "files: " + ", ".join(f"{i.id} {Path(p).name}" for i, (_, _, p) in zip(named, pairs, strict=True)),
+    )
+
+
+def store_feed(
+    store: Path,
+    names: list[str],
+    instruments: Path | None,
+    schema: str,
+    bar_width: str,
+    start: str | None,
+    end: str | None,
+) -> Feed:
+    """The rows of a store between two times; all there are where none are given."""
+    from grandmodel.data.historical.store import Store
+    from grandmodel.domain.instruments import load_instruments
+    from grandmodel.domain.time import ns_from_text
+    from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
+
+    named = instruments_named(names, load_instruments(instruments) if instruments else None)
+    entries = [
+        entry for entry in Store(store).catalogue() if entry.instrument in names and entry.schema.startswith(schema)
+    ]
+    if not entries:
+        raise UsageError(
+            f"{store}: found no {schema} of {', '.join(names)}; `grandmodel data list --store {store}` shows what is there"
+        )
+    query = StoreQuery(
+        store=str(store.resolve()),
+        instruments=tuple(named),
+        schema=schema,
+        bar_width=bar_width,
+        start_ns=ns_from_text(start) if start else min(entry.first_ns for entry in entries),
+        end_ns=ns_from_text(end) if end else max(entry.last_ns for entry in entries) + 1,
+    )
+    return StoreFeed(query)
