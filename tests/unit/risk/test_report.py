@@ -21,7 +21,7 @@ ROWS = 400
 CLOSES = np.array([80_000, 7_500]) + np.cumsum(
     np.random.default_rng(5).standard_t(4, (ROWS, 2)) * np.array([80.0, 15.0]), axis=0
 ).astype(np.int64)
-FILLED_AT = 50
+FILLED_AT, CLOSED_AT = 50, 360
 
 
 def _record(number: int, ts: int, **changes: object) -> Record:
@@ -29,7 +29,7 @@ def _record(number: int, ts: int, **changes: object) -> Record:
 
 
 def _records(*, joint: bool = True) -> list[Record]:
-    """One record a row of bars (or one an instrument); three NQ bought and two CL sold after row ``FILLED_AT``."""
+    """One record a row of bars (or one an instrument); three NQ bought and two CL sold after row ``FILLED_AT``, until ``CLOSED_AT``."""
     found: list[Record] = []
     for k in range(ROWS):
         ts = desk.START + k * desk.WIDTH
@@ -40,6 +40,12 @@ def _records(*, joint: bool = True) -> list[Record]:
             fills = (
                 desk.fill(1, 3, int(CLOSES[k][0]), Side.BUY, "NQ", ts + 1),
                 desk.fill(2, 2, int(CLOSES[k][1]), Side.SELL, "CL", ts + 1),
+            )
+            found.append(_record(len(found), ts + 1, fills=fills))
+        if k == CLOSED_AT:
+            fills = (
+                desk.fill(3, 3, int(CLOSES[k][0]), Side.SELL, "NQ", ts + 1),
+                desk.fill(4, 2, int(CLOSES[k][1]), Side.BUY, "CL", ts + 1),
             )
             found.append(_record(len(found), ts + 1, fills=fills))
     return found
@@ -58,7 +64,7 @@ def test_var_is_the_gates_and_the_result_is_that_of_the_positions_held_at_the_cl
         for bar in desk.bars(desk.START + k * desk.WIDTH, CLOSES[k].tolist(), NAMES):
             running.on_bar(bar)
         running.take_row()
-        if FILLED_AT < k < ROWS - 1:
+        if FILLED_AT < k <= CLOSED_AT:
             expected.append(running.value_at_risk([3, -2], [1_000_000] * 2) / 1e6)
             move = CLOSES[k + 1] - CLOSES[k]
             made.append(3 * 5.0 * move[0] - 2 * 10.0 * move[1])
