@@ -39,6 +39,15 @@ def make_env(request):
     return GAMES[request.param]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """As ``train`` does: with rows this small, more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def with_(settings=SMALL, **changes):
     return msgspec.structs.replace(settings, **changes)
 
@@ -256,6 +265,7 @@ def test_the_same_seed_gives_the_same_weights_twice_and_another_seed_others(make
 
 
 def test_training_touches_no_global_generator_and_puts_the_threads_back():
+    torch.set_num_threads(2)
     torch_state, numpy_state, threads = torch.get_rng_state(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
     train(DelayedTeamGame, SMALL)
     assert torch.equal(torch.get_rng_state(), torch_state)

@@ -623,7 +623,9 @@ class TrainResult:
             rows[0, a, : spec.observation_sizes[a]] = encode_observation(coders[a], observation)
             if mask is not None:
                 legal[0, a, : spec.action_counts[a]] &= np.asarray(mask).astype(np.bool_)
-        log_probabilities = self.policy.log_probabilities(rows, legal)[0].cpu().numpy()  # (A, K)
+        # A second thread would cost these few rows far more in waiting than it saves.
+        with _torch_threads(self.settings.threads):
+            log_probabilities = self.policy.log_probabilities(rows, legal)[0].cpu().numpy()  # (A, K)
         if not deterministic:
             log_probabilities = log_probabilities + draw_noise(self.generator, log_probabilities.shape)
         best = log_probabilities.argmax(-1)
