@@ -10,6 +10,7 @@ import importlib
 import sys
 
 import typer
+from rich.markup import escape
 
 from grandmodel import __version__
 from grandmodel.cli.doctor import bench_command, doctor_command
@@ -41,10 +42,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        console.print(f"[bold red]error[/]: {error}", soft_wrap=True, markup=True)
+        console.print(f"[bold red]error[/]: {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(2)
     except GrandModelError as error:
-        console.print(f"[bold red]failed[/]: {error}", soft_wrap=True, markup=True)
+        console.print(f"[bold red]failed[/]: {escape(str(error))}", soft_wrap=True, markup=True)
         sys.exit(1)
 
 

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from grandmodel.cli.data import app
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.readers.dbn import read_dbn, read_dbn_parquet, read_definitions
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import reader_for
 from grandmodel.data.historical.reading import Treatment
@@ -228,7 +229,7 @@ def test_a_file_without_records_is_an_empty_reading(write: Write) -> None:
 
 
 def test_prices_off_the_tick_are_refused(write: Write) -> None:
-    with pytest.raises(UnsettledFileError, match="1 of 1 rows"):
+    with pytest.raises(AmbiguousError, match="1 of 1 rows"):
         read_dbn(write("trades", [_trade(10**9 + 1)]), ES, NO_OPTIONS)
 
 
@@ -286,7 +287,7 @@ def test_the_command_shows_definitions_as_an_instrument_file(write: Write, tmp_p
     ],
 )
 def test_a_definition_that_leaves_something_open_is_refused(write: Write, fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnsettledFileError, match=message):
+    with pytest.raises(AmbiguousError, match=message):
         read_definitions(write("definition", [_definition(**fields)]))
 
 

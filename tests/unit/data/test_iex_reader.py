@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.errors import AmbiguousError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.iex import iex_message_counts, read_iex_pcap
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import reader_for
@@ -224,7 +225,7 @@ def test_two_feeds_in_one_file_are_refused(tmp_path: Path) -> None:
         (HEADER[:20], CorruptFileError, "no pcap header"),
         (HEADER, CorruptFileError, "no IEX-TP segment"),
         (HEADER[:20] + struct.pack("<I", 101), CorruptFileError, "found link type 101"),
-        (b"\x0a\x0d\x0d\x0a" + b"\0" * 100, UnsettledFileError, "editcap -F pcap"),
+        (b"\x0a\x0d\x0d\x0a" + b"\0" * 100, AmbiguousError, "editcap -F pcap"),
         (HEADER + _packet([], 1, 0, protocol=0x8002), CorruptFileError, "protocol 0x8002"),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.errors import AmbiguousError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.lean import read_lean_ticks
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import reader_for
@@ -107,17 +108,17 @@ def test_equities_alone_are_stored_times_ten_thousand(make_zip: Zip) -> None:
 
 def test_the_zone_of_midnight_is_never_guessed(make_zip: Zip) -> None:
     path = make_zip("20140505_quote.zip", **{"20140505_eurusd_tick_quote": "3074,1.38756,1.38758\n"})
-    with pytest.raises(UnsettledFileError, match=r"--time-zone.*-05:00 for FXCM"):
+    with pytest.raises(AmbiguousError, match=r"--time-zone.*-05:00 for FXCM"):
         read_lean_ticks(path, EURUSD, TickOptions())
     futures = make_zip("x.zip", **{"20131007_gc_tick_trade_201312": "5,1313.8,1,usa,,0\n"})
-    with pytest.raises(UnsettledFileError, match="--time-zone"):
+    with pytest.raises(AmbiguousError, match="--time-zone"):
         read_lean_ticks(futures, GC, TickOptions())
 
 
 def test_the_date_comes_from_the_member_the_file_or_the_option(make_zip: Zip) -> None:
     text = "1000,1.1,1.2\n"
     undated = make_zip("quotes.zip", eurusd_tick_quote=text)
-    with pytest.raises(UnsettledFileError, match="--date"):
+    with pytest.raises(AmbiguousError, match="--date"):
         read_lean_ticks(undated, EURUSD, TickOptions(time_zone="UTC"))
     told = read_lean_ticks(undated, EURUSD, TickOptions(time_zone="UTC", date="2014-05-05"))
     named = read_lean_ticks(

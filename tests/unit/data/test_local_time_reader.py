@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.errors import AmbiguousError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import day_start_ns, utc_from_local
 from grandmodel.domain.errors import UsageError
 
@@ -38,7 +39,7 @@ def test_conversion_agrees_with_zoneinfo(zone: str, seconds: list[int]) -> None:
         folds = {quarter.replace(tzinfo=ZoneInfo(zone), fold=fold).utcoffset() for fold in (0, 1)}
         expected.append(None if len(folds) > 1 else int(options.pop().timestamp()) * 10**9 + 123)
     if None in expected:
-        with pytest.raises(UnsettledFileError):
+        with pytest.raises(AmbiguousError):
             utc_from_local(walls, zone, FILE)
     else:
         assert utc_from_local(walls, zone, FILE).tolist() == expected
@@ -53,7 +54,7 @@ def test_fixed_offsets_in_their_spellings(zone: str) -> None:
 @pytest.mark.parametrize("hour", [(2020, 11, 1, 1, 30), (2020, 3, 8, 2, 30)])
 def test_the_hour_of_a_clock_change_is_refused_with_its_line(hour: tuple[int, ...]) -> None:
     walls = np.array([_wall_ns(2020, 1, 1), _wall_ns(*hour)], dtype=np.int64)
-    with pytest.raises(UnsettledFileError, match=r"line 4: .*twice or never"):
+    with pytest.raises(AmbiguousError, match=r"line 4: .*twice or never"):
         utc_from_local(walls, "America/New_York", FILE, first_line=3)
 
 

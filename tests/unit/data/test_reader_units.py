@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.data.historical.readers.errors import UnsettledFileError
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Treatment
@@ -79,7 +79,7 @@ def test_float_noise_is_rounded_and_counted_with_its_lines() -> None:
 
 
 def test_prices_off_the_tick_are_refused_by_default_and_the_message_says_what_to_do() -> None:
-    with pytest.raises(UnsettledFileError, match=r"2 of 3 rows .* 0.01 of X \(lines 3, 4\).*--off-tick-share"):
+    with pytest.raises(AmbiguousError, match=r"2 of 3 rows .* 0.01 of X \(lines 3, 4\).*--off-tick-share"):
         _conversion().prices({"price": np.array([1.00, 1.005, 1.007])})
 
 
@@ -130,7 +130,7 @@ def test_sizes_become_whole_lots_and_never_grow() -> None:
 
 
 def test_sizes_off_the_lot_are_refused_by_default() -> None:
-    with pytest.raises(UnsettledFileError, match=r"1 of 2 rows .* lot 1 of X \(lines 3\).*--off-lot-share"):
+    with pytest.raises(AmbiguousError, match=r"1 of 2 rows .* lot 1 of X \(lines 3\).*--off-lot-share"):
         _conversion().lots({"size": np.array([2.0, 2.5])})
 
 

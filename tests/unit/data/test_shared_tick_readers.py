@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.dbn import read_definitions
-from grandmodel.data.historical.readers.errors import UnsettledFileError
 from grandmodel.data.historical.readers.iex import iex_message_counts
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import reader_for
@@ -154,7 +154,7 @@ def test_fxcm_quotes_are_often_crossed_or_locked(day: int, rows: int, crossed: i
 
 
 def test_fxcm_without_a_zone_is_refused() -> None:
-    with pytest.raises(UnsettledFileError, match="--time-zone"):
+    with pytest.raises(AmbiguousError, match="--time-zone"):
         _read("data/ticks/lean_fxcm_eurusd/20140505_quote.zip", EURUSD)
 
 

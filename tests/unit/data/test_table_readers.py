@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.dbn import read_dbn_parquet
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.exchange_snapshots import read_exchange_snapshots
 from grandmodel.data.historical.readers.options import TickColumns, TickOptions
 from grandmodel.data.historical.readers.registry import reader_for
@@ -222,7 +223,7 @@ def test_a_parquet_table_may_hold_datetimes(tmp_path: Path) -> None:
     block = read_mapped_ticks(path, _fx("1"), zoned).blocks["AUDUSD"]
     assert (block["ts_event"].tolist(), block["size"].tolist()) == ([1_593_604_800_000_001_000], [3])
     naive = TickColumns(ts_event="t", price="p")
-    with pytest.raises(UnsettledFileError, match="--time-zone"):
+    with pytest.raises(AmbiguousError, match="--time-zone"):
         read_mapped_ticks(path, _fx(), TickOptions(columns=naive))
     local = read_mapped_ticks(path, _fx(), TickOptions(columns=naive, time_zone="+01:00")).blocks["AUDUSD"]
     assert local["ts_event"].tolist() == [1_593_601_200_000_001_000]
@@ -231,15 +232,15 @@ def test_a_parquet_table_may_hold_datetimes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "error", "message"),
     [
-        (None, UnsettledFileError, "--columns"),
+        (None, AmbiguousError, "--columns"),
         (TickColumns(ts_event="t"), UsageError, "expected a trade price, or a bid and an ask"),
         (TickColumns(ts_event="t", bid_price="p"), UsageError, "expected a trade price, or a bid and an ask"),
         (TickColumns(ts_event="t", price="t"), UsageError, "one column mapped twice"),
         (TickColumns(ts_event="t", price="x"), UsageError, "found no column x"),
-        (TickColumns(ts_event="t", price="p"), UnsettledFileError, "say its form"),
-        (TickColumns(ts_event="t", price="p", time_unit="iso"), UnsettledFileError, "--time-zone"),
+        (TickColumns(ts_event="t", price="p"), AmbiguousError, "say its form"),
+        (TickColumns(ts_event="t", price="p", time_unit="iso"), AmbiguousError, "--time-zone"),
         (TickColumns(ts_event="t", price="p", time_unit="ns"), CorruptFileError, "does not parse"),
-        (TickColumns(ts_event="t", price="p", time_unit="%Y-%m-%d %H:%M:%S"), UnsettledFileError, "--time-zone"),
+        (TickColumns(ts_event="t", price="p", time_unit="%Y-%m-%d %H:%M:%S"), AmbiguousError, "--time-zone"),
         (TickColumns(ts_event="t", price="p", time_unit="%Q"), GrandModelError, "time"),
     ],
 )

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers import crypto, fx_ticks
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
 from grandmodel.domain.blocks import UNDEFINED_PRICE, BookSide, Schema
@@ -80,7 +81,7 @@ def test_truefx_reads_in_both_spellings(put: Put) -> None:
 
 def test_iso_stamps_need_an_offset_or_the_option(put: Put) -> None:
     bare = put("timestamp,bid,ask\n2013-01-01 21:59:59.5,1.1,1.2\n")
-    with pytest.raises(UnsettledFileError, match="--time-zone"):
+    with pytest.raises(AmbiguousError, match="--time-zone"):
         fx_ticks.read_truefx(bare, FX, NO_OPTIONS)
     block = fx_ticks.read_truefx(bare, FX, TickOptions(time_zone="-05:00")).blocks["X"]
     assert block["ts_event"][0] == _ns(2013, 1, 2, 2, 59, 59, 500_000)
@@ -111,7 +112,7 @@ def test_dukascopy_gmt_stamps_are_utc_and_bare_local_ones_are_unsettled(put: Put
     row = ",AskVolume,BidVolume\n04.09.2023 01:00:05.962,2.1,2.0,1,1\n"
     gmt = fx_ticks.read_dukascopy(put("Gmt time,Ask,Bid" + row), FX, NO_OPTIONS)
     assert gmt.blocks["X"]["ts_event"][0] == _ns(2023, 9, 4, 1, 0, 5, 962_000)
-    with pytest.raises(UnsettledFileError, match="--time-zone"):
+    with pytest.raises(AmbiguousError, match="--time-zone"):
         fx_ticks.read_dukascopy(put("Local time,Ask,Bid" + row), FX, NO_OPTIONS)
 
 

@@ -21,9 +21,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.compressed import load_bytes
 from grandmodel.data.historical.readers.decoding import decoded
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import check_stamps
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.parquet_files import read_parquet_columns
@@ -483,7 +484,7 @@ def _definition(record: databento_dbn.InstrumentDefMsg, path: Path, calendar: st
     scale = Decimal(10) ** PRICE_DECIMALS
     symbol = record.raw_symbol
     if record.min_price_increment in {0, UNDEFINED_PRICE} or record.unit_of_measure_qty in {0, UNDEFINED_PRICE}:
-        raise UnsettledFileError(
+        raise AmbiguousError(
             f"{path}: {symbol}: found no tick size or contract unit in the definition; say the instrument in --instruments FILE"
         )
     tick = Decimal(record.min_price_increment) / scale
@@ -491,13 +492,13 @@ def _definition(record: databento_dbn.InstrumentDefMsg, path: Path, calendar: st
     display = Decimal(record.display_factor) / scale
     stated = record.min_price_increment_amount
     if stated not in {0, UNDEFINED_PRICE} and display and Decimal(stated) / scale / display != tick * multiplier:
-        raise UnsettledFileError(
+        raise AmbiguousError(
             f"{path}: {symbol}: found a tick value of {Decimal(stated) / scale / display} by the definition's own field and "
             f"{tick * multiplier} by tick times contract unit; say the instrument in --instruments FILE"
         )
     is_cme = record.exchange in _CME_VENUES
     if not is_cme and not calendar:
-        raise UnsettledFileError(
+        raise AmbiguousError(
             f"{path}: {symbol}: found the venue {record.exchange!r}, whose trading calendar is not known; name one of exchange_calendars"
         )
     instrument = Instrument(

@@ -1,20 +1,7 @@
-"""Errors of the file readers.
+"""The readers' own error, below ``data.errors.ReadError``; what a person must settle is ``data.errors.AmbiguousError``."""
 
-::
-
-    GrandModelError
-    ├── OperatingError
-    │   └── CorruptFileError     the bytes are not what their format promises: cut off, garbage, an unknown version
-    └── UsageError
-        └── UnsettledFileError   the file is sound, but a person must settle something first; the message names the option
-"""
-
-from grandmodel.domain.errors import OperatingError, UsageError
+from grandmodel.data.errors import ReadError
 
 
-class CorruptFileError(OperatingError):
+class CorruptFileError(ReadError):
     """The file breaks the rules of its own format; the message says where and what was expected."""
-
-
-class UnsettledFileError(UsageError):
-    """The file can be read in more than one way, or not as asked; the message names the option that settles it."""

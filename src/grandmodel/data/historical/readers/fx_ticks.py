@@ -18,8 +18,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.compressed import load_bytes
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.tables import (
@@ -139,7 +140,7 @@ def _iso_stamps(texts: pl.Series, options: TickOptions, path: Path) -> NDArray[n
         row = int((~with_offset).arg_max() or 0)
         raise CorruptFileError(f"{path}: line {row + 2}: found a time without an offset, expected one on every line")
     if not options.time_zone:
-        raise UnsettledFileError(f"{path}: found stamps without an offset; say their zone (--time-zone UTC)")
+        raise AmbiguousError(f"{path}: found stamps without an offset; say their zone (--time-zone UTC)")
     return utc_from_local(parsed_stamps(texts, "%Y-%m-%d %H:%M:%S%.f", path, 2), options.time_zone, path, 2)
 
 
@@ -155,7 +156,7 @@ def _dukascopy_stamps(texts: pl.Series, options: TickOptions, path: Path, *, is_
     if hours.null_count() == len(hours):
         zone = "UTC" if is_gmt else options.time_zone
         if not zone:
-            raise UnsettledFileError(f"{path}: found local stamps without GMT+hhmm; say their zone (--time-zone)")
+            raise AmbiguousError(f"{path}: found local stamps without GMT+hhmm; say their zone (--time-zone)")
         return utc_from_local(wall, zone, path, 2)
     if hours.null_count():
         row = hours.is_null().arg_max() or 0

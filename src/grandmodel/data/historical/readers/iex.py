@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.compressed import load_bytes
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import check_stamps
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.units import UnitConversion
@@ -113,7 +114,7 @@ def _endianness(content: NDArray[np.uint8], path: Path) -> tuple[bool, bool]:
     """(little endian, stamps in nanoseconds); raises where this is no classic pcap of Ethernet frames."""
     magic = content[:4].tobytes()
     if magic == PCAPNG_MAGIC:
-        raise UnsettledFileError(
+        raise AmbiguousError(
             f"{path}: found a pcapng file, expected a classic pcap: convert it first (editcap -F pcap IN OUT)"
         )
     if magic not in PCAP_MAGICS or len(content) < _GLOBAL_HEADER:

@@ -23,8 +23,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.compressed import load_zip_member, zip_members
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import day_start_ns, utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.tables import note_unknown_sizes, read_table, require_values, tick_block
@@ -89,7 +90,7 @@ def is_lean_tick_member(name: str) -> bool:
 def read_lean_ticks(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The trades or quotes of a LEAN tick zip, one block per member (``IBM``, ``EURUSD``, ``GC201312``).
 
-    Raises ``UnsettledFileError`` where the zone or the date is not known, ``CorruptFileError`` where a line does not
+    Raises ``AmbiguousError`` where the zone or the date is not known, ``CorruptFileError`` where a line does not
     parse. Identical trades are kept: several in one millisecond are separate trades.
     """
     members = [_member_named(name, path, options) for name in zip_members(path) if is_lean_tick_member(name)]
@@ -121,7 +122,7 @@ def _member_named(name: str, path: Path, options: TickOptions) -> _Member:
     in_path = _FILE_DATE.search(path.name)
     day = options.date or match.group(1) or (in_path.group(1) if in_path else "")
     if not day:
-        raise UnsettledFileError(
+        raise AmbiguousError(
             f"{path}: {name}: found no date in the name, expected one such as 20131007_quote.zip: LEAN's stamps count "
             "from midnight of a day that only the name says (--date 2013-10-07)"
         )
@@ -134,7 +135,7 @@ def _zone_of(member: _Member, path: Path, instrument: Instrument, options: TickO
         return options.time_zone
     if member.equity and instrument.time_zone:
         return instrument.time_zone
-    raise UnsettledFileError(
+    raise AmbiguousError(
         f"{path}: {member.name}: LEAN counts milliseconds from a midnight whose zone the file does not say; give "
         "--time-zone: America/New_York for US equities, UTC for futures, crypto and Oanda, -05:00 for FXCM"
     )

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.errors import AmbiguousError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND
 
@@ -44,7 +45,7 @@ def utc_from_local(wall_ns: NDArray[np.int64], zone: str, path: Path, first_line
     """Nanoseconds UTC of wall-clock nanoseconds ``wall_ns`` (T,) in ``zone``.
 
     ``zone`` is an IANA name, ``UTC`` or a fixed offset (``-05:00``, ``UTC-5``). A wall-clock time that the zone shows
-    twice or never (the change to and from daylight saving) raises ``UnsettledFileError``: which instant it was cannot
+    twice or never (the change to and from daylight saving) raises ``AmbiguousError``: which instant it was cannot
     be known from the stamp alone.
     """
     check_stamps(wall_ns, path, first_line)
@@ -93,7 +94,7 @@ def _offset_ns(rules: ZoneInfo, quarter: int, zone: str, path: Path, line: int) 
     first = wall.replace(tzinfo=rules, fold=0).utcoffset()
     second = wall.replace(tzinfo=rules, fold=1).utcoffset()
     if first is None or first != second:
-        raise UnsettledFileError(
+        raise AmbiguousError(
             f"{path}: line {line}: found the time {wall:%Y-%m-%d %H:%M}, which clocks in {zone} show twice or never; "
             "give the file in UTC or with offsets, or say a fixed offset (--time-zone -05:00)"
         )

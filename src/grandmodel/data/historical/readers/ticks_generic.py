@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.compressed import load_bytes, load_head
-from grandmodel.data.historical.readers.errors import CorruptFileError, UnsettledFileError
+from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickColumns, TickOptions
 from grandmodel.data.historical.readers.parquet_files import PARQUET_MAGIC, parquet_types, read_parquet_columns
@@ -86,7 +87,7 @@ def read_mapped_ticks(path: Path, instrument: Instrument, options: TickOptions) 
     """
     columns = options.columns
     if columns is None:
-        raise UnsettledFileError(f"{path}: found a table of unknown columns; say which column means what (--columns)")
+        raise AmbiguousError(f"{path}: found a table of unknown columns; say which column means what (--columns)")
     wanted = _wanted(columns, path)
     frame, first_line = _table(path, wanted, columns)
     require_values(frame, [columns.ts_event], path, first_line)
@@ -206,7 +207,7 @@ def _stamps(values: pl.Series, columns: TickColumns, conversion: UnitConversion)
         return np.asarray(stamps, dtype=np.int64)
     if kind.is_integer():
         if columns.time_unit not in _UNITS_NS:
-            raise UnsettledFileError(
+            raise AmbiguousError(
                 f"{path}: {values.name} holds whole numbers; say their unit (time_unit ns, us, ms or s)"
             )
         unit = _UNITS_NS[columns.time_unit]
@@ -217,9 +218,7 @@ def _stamps(values: pl.Series, columns: TickColumns, conversion: UnitConversion)
         return stamps
     texts = values.cast(pl.String)
     if not columns.time_unit or columns.time_unit in _UNITS_NS:
-        raise UnsettledFileError(
-            f"{path}: {values.name} holds text; say its form (time_unit 'iso' or a strptime pattern)"
-        )
+        raise AmbiguousError(f"{path}: {values.name} holds text; say its form (time_unit 'iso' or a strptime pattern)")
     if columns.time_unit != "iso":
         if "%z" in columns.time_unit:
             return _offset_stamps(texts, columns.time_unit, path, line)
@@ -251,7 +250,7 @@ def _offset_stamps(texts: pl.Series, pattern: str, path: Path, first_line: int) 
 
 def _needed(zone: str, column: str, path: Path) -> str:
     if not zone:
-        raise UnsettledFileError(f"{path}: {column} names no zone; say it (--time-zone America/New_York, UTC, -05:00)")
+        raise AmbiguousError(f"{path}: {column} names no zone; say it (--time-zone America/New_York, UTC, -05:00)")
     return zone
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.data.historical.readers.errors import UnsettledFileError
+from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.domain.blocks import UNDEFINED_PRICE
@@ -61,7 +61,7 @@ class UnitConversion:
 
         Integer columns are in units of 10^-``decimals`` and converted exactly; float columns are prices. Rows set in
         ``missing[name]`` hold no price and give ``UNDEFINED_PRICE``. A bid off the tick goes down and an ask up (the
-        spread never shrinks), anything else goes to the nearest tick. Raises ``UnsettledFileError`` where more than
+        spread never shrinks), anything else goes to the nearest tick. Raises ``AmbiguousError`` where more than
         ``options.off_tick_share`` of the rows are off the tick.
         """
         ticks: dict[str, NDArray[np.int64]] = {}
@@ -128,7 +128,7 @@ class UnitConversion:
         off_lot &= ~impossible
         share = np.count_nonzero(off_lot) / max(1, rows)
         if share > self.options.off_lot_share:
-            raise UnsettledFileError(
+            raise AmbiguousError(
                 f"{self.path}: found {np.count_nonzero(off_lot)} of {rows} rows whose size is no multiple of the lot "
                 f"{self.instrument.lot_size} of {self.instrument.id} (lines {_listed(off_lot, self.first_line)}); use "
                 "an instrument with a smaller lot, or allow rounding down (--off-lot-share)"
@@ -146,7 +146,7 @@ class UnitConversion:
     def _settle_off_tick(self, off_tick: NDArray[np.bool_]) -> None:
         count = int(np.count_nonzero(off_tick))
         if count > self.options.off_tick_share * len(off_tick):
-            raise UnsettledFileError(
+            raise AmbiguousError(
                 f"{self.path}: found {count} of {len(off_tick)} rows with a price off the tick size "
                 f"{self.instrument.tick_size} of {self.instrument.id} (lines {_listed(off_tick, self.first_line)}); "
                 "use an instrument with that tick size, or allow rounding (--off-tick-share)"
