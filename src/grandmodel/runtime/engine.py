@@ -188,7 +188,10 @@ class Engine:
         yield from self.on_advance(Advance(ts=answer.report.ts_init))
         step = _Step()
         self._view = None
-        self._apply_reports(step, (answer.report,))
+        repeated = self.lives.repeated_reports
+        fills = self._apply_reports(step, (answer.report,))
+        if self.lives.repeated_reports == repeated:
+            self._tell_agents(step, (answer.report,), fills)
         yield self._finish(Cause.REPORT, step)
 
     def on_command(self, command: Command) -> Iterator[Record]:
@@ -234,10 +237,7 @@ class Engine:
             return self._finish(Cause.BAR, step)
         if stop is Stop.REPORTS:
             reports = self.exchange.due_reports()
-            fills = self._apply_reports(step, reports)
-            if not self._stopped:
-                for agent in self.agents:
-                    self._act_on(step, agent, agent.on_reports(reports, fills, self))
+            self._tell_agents(step, reports, self._apply_reports(step, reports))
             return self._finish(Cause.REPORT, step)
         if stop is Stop.EQUITY_LINE:
             return self._finish(Cause.RISK_LINE, step)
@@ -289,6 +289,12 @@ class Engine:
         )  # fmt: skip
 
     # Reports and the ledger.
+
+    def _tell_agents(self, step: _Step, reports: tuple[ExecutionReport, ...], fills: list[Fill]) -> None:
+        """Let every agent answer what the venue said."""
+        if not self._stopped:
+            for agent in self.agents:
+                self._act_on(step, agent, agent.on_reports(reports, fills, self))
 
     def _apply_reports(self, step: _Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
         """Fold reports into orders, ledger and market step."""

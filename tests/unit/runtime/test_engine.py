@@ -506,6 +506,8 @@ def test_an_outside_report_is_applied_once_and_an_impossible_one_refused():
     *_, again = engine.on_report(VenueReport(report=report))
     assert fills_of([again]) == []
     assert engine.lots(NQ.id) == 2
+    assert agent_of(engine).reports == [report]  # told once, as by the venue inside the engine
+    assert [fill.price for fill in agent_of(engine).fills] == [1_003]
     unknown = msgspec.structs.replace(report, exec_id=ExecId(2), order_id=OrderId(77))
     with pytest.raises(InvariantError, match="order 77"):
         list(engine.on_report(VenueReport(report=unknown)))
