@@ -3,11 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from grandmodel.cli.risk import app
+from grandmodel.domain.blocks import BAR, freeze
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.runtime.results import load_results
+from grandmodel.runtime.session import Session
+from grandmodel.runtime.settings import AgentSettings, RunSettings
+from risk import desk
 
 RUNNER = CliRunner()
 
@@ -46,3 +53,50 @@ def test_misuse_says_what_to_change(arguments: list[str], message: str, tmp_path
     found = RUNNER.invoke(app, arguments)
     assert isinstance(found.exception, UsageError)
     assert message in str(found.exception)
+
+
+def test_the_report_of_a_run_agrees_with_its_records_and_writes_a_page(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    rows, names = 700, ("NQ", "CL")
+    start = desk.START // desk.WIDTH * desk.WIDTH
+    closes = np.array([80_000, 7_500]) + np.cumsum(
+        np.random.default_rng(4).normal(size=(rows, 2)) * np.array([90.0, 18.0]), axis=0
+    ).astype(np.int64)
+    block = np.zeros((rows, 2), BAR)
+    block["ts_open"] = (start + desk.WIDTH * np.arange(rows))[:, None]
+    block["ts_event"] = block["ts_init"] = block["ts_open"] + desk.WIDTH
+    block["open"] = block["high"] = block["low"] = block["close"] = closes
+    block["volume"] = 100
+    block["instrument"] = np.arange(2)[None, :]
+    day = 86_400 * 10**9
+    schedule = SessionSchedule(
+        np.array([desk.START - day]),
+        np.array([desk.START + rows * desk.WIDTH + day]),
+        np.array([desk.START // day * day]),
+    )
+    settings = RunSettings(agents=(AgentSettings(kind="moving_average_cross"),))
+    with Session.start(
+        folder,
+        settings,
+        desk.instruments(names),
+        [schedule] * 2,
+        data="test",
+        clock_ns=lambda: 0,
+    ) as session:
+        session.feed([freeze(block.reshape(-1))], where="test", keep_rows=False)
+        session.end()
+    found = RUNNER.invoke(app, ["report", str(folder), "--json"])
+    assert found.exit_code == 0, found.exception
+    report = json.loads(found.stdout)
+    assert report["observations"] > 100
+    assert report["exceptions"] == sum(report["hits"])
+    assert report["instruments"] == list(names)
+    results = load_results(folder)
+    assert report["refused"] == dict(results.check_outcomes)
+    page = (folder / "risk.html").read_text(encoding="utf-8")
+    assert "Value at risk through time" in page
+    table = RUNNER.invoke(app, ["report", str(folder), "--page", str(tmp_path / "other.html")])
+    assert table.exit_code == 0
+    assert (tmp_path / "other.html").is_file()
+    missing = RUNNER.invoke(app, ["report", str(folder), "--page", str(tmp_path / "no" / "such.html")])
+    assert isinstance(missing.exception, UsageError)
