@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,11 +28,15 @@ from grandmodel.cli.sources import (
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
+    from grandmodel.compliance.keys import SigningKey
     from grandmodel.runtime.feeds import Feed
     from grandmodel.runtime.settings import Mode, RunSettings
     from grandmodel.runtime.summary import Summary
 
 app = typer.Typer(help="History through the engine.", no_args_is_help=True)
+
+SIGNING_KEY_VARIABLE = "GRANDMODEL_SIGNING_KEY"
+"""Environment variable with the path of the private key of `grandmodel audit key`; unset: checkpoints are not signed."""
 
 DEFAULT_DAY = "2024-07-10"
 """Trading day of the default simulated session; any day would do, since its prices are invented."""
@@ -201,9 +206,19 @@ def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path |
 
         begin = resume_feed if resume else run_feed
         arguments: dict[str, Any] = {} if resume else {"settings": settings}
-        summary = begin(folder, feed=feed, clock_ns=time.perf_counter_ns, on_progress=on_progress, **arguments)
+        summary = begin(
+            folder, feed=feed, clock_ns=time.perf_counter_ns, on_progress=on_progress, signer=_signer(), **arguments
+        )
         progress.update(task, completed=end_ns - start_ns)
     _show(summary, folder, as_json=as_json)
+
+
+def _signer() -> SigningKey | None:
+    """The key that signs the journal's checkpoints: a path in the environment, because it is a secret."""
+    from grandmodel.compliance.keys import SigningKey
+
+    path = os.environ.get(SIGNING_KEY_VARIABLE)
+    return SigningKey.load(Path(path)) if path else None
 
 
 def _advance(progress: Any, task: Any, start_ns: int, now: Any) -> None:

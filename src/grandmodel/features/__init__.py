@@ -15,7 +15,7 @@ from grandmodel.features.schema import (
     FeatureColumn,
     FeatureSchema,
 )
-from grandmodel.features.sessions import SessionSchedule, cme_globex_sessions, exchange_sessions
+from grandmodel.features.sessions import TradingDays, cme_globex_sessions, exchange_sessions
 from grandmodel.features.strategic import StrategicState, strategic_rows
 from grandmodel.features.tactical import TacticalState, tactical_rows
 from grandmodel.features.windows import newest_known, rolling_windows
@@ -34,9 +34,9 @@ __all__ = [
     "RowsProgress",
     "RowsResult",
     "SchemaMismatch",
-    "SessionSchedule",
     "StrategicState",
     "TacticalState",
+    "TradingDays",
     "cme_globex_sessions",
     "compute_rows",
     "exchange_sessions",

@@ -25,7 +25,7 @@ from grandmodel.features.arrays import Floats, Integers
 from grandmodel.features.bars import BarArrays, bar_arrays
 from grandmodel.features.errors import FeatureError
 from grandmodel.features.schema import STRATEGIC_SCHEMA, TACTICAL_SCHEMA, FeatureSchema
-from grandmodel.features.sessions import SessionSchedule, cme_globex_sessions
+from grandmodel.features.sessions import TradingDays, cme_globex_sessions
 from grandmodel.features.strategic import StrategicState
 from grandmodel.features.tactical import TacticalState
 
@@ -39,7 +39,7 @@ class RowsJob:
     instrument: str
     matrix: Matrix
     bars: pl.DataFrame
-    sessions: SessionSchedule | None = None
+    sessions: TradingDays | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _cut(bars: BarArrays, begin: int, end: int) -> BarArrays:
     )
 
 
-def _first_key(schema: FeatureSchema, sessions: SessionSchedule) -> str:
+def _first_key(schema: FeatureSchema, sessions: TradingDays) -> str:
     digest = hashlib.sha256(schema.hash.encode())
     for column in (sessions.opens_ns, sessions.closes_ns, sessions.weekdays):
         digest.update(np.ascontiguousarray(column).tobytes())

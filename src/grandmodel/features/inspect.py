@@ -18,7 +18,7 @@ from grandmodel.features.bars import bar_arrays
 from grandmodel.features.batch import Matrix
 from grandmodel.features.errors import FeatureError
 from grandmodel.features.schema import STRATEGIC_SCHEMA, TACTICAL_SCHEMA, FeatureSchema
-from grandmodel.features.sessions import SessionSchedule
+from grandmodel.features.sessions import TradingDays
 from grandmodel.features.strategic import strategic_rows
 from grandmodel.features.tactical import tactical_rows
 
@@ -93,7 +93,7 @@ class FeatureCheck:
     gaps: tuple[tuple[str, int, int, int], ...]
 
 
-def matrix_at(bars: pl.DataFrame, matrix: Matrix, at_ns: int, sessions: SessionSchedule | None = None) -> MatrixView:
+def matrix_at(bars: pl.DataFrame, matrix: Matrix, at_ns: int, sessions: TradingDays | None = None) -> MatrixView:
     """The matrix as it was at ``at_ns``, from the bars that had closed by then.
 
     Raises ``FeatureError`` where none had.
@@ -162,7 +162,7 @@ def matrix_page(view: MatrixView, instrument: str) -> str:
 
 
 def check_features(
-    bars: pl.DataFrame, matrix: Matrix, split_ns: int | None = None, sessions: SessionSchedule | None = None
+    bars: pl.DataFrame, matrix: Matrix, split_ns: int | None = None, sessions: TradingDays | None = None
 ) -> FeatureCheck:
     """Check a whole history: distribution, missing values, drift between two periods, correlation.
 
@@ -286,7 +286,7 @@ def check_page(check: FeatureCheck, instrument: str) -> str:
     return page.render()
 
 
-def _rows(bars: pl.DataFrame, matrix: Matrix, sessions: SessionSchedule | None) -> tuple[FeatureSchema, Floats]:
+def _rows(bars: pl.DataFrame, matrix: Matrix, sessions: TradingDays | None) -> tuple[FeatureSchema, Floats]:
     knows_volume = bool(np.isfinite(bar_arrays(bars).volume).any())
     schema = STRATEGIC_SCHEMA if matrix == "strategic" else TACTICAL_SCHEMA
     rows = strategic_rows(bars, sessions) if matrix == "strategic" else tactical_rows(bars)

@@ -29,7 +29,7 @@ LAST_DEFAULT_DAY = date(2059, 12, 31)
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSchedule:
+class TradingDays:
     """Trading days in order of time, not overlapping.
 
     ``opens_ns`` and ``closes_ns``, int64 nanoseconds UTC, shape (D,); ``weekdays``, Monday 0 ... Sunday 6, of the day that the
@@ -56,7 +56,7 @@ class SessionSchedule:
 
 
 @lru_cache(maxsize=1)
-def cme_globex_sessions() -> SessionSchedule:
+def cme_globex_sessions() -> TradingDays:
     """CME Globex as equity index and energy futures trade: 18:00 to 17:00 New York, Monday to Friday, 1990 to 2059.
 
     Holidays are not left out: a bar that traded on one has its place in that day like any other, and a shortened day
@@ -67,7 +67,7 @@ def cme_globex_sessions() -> SessionSchedule:
     return _from_local_times(days, "America/New_York", opens_hour=18, opens_day_before=True, closes_hour=17)
 
 
-def exchange_sessions(calendar: str, first: date, last: date) -> SessionSchedule:
+def exchange_sessions(calendar: str, first: date, last: date) -> TradingDays:
     """The sessions of an exchange from ``first`` to ``last``, holidays and early closes included.
 
     ``calendar`` is a name that exchange_calendars knows, such as XNYS. Raises ``FeatureError`` for an unknown name.
@@ -91,7 +91,7 @@ def exchange_sessions(calendar: str, first: date, last: date) -> SessionSchedule
             "close": [int(stamp.value) for stamp in schedule["close"]],
         }
     ).filter(pl.col("day") >= first)
-    return SessionSchedule(
+    return TradingDays(
         opens_ns=frame["open"].to_numpy(),
         closes_ns=frame["close"].to_numpy(),
         weekdays=(frame["day"].dt.weekday().cast(pl.Int64) - 1).to_numpy(),
@@ -100,13 +100,13 @@ def exchange_sessions(calendar: str, first: date, last: date) -> SessionSchedule
 
 def _from_local_times(
     days: pl.DataFrame, zone: str, opens_hour: int, opens_day_before: bool, closes_hour: int
-) -> SessionSchedule:
+) -> TradingDays:
     def utc_ns(hour: int, days_before: int) -> Integers:
         local = (pl.col("day").cast(pl.Datetime("ns")) - pl.duration(days=days_before)) + pl.duration(hours=hour)
         in_utc = local.dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.epoch("ns")
         return days.select(in_utc).to_series().to_numpy()
 
-    return SessionSchedule(
+    return TradingDays(
         opens_ns=utc_ns(opens_hour, 1 if opens_day_before else 0),
         closes_ns=utc_ns(closes_hour, 0),
         weekdays=days.select(pl.col("day").dt.weekday().cast(pl.Int64) - 1).to_series().to_numpy(),
@@ -130,7 +130,7 @@ def day_position(opens_ns: Integers, closes_ns: Integers, weekdays: Integers, ts
     return max(elapsed, 0.0), weekdays[low] / 6.0
 
 
-def day_positions_reference(sessions: SessionSchedule, ts_event: npt.ArrayLike) -> Floats:
+def day_positions_reference(sessions: TradingDays, ts_event: npt.ArrayLike) -> Floats:
     """The same for many bars, shape (T, 2), in whole columns."""
     stamps = np.asarray(ts_event, dtype=np.int64)
     place = sessions.positions(stamps)

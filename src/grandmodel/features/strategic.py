@@ -31,7 +31,7 @@ from grandmodel.features.momentum import (
 from grandmodel.features.nwrqk import nwrqk_state, nwrqk_update
 from grandmodel.features.ranges import ATR_SLOTS, atr_state, atr_update
 from grandmodel.features.schema import STRATEGIC_SCHEMA
-from grandmodel.features.sessions import SessionSchedule, cme_globex_sessions, day_position
+from grandmodel.features.sessions import TradingDays, cme_globex_sessions, day_position
 from grandmodel.features.volume_profile import volume_profile_state, volume_profile_update
 from grandmodel.features.windows import RollingWindow
 from grandmodel.kernels import kernel
@@ -51,7 +51,7 @@ MMD_AT = PROFILE_AT + len(volume_profile_state())
 MLMI_AT = MMD_AT + len(mmd_state())
 
 
-def strategic_rows(bars: pl.DataFrame, sessions: SessionSchedule | None = None) -> Floats:
+def strategic_rows(bars: pl.DataFrame, sessions: TradingDays | None = None) -> Floats:
     """The 13 columns of the strategic matrix for every bar, shape (T, 13), in the order of ``STRATEGIC_SCHEMA``.
 
     ``bars`` is a frame as described in ``bars.py``, of half-hour bars; ``sessions`` gives the trading days for the columns
@@ -86,7 +86,7 @@ class StrategicState:
 
     schema = STRATEGIC_SCHEMA
 
-    def __init__(self, sessions: SessionSchedule | None = None) -> None:
+    def __init__(self, sessions: TradingDays | None = None) -> None:
         self._days = sessions or cme_globex_sessions()
         self._state = strategic_state()
         self._mlmi_work = mlmi_work(self._state, MLMI_AT)

@@ -80,7 +80,7 @@ def vwap(
 ) -> Floats:
     """Volume-weighted average of the typical price (high + low + close) / 3 since the session began.
 
-    ``session`` is any number that changes with each session (see ``sessions.SessionSchedule.positions``). In price
+    ``session`` is any number that changes with each session (see ``sessions.TradingDays.positions``). In price
     units; NaN while nothing has traded, and from a bar with an unknown volume or price to the end of its session.
     """
     highs, lows, closes, volumes, sessions = as_columns(high=high, low=low, close=close, volume=volume, session=session)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from grandmodel.compliance.checkpoints import Signer
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import UsageError
 from grandmodel.runtime.feeds import Feed, StoreResolver
@@ -28,6 +29,7 @@ def run_feed(
     *,
     clock_ns: Callable[[], int],
     on_progress: Callable[[Progress], None] | None = None,
+    signer: Signer | None = None,
 ) -> Summary:
     """Run ``feed`` in a new run folder and write summary and report beside the journal."""
     with Session.start(
@@ -38,6 +40,7 @@ def run_feed(
         data=feed.description,
         clock_ns=clock_ns,
         resolver=StoreResolver(),
+        signer=signer,
     ) as session:
         session.feed(feed.blocks(), where=feed.where, keep_rows=feed.keeps_rows, on_progress=on_progress)
         session.end()
@@ -50,9 +53,10 @@ def resume_feed(
     *,
     clock_ns: Callable[[], int],
     on_progress: Callable[[Progress], None] | None = None,
+    signer: Signer | None = None,
 ) -> Summary:
     """Go on with the run in ``folder`` from the block after the last one that its journal holds."""
-    with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver()) as session:
+    with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver(), signer=signer) as session:
         recovered = session.recovered
         if session.begin.data != feed.description:
             raise UsageError(

@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.compliance.journal_file import ContentResolver, encode_record
+from grandmodel.compliance.checkpoints import Signer
+from grandmodel.compliance.journal_file import ContentResolver, JournalReader, encode_record
 from grandmodel.domain.blocks import Block, schema_of
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, Record
@@ -98,12 +99,12 @@ class Session:
         clock_ns: Callable[[], int],
         resolver: ContentResolver | None = None,
         on_record: Callable[[Record], None] | None = None,
+        signer: Signer | None = None,
     ) -> Self:
         """Begin a run in ``folder``, whose name is the run's."""
         if settings.mode is Mode.LIVE:
             raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
-        durability = Durability.OS if settings.mode is Mode.BACKTEST else Durability.DISK
-        journal = Journal.create(folder, durability=durability, resolver=resolver)
+        journal = Journal.create(folder, durability=_durability(settings.mode), resolver=resolver, signer=signer)
         session = cls(folder, journal, InputEngine(), clock_ns)
         if on_record is not None:
             session.on_record = on_record
@@ -115,16 +116,24 @@ class Session:
         return session
 
     @classmethod
-    def resume(cls, folder: Path, *, clock_ns: Callable[[], int], resolver: ContentResolver | None = None) -> Self:
+    def resume(
+        cls,
+        folder: Path,
+        *,
+        clock_ns: Callable[[], int],
+        resolver: ContentResolver | None = None,
+        signer: Signer | None = None,
+    ) -> Self:
         """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``."""
-        journal = Journal.open(folder, resolver=resolver)
-        inputs = InputEngine()
-        recovered = recover(journal, inputs)
-        if not recovered.begun:
-            journal.close()
+        with JournalReader.open(folder, resolver) as reader:
+            first = next(reader.inputs(), None)
+        if first is None or not isinstance(first[1], Begin):
             raise UsageError(
                 f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one"
             )
+        journal = Journal.open(folder, durability=_durability(Mode(first[1].mode)), resolver=resolver, signer=signer)
+        inputs = InputEngine()
+        recovered = recover(journal, inputs)
         session = cls(folder, journal, inputs, clock_ns)
         session.recovered = recovered
         session.records = recovered.records
@@ -245,6 +254,11 @@ class Session:
     def _commit(self) -> None:
         self.journal.commit()
         self._uncommitted = 0
+
+
+def _durability(mode: Mode) -> Durability:
+    """Paper and live trading wait for the disk; a backtest can be run again."""
+    return Durability.OS if mode is Mode.BACKTEST else Durability.DISK
 
 
 def _ignore(record: Record) -> None:

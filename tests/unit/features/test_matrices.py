@@ -14,9 +14,9 @@ from grandmodel.features import (
     TIME_COLUMNS,
     FeatureError,
     SchemaMismatch,
-    SessionSchedule,
     StrategicState,
     TacticalState,
+    TradingDays,
     averages,
     cme_globex_sessions,
     exchange_sessions,
@@ -283,9 +283,9 @@ def test_an_exchange_has_holidays_and_early_closes() -> None:
 
 def test_sessions_that_overlap_are_refused() -> None:
     with pytest.raises(FeatureError, match="overlap"):
-        SessionSchedule(np.array([0, 5]), np.array([6, 9]), np.array([0, 1]))
+        TradingDays(np.array([0, 5]), np.array([6, 9]), np.array([0, 1]))
     with pytest.raises(FeatureError, match="at least one"):
-        SessionSchedule(np.array([]), np.array([]), np.array([]))
+        TradingDays(np.array([]), np.array([]), np.array([]))
 
 
 def test_a_slow_row_never_meets_a_fast_bar_that_closed_before_it() -> None:
