@@ -9,6 +9,7 @@ Tests hold them against scipy and QuantLib.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from grandmodel.kernels import kernel
 from grandmodel.risk.errors import RiskInputError
@@ -146,6 +147,7 @@ def chi_square_survival(x: float, degrees: int) -> float:
     raise RiskInputError(f"found {degrees} degrees of freedom, expected 1 or 2")
 
 
+@lru_cache(maxsize=64)
 def loss_quantile(level: float, degrees: float | None) -> float:
     """The ``level`` quantile of a unit-variance loss: normal, or Student t with ``degrees`` (> 2)."""
     if degrees is None:
@@ -155,6 +157,7 @@ def loss_quantile(level: float, degrees: float | None) -> float:
     return student_quantile(level, degrees) * math.sqrt((degrees - 2.0) / degrees)
 
 
+@lru_cache(maxsize=64)
 def loss_shortfall(level: float, degrees: float | None) -> float:
     """Mean of a unit-variance loss beyond its ``level`` quantile: normal, or Student t with ``degrees`` (> 2)."""
     return normal_shortfall_factor(level) if degrees is None else student_shortfall_factor(level, degrees)

@@ -175,7 +175,7 @@ def _compute(
     rho: FloatArray,
     pair_mean: FloatArray,
 ) -> bool:
-    """Compute the statistics of ``covariance`` (its lower triangle is read) into ``history`` and learn them.
+    """Compute the statistics of ``covariance`` into ``history`` and learn them.
 
     False, and nothing changed that counts, where an entry is unknown or a variance is not positive.
     """
@@ -187,17 +187,18 @@ def _compute(
             return False
         inverse[i] = 1.0 / math.sqrt(covariance[i, i])
         log_volatility -= math.log(inverse[i])
-        rho[i, i] = 1.0
     sums = np.zeros(n)
     for i in range(n):
         scale = inverse[i]
-        for j in range(i):  # no sum over the inner index, so that it vectorises
+        for j in range(n):  # no sum over the inner index, so that it vectorises
             value = covariance[i, j] * scale * inverse[j]
             rho[i, j] = value
             sums[j] += value
+        sums[i] -= rho[i, i]
+        rho[i, i] = 1.0
     total = 0.0
     for j in range(n):
-        total += sums[j]
+        total += 0.5 * sums[j]
     if math.isnan(total):
         return False
     history[0, 2] = log_volatility / n

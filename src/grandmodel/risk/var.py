@@ -23,9 +23,6 @@ from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.symmetric import symmetric_product
 from grandmodel.risk.volatility import ewma_volatility, garch_volatility
 
-_TRIANGLE_UP_TO = 128
-"""Instruments up to which our own product of the lower triangle is faster than a call of BLAS, by measurement."""
-
 Revaluation = Callable[[FloatArray], FloatArray]
 """From returns (scenarios, n) to the P&L of the whole book in each (scenarios,)."""
 
@@ -70,11 +67,7 @@ def parametric(
         raise RiskInputError(f"found horizon {horizon}, expected a positive number of periods")
     quantile, tail = loss_quantile(level, degrees), loss_shortfall(level, degrees)
     slopes = np.empty(x.size)
-    if x.size <= _TRIANGLE_UP_TO:
-        variance = symmetric_product(matrix, x, slopes)
-    else:
-        np.dot(matrix, x, out=slopes)
-        variance = float(x @ slopes)
+    variance = symmetric_product(matrix, x, slopes)
     if not 0.0 <= variance < math.inf:
         raise RiskInputError(
             f"found a portfolio variance of {variance}, expected 0 or more: exposures and covariance must be finite, "
