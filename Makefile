@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Test processes: one per core of the smallest machine that this is meant for.
+WORKERS ?= 2
 
 .PHONY: help setup setup-dev run test test-fast lint format bench bench-peers clean
 
@@ -39,7 +41,7 @@ format: setup-dev ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 test: lint       ## everything that must hold: lint, types, all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-fast: setup-dev ## the tests that take no more than seconds
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

@@ -180,7 +180,12 @@ def check_bars(block: Block, closed: list[tuple[int, ...]]) -> None:
 
 
 def session_run(
-    blocks: Callable[[], Iterator[Block]], instruments: int, agent: str, widths: tuple[int, ...], mode: Mode, until_ns: int
+    blocks: Callable[[], Iterator[Block]],
+    instruments: int,
+    agent: str,
+    widths: tuple[int, ...],
+    mode: Mode,
+    until_ns: int,
 ) -> tuple[float, Session]:
     """CPU seconds of a whole run, journal included, and the ended session; the folder is removed."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -191,7 +196,12 @@ def session_run(
     try:
         began = time.process_time()
         with Session.start(
-            folder / "run", settings, universe(instruments), [schedule] * instruments, data="bench", clock_ns=time.perf_counter_ns
+            folder / "run",
+            settings,
+            universe(instruments),
+            [schedule] * instruments,
+            data="bench",
+            clock_ns=time.perf_counter_ns,
         ) as session:
             session.feed(blocks(), where="bench", keep_rows=False)
             session.end()
@@ -203,7 +213,11 @@ def session_run(
 def open_risk() -> RiskSettings:
     """Every check on, with breakers and rates wide enough that the rule is not stopped half way."""
     tree = {
-        "breakers": {"loss_streak": {"caution": 1e9}, "volatility": {"caution": 1e9}, "correlation_shock": {"caution": 1e9}},
+        "breakers": {
+            "loss_streak": {"caution": 1e9},
+            "volatility": {"caution": 1e9},
+            "correlation_shock": {"caution": 1e9},
+        },
         "flow": {"max_repeats": 10**6},
     }
     return msgspec.convert(tree, RiskSettings)
@@ -273,7 +287,12 @@ def measure(*, quick: bool, long: bool) -> Iterator[Figure]:
         ]
         seconds = statistics.median(t for t, _ in times)
         yield Figure(f"bars, whole path with a rule, {instruments} instrument(s)", len(many) / seconds, "bars/s", 150e3)
-        yield Figure(f"  of which records a second, {instruments} instrument(s)", times[0][1].records / seconds, "records/s", None)
+        yield Figure(
+            f"  of which records a second, {instruments} instrument(s)",
+            times[0][1].records / seconds,
+            "records/s",
+            None,
+        )
 
     for instruments in (1, 10, 100):
         block = ticks(rows, instruments, quotes=False)

@@ -17,7 +17,11 @@ from grandmodel.runtime.settings import AgentSettings, RunSettings
 from grandmodel.runtime.snapshot import restore_engine, save_engine
 
 FEED = SimulatedFeed(
-    instruments_named(["NQ", "CL"]), ns_from_text("2024-07-07T22:00:00+00:00"), ns_from_text("2024-07-09T21:00:00+00:00"), seed=5, row_scale=0.3
+    instruments_named(["NQ", "CL"]),
+    ns_from_text("2024-07-07T22:00:00+00:00"),
+    ns_from_text("2024-07-09T21:00:00+00:00"),
+    seed=5,
+    row_scale=0.3,
 )
 BLOCKS = list(FEED.blocks())
 
@@ -78,8 +82,13 @@ def test_features_in_the_engine_are_those_of_the_batch() -> None:
     bars = [bar for block in BLOCKS for record in run.on_block(block) for bar in record.bars]
     nq = FEED.instruments[0]
     mine = [bar for bar in bars if bar.instrument == nq.id and bar.width_ns == THIRTY_MINUTES_NS]
-    prices = {name: nq.prices_from_ticks(np.array([getattr(bar, name) for bar in mine])) for name in ("open", "high", "low", "close")}
-    frame = pl.DataFrame({"ts_event": [bar.ts_event for bar in mine], **prices, "volume": [float(bar.volume) for bar in mine]})
+    prices = {
+        name: nq.prices_from_ticks(np.array([getattr(bar, name) for bar in mine]))
+        for name in ("open", "high", "low", "close")
+    }
+    frame = pl.DataFrame(
+        {"ts_event": [bar.ts_event for bar in mine], **prices, "volume": [float(bar.volume) for bar in mine]}
+    )
     expected = strategic_rows(frame)[-48:]
     np.testing.assert_allclose(run.strategic_window(nq.id), expected, rtol=0, atol=1e-12)
 
