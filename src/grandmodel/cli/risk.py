@@ -11,6 +11,9 @@ from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grandmodel.domain.events import Record
     from grandmodel.risk.report import RiskReport
     from grandmodel.risk.stress import StressResult
 
@@ -99,7 +102,7 @@ def _folder(run: str) -> Path:
     raise UsageError(f"found no run {run!r}, expected a run folder or the name of one under runs/")
 
 
-def _records(folder: Path):  # type: ignore[no-untyped-def]
+def _records(folder: Path) -> Iterator[Record]:
     """Every record of the run in ``folder``, in order."""
     from grandmodel.compliance.journal_file import JournalReader, decode_record
 
