@@ -10,7 +10,9 @@ extreme: for a buy ``position + open buys`` and ``open sells - position``. The w
 order of ``asked`` lots makes it ``max(end + asked, other)``. Where that does not grow, the order adds no risk in its own
 instrument and passes the sums over the account even beyond their limits.
 
-The code is flat on purpose: at 5 us for all checks, every call and every ``max`` counts.
+Most orders pass everything whole. ``_passed_whole`` recognises those with the same comparisons in one flat function: at 5 us
+for all checks, every call and every ``max`` counts. Whatever it does not recognise goes step by step, and the fuzz test
+holds the two ways equal.
 """
 
 from __future__ import annotations
@@ -143,8 +145,8 @@ class PretradeChecks:
     def _passed_whole(self, order: Order, view: RiskView, i: int) -> Verdict | None:  # noqa: C901 (one list of conditions)
         """The verdict of a new plain order that passes every check whole, as most do; None: go step by step.
 
-        The same comparisons as below without their branches, in one function because at this rate every call counts. A
-        property holds it equal to ``check_step_by_step``.
+        The same comparisons as below without their branches, in one function because at this rate every call counts. The
+        fuzz test holds it equal to ``check_step_by_step``.
         """
         working, standing, limits = self._working, self._standing, self._limits[i]
         ts, mark, rate, quantity = view.ts, view.marks[i], view.rates_micros[i], order.quantity
