@@ -132,6 +132,70 @@ def check_command(
     console.print(f"page: {page}")
 
 
+@app.command("compute")
+def compute_command(
+    out: Annotated[Path, typer.Argument(help="Folder for the rows: one Parquet file an instrument.")],
+    instrument: Annotated[
+        list[str] | None, typer.Option("--instrument", help="With --store: whose bars (repeatable).")
+    ] = None,
+    matrix: MatrixOption = "strategic",
+    data: DataOption = None,
+    time_zone: TimeZoneOption = None,
+    label: LabelOption = None,
+    profile: ProfileOption = None,
+    instruments: InstrumentsFile = None,
+    store: StoreOption = None,
+    bar_width: WidthOption = "",
+    start: FromOption = None,
+    end: ToOption = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps years already computed, by content.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads; one per processor by default.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute the rows of several instruments at once, year by year, with what is already known taken from a cache."""
+    import polars as pl
+    from rich.progress import Progress
+
+    from grandmodel.features.batch import RowsJob, RowsProgress, compute_rows
+
+    source = (time_zone, label, profile, instruments, store, bar_width, start, end)
+    if data:
+        found = [_bars(None, [one], *source) for one in data]
+    else:
+        found = [_bars(name, None, *source) for name in instrument or []] or [_bars(None, None, *source)]
+    with Progress(console=console) as progress:
+        task = progress.add_task("features")
+
+        def on_progress(now: RowsProgress) -> None:
+            what = f"{now.instrument} {now.year}{' (cached)' if now.was_cached else ''}"
+            progress.update(task, total=now.total, completed=now.done, description=what)
+
+        results = compute_rows([RowsJob(name, matrix, bars) for name, bars in found], cache, on_progress, workers)
+    out.mkdir(parents=True, exist_ok=True)
+    report = []
+    for result in results:
+        path = out / f"{result.instrument}-{result.schema.name}.parquet"
+        columns = {name: result.rows[:, place] for place, name in enumerate(result.schema.names)}
+        pl.DataFrame({"ts_event": result.ts_event, **columns}).write_parquet(path)
+        report.append(
+            {
+                "instrument": result.instrument,
+                "rows": len(result.rows),
+                "years": result.years,
+                "from_cache": result.cached_years,
+                "schema": result.schema.hash,
+                "file": str(path),
+            }
+        )
+    if as_json:
+        print_json(report)
+        return
+    for line in report:
+        stdout.print(
+            f"{line['instrument']}: {line['rows']:,} rows to {line['file']}, schema {str(line['schema'])[:16]}"
+        )
+
+
 def _bars(
     instrument: str | None,
     data: list[str] | None,
