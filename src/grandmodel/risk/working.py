@@ -157,12 +157,17 @@ class WorkingOrders:
 
     def best_opposite(self, index: int, side: int) -> int | None:
         """Our own best resting limit price against an order of ``side``; None where nothing of ours rests there."""
-        prices = [
-            o.price for o in self.by_index[index].values() if o.side == -side and o.price is not None and not o.parent
-        ]
-        if not prices:
-            return None
-        return min(prices) if side > 0 else max(prices)
+        best: int | None = None
+        for order in self.by_index[index].values():
+            price = order.price
+            if (
+                price is not None
+                and order.side == -side
+                and not order.parent
+                and (best is None or side * (price - best) < 0)
+            ):
+                best = price
+        return best
 
     def each(self) -> Iterator[WorkingOrder]:
         """The open orders, in the order in which they were sent."""
