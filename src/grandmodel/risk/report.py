@@ -248,7 +248,8 @@ def risk_page(report: RiskReport) -> str:
 def _draw_var(page: Page, report: RiskReport) -> None:
     section = page.section(
         "Value at risk through time",
-        "Stated at each close for the next bar, against what the positions then held made in it.",
+        "Stated at each close for the next bar, against what the positions then held made in it. The estimate averages over "
+        "the hours of the day, so exceptions gather in the busy ones.",
     )
     if not report.observations:
         section.add_text("No bar closed with a position whose risk was known.")
