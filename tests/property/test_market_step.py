@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine_runs import Restless, encoded, open_risk, run
-from grandmodel.domain.blocks import BOOK, Action, BookSide
+from grandmodel.domain.blocks import BOOK, Action, BookSide, Flag
 from grandmodel.execution.simulated.models import (
     ConstantLatency,
     FillRuleName,
@@ -42,6 +42,9 @@ venues = st.builds(
 @st.composite
 def cut_streams(draw, rows):
     found = draw(rows)
+    for row in found[5:]:
+        if draw(st.integers(0, 12)) == 0:
+            row["flags"] |= Flag.ROLL
     return found, draw(st.lists(st.integers(0, len(found)), max_size=8))
 
 

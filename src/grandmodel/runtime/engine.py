@@ -373,9 +373,12 @@ class Engine:
         lots = self.ledger.positions[index].lots
         if not lots:
             return
-        first_price = int(row["open"] if "open" in names else row["price"])
+        fields = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
+        first_price = next((int(row[name]) for name in fields if row[name] != UNDEFINED_PRICE), UNDEFINED_PRICE)
         if first_price == UNDEFINED_PRICE:
-            first_price = int(row["bid_price"])
+            text = f"{instrument}: the first row of the new contract has no price; the step between contracts counts as profit"
+            step.alerts.append(Alert(severity="high", code="roll_without_price", text=text))
+            return
         for signed, price in ((-lots, int(market["mark"])), (lots, first_price)):
             self._own_reports -= 1
             fee = self.settings.venue.fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)

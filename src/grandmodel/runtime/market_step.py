@@ -276,6 +276,21 @@ def _find_session(instruments: Rows, i: int, sessions: Rows, ranges: Rows, ts: i
 
 
 @kernel
+def _hasten_reports(step: Rows, reports: Rows, i: int, due: int) -> bool:
+    """Make the reports on instrument ``i`` that are on their way, and those before them, due by ``due``; True if there were any.
+
+    A fill in the old contract must be booked before the roll: booked after it, it would be valued at the new one's price.
+    """
+    last = -1
+    for k in range(step[0].report_head, step[0].report_tail):
+        if reports[k].instrument == i:
+            last = k
+    for k in range(step[0].report_head, last + 1):
+        reports[k].due = min(reports[k].due, due)
+    return last >= 0
+
+
+@kernel
 def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
     """True where we hold instrument ``i`` or have an order in it, be it on its way."""
     if instruments[i].position != 0:
@@ -336,6 +351,9 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
                 return code
         i = tick.instrument
         market = instruments[i]
+        if tick.flags & _ROLL and market.roll_ts != ts and _hasten_reports(step, reports, i, ts):
+            state.row = row
+            return run_due(step, instruments, builders, slots, reports, closed, depth, ts)
         if tick.flags & _ROLL and market.roll_ts != ts and _is_engaged(step, instruments, slots, i):
             state.row = row
             state.now = ts
@@ -425,6 +443,9 @@ def walk_bars(
             if code:
                 return code
         market = instruments[i]
+        if bar.flags & _ROLL and market.roll_ts != ts and _hasten_reports(step, reports, i, ts - 1):
+            state.row = row
+            return run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
         if bar.flags & _ROLL and market.roll_ts != ts and _is_engaged(step, instruments, slots, i):
             state.row = row
             state.now = max(state.now, bar.ts_open)

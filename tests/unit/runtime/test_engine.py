@@ -356,6 +356,32 @@ def test_an_order_on_its_way_over_a_roll_of_ticks_never_fills(latency):
     assert not engine.working(NQ.id)
 
 
+@pytest.mark.parametrize("report", [0, 1_000, 10 * MINUTE])
+def test_a_fill_whose_report_is_on_its_way_over_a_roll_is_rolled_too(report):
+    venue = msgspec.structs.replace(FREE, latency=ConstantLatency(order=0, report=report))
+    rows = [trade_row(k * MINUTE, 1_000) for k in range(31)]
+    rows.append(trade_row(30 * MINUTE + 5, 1_100, flags=Flag.ROLL))
+    rows += [trade_row(30 * MINUTE + 6 + k, 1_100) for k in range(3)] + [trade_row(45 * MINUTE, 1_100)]
+    records, engine = run(rows, at(6, target(1)), venue=venue)
+    assert fills_of(records) == [(1, 1, 1_000, "entry"), (-1, 1, 1_000, "roll"), (1, 1, 1_100, "roll")]
+    assert engine.equity_micros == CAPITAL
+    # On bars: bought at the last bar of the old contract, told of it after the new one's first.
+    records, engine = run(rolled(), at(5, target(1)), venue=venue)
+    assert fills_of(records) == [(1, 1, 1_000, "entry"), (-1, 1, 1_000, "roll"), (1, 1, 1_100, "roll")]
+    assert engine.equity_micros == CAPITAL + 10 * TICK_VALUE
+
+
+def test_a_roll_that_begins_without_a_print_uses_the_quote_and_without_any_price_says_so():
+    quiet = [trade_row(k * MINUTE, 1_000) for k in range(31)]
+    asked_only = tick_row(31 * MINUTE, ord("Q"), ask=1_100, sizes=(0, 5), flags=Flag.ROLL)
+    records, engine = run([*quiet, asked_only, trade_row(32 * MINUTE, 1_105)], at(3, target(1)))
+    assert fills_of(records)[1:] == [(-1, 1, 1_000, "roll"), (1, 1, 1_100, "roll")]
+    assert engine.equity_micros == CAPITAL + 5 * TICK_VALUE
+    halt = tick_row(31 * MINUTE, ord("H"), flags=Flag.ROLL)
+    records, _ = run([*quiet, halt], at(3, target(1)))
+    assert [alert.code for record in records for alert in record.alerts] == ["roll_without_price"]
+
+
 # Commands, time and the end.
 
 
