@@ -179,6 +179,12 @@ def test_values_stay_what_they_were_when_their_scale_moves():
     np.testing.assert_allclose(mappo._values(run.learner, joint), before, atol=1e-6)
 
 
+def test_the_scale_of_values_counts_the_living_only():
+    run = started(MortalGame, SMALL)
+    mappo.prepare(run.learner, run.rollout)
+    np.testing.assert_array_equal(run.learner.value_moments.weight, run.rollout.alive[:-1].sum((0, 1)))
+
+
 def test_whatever_stands_where_a_dead_agent_would_be_changes_no_weight():
     left, right = (started(MortalGame, SMALL, 1) for _ in range(2))
     garbage = np.random.default_rng(0)
