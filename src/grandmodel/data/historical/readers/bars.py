@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from grandmodel.data.errors import AmbiguousError, ReadError
 from grandmodel.data.historical.profile import PRICE_ROLES, DateOrder, ImportProfile, Members, Role
 from grandmodel.data.historical.readers.compressed import ZIP_MAGIC, load_bytes, load_zip_member, zip_members
+from grandmodel.data.historical.readers.parquet_files import parquet_frame
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.stamps import Stamps, first_lines, parse_stamps
 from grandmodel.domain.time import NS_PER_DAY
@@ -145,7 +146,7 @@ def _stem(name: str) -> str:
 def _table(content: bytes, where: str, profile: ImportProfile) -> _Table:
     if content[:4] == PARQUET_MAGIC:
         try:
-            frame = pl.read_parquet(io.BytesIO(content))
+            frame = parquet_frame(io.BytesIO(content))
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise ReadError(f"{where}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
         if frame.height == 0:

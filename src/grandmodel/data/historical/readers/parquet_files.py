@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -40,6 +41,16 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
         return dict(pl.DataFrame(pq.ParquetFile(file).schema_arrow.empty_table()).schema)
 
 
+def parquet_frame(source: BinaryIO, columns: list[str] | None = None) -> pl.DataFrame:
+    """A whole Parquet table, or some of its columns; raises what pyarrow raises.
+
+    Arrow itself does not look whether text is text; polars takes that for granted and would end the process over it.
+    """
+    table = pq.ParquetFile(source).read(columns=columns, use_threads=False)
+    table.validate(full=True)
+    return pl.DataFrame(table)
+
+
 def _columns(path: Path, wanted: list[str]) -> pl.DataFrame:
     with path.open("rb") as file:
-        return pl.DataFrame(pq.ParquetFile(file).read(columns=wanted, use_threads=False)).select(wanted)
+        return parquet_frame(file, wanted).select(wanted)
