@@ -38,6 +38,9 @@ app = typer.Typer(help="History through the engine.", no_args_is_help=True)
 SIGNING_KEY_VARIABLE = "GRANDMODEL_SIGNING_KEY"
 """Environment variable with the path of the private key of `grandmodel audit key`; unset: checkpoints are not signed."""
 
+UNATTENDED = ("risk.breakers.automatic_release=halt",)
+"""What a backtest without a settings file sets first."""
+
 DEFAULT_DAY = "2024-07-10"
 """Trading day of the default simulated session; any day would do, since its prices are invented."""
 WARM_UP_DAYS = 4
@@ -115,11 +118,15 @@ def backtest_command(
 ) -> None:
     """Run history through the engine and write a run folder: journal, summary.json and report.html.
 
+    Without a settings file the circuit breakers release by themselves after a calm day, since no person is there to do it.
     Data comes from files (--data NQ=FILE) or from a store (--store DIR --instrument NQ --from 2020-06-29 --to 2024-06-29).
     """
     from grandmodel.runtime.settings import Mode
 
-    chosen = _settings(settings, overrides, agent, Mode.BACKTEST)
+    # Nobody sits beside a backtest: the breakers come back by themselves, unless the settings say otherwise.
+    chosen = _settings(
+        settings, [*UNATTENDED, *(overrides or ())] if settings is None else overrides, agent, Mode.BACKTEST
+    )
     if data and not store:
         feed = file_feed(data, time_zone, label, profile, instruments, start, end)
     elif store and instrument:

@@ -444,8 +444,8 @@ class Engine:
         """Trade the difference between what is held or on its way and what is wanted.
 
         Resting entries of an earlier wish are cancelled first. What reduces the position is an order of its own, before
-        what opens the other way, so that a limit on new risk never stops a way out. Protective orders are cancelled when
-        the position shrinks or turns, and placed anew for what remains.
+        what opens the other way, so that a limit on new risk never stops a way out. When the position shrinks, protective
+        orders shrink with it, or are placed anew where the wish names new distances; when it ends or turns they are cancelled.
         """
         instrument, held = intent.instrument, self.lots(intent.instrument)
         expected = held
@@ -463,8 +463,17 @@ class Engine:
         if expected and (expected > 0) != (change > 0):
             closing = min(abs(change), abs(expected)) * (1 if change > 0 else -1)
         if closing:
+            left = abs(expected + closing)
+            places_anew = bool(intent.stop_ticks or intent.target_ticks)
             for life in list(self.lives.of(instrument)):
-                if life.order.tag in _PROTECTIVE:
+                if life.order.tag not in _PROTECTIVE:
+                    continue
+                if left and not places_anew:
+                    shrunk = ReplaceIntent(
+                        instrument=instrument, order_id=life.order.order_id, quantity=life.filled + left
+                    )
+                    self._replace(step, deed, shrunk)
+                else:
                     self._cancel(step, life.order.order_id, "retarget")
             self._send_wished(step, deed, intent, closing, "exit", protect=False)
         opening = change - closing
