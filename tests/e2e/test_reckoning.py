@@ -1,18 +1,33 @@
 """Four years of real NQ and CL bars: the engine's fills and money against a second reckoning that shares no code with it."""
 
 import gzip
+import json
+import sys
 
 import pytest
 
+from grandmodel.cli.main import main
+from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.orders import Side
+from grandmodel.runtime.results import load_results
 from grandmodel.runtime.settings import RollPolicy
 from shared_data import shared
-from tools.baseline_run import CAPITAL_MICROS, FEE_CENTS, FILES, TICK_CENTS, TICKS, baseline_run
+from tools.baseline_run import CAPITAL_MICROS, FEE_CENTS, FILES, TICK_CENTS, TICKS, baseline_run, engine_bars
 from tools.plain_reckoning import HALF_HOUR_NS, PlainFill, plain_cross, read_plain_bars
 
 MICROS_PER_CENT = 10_000
 
-pytestmark = [pytest.mark.shared, pytest.mark.slow]
+
+BAD_ROWS = {"NQ": frozenset(range(40_802 - 2, 43_745 - 1)), "CL": frozenset()}
+"""The wrong contract, by the lines that the data's own README names."""
+
+WIDE = (
+    f"account.capital_micros={CAPITAL_MICROS}",
+    "risk.breakers.loss_streak.caution=1e9",
+    "risk.breakers.volatility.caution=1e9",
+    "risk.breakers.correlation_shock.caution=1e9",
+    "risk.var.min_returns=1",
+)
 
 
 def paths():
@@ -46,6 +61,8 @@ def cents_of_trades(fills, tick_cents):
     return gains
 
 
+@pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [RollPolicy.IGNORE, RollPolicy.ROLL])
 def test_a_run_of_four_years_replays_to_the_same_bytes(policy):
     run = baseline_run(paths(), policy)
@@ -53,6 +70,8 @@ def test_a_run_of_four_years_replays_to_the_same_bytes(policy):
     assert run.replayed.records == run.records > 50_000
 
 
+@pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [RollPolicy.IGNORE, RollPolicy.ROLL])
 def test_every_fill_and_every_trade_agrees_with_the_plain_reckoning_to_the_cent(policy):
     run = baseline_run(paths(), policy)
@@ -65,6 +84,8 @@ def test_every_fill_and_every_trade_agrees_with_the_plain_reckoning_to_the_cent(
         assert bool(rolled) is (policy is RollPolicy.ROLL)
 
 
+@pytest.mark.shared
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [RollPolicy.IGNORE, RollPolicy.ROLL])
 def test_equity_agrees_with_the_plain_reckoning_at_every_bar_to_the_cent(policy):
     run = baseline_run(paths(), policy)
@@ -77,6 +98,48 @@ def test_equity_agrees_with_the_plain_reckoning_at_every_bar_to_the_cent(policy)
         latest |= expected[at]
         assert run.equity[at] - CAPITAL_MICROS == sum(latest.values()) * MICROS_PER_CENT, at
     assert len(expected) > 47_000
+
+
+def command(monkeypatch, capsys, *words):
+    """Run ``grandmodel WORDS`` here; its exit status and what it printed as JSON."""
+    monkeypatch.setattr(sys, "argv", ["grandmodel", *map(str, words), "--json"])
+    status = 0
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code or 0
+    return status, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_the_command_on_real_sessions_with_rolls_and_a_bad_stretch_agrees_and_replays(tmp_path, monkeypatch, capsys):
+    """The session's last bar decides nothing, a bad stretch is not looked at, a roll is two fills."""
+    words = ["backtest", "run", "--time-zone", "Asia/Jerusalem", "--label", "open", "--out", tmp_path, "--name", "real"]
+    for name, path in paths():
+        words += ["--data", f"{name}={path}"]
+    for change in WIDE:
+        words += ["--set", change]
+    status, summary = command(monkeypatch, capsys, *words)
+    assert status == 0
+    fills = load_results(tmp_path / "real").fills
+    told = {each["instrument"]: each for each in summary["instruments"]}
+    for name, path in paths():
+        result = plain_cross(
+            read_plain_bars(path, TICKS[name]),
+            tick_cents=TICK_CENTS[name],
+            fee_cents=FEE_CENTS,
+            rolls=frozenset(engine_bars(path, name)[1]),
+            bad=BAD_ROWS[name],
+            keeps_sessions=True,
+        )
+        assert [plain(fill) for fill in fills if fill.instrument == InstrumentId(name)] == result.fills
+        assert told[name]["profit_micros"] == result.equity_cents[-1] * MICROS_PER_CENT
+        assert told[name]["fees_micros"] == len(result.fills) * FEE_CENTS * MICROS_PER_CENT
+    status, report = command(monkeypatch, capsys, "audit", "replay", tmp_path / "real")
+    assert status == 0
+    assert report["equal"]
+    assert report["records"] > 50_000
 
 
 def test_the_plain_reckoning_answers_a_case_worked_by_hand(tmp_path):
