@@ -62,11 +62,12 @@ class TargetPosition(
     instrument: InstrumentId
     lots: int
     urgency: Urgency = Urgency.AGGRESSIVE
-    """AGGRESSIVE: a market order. PASSIVE: a limit at the best price of our side (last close where only bars are known)."""
+    """AGGRESSIVE: a market order. PASSIVE: what opens is a limit at the best price of our side (the mark where only bars are
+    known), what closes a market order. WAIT: nothing is done now."""
     stop_ticks: int = 0
-    """Distance of a protective stop from the entry price, in ticks; 0: none. With it the entry becomes a bracket."""
+    """Distance of a protective stop from the mark at the decision, in ticks; 0: none. With it the entry becomes a bracket."""
     target_ticks: int = 0
-    """Distance of a take-profit from the entry price, in ticks; 0: none."""
+    """Distance of a take-profit from the mark at the decision, in ticks; 0: none."""
     reasons: tuple[str, ...] = ()
 
 

@@ -373,6 +373,10 @@ class Engine:
         lots = self.ledger.positions[index].lots
         if not lots:
             return
+        if self.settings.mode is Mode.LIVE:
+            text = f"{instrument}: the feed changed contract while {lots} lots are held; roll them at the broker"
+            step.alerts.append(Alert(severity="critical", code="roll_by_hand", text=text))
+            return
         fields = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
         first_price = next((int(row[name]) for name in fields if row[name] != UNDEFINED_PRICE), UNDEFINED_PRICE)
         if first_price == UNDEFINED_PRICE:
@@ -447,6 +451,8 @@ class Engine:
         what opens the other way, so that a limit on new risk never stops a way out. When the position shrinks, protective
         orders shrink with it, or are placed anew where the wish names new distances; when it ends or turns they are cancelled.
         """
+        if intent.urgency is Urgency.WAIT:
+            return
         instrument, held = intent.instrument, self.lots(intent.instrument)
         expected = held
         for life in list(self.lives.of(instrument)):
@@ -503,16 +509,24 @@ class Engine:
             tag=tag,
         )
         sent = self._send(step, deed, order)
-        if sent is not None and protect and (intent.stop_ticks or intent.target_ticks):
-            self._protect(step, deed, intent, sent.quantity * int(side), parent=sent.order_id)
+        if sent is None or not protect or not (intent.stop_ticks or intent.target_ticks):
+            return
+        if not self._protect(step, deed, intent, sent.quantity * int(side), parent=sent.order_id):
+            # The cancel reaches the venue with the entry, before it can fill.
+            self._cancel(step, sent.order_id, "unprotected")
+            deed.refused = deed.refused or "unprotected"
 
     def _protect(
         self, step: _Step, deed: _Deed, intent: TargetPosition, signed_lots: int, parent: OrderId | None
-    ) -> None:
-        """Stop and target around the mark for ``signed_lots``; the first to fill reduces and ends the other."""
+    ) -> bool:
+        """Stop and target around the mark for ``signed_lots``; the first to fill reduces and ends the other.
+
+        False where the mark is not known or risk refused one of them.
+        """
         mark = self.mark(intent.instrument)
         if mark is None:
-            return
+            return False
+        all_sent = True
         direction = 1 if signed_lots > 0 else -1
         group = -(self._orders + 1)  # Below 0: those above are the agents' own.
         for distance, order_type, tag in (
@@ -535,7 +549,8 @@ class Engine:
                 oco_group=group,
                 tag=tag,
             )
-            self._send(step, deed, order)
+            all_sent = self._send(step, deed, order) is not None and all_sent
+        return all_sent
 
     def _place(self, step: _Step, deed: _Deed, intent: PlaceOrder) -> None:
         needs_price = intent.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)

@@ -569,3 +569,27 @@ def test_buy_and_hold_and_halts_leave_no_order_behind():
     _, engine = run(rows, BuyAndHold)
     assert engine.lots(NQ.id) == 1
     assert not engine.working(NQ.id)
+
+
+def test_an_entry_whose_stop_risk_refuses_does_not_trade() -> None:
+    # The stop would lie below zero, where NQ cannot trade.
+    records, _ = run(flat_bars(12), at(6, target(1, stop_ticks=1_500)))
+    assert fills_of(records) == []
+    wished = next(intent for record in records for intent in record.intents)
+    assert wished.refused
+    assert [cancel.reason for record in records for cancel in record.cancels] == ["unprotected"]
+
+
+def test_a_wish_to_wait_does_nothing() -> None:
+    records, _ = run(flat_bars(12), at(6, target(1, urgency=Urgency.WAIT)))
+    assert [intent.orders for record in records for intent in record.intents] == [()]
+    assert fills_of(records) == []
+
+
+def test_protective_orders_shrink_with_the_position() -> None:
+    script = steps(_6=[target(3, stop_ticks=100, target_ticks=100)], _9=[target(1)])
+    records, _ = run(flat_bars(14), script)
+    assert [(side, lots) for side, lots, *_ in fills_of(records)] == [(1, 3), (-1, 2)]
+    changes = [change for record in records for change in record.replaces]
+    assert [change.quantity for change in changes] == [1, 1]
+    assert note_of(records[-1])["positions"][NQ.id]["lots"] == 1

@@ -40,6 +40,8 @@ def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
 _EXEC_TYPES = {ord(exec_type.value): exec_type for exec_type in ExecType}
 _REASONS = [Reason(code) for code in REASON_CODES]
 _TOO_LATE = REASON_CODES.index(Reason.TOO_LATE)
+_COMPACT_AT = 512
+"""Reports handed out before those still on their way move to the front of the array."""
 _UNKNOWN_ORDER = REASON_CODES.index(Reason.UNKNOWN_ORDER)
 
 
@@ -182,6 +184,9 @@ class SimulatedExchange:
             end += 1
         if end == tail:
             state["report_head"] = state["report_tail"] = 0
+        elif end > _COMPACT_AT:
+            rows[: tail - end] = rows[end:tail].copy()
+            state["report_head"], state["report_tail"] = 0, tail - end
         else:
             state["report_head"] = end
         return tuple(found)
