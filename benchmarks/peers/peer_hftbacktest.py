@@ -55,14 +55,14 @@ EVENTS = events()
 def every_row(backtest):
     """Wake at every row of the feed, as a strategy on ticks would."""
     count = 0
-    bid = np.nan
+    total = 0.0
     while True:
         code = backtest.wait_next_feed(True, 1_000_000_000_000_000)
-        if code != 2 and code != 3:
+        if code != 2 and code != 3:  # Neither data nor an order's answer: the stream is over.
             break
         count += 1
-        bid = backtest.depth(0).best_bid
-    return count, bid
+        total += backtest.depth(0).best_bid
+    return (-1 if total == 0.0 else count), backtest.depth(0).best_bid
 
 
 @njit
