@@ -19,7 +19,7 @@ from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.runtime.results import RunResults
 
 TRADING_DAYS_PER_YEAR = 252
-MIN_PERIODS = 20
+MIN_PERIODS = 60
 """Fewer returns than this give no Sharpe or Sortino ratio."""
 
 
