@@ -69,8 +69,8 @@ def test_sortino_divides_by_the_root_mean_square_of_the_losses_over_all_periods(
 def test_ratios_that_cannot_be_known_are_none():
     assert sharpe_ratio(returns(MIN_PERIODS - 1), 252) is None
     assert sortino_ratio(returns(MIN_PERIODS - 1), 252) is None
-    assert sharpe_ratio(np.zeros(30), 252) is None
-    assert sortino_ratio(np.full(30, 0.01), 252) is None
+    assert sharpe_ratio(np.zeros(90), 252) is None
+    assert sortino_ratio(np.full(90, 0.01), 252) is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_round_trips_of_a_flat_account_add_up_to_its_profit(rows):
 
 def test_daily_returns_are_taken_at_each_day_s_last_record():
     day = 1_440 * MINUTE
-    days = 30
+    days = 70
     times, equity, last = [], [], []
     generator = np.random.default_rng(5)
     for k in range(days):
@@ -130,7 +130,7 @@ def test_daily_returns_are_taken_at_each_day_s_last_record():
     changes = [b / a - 1 for a, b in pairwise(last)]
     expected = statistics.fmean(changes) / statistics.stdev(changes) * math.sqrt(252)
     assert summary.sharpe_annual == pytest.approx(expected, rel=1e-9)
-    assert summary.ratio_basis.startswith("29 daily returns, 252")
+    assert summary.ratio_basis.startswith("69 daily returns, 252")
 
 
 def test_a_short_run_uses_its_longest_bars_and_a_close_belongs_to_its_bar():
