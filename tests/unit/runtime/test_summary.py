@@ -39,7 +39,7 @@ def fill(signed, price, fee=0, reference=None, tag="entry", instrument=NQ.id):
     )  # fmt: skip
 
 
-def results_of(equity, times, fills=(), days=60, ending=None, instruments=(NQ,), account=None):
+def results_of(equity, times, fills=(), days=100, ending=None, instruments=(NQ,), account=None):
     run_settings = RunSettings(account=account or AccountSettings())
     schedule = schedule_of(*((1_440 * day, 1_440 * day + 1_380, day) for day in range(days)))
     begin = begin_run(RunId("run"), run_settings, instruments, [schedule] * len(instruments), "simulated market: test")
@@ -50,7 +50,7 @@ def results_of(equity, times, fills=(), days=60, ending=None, instruments=(NQ,),
     return results
 
 
-def returns(count=30, seed=2):
+def returns(count=90, seed=2):
     return np.random.default_rng(seed).normal(0.001, 0.01, count)
 
 
