@@ -93,7 +93,11 @@ def test_round_the_clock_calendars_have_sessions_that_touch() -> None:
     assert (schedule.open_ns[1:] == schedule.close_ns[:-1]).all()
     euro = BUILT_IN[InstrumentId("EURUSD")]
     weekdays = session_schedule(euro, ns_from_text("2024-06-14"), ns_from_text("2024-06-18"))
-    assert [_text(int(ns))[:5] for ns in weekdays.day_ns] == ["06-14", "06-17", "06-18"]  # 17:00 New York begins the next day
+    assert [_text(int(ns))[:5] for ns in weekdays.day_ns] == [
+        "06-14",
+        "06-17",
+        "06-18",
+    ]  # 17:00 New York begins the next day
 
 
 def test_only_sessions_that_overlap_the_span_are_given() -> None:
