@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -211,10 +212,14 @@ def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path |
         def on_progress(now: object) -> None:
             _advance(progress, task, start_ns, now)
 
-        begin = resume_feed if resume else run_feed
-        arguments: dict[str, Any] = {} if resume else {"settings": settings}
+        begin: Callable[..., Summary] = resume_feed if resume else run_feed
         summary = begin(
-            folder, feed=feed, clock_ns=time.perf_counter_ns, on_progress=on_progress, signer=_signer(), **arguments
+            folder,
+            feed=feed,
+            clock_ns=time.perf_counter_ns,
+            on_progress=on_progress,
+            signer=_signer(),
+            settings=settings,
         )
         progress.update(task, completed=end_ns - start_ns)
     _show(summary, folder, as_json=as_json)

@@ -71,7 +71,9 @@ class SimulatedFeed:
     def description(self) -> str:
         """Names, seed and span."""
         names = ", ".join(instrument.id for instrument in self.instruments)
-        return f"simulated market: {names}, seed {self._seed}, {text_from_ns(self.span[0])[:16]} to {text_from_ns(self.span[1])[:16]}"
+        span = " to ".join(text_from_ns(ts)[:16] for ts in self.span)
+        scale = "" if self._row_scale == 1.0 else f", {self._row_scale:g} times the rows"
+        return f"simulated market: {names}, seed {self._seed}{scale}, {span}"
 
     @property
     def where(self) -> str:

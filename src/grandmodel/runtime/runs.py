@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.runtime.feeds import Feed, StoreResolver
 from grandmodel.runtime.report import report_page
 from grandmodel.runtime.results import RunResults, load_results
-from grandmodel.runtime.session import Progress, Session
+from grandmodel.runtime.session import Progress, Session, rows_sha256
 from grandmodel.runtime.settings import RunSettings
 from grandmodel.runtime.summary import Summary, summarise
 
@@ -52,27 +51,58 @@ def resume_feed(
     feed: Feed,
     *,
     clock_ns: Callable[[], int],
+    settings: RunSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     signer: Signer | None = None,
 ) -> Summary:
-    """Go on with the run in ``folder`` from the block after the last one that its journal holds."""
+    """Go on with the run in ``folder`` from the block after the last one that its journal holds.
+
+    Raises ``UsageError`` where ``feed`` does not give the blocks that the journal holds, or ``settings`` (if given) are not
+    those that the run began with: one run never continues another.
+    """
     with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver(), signer=signer) as session:
-        recovered = session.recovered
-        if session.begin.data != feed.description:
-            raise UsageError(
-                f"{folder}: found a run on {session.begin.data!r}, expected the same feed, not {feed.description!r}"
-            )
-        if recovered is not None and not session.is_ended:
-            blocks: Iterator[Block] = islice(feed.blocks(), recovered.feed_inputs, None)
+        _check_same_run(session, feed, settings)
+        if not session.is_ended:
+            blocks = _blocks_after(session, feed)
             session.feed(
                 blocks,
                 where=feed.where,
                 keep_rows=feed.keeps_rows,
                 on_progress=on_progress,
-                first=recovered.feed_inputs,
+                first=len(session.journalled_blocks()),
             )
         session.end()
     return write_reports(folder)[1]
+
+
+def _check_same_run(session: Session, feed: Feed, settings: RunSettings | None) -> None:
+    begin = session.begin
+    if begin.data != feed.description:
+        raise UsageError(
+            f"{session.folder}: found a run on {begin.data!r}, expected the feed that it began with, not {feed.description!r}"
+        )
+    if settings is None:
+        return
+    began, given = (msgspec.json.decode(raw) for raw in (begin.settings, msgspec.json.encode(settings)))
+    differing = sorted(name for name in {*began, *given} if began.get(name) != given.get(name))
+    if differing:
+        raise UsageError(
+            f"{session.folder}: found other settings than the run began with ({', '.join(differing)}), expected the same: "
+            "give the options that it was started with"
+        )
+
+
+def _blocks_after(session: Session, feed: Feed) -> Iterator[Block]:
+    """The feed's blocks behind those of the journal, which must be the same to the byte."""
+    blocks = feed.blocks()
+    for number, expected in enumerate(session.journalled_blocks()):
+        block = next(blocks, None)
+        if block is None or rows_sha256(block) != expected:
+            raise UsageError(
+                f"{session.folder}: block {number} of {feed.description!r} is not the one in the journal, expected the same data: "
+                "the files, the store or the options have changed since the run began"
+            )
+    return blocks
 
 
 def write_reports(folder: Path) -> tuple[RunResults, Summary]:

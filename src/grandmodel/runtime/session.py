@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.compliance.checkpoints import Signer
-from grandmodel.compliance.journal_file import ContentResolver, JournalReader, encode_record
+from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block, schema_of
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, Record
@@ -177,12 +177,17 @@ class Session:
             if keep_rows:
                 given = MarketData(schema=schema.value, count=len(block), rows=block.tobytes())
             else:
-                digest = hashlib.sha256(np.ascontiguousarray(block).data).hexdigest()
-                given = MarketData(schema=schema.value, count=len(block), source=f"{digest} {where}#{number}")
+                source = f"{rows_sha256(block)} {where}#{number}"
+                given = MarketData(schema=schema.value, count=len(block), source=source)
             self.journal.append_input(given)
             self._walk(block)
             if on_progress is not None:
                 on_progress(self.progress())
+
+    def journalled_blocks(self) -> list[str]:
+        """The sha256 of each block that the journal held when it was opened, in order."""
+        found = (decode_input(row.body) for row in self.journal.input_rows())
+        return [given.source.partition(" ")[0] for given in found if isinstance(given, MarketData)]
 
     def command(self, command: Command) -> None:
         """A person told the engine something: it is journalled and acted on at once."""
@@ -254,6 +259,11 @@ class Session:
     def _commit(self) -> None:
         self.journal.commit()
         self._uncommitted = 0
+
+
+def rows_sha256(block: Block) -> str:
+    """The sha256 of a block's rows, as the journal names them."""
+    return hashlib.sha256(np.ascontiguousarray(block).data).hexdigest()
 
 
 def _durability(mode: Mode) -> Durability:
