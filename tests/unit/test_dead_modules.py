@@ -15,6 +15,7 @@ sys.path.pop(0)
 
 REPOSITORY = SOURCE.parent
 ENTRY_POINTS = {
+    "grandmodel.__main__": "python -m grandmodel",
     "grandmodel.cli.main": "the command itself: [project.scripts] of pyproject.toml",
 }
 _NOUN = re.compile(r'"[\w-]+":\s*"(grandmodel\.cli\.[\w.]+)"')

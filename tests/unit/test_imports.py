@@ -25,6 +25,7 @@ _ROOMS = set(BELOW)
 BELOW["training"] = BELOW["runtime"] = set(_ROOMS)
 BELOW["api"] = _ROOMS | {"training", "runtime"}
 BELOW["cli"] = BELOW["api"] | {"api"}
+BELOW["__main__"] = BELOW["cli"] | {"cli"}
 """Room to the rooms that it may import, itself aside: the arrows of the design's section 4, spelled out.
 
 ``domain <- data, features``: both rest on domain, neither on the other. Risk and execution never import an agent (strategic,

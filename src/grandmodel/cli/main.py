@@ -1,20 +1,21 @@
-"""The command ``grandmodel``: noun, then verb. Exit code 0 done, 1 failed, 2 misused.
+"""The command ``grandmodel``: noun, then verb. Exit code 0 done, 1 failed, 2 misused (a file that is not there is misuse).
 
-Each noun is a typer application in a module of its own; this module only joins them and turns the package's errors into
-messages. Heavy imports happen inside the commands, so that ``--help`` answers at once.
+Each noun is a typer application in a module of its own; this module only joins them and turns the package's errors, and those
+of the disk, into messages. Heavy imports happen inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from grandmodel import __version__
 from grandmodel.cli.doctor import bench_command, doctor_command
-from grandmodel.cli.output import console
+from grandmodel.cli.output import JsonFlag, console, print_json
 from grandmodel.cli.run import run_command
 from grandmodel.domain.errors import GrandModelError, UsageError
 
@@ -27,10 +28,28 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def version() -> None:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What may be said before the noun; the application's own help stands above."""
+
+
+@app.command("version")
+def version_command(as_json: JsonFlag = False) -> None:
     """Print the version of the installed package."""
-    typer.echo(__version__)
+    if as_json:
+        print_json({"version": __version__})
+    else:
+        typer.echo(__version__)
 
 
 def main() -> None:
@@ -42,11 +61,25 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        console.print(f"[bold red]error[/]: {escape(str(error))}", soft_wrap=True, markup=True)
-        sys.exit(2)
+        _end("error", str(error), 2)
     except GrandModelError as error:
-        console.print(f"[bold red]failed[/]: {escape(str(error))}", soft_wrap=True, markup=True)
-        sys.exit(1)
+        _end("failed", str(error), 1)
+    except FileNotFoundError as error:
+        _end("error", _disk_text(error), 2)
+    except OSError as error:
+        _end("failed", _disk_text(error), 1)
+
+
+def _end(word: str, message: str, code: int) -> NoReturn:
+    """Say what went wrong, to the letter (no markup, no emoji codes), and end the process."""
+    console.print(Text.assemble((word, "bold red"), ": ", message), soft_wrap=True)
+    sys.exit(code)
+
+
+def _disk_text(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' to '.join(named)}: {what}" if named else what
 
 
 def _add_nouns() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grandmodel.cli.output import print_json
+from grandmodel.cli.output import JsonFlag, print_json
 
 app = typer.Typer(help="Settings: what there is, and what a file resolves to.", no_args_is_help=True)
 
@@ -16,8 +16,10 @@ app = typer.Typer(help="Settings: what there is, and what a file resolves to.", 
 def show_command(
     settings: Annotated[Path | None, typer.Option("--settings", help="Settings file, TOML or JSON.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Override one setting (repeatable).")] = None,
+    as_json: JsonFlag = True,
 ) -> None:
-    """Print the resolved settings as JSON, as they would stand in a run's journal."""
+    """Print the resolved settings as JSON (with --json or without), as they would stand in a run's journal."""
+    del as_json  # taken so that a program may say --json to every command
     from grandmodel.runtime.settings import load_settings
 
     print_json(load_settings(settings, overrides or ()))

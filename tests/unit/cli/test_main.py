@@ -1,0 +1,75 @@
+"""The command's own words: versions, and how errors of a command become messages and exit codes."""
+
+import errno
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import grandmodel
+from grandmodel.cli import main as command
+from grandmodel.domain.errors import OperatingError, UsageError
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["grandmodel", *arguments])
+    try:
+        command.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("version",)])
+def test_the_version_is_printed(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments) == 0
+    assert capfd.readouterr().out.strip() == grandmodel.__version__
+
+
+def test_the_version_is_json_where_asked(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "version", "--json") == 0
+    assert json.loads(capfd.readouterr().out) == {"version": grandmodel.__version__}
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "grandmodel", "--version"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == grandmodel.__version__
+
+
+def test_settings_are_json_with_the_flag_and_without(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "settings", "show") == 0
+    plain = capfd.readouterr().out
+    assert call(monkeypatch, "settings", "show", "--json") == 0
+    assert capfd.readouterr().out == plain
+    assert "risk" in json.loads(plain)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("found agent nope:X, :smile: and [bold]x[/] of [1, 2]"), 2, "error: found agent nope:X, :smile: and [bold]x[/] of [1, 2]"),
+        (OperatingError("the disk :X: is gone"), 1, "failed: the disk :X: is gone"),
+        (PermissionError(errno.EACCES, "Permission denied", "no/such"), 1, "failed: no/such: Permission denied"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), 1, "failed: a/b: Not a directory"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), 2, "error: a.csv: No such file"),
+        (OSError("odd"), 1, "failed: odd"),
+    ],
+)  # fmt: skip
+def test_an_error_is_printed_to_the_letter_with_its_exit_code(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "app", type("App", (), {"command": command.app.command, "__call__": fail})())
+    monkeypatch.setattr(command, "_add_nouns", lambda: None)
+    assert call(monkeypatch) == code
+    assert capfd.readouterr().err.startswith(said)
