@@ -1,6 +1,7 @@
 """``grandmodel features`` on a file of bars, as a user would call it."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from grandmodel.cli.features import app
+from grandmodel.cli.sources import file_feed
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.errors import UsageError
 from grandmodel.features import STRATEGIC_SCHEMA
 
 RUNNER = CliRunner()
@@ -74,3 +78,61 @@ def test_compute_takes_the_second_time_from_the_cache(bars_file: Path, tmp_path:
 def test_a_time_without_a_zone_is_refused(bars_file: Path) -> None:
     done = RUNNER.invoke(app, ["show", *options(bars_file), "--at", "2024-01-30 15:00"])
     assert "zone" in str(done.exception)
+
+
+def refusal(*arguments: object) -> str:
+    done = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert isinstance(done.exception, UsageError), done.exception
+    return str(done.exception)
+
+
+def test_a_plain_date_is_its_midnight_and_a_late_one_is_refused(bars_file: Path, tmp_path: Path) -> None:
+    show = ["show", *options(bars_file), "--page", str(tmp_path / "page.html"), "--json", "--at"]
+    day, midnight = (RUNNER.invoke(app, [*show, at]) for at in ("2024-01-30", "2024-01-30T00:00:00+00:00"))
+    assert day.exit_code == 0, day.output
+    assert day.stdout == midnight.stdout
+    assert "after the last bar" in refusal(*show, "2025-01-30")
+    assert "--at" in refusal(*show, "soon")
+
+
+def test_half_hour_bars_make_no_tactical_matrix(bars_file: Path, tmp_path: Path) -> None:
+    for command in (["show", "--at", "2024-01-30"], ["check"], ["compute", tmp_path / "rows"]):
+        said = refusal(*command, *options(bars_file), "--matrix", "tactical")
+        assert "found bars of 30 minutes, expected 5 minutes for the tactical matrix" in said
+
+
+@pytest.mark.parametrize("verb", ["check", "compute"])
+def test_a_span_that_cannot_be_is_refused(verb: str, bars_file: Path, tmp_path: Path) -> None:
+    command = [verb, *([tmp_path / "rows"] if verb == "compute" else []), *options(bars_file)]
+    assert "expected --from before --to" in refusal(*command, "--from", "2024-02-01", "--to", "2024-01-10")
+    assert "--from foo" in refusal(*command, "--from", "foo")
+    assert "no rows" in refusal(*command, "--from", "2030-01-01")
+    assert "read as asked" in refusal(*command, "--label", "middle")
+
+
+def test_an_output_of_the_wrong_kind_is_refused(bars_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    assert "expected a folder" in refusal("compute", tmp_path / "file", *options(bars_file))
+    assert "cannot be made" in refusal("compute", tmp_path / "file" / "rows", *options(bars_file))
+    assert "cannot be written" in refusal("check", *options(bars_file), "--page", tmp_path)
+
+
+def test_bars_of_a_bad_stretch_are_said(bars_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def marked(*arguments: object) -> object:
+        feed = file_feed(*arguments)
+        rows = np.concatenate(list(feed.blocks()))
+        rows["flags"][-7:] |= int(Flag.BAD_STRETCH)
+        feed.blocks = lambda: iter([rows])
+        return feed
+
+    monkeypatch.setattr("grandmodel.cli.features.file_feed", marked)
+    page = tmp_path / "page.html"
+    end = datetime.fromisoformat(pl.read_csv(bars_file)["timestamp"][-1]) + timedelta(minutes=30)
+    for command, rows in (["check"], 800), (["show", "--at", end.isoformat()], 48):
+        arguments = [*command, *options(bars_file), "--page", str(page)]
+        done = RUNNER.invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        said = f"7 of these {rows} bars lie in a marked bad stretch"
+        assert said in done.stderr
+        assert said in page.read_text(encoding="utf-8")
+        assert json.loads(RUNNER.invoke(app, [*arguments, "--json"]).stdout)["bad_stretch_bars"] == 7

@@ -41,7 +41,9 @@ PageOption = Annotated[Path | None, typer.Option("--page", help="Write the page 
 
 @app.command("show")
 def show_command(
-    at: Annotated[str, typer.Option(help="A time with its zone (2023-03-01T15:00:00+00:00).")],
+    at: Annotated[
+        str, typer.Option(help="A time with its zone (2023-03-01T15:00:00+00:00), or a date: its midnight, UTC.")
+    ],
     instrument: OneInstrument = None,
     matrix: MatrixOption = "strategic",
     data: DataOption = None,
@@ -64,12 +66,20 @@ def show_command(
         raise UsageError(f"--at {at}: {error}") from error
     name, bars = _bars(instrument, data, time_zone, label, profile, instruments, store, bar_width, None, None)
     view = matrix_at(bars, matrix, at_ns)
+    for caution in view.cautions:
+        _say(caution)
     if page is not None:
-        page.write_text(matrix_page(view, name), encoding="utf-8")
+        _write_page(page, matrix_page(view, name))
     if as_json:
         rows = [[None if math.isnan(value) else value for value in row] for row in view.values.tolist()]
         print_json(
-            {"instrument": name, "columns": view.schema.names, "ts_event": view.ts_event.tolist(), "values": rows}
+            {
+                "instrument": name,
+                "columns": view.schema.names,
+                "ts_event": view.ts_event.tolist(),
+                "values": rows,
+                "bad_stretch_bars": view.bad_bars,
+            }
         )
         return
     from rich.table import Table
@@ -83,7 +93,7 @@ def show_command(
     stdout.print(table)
     for column in view.schema.columns:
         stdout.print(f"  {column.name}: {column.meaning}", style="dim", soft_wrap=True)
-    console.print(f"page: {page}")
+    console.print(f"page: {page}", markup=False, soft_wrap=True)
 
 
 @app.command("check")
@@ -108,10 +118,20 @@ def check_command(
 
     name, bars = _bars(instrument, data, time_zone, label, profile, instruments, store, bar_width, start, end)
     found = check_features(bars, matrix)
+    for caution in found.cautions:
+        _say(caution)
     if page is not None:
-        page.write_text(check_page(found, name), encoding="utf-8")
+        _write_page(page, check_page(found, name))
     if as_json:
-        print_json({"instrument": name, "columns": found.columns, "gaps": found.gaps})
+        print_json(
+            {
+                "instrument": name,
+                "columns": found.columns,
+                "gaps": found.gaps,
+                "bars": len(bars),
+                "bad_stretch_bars": found.bad_bars,
+            }
+        )
         return
     from rich.table import Table
 
@@ -129,7 +149,7 @@ def check_command(
     stdout.print(table)
     for gap_name, first, last, count in found.gaps:
         stdout.print(f"  {gap_name}: {count} values missing, {text_from_ns(first)[:16]} to {text_from_ns(last)[:16]}")
-    console.print(f"page: {page}")
+    console.print(f"page: {page}", markup=False, soft_wrap=True)
 
 
 @app.command("compute")
@@ -157,12 +177,20 @@ def compute_command(
     from rich.progress import Progress
 
     from grandmodel.features.batch import RowsJob, RowsProgress, compute_rows
+    from grandmodel.features.inspect import check_width, count_bad_bars
 
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: found a file, expected a folder for the rows (it is made where it is missing)")
     source = (time_zone, label, profile, instruments, store, bar_width, start, end)
     if data:
         found = [_bars(None, [one], *source) for one in data]
     else:
         found = [_bars(name, None, *source) for name in instrument or []] or [_bars(None, None, *source)]
+    for name, bars in found:
+        check_width(bars, matrix)
+        bad_bars = count_bad_bars(bars)
+        if bad_bars:
+            _say(f"{name}: {bad_bars:,} of {len(bars):,} bars lie in a marked bad stretch.")
     with Progress(console=console) as progress:
         task = progress.add_task("features")
 
@@ -171,7 +199,10 @@ def compute_command(
             progress.update(task, total=now.total, completed=now.done, description=what)
 
         results = compute_rows([RowsJob(name, matrix, bars) for name, bars in found], cache, on_progress, workers)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{out}: the folder cannot be made ({error.strerror}), expected one that can") from error
     report = []
     for result in results:
         path = out / f"{result.instrument}-{result.schema.name}.parquet"
@@ -212,23 +243,64 @@ def _bars(
     import numpy as np
     import polars as pl
 
-    if data:
-        feed = file_feed(data, time_zone, label, profile, instruments, start, end)
-    elif store and instrument:
-        feed = store_feed(store, [instrument], instruments, "bars", bar_width, start, end)
-    else:
-        raise UsageError("found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument")
-    if len(feed.instruments) != 1:
-        raise UsageError(f"found {len(feed.instruments)} instruments, expected one")
-    blocks = list(feed.blocks())
+    from grandmodel.domain.blocks import BAR, Flag
+
+    _check_span(start, end)
+    try:
+        if data:
+            feed = file_feed(data, time_zone, label, profile, instruments, start, end)
+        elif store and instrument:
+            feed = store_feed(store, [instrument], instruments, "bars", bar_width, start, end)
+        else:
+            raise UsageError("found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument")
+        if len(feed.instruments) != 1:
+            raise UsageError(f"found {len(feed.instruments)} instruments, expected one")
+        blocks = [block for block in feed.blocks() if len(block)]
+    except StopIteration:
+        blocks = []
+    except ValueError as error:
+        raise UsageError(f"the data cannot be read as asked: {error}") from error
+    if not blocks:
+        raise UsageError("found no bars in the span asked for, expected at least one: choose another --from and --to")
     rows = np.concatenate(blocks)
     one = feed.instruments[0]
+    if rows.dtype != BAR:
+        raise UsageError(f"{one.id}: found trades, quotes or orders, expected bars")
     volume = rows["volume"].astype(np.float64)
     frame = pl.DataFrame(
         {
+            "ts_open": rows["ts_open"],
             "ts_event": rows["ts_event"],
             **{name: one.prices_from_ticks(rows[name]) for name in ("open", "high", "low", "close")},
             "volume": pl.Series(volume).set(pl.Series(volume < 0), None),
+            "bad_stretch": (rows["flags"] & int(Flag.BAD_STRETCH)) != 0,
         }
     )
     return str(one.id), frame
+
+
+def _check_span(start: str | None, end: str | None) -> None:
+    """Refuse a ``--from`` or ``--to`` that is no time, and a span without length."""
+    from grandmodel.domain.time import ns_from_text
+
+    limits = []
+    for name, text in (("--from", start), ("--to", end)):
+        try:
+            limits.append(None if text is None else ns_from_text(text))
+        except ValueError as error:
+            raise UsageError(f"{name} {text}: {error}") from error
+    low, high = limits
+    if low is not None and high is not None and low >= high:
+        raise UsageError(f"found --from {start} and --to {end}, expected --from before --to")
+
+
+def _write_page(target: Path, html: str) -> None:
+    try:
+        target.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{target}: the page cannot be written ({error.strerror}); choose another --page") from error
+
+
+def _say(caution: str) -> None:
+    """One line on stderr that must not be overlooked."""
+    console.print(f"caution: {caution}", style="yellow", markup=False, soft_wrap=True)

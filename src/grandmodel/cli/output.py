@@ -11,10 +11,10 @@ from rich.console import Console
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)
 """Progress and notes for people; never part of a report."""
 
-stdout = Console(highlight=False)
+stdout = Console(highlight=False, emoji=False)
 """Reports for people."""
 
 

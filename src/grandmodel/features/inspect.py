@@ -1,7 +1,9 @@
 """Looking at features: the matrix an agent would see at a moment, and a check of whole histories. Behind ``features show`` and
 ``features check``.
 
-Each answer comes as data (for a terminal or ``--json``) and as a page of its own with pictures.
+Each answer comes as data (for a terminal or ``--json``) and as a page of its own with pictures. Beside the columns of
+``bars.py`` a frame may hold ``ts_open`` (int64 ns, the open of the bar), by which its width is checked, and ``bad_stretch``
+(boolean), by which the bars of marked bad stretches are counted.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from grandmodel.charts import Cell, Column, HeatMap, Histogram, Page, Sample, Tile, format_time
+from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_MINUTE, THIRTY_MINUTES_NS
 from grandmodel.features.arrays import Floats, Integers
 from grandmodel.features.bars import bar_arrays
 from grandmodel.features.batch import Matrix
@@ -26,6 +29,10 @@ from grandmodel.features.tactical import tactical_rows
 DRIFT_TO_NOTICE = 0.2
 # Two columns that move together more than this are marked.
 CORRELATION_TO_NOTICE = 0.9
+# The widths that the matrices are made for.
+STRATEGIC_WIDTH_NS, TACTICAL_WIDTH_NS = THIRTY_MINUTES_NS, FIVE_MINUTES_NS
+# A moment that lies more bar widths behind the last bar than this is refused.
+LATE_BARS = 3
 # A heat map colours at most so many deviations.
 COLOUR_LIMIT = 3.0
 
@@ -44,6 +51,24 @@ class MatrixView:
     values: Floats
     usual_middle: Floats
     usual_spread: Floats
+    bad_bars: int = 0
+    """Rows inside a marked bad stretch."""
+
+    @property
+    def age_ns(self) -> int:
+        """How long before ``at_ns`` the newest row closed."""
+        return self.at_ns - int(self.ts_event[-1])
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What must be said beside the values: an old newest row, bars of bad stretches."""
+        width_ns = matrix_width_ns("strategic" if self.schema.name == STRATEGIC_SCHEMA.name else "tactical")
+        said = []
+        if self.age_ns > LATE_BARS * width_ns:
+            said.append(
+                f"The newest bar closed {_span_text(self.age_ns)} before this time: the market was closed, or bars are missing."
+            )
+        return (*said, *_bad_caution(self.bad_bars, len(self.values)))
 
     @property
     def is_whole(self) -> bool:
@@ -91,13 +116,51 @@ class FeatureCheck:
     columns: tuple[ColumnCheck, ...]
     correlation: Floats
     gaps: tuple[tuple[str, int, int, int], ...]
+    bad_bars: int = 0
+    """Rows inside a marked bad stretch."""
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What must be said beside the figures: bars of bad stretches."""
+        return _bad_caution(self.bad_bars, len(self.rows))
+
+
+def matrix_width_ns(matrix: Matrix) -> int:
+    """The width of the bars that ``matrix`` is made for, ns."""
+    return STRATEGIC_WIDTH_NS if matrix == "strategic" else TACTICAL_WIDTH_NS
+
+
+def check_width(bars: pl.DataFrame, matrix: Matrix) -> None:
+    """Refuse (``FeatureError``) bars whose commonest width is not the one of ``matrix``; without ``ts_open`` nothing is known."""
+    if "ts_open" not in bars.columns or not len(bars):
+        return
+    widths, counts = np.unique((bars["ts_event"] - bars["ts_open"]).to_numpy(), return_counts=True)
+    width, expected = int(widths[counts.argmax()]), matrix_width_ns(matrix)
+    if width != expected:
+        raise FeatureError(
+            f"bars: found bars of {_span_text(width)}, expected {_span_text(expected)} for the {matrix} matrix: "
+            f"give other bars, or the other matrix (strategic takes 30 minutes, tactical 5)"
+        )
+
+
+def count_bad_bars(bars: pl.DataFrame) -> int:
+    """How many bars lie in a marked bad stretch; 0 where the frame does not say."""
+    return int(bars["bad_stretch"].sum()) if "bad_stretch" in bars.columns else 0
 
 
 def matrix_at(bars: pl.DataFrame, matrix: Matrix, at_ns: int, sessions: TradingDays | None = None) -> MatrixView:
     """The matrix as it was at ``at_ns``, from the bars that had closed by then.
 
-    Raises ``FeatureError`` where none had.
+    Raises ``FeatureError`` where none had, where ``at_ns`` lies more than ``LATE_BARS`` bar widths behind the last bar of all
+    (a matrix of long ago would be shown), and where the bars have another width than the matrix is made for.
     """
+    check_width(bars, matrix)
+    last_ns = int(bars["ts_event"][-1]) if len(bars) else at_ns
+    if at_ns > last_ns + LATE_BARS * matrix_width_ns(matrix):
+        raise FeatureError(
+            f"time: found {format_time(at_ns)}, {_span_text(at_ns - last_ns)} after the last bar; "
+            f"expected a time until {format_time(last_ns)}, or newer bars"
+        )
     known = bars.filter(pl.col("ts_event") <= at_ns)
     if not len(known):
         raise FeatureError(f"time: found no bar that had closed by {format_time(at_ns)}; expected a later time")
@@ -106,7 +169,9 @@ def matrix_at(bars: pl.DataFrame, matrix: Matrix, at_ns: int, sessions: TradingD
     middle = np.array([_or_nan(np.median, values) for values in known_values])
     spread = np.array([_or_nan(np.std, values) for values in known_values])
     stamps = known["ts_event"].to_numpy()
-    return MatrixView(schema, at_ns, stamps[-schema.rows :], rows[-schema.rows :], middle, spread)
+    newest = slice(-schema.rows, None)
+    bad_bars = count_bad_bars(known.tail(schema.rows))
+    return MatrixView(schema, at_ns, stamps[newest], rows[newest], middle, spread, bad_bars)
 
 
 def matrix_page(view: MatrixView, instrument: str) -> str:
@@ -126,6 +191,8 @@ def matrix_page(view: MatrixView, instrument: str) -> str:
     )
     if not view.is_whole:
         page.lead.add_note("Some values are not known yet. No decision would be taken on this matrix.", "caution")
+    for caution in view.cautions:
+        page.lead.add_note(caution, "caution")
     if schema.unknown_columns:
         names = ", ".join(schema.names[place] for place in schema.unknown_columns)
         page.lead.add_note(f"The volume of these bars is unknown, and so are {names}.")
@@ -166,8 +233,10 @@ def check_features(
 ) -> FeatureCheck:
     """Check a whole history: distribution, missing values, drift between two periods, correlation.
 
-    The periods meet at ``split_ns``, by default at the middle row behind the warm-up. Raises ``FeatureError`` where a period is empty.
+    The periods meet at ``split_ns``, by default at the middle row behind the warm-up. Raises ``FeatureError`` where a period is empty, and where
+    the bars have another width than the matrix is made for.
     """
+    check_width(bars, matrix)
     schema, rows = _rows(bars, matrix, sessions)
     stamps = bars["ts_event"].to_numpy()
     warm = schema.warm_up_bars
@@ -206,7 +275,8 @@ def check_features(
                 drift=_drift(before[:, place], after[:, place]),
             )
         )
-    return FeatureCheck(schema, stamps, rows, split, tuple(columns), _correlation(rows[warm:]), tuple(gaps))
+    correlation = _correlation(rows[warm:])
+    return FeatureCheck(schema, stamps, rows, split, tuple(columns), correlation, tuple(gaps), count_bad_bars(bars))
 
 
 def check_page(check: FeatureCheck, instrument: str) -> str:
@@ -229,6 +299,8 @@ def check_page(check: FeatureCheck, instrument: str) -> str:
             Tile("Columns unknown", len(schema.unknown_columns), more="their volume is not given"),
         ]
     )
+    for caution in check.cautions:
+        page.lead.add_note(caution, "caution")
     headings: list[str | Column] = ["column", Column("missing", "%", 2)]
     headings += [Column(name, decimals=4) for name in ("mean", "deviation", "least", "1 %", "median", "99 %", "most")]
     headings.append(Column("drift", decimals=3))
@@ -291,6 +363,21 @@ def _rows(bars: pl.DataFrame, matrix: Matrix, sessions: TradingDays | None) -> t
     schema = STRATEGIC_SCHEMA if matrix == "strategic" else TACTICAL_SCHEMA
     rows = strategic_rows(bars, sessions) if matrix == "strategic" else tactical_rows(bars)
     return schema if knows_volume else schema.without_volume(), rows
+
+
+def _bad_caution(bad_bars: int, rows: int) -> tuple[str, ...]:
+    if not bad_bars:
+        return ()
+    return (f"{bad_bars:,} of these {rows:,} bars lie in a marked bad stretch: their values describe a faulty feed.",)
+
+
+def _span_text(span_ns: int) -> str:
+    """A span for people: minutes below two hours, hours below two days, else days."""
+    minutes = span_ns / NS_PER_MINUTE
+    if minutes < 120:
+        return f"{minutes:g} minutes" if minutes == round(minutes) else f"{minutes:.1f} minutes"
+    hours = minutes / 60
+    return f"{hours:.3g} hours" if hours < 48 else f"{hours / 24:,.0f} days"
 
 
 def _or_nan(statistic: Callable[[Floats], np.floating], values: Floats) -> float:

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from grandmodel.features import FeatureError, strategic_rows, tactical_rows
+from grandmodel.features.batch import Matrix
 from grandmodel.features.inspect import check_features, check_page, matrix_at, matrix_page
 
 from .indicator_cases import random_bars
@@ -94,3 +95,52 @@ def test_too_short_a_history_or_a_split_outside_it_is_refused() -> None:
         check_features(frame(76, 20, 5), "tactical")
     with pytest.raises(FeatureError, match="split"):
         check_features(frame(76, 100, 5), "tactical", split_ns=1)
+
+
+def test_a_moment_long_after_the_last_bar_is_refused() -> None:
+    bars = frame(74, 100, 30)
+    last = int(bars["ts_event"][-1])
+    assert matrix_at(bars, "strategic", last + 90 * MINUTE).cautions == ()
+    with pytest.raises(FeatureError, match=r"60 days after the last bar"):
+        matrix_at(bars, "strategic", last + 60 * 24 * 60 * MINUTE)
+
+
+def test_an_old_newest_bar_inside_the_history_is_said() -> None:
+    bars = frame(75, 200, 30)
+    holed = pl.concat([bars[:100], bars[150:]])
+    (caution,) = matrix_at(holed, "strategic", int(bars["ts_event"][148])).cautions
+    assert "24.5 hours before" in caution
+    assert caution in matrix_page(matrix_at(holed, "strategic", int(bars["ts_event"][148])), "NQ")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "matrix", "is_right"),
+    [(30, "strategic", True), (5, "tactical", True), (30, "tactical", False), (5, "strategic", False), (1, "tactical", False)],
+)  # fmt: skip
+def test_bars_of_another_width_are_refused(minutes: int, matrix: Matrix, is_right: bool) -> None:
+    bars = frame(76, 700, minutes)
+    bars = bars.with_columns(ts_open=pl.col("ts_event") - minutes * MINUTE)
+    at = int(bars["ts_event"][-1])
+    if is_right:
+        assert matrix_at(bars, matrix, at).values.shape[0] > 0
+        check_features(bars, matrix)
+        return
+    for look in (lambda: matrix_at(bars, matrix, at), lambda: check_features(bars, matrix)):
+        with pytest.raises(FeatureError, match=f"found bars of {minutes} minutes, expected"):
+            look()
+
+
+def test_bars_of_bad_stretches_are_counted_in_the_window_and_said_on_the_pages() -> None:
+    size = 700
+    bars = frame(77, size, 30)
+    bad = np.zeros(size, dtype=bool)
+    bad[[100, 640, 641]] = True
+    bars = bars.with_columns(bad_stretch=pl.Series(bad))
+    view = matrix_at(bars, "strategic", int(bars["ts_event"][-1]))
+    early = matrix_at(bars, "strategic", int(bars["ts_event"][660]))
+    assert (view.bad_bars, early.bad_bars) == (0, 2)
+    assert "2 of these 48 bars lie in a marked bad stretch" in matrix_page(early, "NQ")
+    assert "bad stretch" not in matrix_page(view, "NQ")
+    check = check_features(bars, "strategic")
+    assert check.bad_bars == 3
+    assert "3 of these 700 bars lie in a marked bad stretch" in check_page(check, "NQ")
