@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,11 +60,20 @@ def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
     from grandmodel.runtime.inputs import InputEngine
     from grandmodel.runtime.replay import replay
 
+    folder = _folder(run)
     engine = InputEngine()
-    with JournalReader.open(_folder(run), StoreResolver()) as reader, console.status("replaying"):
+    with (
+        _damage_explained(folder, outside=True),
+        JournalReader.open(folder, StoreResolver()) as reader,
+        console.status("replaying"),
+    ):
         report = replay(reader, engine)
+    if not report.inputs and not report.records and report.equal:
+        raise UsageError(f"{folder}: found a journal without an input and without a record, there is nothing to replay")
     if engine.begin is not None and engine.begin.code_version != __version__:
         console.print(f"note: the run was made by version {engine.begin.code_version}, this is {__version__}")
+    if not report.equal:
+        _warn_if_changed(folder, outside=True)
     if as_json:
         print_json(report)
     else:
@@ -82,7 +93,12 @@ def prove_command(
     """Print, as JSON, one record and the hashes that show that it is in a run, for one who has only the run's root."""
     from grandmodel.compliance.proofs import prove_record
 
-    print_json(prove_record(_folder(run), number, records))
+    folder = _folder(run)
+    with _damage_explained(folder):
+        proof = prove_record(folder, number, records)
+    # What is proven is this record under this root; the rest of the journal may still not be what was written.
+    _warn_if_changed(folder)
+    print_json(proof)
 
 
 @app.command("check-proof")
@@ -118,10 +134,57 @@ def key_command(
 
 
 def _folder(run: str) -> Path:
-    for folder in (Path(run), Path("runs") / run):
+    named = Path(run)
+    places = [named] if named.is_absolute() or len(named.parts) > 1 else [named, Path("runs") / run]
+    for folder in places:
         if folder.is_dir():
             return folder
-    raise UsageError(f"found no folder {run} and no runs/{run}, expected the folder of a run")
+    looked = " and no ".join(str(place) for place in places)
+    raise UsageError(f"found no folder {looked}, expected the folder of a run")
+
+
+@contextmanager
+def _damage_explained(folder: Path, *, outside: bool = False) -> Iterator[None]:
+    """What goes wrong while a changed journal is read becomes a message that names the change; the rest goes on as it was.
+
+    ``outside``: also hold rows that a store keeps for the journal against their hashes.
+    """
+    from grandmodel.compliance.errors import JournalDamagedError
+
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        changed = _first_finding(folder, outside=outside)
+        if not changed:
+            raise
+        text = f"the journal does not verify, `grandmodel audit verify {folder}` finds {changed}; it led to: {error}"
+        raise JournalDamagedError(text) from error
+
+
+def _warn_if_changed(folder: Path, *, outside: bool = False) -> None:
+    changed = _first_finding(folder, outside=outside)
+    if changed:
+        console.print(
+            f"warning: this journal does not verify, `grandmodel audit verify {folder}` finds {changed}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _first_finding(folder: Path, *, outside: bool) -> str:
+    """What ``audit verify`` would name first, and how many more; empty where the journal is intact."""
+    from grandmodel.compliance.verification import text_of_finding, verify_run
+    from grandmodel.runtime.feeds import StoreResolver
+
+    with console.status("verifying"):
+        report = verify_run(folder, resolver=StoreResolver() if outside else None)
+    if report.intact:
+        return ""
+    more = f" (and {report.findings_total - 1} more)" if report.findings_total > 1 else ""
+    return text_of_finding(report.findings[0]) + more
 
 
 def _show_verified(report: VerifyReport) -> None:

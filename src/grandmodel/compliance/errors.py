@@ -4,12 +4,13 @@
 
     GrandModelError
     ├── UsageError
-    │   ├── AuditUsageError         there is no journal where one was named, or a key file cannot be used
+    │   ├── AuditUsageError         there is no journal where one was named, nothing in it, or a key file cannot be used
     │   └── ProofError              a Merkle proof was asked for a place that the tree does not have
     └── InvariantError
-        └── CheckpointDamagedError  the checkpoints cannot be gone on with
+        ├── CheckpointDamagedError  the checkpoints cannot be gone on with
+        └── JournalDamagedError     what was asked for cannot be read from the journal, because it was changed
 
-A journal that was changed is not an error here: it is what ``verification.verify_run`` reports.
+For ``verification.verify_run`` a journal that was changed is no error: it is what it reports.
 """
 
 from grandmodel.domain.errors import InvariantError, UsageError
@@ -25,3 +26,7 @@ class ProofError(UsageError):
 
 class CheckpointDamagedError(InvariantError):
     """The last checkpoint line is not one; the file is not gone on with."""
+
+
+class JournalDamagedError(InvariantError):
+    """The journal is not what was written, and what was asked for cannot be had from it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from grandmodel.compliance.chain import RECORDS_START, link_record
-from grandmodel.compliance.errors import ProofError
+from grandmodel.compliance.errors import JournalDamagedError, ProofError
 from grandmodel.compliance.journal_file import JournalReader
 from grandmodel.compliance.merkle import inclusion_proof, is_included, merkle_root
 
@@ -34,7 +34,9 @@ class RecordProof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def prove_record(folder: Path, number: int, records: int | None = None) -> RecordProof:
     """The proof that record ``number`` is in the first ``records`` records (all unless given) of the run in ``folder``.
 
-    Give the ``records`` of a checkpoint to get a path to its root. Raises ``ProofError`` where there is no such record.
+    Give the ``records`` of a checkpoint to get a path to its root. Raises ``ProofError`` where there is no such record, and
+    ``JournalDamagedError`` where its own bytes do not lead to the root any more. Other records are not checked here:
+    ``verification.verify_run`` does.
     """
     with JournalReader.open(folder) as reader:
         links = [row.chain for row in reader.record_rows()]
@@ -42,17 +44,29 @@ def prove_record(folder: Path, number: int, records: int | None = None) -> Recor
         if not 0 <= number < records <= len(links):
             raise ProofError(f"found record {number} of {records}, expected one of the {len(links)} of this run")
         row = next(reader.record_rows(number))
-        given = next(reader.input_rows(row.input))
-        return RecordProof(
+        given = next(reader.input_rows(row.input), None)
+        try:
+            record = row.body.decode()
+        except (UnicodeDecodeError, AttributeError) as error:
+            raise JournalDamagedError(f"record {number}: its bytes are no text any more ({error})") from error
+        if given is None:
+            raise JournalDamagedError(f"record {number}: found no input {row.input}, from which it is said to come")
+        proof = RecordProof(
             run=reader.about()["run"],
             number=number,
-            record=row.body.decode(),
+            record=record,
             link_before=(links[number - 1] if number else RECORDS_START).hex(),
             input_head=given.chain.hex(),
             records=records,
             root=merkle_root(links[:records]).hex(),
             path=tuple(step.hex() for step in inclusion_proof(links[:records], number)),
         )
+    if not is_proven(proof):
+        raise JournalDamagedError(
+            f"record {number}: found bytes, a link or an input's number that do not lead to the root, expected those that "
+            "were written: it cannot be proven"
+        )
+    return proof
 
 
 def is_proven(proof: RecordProof) -> bool:

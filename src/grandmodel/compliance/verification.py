@@ -136,7 +136,8 @@ def verify_run(
 
     ``public_key``: every checkpoint must be signed with its private half. ``expected``: a root kept elsewhere.
     ``resolver``: finds content that the journal only names; without it that content is counted in a note and not checked.
-    Raises ``AuditUsageError`` where there is no journal.
+    Raises ``AuditUsageError`` where there is no journal, or one into which nothing was written and from which nothing was
+    taken: a journal that lost all its rows while a checkpoint or ``expected`` knows of some is a finding.
     """
     check = _Check(folder, public_key, expected)
     with JournalReader.open(folder, resolver) as reader:
@@ -144,7 +145,17 @@ def verify_run(
             check.look_at(reader, resolver)
         except (sqlite3.Error, *_UNREADABLE) as error:
             check.found(FindingKind.DAMAGED_DATABASE, "file", None, f"the database cannot be read to its end: {error}")
+    if not check.inputs and not check.records and not check.total:
+        raise AuditUsageError(
+            f"{folder}: found a journal without an input and without a record, there is nothing to check"
+        )
     return check.report()
+
+
+def text_of_finding(finding: Finding) -> str:
+    """One finding as a line for people: kind, place and text."""
+    place = finding.where if finding.number is None else f"{finding.where} {finding.number}"
+    return f"{finding.kind.value} {place}: {finding.text}"
 
 
 class _Check:
@@ -284,7 +295,7 @@ class _Check:
             return 1
         try:
             rows = resolver(block)
-        except (LookupError, GrandModelError) as error:
+        except (LookupError, ValueError, OSError, GrandModelError) as error:
             self.found(FindingKind.MISSING_CONTENT, "input", number, f"content {block.source}: {error}")
             return 0
         if sha256(rows).digest() != digest:

@@ -1,13 +1,15 @@
 """``grandmodel audit``: reports, exit codes, and what it refuses."""
 
 import json
+import shutil
 import sqlite3
 
 import pytest
 
 from grandmodel.cli.main import main
-from grandmodel.compliance.journal_file import JOURNAL_NAME
+from grandmodel.compliance.journal_file import JOURNAL_NAME, pack
 from grandmodel.compliance.keys import SigningKey
+from grandmodel.domain.events import MarketData
 from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.recovery import take
 from tools.real_engine import build_begin, build_blocks, build_end, build_engine
@@ -134,3 +136,148 @@ def test_one_record_is_proven_to_an_outsider(audit, root):
     assert audit("check-proof", "key.pem", "--expect", f"16:{whole['root']}")[0] == 2
     status, _, err = audit("prove", "good", whole["records"])
     assert (status, "expected one of the" in err) == (2, True)
+
+
+@pytest.fixture
+def damaged(root):
+    """Copies runs/good and changes its journal with the given statements; the result is the copy's name."""
+
+    def make(name, *statements):
+        shutil.copytree(root / "runs" / "good", root / "runs" / name, dirs_exist_ok=True)
+        database = sqlite3.connect(root / "runs" / name / JOURNAL_NAME)
+        for statement in statements:
+            database.execute(*statement) if isinstance(statement, tuple) else database.execute(statement)
+        database.commit()
+        database.close()
+        return name
+
+    return make
+
+
+def test_a_journal_into_which_nothing_was_written_has_nothing_to_check(audit, root):
+    Journal.create(root / "runs" / "empty", run="run", durability=Durability.OS, checkpoint_every=8).close()
+    for command, message in (("verify", "there is nothing to check"), ("replay", "there is nothing to replay")):
+        status, out, err = audit(command, "empty")
+        assert (status, out) == (2, "")
+        assert message in err
+
+
+def test_a_journal_that_lost_all_its_rows_is_a_finding_where_something_knows_of_them(audit, damaged):
+    name = damaged("emptied", "DELETE FROM inputs", "DELETE FROM records", "DELETE FROM contents")
+    status, out, _ = audit("verify", name)
+    assert status == 1
+    assert "cut_tail" in out
+
+
+def test_an_empty_journal_of_which_records_are_expected_is_a_finding(audit, root):
+    Journal.create(root / "runs" / "bare", run="run", durability=Durability.OS, checkpoint_every=8).close()
+    status, out, _ = audit("verify", "bare", "--expect", f"3:{'0' * 64}")
+    assert (status, "cut_tail" in out) == (1, True)
+
+
+def flipped_block(root, place=30):
+    """A statement that stores one block as zstd with one byte of it changed."""
+    database = sqlite3.connect(root / "runs" / "good" / JOURNAL_NAME)
+    number, size, encoding, packed = database.execute(
+        "SELECT number, size, encoding, bytes FROM contents ORDER BY number LIMIT 1 OFFSET 4"
+    ).fetchone()
+    database.close()
+    assert encoding == ""
+    wide = packed * 10
+    encoding, packed = pack(wide)
+    assert encoding == "zstd"
+    broken = bytearray(packed)
+    broken[0] ^= 0xFF  # The frame's magic number: no decompressor takes it.
+    return number, (
+        "UPDATE contents SET size = ?, encoding = 'zstd', bytes = ? WHERE number = ?",
+        (size, bytes(broken), number),
+    )
+
+
+def test_replay_of_a_damaged_block_is_a_message_that_names_what_verify_finds(audit, root, damaged):
+    number, statement = flipped_block(root)
+    name = damaged("flipped", statement)
+    status, out, err = audit("replay", name)
+    assert (status, out) == (1, "")
+    assert f"audit verify runs/{name}" in err
+    assert f"changed_content content {number}" in err
+    assert "cannot be decompressed" in err
+    assert "Traceback" not in err
+    assert f"changed_content content {number}" in audit("verify", name)[1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE inputs SET body = CAST('{' AS BLOB) WHERE number = 3",
+        'UPDATE inputs SET body = CAST(replace(body, \'"count":1\', \'"count":1,"x":1\') AS BLOB) WHERE number = 3',
+        'UPDATE inputs SET body = CAST(replace(body, \'"seed":\', \'"seed":"x","y":\') AS BLOB) WHERE number = 0',
+        "DELETE FROM inputs WHERE number = 0",
+        "DELETE FROM contents WHERE number = 3",
+        "UPDATE contents SET bytes = zeroblob(3), size = 3 WHERE number = 3",
+        "UPDATE records SET body = CAST('{' AS BLOB) WHERE number = 4",
+        "UPDATE records SET body = x'FF00' WHERE number = 4",
+    ],
+)
+def test_replay_of_any_damage_is_a_message_and_1(audit, damaged, statement):
+    status, _, err = audit("replay", damaged("any", statement))
+    assert status == 1
+    assert "audit verify runs/any` finds " in err
+    assert "Traceback" not in err
+
+
+def test_an_error_that_no_damage_explains_is_not_hidden(audit, root, monkeypatch):
+    def fail(*_):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr("grandmodel.runtime.replay.replay", fail)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", ["grandmodel", "audit", "replay", "good"])
+    with pytest.raises(ValueError, match="a defect"):
+        main()
+
+
+def test_a_run_given_with_its_folder_is_not_looked_for_twice(audit):
+    for name in ("runs/nope", "/nowhere/nope"):
+        status, _, err = audit("verify", name)
+        assert status == 2
+        assert f"found no folder {name}, expected" in err
+    assert "found no folder nope and no runs/nope, expected" in audit("verify", "nope")[2]
+
+
+def test_a_proof_from_a_changed_journal_comes_with_a_warning_and_a_changed_record_has_none(audit):
+    assert audit("prove", "good", 3)[2] == ""
+    status, out, err = audit("prove", "bad", 3)
+    assert (status, json.loads(out)["number"]) == (0, 3)
+    assert "does not verify" in err
+    assert "changed_record record 5" in err
+    status, out, err = audit("prove", "bad", 5)
+    assert (status, out) == (1, "")
+    assert "cannot be proven" in err
+    assert "changed_record record 5" in err
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE records SET body = x'FF00' WHERE number = 4", "UPDATE records SET input = 99 WHERE number = 4"],
+)
+def test_a_record_whose_row_is_damaged_is_not_proven(audit, damaged, statement):
+    status, out, err = audit("prove", damaged("unproven", statement), 4)
+    assert (status, out) == (1, "")
+    assert "audit verify runs/unproven` finds " in err
+
+
+def test_replay_over_a_store_that_is_gone_says_which_rows_are_missing(audit, root):
+    with Journal.create(root / "runs" / "stored", run="run", durability=Durability.OS, checkpoint_every=8) as journal:
+        journal.append_input(build_begin("run"))
+        journal.append_input(MarketData(schema="bars", count=1, source=f"{'0' * 64} gone#0"))
+        journal.commit()
+    status, out, err = audit("replay", "stored")
+    assert (status, out) == (1, "")
+    assert "missing_content input 1" in err
+
+
+def test_a_block_that_was_deleted_is_found_as_missing(audit, damaged):
+    status, out, err = audit("verify", damaged("hollow", "DELETE FROM contents WHERE number = 3"))
+    assert (status, err) == (1, "")
+    assert "missing_content input" in out
