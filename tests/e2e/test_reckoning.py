@@ -45,7 +45,7 @@ def reckoned(run, policy):
 
 
 def plain(fill):
-    return PlainFill(fill.ts_event, fill.signed_quantity, fill.price, fill.tag == "roll")
+    return PlainFill(fill.ts_event, fill.signed_quantity, fill.price, fill.tag in ("roll", "bad_stretch"))
 
 
 def cents_of_trades(fills, tick_cents):

@@ -99,7 +99,8 @@ def plain_cross(
     """Trade the cross over ``bars``.
 
     ``rolls`` are places at which a new contract begins: what is asked for is dropped, the position is sold at the last close and
-    bought back at the open, the averages start anew. ``bad`` are places that the rule does not look at. With ``keeps_sessions``
+    bought back at the open, the averages start anew. ``bad`` are places that the rule does not look at: what is held is sold at the last
+    good close. With ``keeps_sessions``
     nothing can be asked for at the close of a session's last bar; the rule asks again one bar later.
     """
     result = PlainResult()
@@ -124,6 +125,10 @@ def plain_cross(
                 lots = held
                 trade(bar.opened, -lots, bars[place - 1].close, is_roll=True)
                 trade(bar.opened, lots, bar.open, is_roll=True)
+        if place in bad:
+            wanted = 0
+            if held:
+                trade(bar.opened, -held, bars[place - 1].close, is_roll=True)
         if wanted != held:
             if held:
                 trade(bar.opened, -held, bar.open)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.agents import Agent, Wish
-from grandmodel.domain.blocks import UNDEFINED_PRICE, Block
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
 from grandmodel.domain.decisions import (
     CancelIntent,
     Intent,
@@ -106,6 +106,7 @@ class Engine:
             settings.venue,
             account.rates,
             mark_on_quotes=settings.mark_on_quotes,
+            stops_at_marks=settings.rolls is not RollPolicy.IGNORE,
         )
         self.market.step[0]["equity"] = self.market.step[0]["equity_peak"] = account.capital_micros
         seeds = np.random.SeedSequence(settings.seed).generate_state(1 + len(settings.agents), np.uint64)
@@ -363,9 +364,9 @@ class Engine:
         index = int(row["instrument"])
         market, instrument = self.market.instruments[index], self._ids[index]
         market["roll_ts"] = row["ts_init"]
-        if self.settings.rolls is RollPolicy.IGNORE:
-            return
-        self._act(step, "roll", CancelIntent(instrument=instrument, reasons=("roll",)))
+        is_bad = bool(int(row["flags"]) & Flag.BAD_STRETCH)
+        why = "bad_stretch" if is_bad else "roll"
+        self._act(step, why, CancelIntent(instrument=instrument, reasons=(why,)))
         names = row.dtype.names or ()
         began = int(row["ts_open"] if "ts_open" in names else row["ts_init"])
         for life in self.lives.of(instrument):
@@ -374,8 +375,13 @@ class Engine:
         if not lots:
             return
         if self.settings.mode is Mode.LIVE:
-            text = f"{instrument}: the feed changed contract while {lots} lots are held; roll them at the broker"
-            step.alerts.append(Alert(severity="critical", code="roll_by_hand", text=text))
+            text = f"{instrument}: the feed is marked {why} while {lots} lots are held; deal with them at the broker"
+            step.alerts.append(Alert(severity="critical", code=f"{why}_by_hand", text=text))
+            return
+        if is_bad:
+            self._book_mark(step, index, why, [(-lots, int(market["mark"]))], began)
+            text = f"{instrument}: a bad stretch of data begins; the position was left at the last good price"
+            step.alerts.append(Alert(severity="high", code="bad_stretch", text=text, value=lots))
             return
         fields = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
         first_price = next((int(row[name]) for name in fields if row[name] != UNDEFINED_PRICE), UNDEFINED_PRICE)
@@ -383,30 +389,34 @@ class Engine:
             text = f"{instrument}: the first row of the new contract has no price; the step between contracts counts as profit"
             step.alerts.append(Alert(severity="high", code="roll_without_price", text=text))
             return
-        for signed, price in ((-lots, int(market["mark"])), (lots, first_price)):
-            self._own_reports -= 1
-            fee = self.settings.venue.fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
-            fill = Fill(
-                exec_id=ExecId(self._own_reports),
-                order_id=OrderId(0),
-                instrument=instrument,
-                side=Side.BUY if signed > 0 else Side.SELL,
-                quantity=abs(signed),
-                price=price,
-                fee_micros=fee,
-                ts_event=began,
-                ts_init=self.market.now,
-                reference_price=price,
-                tag="roll",
-            )
-            step.fills.append(fill)
-            self._book(fill)
+        self._book_mark(step, index, why, [(-lots, int(market["mark"])), (lots, first_price)], began)
         # The new contract's price is the mark from here on: the position is worth what it was, less the fees.
         market["mark"] = first_price
         self.ledger.mark(index, first_price)
         rate = self.ledger.rates_micros[self.instruments[index].currency]
         market["marked_base"] = convert_micros(self.ledger.marked_micros(index), rate)
         self.market.step[0]["equity"] = self.ledger.equity_micros()
+
+    def _book_mark(self, step: _Step, index: int, why: str, trades: list[tuple[int, int]], ts_event: int) -> None:
+        """Book (signed lots, price) that no order asked for, with their fees: a roll, or the way out of a bad stretch."""
+        for signed, price in trades:
+            self._own_reports -= 1
+            fee = self.settings.venue.fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
+            fill = Fill(
+                exec_id=ExecId(self._own_reports),
+                order_id=OrderId(0),
+                instrument=self._ids[index],
+                side=Side.BUY if signed > 0 else Side.SELL,
+                quantity=abs(signed),
+                price=price,
+                fee_micros=fee,
+                ts_event=ts_event,
+                ts_init=self.market.now,
+                reference_price=price,
+                tag=why,
+            )
+            step.fills.append(fill)
+            self._book(fill)
 
     # From wishes to orders.
 
@@ -610,7 +620,10 @@ class Engine:
         return Order(order_id=OrderId(self._orders), ts=self.market.now, intent=deed.number, **fields)
 
     def _send(self, step: _Step, deed: _Deed, order: Order) -> Order | None:
-        """Ask risk, and send what it lets through."""
+        """Ask risk, and send what it lets through; nothing is sent on prices that are marked bad."""
+        if self.settings.rolls is not RollPolicy.IGNORE and self._is_in_bad_stretch(order.instrument):
+            deed.refused = deed.refused or "bad_stretch"
+            return None
         verdict = self.gate.check(order, self._risk_view())
         deed.checks.append((order.order_id, verdict.checks))
         if verdict.order is None:
@@ -624,6 +637,9 @@ class Engine:
         if self.settings.mode is not Mode.LIVE:
             self.exchange.submit(order)
         return order
+
+    def _is_in_bad_stretch(self, instrument: InstrumentId) -> bool:
+        return bool(self.market.instruments[self._index[instrument]]["in_bad_stretch"])
 
     def _cancel(self, step: _Step, order_id: OrderId, reason: str) -> None:
         if self.lives.ask_cancel(order_id):

@@ -5,7 +5,7 @@ One walk marks positions, matches orders at the simulated venue, builds bars and
 - when reports of the venue reach us,
 - when bars are complete,
 - when marked equity has fallen to the line that risk set,
-- before the first row after a contract roll of an instrument that we hold or have orders in,
+- before the first row after a contract roll, or of a bad stretch, of an instrument that we hold or have orders in,
 - at the end of the block.
 
 What is due at a time t happens before the first trade or quote with ``ts_init`` >= t, in the order: venue, reports,
@@ -85,6 +85,7 @@ class MarketStep:
         rates_micros: Mapping[str, int],
         *,
         mark_on_quotes: bool = False,
+        stops_at_marks: bool = True,
     ) -> None:
         if not widths_ns or sorted(widths_ns) != list(widths_ns) or any(width % widths_ns[0] for width in widths_ns):
             raise UsageError(f"found bar widths {list(widths_ns)}, expected rising multiples of the shortest, in ns")
@@ -96,6 +97,7 @@ class MarketStep:
         self.step["fill_rule"] = venue.fill_rule.code
         self.step["liquidity"] = venue.liquidity.code
         self.step["participation_ppm"] = venue.participation_ppm
+        self.step["stops_at_marks"] = stops_at_marks
         self.instruments = np.zeros(count, INSTRUMENT)
         for name in ("bid", "ask", "mark", "last"):
             self.instruments[name] = UNDEFINED_PRICE
@@ -326,6 +328,7 @@ def _mark(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
 _TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
 _FILL, _NONE = int(Action.FILL), int(Action.NONE)
 _CROSSED, _ROLL, _BAD, _HALTED = int(Flag.CROSSED), int(Flag.ROLL), int(Flag.BAD_STRETCH), int(Flag.HALTED)
+_BREAK = _ROLL | _BAD
 _ENDED = int(SlotState.ENDED)
 _FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
 
@@ -351,10 +354,20 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
                 return code
         i = tick.instrument
         market = instruments[i]
-        if tick.flags & _ROLL and market.roll_ts != ts and _hasten_reports(step, reports, i, ts):
+        if (
+            tick.flags & _BREAK
+            and state.stops_at_marks
+            and market.roll_ts != ts
+            and _hasten_reports(step, reports, i, ts)
+        ):
             state.row = row
             return run_due(step, instruments, builders, slots, reports, closed, depth, ts)
-        if tick.flags & _ROLL and market.roll_ts != ts and _is_engaged(step, instruments, slots, i):
+        if (
+            tick.flags & _BREAK
+            and state.stops_at_marks
+            and market.roll_ts != ts
+            and _is_engaged(step, instruments, slots, i)
+        ):
             state.row = row
             state.now = ts
             return 4
@@ -370,7 +383,8 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
             _find_session(instruments, i, sessions, ranges, ts)
         if ts < market.session_open:
             market.outside_session += 1
-        flags = tick.flags & (_BAD | _ROLL)
+        flags = tick.flags & _BREAK
+        market.in_bad_stretch = flags & _BAD
         if flags:
             market.bad_stretch += (flags & _BAD) != 0
             market.rolls += (flags & _ROLL) != 0
@@ -443,10 +457,20 @@ def walk_bars(
             if code:
                 return code
         market = instruments[i]
-        if bar.flags & _ROLL and market.roll_ts != ts and _hasten_reports(step, reports, i, ts - 1):
+        if (
+            bar.flags & _BREAK
+            and state.stops_at_marks
+            and market.roll_ts != ts
+            and _hasten_reports(step, reports, i, ts - 1)
+        ):
             state.row = row
             return run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
-        if bar.flags & _ROLL and market.roll_ts != ts and _is_engaged(step, instruments, slots, i):
+        if (
+            bar.flags & _BREAK
+            and state.stops_at_marks
+            and market.roll_ts != ts
+            and _is_engaged(step, instruments, slots, i)
+        ):
             state.row = row
             state.now = max(state.now, bar.ts_open)
             return 4
@@ -463,7 +487,8 @@ def walk_bars(
             _find_session(instruments, i, sessions, ranges, bar.ts_open)
         if bar.ts_open < market.session_open:
             market.outside_session += 1
-        flags = bar.flags & (_BAD | _ROLL)
+        flags = bar.flags & _BREAK
+        market.in_bad_stretch = flags & _BAD
         if flags:
             market.bad_stretch += (flags & _BAD) != 0
             market.rolls += (flags & _ROLL) != 0

@@ -17,7 +17,7 @@ from grandmodel.charts import (
     format_time,
 )
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.runtime.results import RunResults
+from grandmodel.runtime.results import BOOKED_TAGS, RunResults
 from grandmodel.runtime.summary import Summary
 
 
@@ -59,9 +59,17 @@ def _lead(lead: Section, summary: Summary, currency: str) -> None:
         )
     if not summary.ended:
         lead.add_note("This run did not end: its journal stops before the last record.", "bad")
+    bad = {name: counts["bad_stretch"] for name, counts in summary.quality.items() if counts.get("bad_stretch")}
+    if bad:
+        named = ", ".join(f"{name} {rows:,} rows" for name, rows in bad.items())
+        lead.add_note(
+            f"The data holds stretches marked bad ({named}); nothing was traded there unless the settings ignore marks.",
+            "caution",
+        )
+    lead.add_note(f"Costs assumed: {summary.costs}.")
     profit = summary.profit_micros / 1e6
     lead.add_tiles([
-        Tile("Profit after fees", profit, currency, tone="good" if profit > 0 else "bad", sign=True, decimals=2),
+        Tile("Profit after fees", profit, currency, tone="good" if profit > 0 else "bad" if profit < 0 else None, sign=True, decimals=2),
         Tile("Return", summary.return_fraction, "%", decimals=3, sign=True),
         Tile("Sharpe", summary.sharpe_annual, more=summary.ratio_basis, decimals=2),
         Tile("Sortino", summary.sortino_annual, decimals=2),
@@ -91,7 +99,7 @@ def _prices(section: Section, results: RunResults, name: InstrumentId, span: tup
     prices = instrument.prices_from_ticks(np.asarray(history.closes, dtype=np.int64))
     marks = []
     for kind, side in (("buy", 1), ("sell", -1)):
-        fills = [f for f in results.fills if f.instrument == name and int(f.side) == side and f.tag != "roll"]
+        fills = [f for f in results.fills if f.instrument == name and int(f.side) == side and f.tag not in BOOKED_TAGS]
         marks.append(
             Markers(
                 f"{kind}s",
@@ -116,6 +124,11 @@ def _trading(section: Section, summary: Summary, currency: str) -> None:
         ],
         "Profit and fees in each instrument's currency; slippage against the mark when the order was decided.",
     )  # fmt: skip
+    if summary.booked_fills:
+        section.add_text(
+            f"{summary.booked_fills} of the fills were booked without an order: contract rolls (two each, with their fees) and exits "
+            "before bad stretches."
+        )
     section.add_text(
         f"All fills together cost {summary.slippage_arrival_micros / 1e6:,.2f} {currency} against those marks "
         f"and {summary.fees_micros / 1e6:,.2f} {currency} in fees."

@@ -21,6 +21,9 @@ from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import Fill
 from grandmodel.runtime.settings import RunSettings, settings_hash
 
+BOOKED_TAGS = frozenset({"roll", "bad_stretch"})
+"""Fills that no order asked for: they have no slippage and are not drawn among the trades."""
+
 
 @dataclass(slots=True)
 class InstrumentHistory:

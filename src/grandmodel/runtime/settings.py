@@ -34,12 +34,14 @@ class Mode(enum.StrEnum):
 
 
 class RollPolicy(enum.StrEnum):
-    """What happens to a position when a continuous series changes contract."""
+    """What happens to a position when a continuous series changes contract, or its data is marked bad."""
 
     ROLL = "roll"
-    """Close at the old contract's last price and open at the new one's first, with both fees; working orders are cancelled."""
+    """Close at the old contract's last price and open at the new one's first, with both fees; working orders are cancelled.
+    Before a bad stretch the position is closed at the last good price, and nothing is traded until it ends."""
     IGNORE = "ignore"
-    """Nothing: the step between contracts counts as profit or loss. For comparison with systems that know no rolls."""
+    """Nothing: the step between contracts counts as profit or loss, and bad data is traded like any other. For comparison with
+    systems that know no marks."""
 
 
 class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +83,10 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Before this time bars only warm the agents and the risk numbers up; their intents are not acted on."""
 
 
+_VENUE_KINDS = {"fees": "per_lot", "latency": "constant", "slippage": "fixed"}
+"""The model that is meant where settings give a model's values without naming it."""
+
+
 def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettings:
     """The settings of ``path`` (the defaults where None) with each ``a.b=value`` of ``overrides`` applied.
 
@@ -98,6 +104,11 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettin
             raise UsageError(f"{path}: not a settings file: {error}") from error
     for override in overrides:
         _set(tree, override)
+    venue = tree.get("venue")
+    if isinstance(venue, dict):
+        for part, kind in _VENUE_KINDS.items():
+            if isinstance(venue.get(part), dict):
+                venue[part].setdefault("type", kind)
     try:
         return msgspec.convert(tree, RunSettings)
     except msgspec.ValidationError as error:
@@ -122,6 +133,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
         value = msgspec.json.decode(text)
     except msgspec.DecodeError:
         value = text
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 and "." not in text:
+        value = int(value)  # 5e11 is a whole number of millionths.
     *path, last = name.split(".")
     for key in path:
         tree = tree.setdefault(key, {})

@@ -16,7 +16,14 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import convert_micros
 from grandmodel.domain.orders import Fill
 from grandmodel.domain.time import NS_PER_DAY
-from grandmodel.runtime.results import RunResults
+from grandmodel.execution.simulated.models import (
+    ConstantLatency,
+    FixedSlippage,
+    PerLotFee,
+    RandomSlippage,
+    VenueSettings,
+)
+from grandmodel.runtime.results import BOOKED_TAGS, RunResults
 
 TRADING_DAYS_PER_YEAR = 252
 MIN_PERIODS = 60
@@ -69,6 +76,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Traded notional over mean equity, for the whole run."""
     orders: int
     fills: int
+    booked_fills: int
+    """Of these, fills that no order asked for: contract rolls and exits before bad stretches, with their fees."""
+    costs: str
+    """The costs that were assumed: fees, slippage, latency, fill rule."""
     cancels: int
     refused_intents: int
     refused_by_reason: dict[str, int]
@@ -120,6 +131,8 @@ def summarise(results: RunResults) -> Summary:
         turnover=notional / 1e6 / float(equity.mean()) if len(equity) and equity.mean() > 0 else 0.0,
         orders=results.orders,
         fills=len(results.fills),
+        booked_fills=sum(fill.tag in BOOKED_TAGS for fill in results.fills),
+        costs=describe_costs(results.settings.venue),
         cancels=results.cancels,
         refused_intents=sum(results.refused.values()),
         refused_by_reason=dict(results.refused.most_common()),
@@ -132,6 +145,33 @@ def summarise(results: RunResults) -> Summary:
         latency_us=_latency(results.folder),
         instruments=per_instrument,
     )
+
+
+def describe_costs(venue: VenueSettings) -> str:
+    """The venue's assumptions in words, so that nobody has to look for them in the settings."""
+    fees = venue.fees
+    if isinstance(fees, PerLotFee):
+        parts = [f"fee {fees.per_lot_micros / 1e6:.2f} a lot and side"]
+    else:
+        parts = [f"fee {fees.maker_ppm} / {fees.taker_ppm} millionths of the notional (maker / taker)"]
+    slippage = venue.slippage
+    if isinstance(slippage, FixedSlippage):
+        parts.append(f"slippage {slippage.ticks} ticks on market and stop orders")
+    elif isinstance(slippage, RandomSlippage):
+        parts.append(f"slippage {slippage.mean_ticks:g} ticks on average on market and stop orders")
+    else:
+        parts.append("no slippage beyond the price shown")
+    latency = venue.latency
+    if isinstance(latency, ConstantLatency):
+        parts.append(
+            f"latency {latency.order / 1e6:g} ms out, {latency.report / 1e6:g} ms back"
+            if latency.order or latency.report
+            else "no latency"
+        )
+    else:
+        parts.append(f"latency {(latency.floor + latency.median) / 1e6:g} ms at the median")
+    parts.append(f"limits fill by {venue.fill_rule.value}, size {venue.liquidity.value}")
+    return "; ".join(parts)
 
 
 def max_drawdown(equity: NDArray[np.float64]) -> float:
@@ -198,7 +238,7 @@ def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSu
     trips = round_trip_results(fills, instrument.tick_value_micros)
     ticks = lots = 0
     for fill in fills:
-        if fill.reference_price is not None and fill.tag != "roll":
+        if fill.reference_price is not None and fill.tag not in BOOKED_TAGS:
             ticks += (fill.price - fill.reference_price) * fill.signed_quantity
             lots += fill.quantity
     position = sum(fill.signed_quantity for fill in fills)

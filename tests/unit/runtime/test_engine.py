@@ -593,3 +593,24 @@ def test_protective_orders_shrink_with_the_position() -> None:
     changes = [change for record in records for change in record.replaces]
     assert [change.quantity for change in changes] == [1, 1]
     assert note_of(records[-1])["positions"][NQ.id]["lots"] == 1
+
+
+def test_a_bad_stretch_is_left_at_the_last_good_price_and_not_traded() -> None:
+    rows = [bar_row(5 * k, price, price, price, price, sequence=k) for k, price in enumerate([1_000] * 10)]
+    bad = Flag.BAD_STRETCH
+    rows += [
+        bar_row(5 * k, price, price, price, price, sequence=k, flags=bad) for k, price in enumerate([1_500] * 4, 10)
+    ]
+    rows += [bar_row(5 * k, price, price, price, price, sequence=k) for k, price in enumerate([1_500] * 6, 14)]
+    script = steps(_6=[target(2)], _11=[target(1)], _16=[target(1)])
+    records, engine = run(rows, script)
+    assert [(lots, price, tag) for _, lots, price, tag in fills_of(records)] == [
+        (2, 1_000, "entry"),
+        (2, 1_000, "bad_stretch"),
+        (1, 1_500, "entry"),
+    ]
+    assert engine.equity_micros == CAPITAL
+    assert [intent.refused for record in records for intent in record.intents if intent.refused] == ["bad_stretch"]
+    assert [alert.code for record in records for alert in record.alerts if alert.code == "bad_stretch"] == [
+        "bad_stretch"
+    ]

@@ -13,9 +13,15 @@ from typing import Protocol, TypeAlias
 import msgspec
 import numpy as np
 
+from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
 from grandmodel.domain.orders import Order, OrderType
 from grandmodel.execution.simulated.state import FillRule, Liquidity
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not 0 <= value < 2**62:
+        raise UsageError(f"{name}: found {value}, expected 0 or more")
 
 
 class FillRuleName(enum.StrEnum):
@@ -76,6 +82,10 @@ class PerLotFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     per_lot_micros: int = 2_250_000
     """Millionths of the instrument's currency per lot and side."""
 
+    def __post_init__(self) -> None:
+        """Refuse a fee that pays."""
+        _check_not_negative("per_lot_micros", self.per_lot_micros)
+
     def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:  # noqa: ARG002
         """``per_lot_micros`` times ``lots``."""
         return self.per_lot_micros * lots
@@ -92,6 +102,10 @@ class ProportionalFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     taker_ppm: int = 500
     """Millionths of the notional for a fill that took it."""
 
+    def __post_init__(self) -> None:
+        """Refuse a taker who is paid; a maker may be."""
+        _check_not_negative("taker_ppm", self.taker_ppm)
+
     def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
         """The maker's or taker's share of the notional."""
         notional = abs(instrument.value_micros(price_ticks, lots))
@@ -105,6 +119,11 @@ class ConstantLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """ns"""
     report: int = 0
     """ns"""
+
+    def __post_init__(self) -> None:
+        """Refuse messages that arrive before they were sent."""
+        _check_not_negative("order", self.order)
+        _check_not_negative("report", self.report)
 
     def order_ns(self, generator: np.random.Generator) -> int:  # noqa: ARG002
         """``order``."""
@@ -124,6 +143,11 @@ class LognormalLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """ns of the random part's median."""
     sigma: float = 0.5
     """Standard deviation of the random part's logarithm."""
+
+    def __post_init__(self) -> None:
+        """Refuse messages that arrive before they were sent."""
+        for name in ("floor", "median", "sigma"):
+            _check_not_negative(name, getattr(self, name))
 
     def order_ns(self, generator: np.random.Generator) -> int:
         """One draw."""
@@ -148,6 +172,10 @@ class FixedSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ticks: int = 1
     """Ticks against us."""
 
+    def __post_init__(self) -> None:
+        """Refuse slippage in our favour."""
+        _check_not_negative("ticks", self.ticks)
+
     def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:  # noqa: ARG002
         """``ticks`` for market and stop orders, else 0."""
         return self.ticks if order.order_type in (OrderType.MARKET, OrderType.STOP) else 0
@@ -158,6 +186,10 @@ class RandomSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     mean_ticks: float = 0.5
     """Mean of the draw."""
+
+    def __post_init__(self) -> None:
+        """Refuse slippage in our favour."""
+        _check_not_negative("mean_ticks", self.mean_ticks)
 
     def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:
         """One draw for market and stop orders, else 0."""

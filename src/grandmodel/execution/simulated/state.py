@@ -30,6 +30,7 @@ STEP = np.dtype(
         ("fill_rule", _I8),
         ("liquidity", _I8),
         ("participation_ppm", _I8),
+        ("stops_at_marks", _I8),  # 1: stop before a roll or a bad stretch of an instrument that we are engaged in
         ("last_ts", _I8),  # ts_init of the last row, to catch disorder
         ("last_sequence", _I8),
     ]
@@ -61,7 +62,8 @@ INSTRUMENT = np.dtype(
         ("active", _I8),  # orders that market data can fill or trigger
         ("feed", _I8),
         ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
-        ("roll_ts", _I8),  # of the last contract roll that was booked
+        ("roll_ts", _I8),  # of the last row before which a roll or a bad stretch was dealt with
+        ("in_bad_stretch", _I8),  # 1 while the last row was marked so
         ("session", _I8),  # index into the schedule of the session that now is in, or the next one
         ("rows", _I8),
         ("trades", _I8),
