@@ -269,7 +269,7 @@ def test_a_record_whose_row_is_damaged_is_not_proven(audit, damaged, statement):
 
 def test_replay_over_a_store_that_is_gone_says_which_rows_are_missing(audit, root):
     with Journal.create(root / "runs" / "stored", run="run", durability=Durability.OS, checkpoint_every=8) as journal:
-        journal.append_input(build_begin("run"))
+        take(journal, build_engine(), [build_begin("run")])
         journal.append_input(MarketData(schema="bars", count=1, source=f"{'0' * 64} gone#0"))
         journal.commit()
     status, out, err = audit("replay", "stored")
