@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -58,6 +59,7 @@ def main() -> None:
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)
     _add_nouns()
+    sys.path.append(str(Path.cwd()))  # So that --agent module:Class finds a file in the folder one works in.
     try:
         app(standalone_mode=True)
     except UsageError as error:

@@ -31,6 +31,7 @@ from grandmodel.domain.errors import UsageError
 if TYPE_CHECKING:
     from grandmodel.compliance.keys import SigningKey
     from grandmodel.runtime.feeds import Feed
+    from grandmodel.runtime.session import Progress as RunProgress
     from grandmodel.runtime.settings import Mode, RunSettings
     from grandmodel.runtime.summary import Summary
 
@@ -54,6 +55,9 @@ SetOption = Annotated[
 AgentOption = Annotated[
     str | None, typer.Option("--agent", help="moving_average_cross, random, buy_and_hold, or module:Class.")
 ]
+AgentSetOption = Annotated[
+    list[str] | None, typer.Option("--agent-set", help="A parameter of --agent, such as fast=20 (repeatable).")
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders are made.")]
 NameOption = Annotated[
     str | None, typer.Option("--name", help="Name of the run folder; the next free number by default.")
@@ -72,6 +76,7 @@ def run_command(
     settings: SettingsOption = None,
     overrides: SetOption = None,
     agent: AgentOption = None,
+    agent_set: AgentSetOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
     resume: Annotated[
@@ -86,7 +91,7 @@ def run_command(
     """
     from grandmodel.runtime.settings import Mode, changed
 
-    chosen = _settings(settings, overrides, agent, Mode.PAPER)
+    chosen = _settings(settings, overrides, agent, agent_set, Mode.PAPER)
     if data:
         feed = file_feed(data, time_zone, label, profile, instruments)
         chosen = _fit_to(chosen, feed, settings)
@@ -112,6 +117,7 @@ def backtest_command(
     settings: SettingsOption = None,
     overrides: SetOption = None,
     agent: AgentOption = None,
+    agent_set: AgentSetOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
@@ -126,7 +132,7 @@ def backtest_command(
 
     # Nobody sits beside a backtest: the breakers come back by themselves, unless the settings say otherwise.
     chosen = _settings(
-        settings, [*UNATTENDED, *(overrides or ())] if settings is None else overrides, agent, Mode.BACKTEST
+        settings, [*UNATTENDED, *(overrides or ())] if settings is None else overrides, agent, agent_set, Mode.BACKTEST
     )
     if data and not store:
         feed = file_feed(data, time_zone, label, profile, instruments, start, end)
@@ -151,11 +157,34 @@ def report_command(
     _show(summary, run, as_json=as_json)
 
 
-def _settings(path: Path | None, overrides: list[str] | None, agent: str | None, mode: Mode) -> RunSettings:
-    from grandmodel.runtime.settings import AgentSettings, changed, load_settings
+def _settings(
+    path: Path | None, overrides: list[str] | None, agent: str | None, given: list[str] | None, mode: Mode
+) -> RunSettings:
+    from grandmodel.runtime.settings import AgentSettings, Mode, changed, load_settings
 
-    chosen = changed(load_settings(path, overrides or ()), {"mode": mode})
-    return changed(chosen, {"agents": (AgentSettings(kind=agent),)}) if agent else chosen
+    loaded = load_settings(path, overrides or ())
+    if loaded.mode is Mode.LIVE:
+        raise UsageError(
+            "found mode live, expected backtest or paper: live trading needs a broker, and none is wired to this command yet"
+        )
+    chosen = changed(loaded, {"mode": mode})
+    return changed(chosen, {"agents": (AgentSettings(kind=agent, parameters=_parameters(given)),)}) if agent else chosen
+
+
+def _parameters(given: list[str] | None) -> dict[str, Any]:
+    """``name=value`` texts as keyword arguments; a value is JSON, or a word."""
+    import msgspec
+
+    parameters: dict[str, Any] = {}
+    for text in given or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--agent-set {text}: expected name=value, such as --agent-set fast=20")
+        try:
+            parameters[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            parameters[name] = value
+    return parameters
 
 
 def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings:
@@ -163,7 +192,9 @@ def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings
     from grandmodel.domain.blocks import Schema, schema_of
     from grandmodel.runtime.settings import changed
 
-    first = next(iter(feed.blocks()))
+    first = next(iter(feed.blocks()), None)
+    if first is None:
+        raise UsageError(f"{feed.description}: found no rows, expected at least one: look at --from and --to")
     if path is not None or schema_of(first) is not Schema.BARS:
         return settings
     width = int((first["ts_event"] - first["ts_open"]).max())
@@ -198,6 +229,8 @@ def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path |
 
     from grandmodel.runtime.runs import next_run_folder, resume_feed, run_feed
 
+    if name and Path(name).name != name:
+        raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
     folder = resume or (out / name if name else next_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
     start_ns, end_ns = feed.span
@@ -209,8 +242,15 @@ def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path |
     with Progress(*columns, console=console, transient=False) as progress:
         task = progress.add_task("run", total=max(1, end_ns - start_ns), when="compiling", state="")
 
-        def on_progress(now: object) -> None:
-            _advance(progress, task, start_ns, now)
+        told = 0
+
+        def on_progress(now: RunProgress) -> None:
+            nonlocal told
+            state = _advance(progress, task, start_ns, now)
+            tenth = 10 * (now.ts - start_ns) // max(1, end_ns - start_ns)
+            if not console.is_terminal and tenth > told:
+                told = tenth
+                console.print(f"{10 * tenth} % {state}", soft_wrap=True)
 
         begin: Callable[..., Summary] = resume_feed if resume else run_feed
         summary = begin(
@@ -233,12 +273,15 @@ def _signer() -> SigningKey | None:
     return SigningKey.load(Path(path)) if path else None
 
 
-def _advance(progress: Any, task: Any, start_ns: int, now: Any) -> None:
+def _advance(progress: Any, task: Any, start_ns: int, now: RunProgress) -> str:
+    """Move the progress line; what it says."""
     from grandmodel.domain.instruments import currency_text
     from grandmodel.domain.time import text_from_ns
 
     state = f"{now.rows:,} rows, {now.orders} orders, {now.fills} fills, equity {currency_text(now.equity_micros)}"
-    progress.update(task, completed=now.ts - start_ns, when=text_from_ns(now.ts)[:16].replace("T", " "), state=state)
+    when = text_from_ns(now.ts)[:16].replace("T", " ")
+    progress.update(task, completed=now.ts - start_ns, when=when, state=state)
+    return f"{when} {state}"
 
 
 def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:

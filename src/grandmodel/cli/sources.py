@@ -45,7 +45,6 @@ def file_feed(
     from grandmodel.data.historical.importing import read_file
     from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
     from grandmodel.domain.instruments import load_instruments
-    from grandmodel.domain.time import ns_from_text
     from grandmodel.runtime.feeds import BlockFeed, instruments_named
 
     chosen = load_profile(profile) if profile else ImportProfile()
@@ -59,8 +58,8 @@ def file_feed(
     if any(not separator for _, separator, _ in pairs):
         raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
     named = instruments_named([name for name, _, _ in pairs], load_instruments(instruments) if instruments else None)
-    low = ns_from_text(start) if start else -(2**63)
-    high = ns_from_text(end) if end else 2**63 - 1
+    low = _time("--from", start) if start else -(2**63)
+    high = _time("--to", end) if end else 2**63 - 1
     blocks = []
     for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
         console.print(f"reading {path} as {instrument.id}")
@@ -94,7 +93,6 @@ def store_feed(
     """The rows of a store between two times; all there are where none are given."""
     from grandmodel.data.historical.store import Store
     from grandmodel.domain.instruments import load_instruments
-    from grandmodel.domain.time import ns_from_text
     from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
 
     named = instruments_named(names, load_instruments(instruments) if instruments else None)
@@ -110,7 +108,16 @@ def store_feed(
         instruments=tuple(named),
         schema=schema,
         bar_width=bar_width,
-        start_ns=ns_from_text(start) if start else min(entry.first_ns for entry in entries),
-        end_ns=ns_from_text(end) if end else max(entry.last_ns for entry in entries) + 1,
+        start_ns=_time("--from", start) if start else min(entry.first_ns for entry in entries),
+        end_ns=_time("--to", end) if end else max(entry.last_ns for entry in entries) + 1,
     )
     return StoreFeed(query)
+
+
+def _time(option: str, text: str) -> int:
+    from grandmodel.domain.time import ns_from_text
+
+    try:
+        return ns_from_text(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}; expected a date or a time with its zone") from error

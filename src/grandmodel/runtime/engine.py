@@ -6,7 +6,7 @@ different edges: ``session.py`` feeds it and keeps its records. Read ``docs/conc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -25,7 +25,7 @@ from grandmodel.domain.decisions import (
     TargetPosition,
     Urgency,
 )
-from grandmodel.domain.errors import InvariantError, UsageError
+from grandmodel.domain.errors import GrandModelError, InvariantError, UsageError
 from grandmodel.domain.events import (
     Advance,
     Alert,
@@ -53,7 +53,7 @@ from grandmodel.domain.orders import (
     TimeInForce,
 )
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.domain.time import NEVER_NS
+from grandmodel.domain.time import NEVER_NS, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
 from grandmodel.risk.gate import RiskGate, RiskView
@@ -232,7 +232,7 @@ class Engine:
             step.alerts.extend(self.gate.on_bars(step.bars, self._risk_view()))
             if not self._stopped:
                 for agent in self.agents:
-                    wishes = agent.on_bars(step.bars, self)
+                    wishes = self._ask(agent, agent.on_bars, step.bars, self)
                     if wishes:
                         self._act_on(step, agent, wishes)
             return self._finish(Cause.BAR, step)
@@ -295,7 +295,7 @@ class Engine:
         """Let every agent answer what the venue said."""
         if not self._stopped:
             for agent in self.agents:
-                self._act_on(step, agent, agent.on_reports(reports, fills, self))
+                self._act_on(step, agent, self._ask(agent, agent.on_reports, reports, fills, self))
 
     def _apply_reports(self, step: _Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
         """Fold reports into orders, ledger and market step."""
@@ -419,6 +419,18 @@ class Engine:
             self._book(fill)
 
     # From wishes to orders.
+
+    def _ask(self, agent: Agent, question: Callable[..., Sequence[Wish]], *given: object) -> Sequence[Wish]:
+        """An agent's answer; whatever goes wrong in it names the agent and the time, and stops the run."""
+        try:
+            wishes = question(*given)
+        except GrandModelError:
+            raise
+        except Exception as error:
+            raise AgentError(f"agent {agent.name} failed at {text_from_ns(self.market.now)}: {error!r}") from error
+        if not isinstance(wishes, list | tuple):
+            raise AgentError(f"agent {agent.name}: found {type(wishes).__name__} returned, expected a list of wishes")
+        return wishes
 
     def _act_on(self, step: _Step, agent: Agent, wishes: Iterable[Wish]) -> None:
         trading = self.market.now >= self.settings.trade_from_ns

@@ -66,6 +66,9 @@ class SimulatedFeed:
         self.schedules = schedules_for(instruments, start_ns, end_ns)
         self.span = (start_ns, end_ns)
         self._seed, self._row_scale = seed, row_scale
+        self._market = SimulatedMarket(
+            built_in_parameters(), self.instruments, self.schedules, seed, row_scale=row_scale
+        )
 
     @property
     def description(self) -> str:
@@ -82,10 +85,7 @@ class SimulatedFeed:
 
     def blocks(self) -> Iterator[Block]:
         """The simulated rows."""
-        market = SimulatedMarket(
-            built_in_parameters(), self.instruments, self.schedules, self._seed, row_scale=self._row_scale
-        )
-        return market.blocks(*self.span, rows_per_block=ROWS_PER_BLOCK)
+        return self._market.blocks(*self.span, rows_per_block=ROWS_PER_BLOCK)
 
 
 class BlockFeed:

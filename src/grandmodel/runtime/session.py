@@ -104,13 +104,15 @@ class Session:
         """Begin a run in ``folder``, whose name is the run's."""
         if settings.mode is Mode.LIVE:
             raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
+        begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
+        inputs = InputEngine()
+        first = list(inputs.on_input(0, begin))  # What cannot be built leaves no folder behind.
         journal = Journal.create(folder, durability=_durability(settings.mode), resolver=resolver, signer=signer)
-        session = cls(folder, journal, InputEngine(), clock_ns)
+        session = cls(folder, journal, inputs, clock_ns)
         if on_record is not None:
             session.on_record = on_record
-        begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
-        number = journal.append_input(begin)
-        for record in session._inputs.on_input(number, begin):
+        journal.append_input(begin)
+        for record in first:
             session._keep(record)
         journal.commit()
         return session

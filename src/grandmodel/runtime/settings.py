@@ -82,6 +82,13 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     trade_from_ns: int = -(2**63)
     """Before this time bars only warm the agents and the risk numbers up; their intents are not acted on."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no run can begin with."""
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
+        if self.account.capital_micros <= 0:
+            raise UsageError(f"account.capital_micros: found {self.account.capital_micros}, expected more than 0")
+
 
 _VENUE_KINDS = {"fees": "per_lot", "latency": "constant", "slippage": "fixed"}
 """The model that is meant where settings give a model's values without naming it."""
