@@ -13,11 +13,18 @@ from grandmodel.domain.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grandmodel.domain.events import Record
+    from grandmodel.domain.events import Begin, Record
+    from grandmodel.domain.sessions import SessionSchedule
     from grandmodel.risk.report import RiskReport
     from grandmodel.risk.stress import StressResult
 
 app = typer.Typer(help="Value at risk, its backtests, breakers and stress.", no_args_is_help=True)
+
+SHOWN_MOVES = 10
+"""Moves of the ladder in the terminal, the newest; the page and ``--json`` have all."""
+
+LARGEST_LOSS = 1e15
+"""Sums above it do not fit into whole micros."""
 
 
 @app.command("report")
@@ -43,6 +50,7 @@ def report_command(
             instruments,
             settings.risk,
             settings.account.base_currency,
+            schedule=_schedule(results.begin),
         )
     target = page or folder / "risk.html"
     try:
@@ -70,6 +78,8 @@ def stress_command(
     from grandmodel.domain.instruments import BUILT_IN, load_instruments
     from grandmodel.risk.stress import SCENARIOS, positions_from_text, run_stress, scenario_named
 
+    if loss is not None and not 0.0 < loss < LARGEST_LOSS:
+        raise UsageError(f"--loss: found {loss}, expected a sum above 0, such as 100000")
     known = {**BUILT_IN, **(load_instruments(instruments_file) if instruments_file else {})}
     instruments, lots = positions_from_text(positions, known)
     quoted = dict(_price_part(part) for part in prices.split(","))
@@ -102,6 +112,19 @@ def _folder(run: str) -> Path:
     raise UsageError(f"found no run {run!r}, expected a run folder or the name of one under runs/")
 
 
+def _schedule(begin: Begin) -> SessionSchedule | None:
+    """The sessions of the run's first instrument: by them the engine tells trading days apart."""
+    import numpy as np
+
+    from grandmodel.domain.sessions import SessionSchedule
+
+    if not begin.sessions:
+        return None
+    first = begin.sessions[0]
+    columns = (np.frombuffer(column, "<i8") for column in (first.open_ns, first.close_ns, first.day_ns))
+    return SessionSchedule(*columns)
+
+
 def _records(folder: Path) -> Iterator[Record]:
     """Every record of the run in ``folder``, in order."""
     from grandmodel.compliance.journal_file import JournalReader, decode_record
@@ -113,7 +136,11 @@ def _records(folder: Path) -> Iterator[Record]:
 
 def _show_report(report: RiskReport, target: Path) -> None:
     from rich.table import Table
+    from rich.text import Text
 
+    from grandmodel.risk.report import time_text
+
+    moves = report.breaker[-SHOWN_MOVES:]
     table = Table(title=f"Risk of run {report.run}", show_header=False)
     for name, value in (
         ("bars with positions", f"{report.observations:,}"),
@@ -121,14 +148,20 @@ def _show_report(report: RiskReport, target: Path) -> None:
         ("Kupiec p", _p_text(report.kupiec_p)),
         ("independence p", _p_text(report.independence_p)),
         ("conditional p", _p_text(report.conditional_p)),
-        ("traffic light", report.zone or "too few bars"),
+        ("trading days with positions", f"{report.days:,}, {report.day_exceptions} of them exceptions"),
+        ("traffic light", report.zone or f"none: {report.zone_absent}"),
         *((f"mean component VaR {k}", f"{v:,.0f} {report.currency}") for k, v in report.mean_components.items()),
-        *((f"breaker {move.state}", move.text) for move in report.breaker),
+        ("moves of the ladder", _moves_text(len(report.breaker), len(moves))),
+        *((f"breaker {move.state}, {time_text(move.ts)}", move.text) for move in moves),
         *((f"refused or cut by {k}", f"{v:,}") for k, v in report.refused.items()),
     ):
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     stdout.print(table)
-    console.print(f"page: {target}")
+    console.print(f"page: {target}", markup=False, soft_wrap=True)
+
+
+def _moves_text(count: int, shown: int) -> str:
+    return f"{count:,}" if shown == count else f"{count:,}; the last {shown} follow, the page has all"
 
 
 def _p_text(value: float | None) -> str:

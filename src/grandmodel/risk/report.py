@@ -2,7 +2,8 @@
 
 Everything is worked out again from the run's records: closed bars give the same running covariance that the gate had,
 fills the positions, alerts the moves of the ladder. The backtest is per bar: the VaR stated at a bar's close for the
-next bar, against what the positions then held made in it. It needs no trading days and gives many observations.
+next bar, against what the positions then held made in it. It needs no trading days and gives many observations. Only the
+traffic light counts trading days: what the bars of a day made together, against the day's VaR stated at its first bar.
 ``build_risk_report`` computes, ``risk_page`` draws; ``grandmodel risk report RUN`` does both.
 """
 
@@ -14,17 +15,34 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from grandmodel.charts import BarChart, Bars, HeatMap, Level, LineChart, Markers, Page, Series, StateChart, Tile, Tone
+from grandmodel.charts import (
+    BarChart,
+    Bars,
+    HeatMap,
+    Level,
+    LineChart,
+    Markers,
+    Page,
+    Series,
+    StateChart,
+    Tile,
+    Tone,
+    format_time,
+)
 from grandmodel.domain.events import Record
 from grandmodel.domain.instruments import Instrument
-from grandmodel.risk.backtests import christoffersen, kupiec, traffic_light
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NS_PER_DAY
+from grandmodel.risk.backtests import GREEN, christoffersen, kupiec, traffic_light
 from grandmodel.risk.correlation import correlation_of
 from grandmodel.risk.running import RunningRisk
 from grandmodel.risk.settings import RiskSettings
 
 STATES = ("normal", "caution", "reduce", "halt", "killed")
-_LIGHT_OBSERVATIONS = 250
+_LIGHT_DAYS = 250
+_NO_GREEN_BELOW_P = 0.01
 _MIN_OBSERVATIONS = 20
 _TONES: dict[str, Tone] = {"green": "good", "yellow": "caution", "red": "bad"}
 
@@ -61,8 +79,14 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     """None below 20 observations."""
     independence_p: float | None
     conditional_p: float | None
+    days: int
+    """Trading days with at least one such row."""
+    day_exceptions: int
+    """Days whose bars together lost more than the VaR over one day, stated at the day's first row."""
     zone: str
-    """Traffic light of the last 250 observations; empty below 250."""
+    """Traffic light of the last 250 trading days; empty where ``zone_absent`` says why there is none."""
+    zone_absent: str
+    """Too few days, or green while Kupiec's p is below 0.01; empty where there is a zone."""
     mean_components: dict[str, float]
     """Share of VaR by instrument, mean over the rows: they add up to the mean VaR."""
     correlation: list[list[float | None]]
@@ -80,13 +104,15 @@ def build_risk_report(
     settings: RiskSettings,
     currency: str,
     rates_micros: Sequence[int] | None = None,
+    schedule: SessionSchedule | None = None,
 ) -> RiskReport:
     """Work the report out from ``records`` in order.
 
+    ``schedule`` tells trading days apart (a time between two sessions belongs to the day to come); days of UTC without it.
     ``rates_micros`` are the account's exchange rates by instrument (one for all where not given); they are taken as
     constant over the run.
     """
-    walk = _Walk(instruments, settings, list(rates_micros or [1_000_000] * len(instruments)))
+    walk = _Walk(instruments, settings, list(rates_micros or [1_000_000] * len(instruments)), schedule)
     for record in records:
         walk.take(record)
     return walk.report(run, currency)
@@ -95,7 +121,14 @@ def build_risk_report(
 class _Walk:
     """What is carried from record to record."""
 
-    def __init__(self, instruments: Sequence[Instrument], settings: RiskSettings, rates: list[int]) -> None:
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        settings: RiskSettings,
+        rates: list[int],
+        schedule: SessionSchedule | None,
+    ) -> None:
+        self.schedule = schedule
         self.instruments, self.settings, self.rates = instruments, settings, rates
         self.running = RunningRisk(settings.var, instruments)
         self.index = {instrument.id: k for k, instrument in enumerate(instruments)}
@@ -181,10 +214,8 @@ class _Walk:
         enough = count >= _MIN_OBSERVATIONS
         coverage = kupiec(exceptions, count, level) if enough else None
         chain = christoffersen(hits, level) if enough else None
-        zone = ""
-        if count >= _LIGHT_OBSERVATIONS:
-            last = int(hits[-_LIGHT_OBSERVATIONS:].sum())
-            zone = traffic_light(last, _LIGHT_OBSERVATIONS, level).zone
+        day_hits = self._day_hits()
+        zone, zone_absent = _zone(day_hits, level, None if coverage is None else coverage.p_value)
         correlation = correlation_of(self.running.covariance.covariance)
         names = tuple(str(instrument.id) for instrument in self.instruments)
         mean = self.component_sums / max(count, 1)
@@ -205,13 +236,41 @@ class _Walk:
             kupiec_p=None if coverage is None else coverage.p_value,
             independence_p=None if chain is None else chain.independence.p_value,
             conditional_p=None if chain is None else chain.conditional.p_value,
+            days=len(day_hits),
+            day_exceptions=int(day_hits.sum()),
             zone=zone,
+            zone_absent=zone_absent,
             mean_components=dict(zip(names, mean.tolist(), strict=True)),
             correlation=[[float(x) if math.isfinite(x) else None for x in row] for row in correlation],
             breaker=self.breaker,
             refused=dict(self.refused.most_common()),
             alerts=dict(self.alerts.most_common()),
         )
+
+    def _day_hits(self) -> NDArray[np.bool_]:
+        """By trading day (D,): did its bars together lose more than the VaR over one day, as it stood at the first of them?"""
+        times = np.array(self.times, dtype=np.int64)
+        if not len(times):
+            return np.zeros(0, dtype=np.bool_)
+        # A row's result is that of the bar after its close, so a close at the end of a session belongs to the day to come.
+        days = times // NS_PER_DAY * NS_PER_DAY
+        if self.schedule is not None and len(self.schedule):
+            at = np.searchsorted(self.schedule.close_ns, times, side="right")
+            days = self.schedule.day_ns[np.minimum(at, len(self.schedule) - 1)]
+        firsts = np.flatnonzero(np.concatenate([[True], days[1:] != days[:-1]]))
+        made = np.add.reduceat(np.array(self.pnl), firsts)
+        stated = np.array(self.var_bar)[firsts] * math.sqrt(self.settings.var.bars_per_day)
+        return np.asarray(made < -stated)
+
+
+def _zone(day_hits: NDArray[np.bool_], level: float, kupiec_p: float | None) -> tuple[str, str]:
+    """The traffic light of the last 250 days, or why there is none."""
+    if len(day_hits) < _LIGHT_DAYS:
+        return "", f"not enough days, {len(day_hits)} of {_LIGHT_DAYS}"
+    zone = traffic_light(int(day_hits[-_LIGHT_DAYS:].sum()), _LIGHT_DAYS, level).zone
+    if zone == GREEN and kupiec_p is not None and kupiec_p < _NO_GREEN_BELOW_P:
+        return "", f"green by days, but Kupiec's test of the bars rejects the VaR (p {kupiec_p:.4f})"
+    return zone, ""
 
 
 def risk_page(report: RiskReport) -> str:
@@ -225,13 +284,17 @@ def risk_page(report: RiskReport) -> str:
             Tile("Independence p", report.independence_p, decimals=4, more="in clusters"),
             Tile(
                 "Traffic light",
-                report.zone or "too few bars",
+                report.zone or "none",
                 tone=_TONES.get(report.zone),
-                more=f"last {_LIGHT_OBSERVATIONS} bars",
+                more=report.zone_absent or f"last {_LIGHT_DAYS} trading days",
             ),
             Tile("Moves of the ladder", len(report.breaker)),
         ]
     )
+    if report.kupiec_p is not None and report.kupiec_p < _NO_GREEN_BELOW_P:
+        page.lead.add_note(
+            "Kupiec's test rejects the VaR: exceptions are far more, or far fewer, than it says.", "caution"
+        )
     _draw_var(page, report)
     _draw_components(page, report)
     _draw_breaker(page, report)
@@ -249,7 +312,8 @@ def _draw_var(page: Page, report: RiskReport) -> None:
     section = page.section(
         "Value at risk through time",
         "Stated at each close for the next bar, against what the positions then held made in it. The estimate averages over "
-        "the hours of the day, so exceptions gather in the busy ones.",
+        "the hours of the day, so exceptions gather in the busy ones. The traffic light takes the positions of a day's first bar for "
+        "the whole day; where they change within it, it is rough.",
     )
     if not report.observations:
         section.add_text("No bar closed with a position whose risk was known.")
@@ -311,8 +375,9 @@ def _draw_breaker(page: Page, report: RiskReport) -> None:
             end_ns=end + 1,
         )
     )
-    section.add_table(["time", "move"], [[_time_text(move.ts), move.text] for move in report.breaker], "Every move")
+    section.add_table(["time", "move"], [[time_text(move.ts), move.text] for move in report.breaker], "Every move")
 
 
-def _time_text(ts: int) -> str:
-    return str(np.datetime64(ts, "ns").astype("datetime64[s]"))
+def time_text(ts: int) -> str:
+    """A time of the report's tables, to the second, with its zone."""
+    return f"{format_time(ts)} UTC"

@@ -11,6 +11,7 @@ counted as safe. Read next: ``reverse_stress`` below, and ``grandmodel risk stre
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +24,8 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument, convert_micros
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
+
+_LOTS = re.compile(r"[+-]?[0-9]+")
 
 FACTOR_OF: dict[str, str] = {
     "NQ": "us_technology",
@@ -196,7 +199,8 @@ def run_stress(
 ) -> tuple[StressResult, ...]:
     """The P&L of ``positions`` (lots) at ``marks`` (ticks) under each of ``scenarios``; exchange rates do not move.
 
-    Raises ``RiskInputError`` where a position has no mark or no known factor.
+    Raises ``RiskInputError`` where a position has no mark, one at or below 0 of an instrument that has no such prices, or
+    no known factor.
     """
     factors = FACTOR_OF if factor_of is None else factor_of
     held = [
@@ -207,6 +211,8 @@ def run_stress(
     for instrument, _, mark, rate in held:
         if mark == UNDEFINED_PRICE or rate <= 0:
             raise RiskInputError(f"{instrument.id}: found a position without a price or a rate, expected both")
+        if mark <= 0 and not instrument.negative_prices:
+            raise RiskInputError(f"{instrument.id}: found a price of {mark} ticks, expected one above 0")
         if instrument.id not in factors:
             raise RiskInputError(f"{instrument.id}: no stress factor is known, expected one of {sorted(set(factors))}")
     return tuple(_one_scenario(scenario, held, factors) for scenario in scenarios)
@@ -234,20 +240,24 @@ def reverse_stress(exposures: FloatArray, covariance: FloatArray, loss: float) -
 
 
 def scale_to_loss(result: StressResult, loss_micros: int) -> float:
-    """How many times ``result``'s scenario loses ``loss_micros``; infinity where it does not lose."""
+    """How many times ``result``'s scenario loses ``loss_micros`` (above 0); infinity where it does not lose."""
+    if loss_micros <= 0:
+        raise RiskInputError(f"found a loss of {loss_micros} micros, expected one above 0")
     return loss_micros / -result.pnl_micros if result.pnl_micros < 0 else math.inf
 
 
 def positions_from_text(text: str, known: Mapping[InstrumentId, Instrument]) -> tuple[list[Instrument], list[int]]:
-    """``NQ=3,CL=-2`` as instruments and lots; raises ``RiskInputError`` where a part is not one."""
+    """``NQ=3,CL=-2`` as instruments and lots; raises ``RiskInputError`` where a part is not one or names one again."""
     instruments: list[Instrument] = []
     lots: list[int] = []
     for part in text.split(","):
         name, _, count = part.strip().partition("=")
-        if InstrumentId(name) not in known or not count.lstrip("+-").isdigit():
+        if InstrumentId(name) not in known or not _LOTS.fullmatch(count):
             raise RiskInputError(
                 f"found {part.strip()!r}, expected INSTRUMENT=LOTS, such as NQ=3 (known: {list(known)})"
             )
+        if known[InstrumentId(name)] in instruments:
+            raise RiskInputError(f"found {name} twice in {text!r}, expected each instrument once")
         instruments.append(known[InstrumentId(name)])
         lots.append(int(count))
     return instruments, lots

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from grandmodel.cli.risk import app
+from grandmodel.cli.risk import _show_report, app
 from grandmodel.domain.blocks import BAR, freeze
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.risk.report import BreakerMove, build_risk_report
+from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.results import load_results
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AgentSettings, RunSettings
@@ -46,6 +49,10 @@ def test_one_scenario_as_a_table_says_how_often_it_loses_a_sum() -> None:
         (["stress", "--positions", "NQ=1", "--prices", "NQ"], "INSTRUMENT=PRICE"),
         (["stress", "--positions", "NQ=1", "--prices", "NQ=20000", "--scenario", "1929"], "2008-09-29"),
         (["stress", "--positions", "NQ=1,IF=1", "--prices", "NQ=20000,IF=3500"], "one currency"),
+        (["stress", "--positions", "NQ=1", "--prices", "NQ=0"], "above 0"),
+        (["stress", "--positions", "NQ=1", "--prices", "NQ=20000", "--loss", "nan"], "--loss: found nan"),
+        (["stress", "--positions", "NQ=1", "--prices", "NQ=20000", "--loss", "-5"], "--loss: found -5"),
+        (["stress", "--positions", "NQ=1", "--prices", "NQ=20000", "--loss", "inf"], "--loss: found inf"),
         (["report", "no-such-run"], "found no run"),
     ],
 )
@@ -98,5 +105,21 @@ def test_the_report_of_a_run_agrees_with_its_records_and_writes_a_page(tmp_path:
     table = RUNNER.invoke(app, ["report", str(folder), "--page", str(tmp_path / "other.html")])
     assert table.exit_code == 0
     assert (tmp_path / "other.html").is_file()
+    assert "not enough days" in table.stdout
     missing = RUNNER.invoke(app, ["report", str(folder), "--page", str(tmp_path / "no" / "such.html")])
     assert isinstance(missing.exception, UsageError)
+
+
+def test_the_terminal_shows_the_last_moves_and_their_count(capsys: pytest.CaptureFixture[str]) -> None:
+    start = 1_700_000_000 * 10**9
+    moves = [BreakerMove(ts=start + k * 10**9, state="halt", text=f"move [{k}]") for k in range(37)]
+    report = msgspec.structs.replace(
+        build_risk_report("r", [], desk.instruments(), RiskSettings(), "USD"), breaker=moves
+    )
+    _show_report(report, Path("page.html"))
+    shown = capsys.readouterr().out
+    assert "37; the last 10 follow" in shown
+    assert shown.count("breaker halt") == 10
+    assert "move [27]" in shown
+    assert "move [26]" not in shown
+    assert "2023-11-14 22:13:56 UTC" in shown

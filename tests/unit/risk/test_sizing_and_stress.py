@@ -136,6 +136,11 @@ def test_stress_refuses_what_it_cannot_price() -> None:
         lambda: stress.run_stress(stress.SCENARIOS, desk.instruments(), [1, 0, 0], [UNDEFINED_PRICE, 1, 1], [1] * 3),
         lambda: stress.run_stress(stress.SCENARIOS, desk.instruments(), [1, 0, 0], desk.MARKS, [0, 1, 1]),
         lambda: stress.run_stress(stress.SCENARIOS, desk.instruments(), [1, 0, 0], desk.MARKS, [1] * 3, {}),
+        lambda: stress.run_stress(stress.SCENARIOS, desk.instruments(), [1, 0, 0], [0, 1, 1], [1] * 3),
+        lambda: stress.run_stress(stress.SCENARIOS, desk.instruments(), [1, 0, 0], [-5, 1, 1], [1] * 3),
+        lambda: stress.scale_to_loss(stress.StressResult("x", -200, {}, ()), 0),
+        lambda: stress.positions_from_text("NQ=+-3", BUILT_IN),
+        lambda: stress.positions_from_text("NQ=3,NQ=1", BUILT_IN),
         lambda: stress.scenario_named("1929"),
         lambda: stress.positions_from_text("NQ=x", BUILT_IN),
         lambda: stress.positions_from_text("ZZ=1", BUILT_IN),
@@ -144,6 +149,13 @@ def test_stress_refuses_what_it_cannot_price() -> None:
     ):
         with pytest.raises(RiskInputError):
             call()
+
+
+def test_oil_may_stand_at_or_below_zero() -> None:
+    (found,) = stress.run_stress(
+        [stress.scenario_named("2020-04-20")], desk.instruments(("CL",)), [1], [-100], [1_000_000]
+    )
+    assert found.pnl_micros == -55_290 * 1_000_000
 
 
 def test_positions_as_text() -> None:
