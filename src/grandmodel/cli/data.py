@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from grandmodel.data.historical.importing import ImportReport
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Market data: import files, check them, list the store.", no_args_is_help=True)
 
 DEFAULT_STORE = Path("data-store")
+
+ANOTHER_CLOCK = "another_clock_fits"
+"""The finding that the stated time zone or label side is wrong by the calendar."""
 
 Files = Annotated[
     list[Path], typer.Argument(help="Files: CSV, TSV, zip, gz, xz, zst, Parquet, DBN, pcap.", show_default=False)
@@ -104,14 +109,16 @@ def import_files(
     target = Store(store)
     reports = []
     for file in files:
-        with console.status(f"importing {file.name}"):
+        with console.status(Text(f"importing {file.name}")):
             report = import_file(target, file, known, bars, ticks, symbol)
         reports.append(report)
+        _warn_of_another_clock(report, on_stderr=json)
         if not json:
             _print_report(report)
             stdout.print(
                 f"{report.rows_added} rows added to {store}, {report.rows_known} already there, "
-                f"{report.files_changed} files changed\n"
+                f"{report.files_changed} files changed\n",
+                markup=False,
             )
     if json:
         print_json(reports)
@@ -157,8 +164,9 @@ def check_file(
         volume_multiplier, members, conflicts, off_tick, max_dropped,
     )  # fmt: skip
     ticks = _tick_options(columns, time_zone, date, "", symbols, price_divisor, off_tick_share, off_lot_share)
-    with console.status(f"checking {file.name}"):
+    with console.status(Text(f"checking {file.name}")):
         blocks, report = read_file(file, known, bars, ticks)
+    _warn_of_another_clock(report, on_stderr=json)
     if json:
         print_json(report)
     else:
@@ -182,6 +190,8 @@ def show_instruments(
     """The contracts a definition file defines, as JSON for --instruments; margins are not in it and stay 0."""
     from grandmodel.data.historical.readers.dbn import read_definitions
 
+    if file.is_dir():
+        raise UsageError(f"{file}: found a folder, expected a DBN file")
     latest = {found.instrument.id: found.instrument for found in read_definitions(file, calendar)}
     print_json(list(latest.values()))
 
@@ -200,13 +210,18 @@ def list_store(
     from grandmodel.data.historical.store import Store
     from grandmodel.domain.time import text_from_ns
 
+    if store.exists() and not store.is_dir():
+        raise UsageError(f"{store}: found a file, expected the folder of a store")
+    if not store.exists() and store != DEFAULT_STORE:
+        raise UsageError(f"{store}: found no such store; grandmodel data import FILE --store {store} makes one")
     opened = Store(store)
     entries = opened.catalogue()
     if json:
         print_json(entries)
     elif not entries:
         stdout.print(
-            f"{store}: nothing is in the store; grandmodel data import FILE --instrument ID brings something in"
+            f"{store}: nothing is in the store; grandmodel data import FILE --instrument ID brings something in",
+            markup=False,
         )
     else:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -251,7 +266,6 @@ def _bar_profile(
     import msgspec
 
     from grandmodel.data.historical.profile import ImportProfile, load_profile
-    from grandmodel.domain.errors import UsageError
 
     base: dict[str, Any] = msgspec.to_builtins(load_profile(profile)) if profile else {}
     given: dict[str, Any] = {
@@ -303,7 +317,6 @@ def _tick_options(
 
 def _tick_columns(text: str) -> TickColumns:
     from grandmodel.data.historical.readers.options import TickColumns
-    from grandmodel.domain.errors import UsageError
 
     named = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
     try:
@@ -321,6 +334,15 @@ def _write_page(target: Path, html: str) -> None:
         target.write_text(html, encoding="utf-8")
     except OSError as error:
         raise OperatingError(f"{target}: the page cannot be written ({error.strerror})") from error
+
+
+def _warn_of_another_clock(report: ImportReport, *, on_stderr: bool) -> None:
+    """Say it before all else where the calendar proves another clock than the one stated: every time would be wrong."""
+    for series in report.series:
+        for finding in series.findings:
+            if finding.kind == ANOTHER_CLOCK:
+                warning = f"warning: {report.file}: {series.symbol}: {finding.count:,} bars lie outside the sessions: {finding.text}"
+                (console if on_stderr else stdout).print(warning, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _print_report(report: ImportReport) -> None:
@@ -346,10 +368,11 @@ def _print_report(report: ImportReport) -> None:
             table.add_column("treatment", no_wrap=True)
             table.add_column("count", justify="right", no_wrap=True)
             table.add_column("what")
-            for finding in series.findings:
+            for finding in sorted(series.findings, key=lambda finding: finding.kind != ANOTHER_CLOCK):
                 lines = f" (lines {', '.join(map(str, finding.lines))}{', ...' * (finding.count > len(finding.lines))})"
                 what = escape(finding.text + (lines if finding.lines else ""))
-                table.add_row(finding.kind, str(finding.treatment), f"{finding.count:,}", what)
+                style = "bold yellow" if finding.kind == ANOTHER_CLOCK else None
+                table.add_row(finding.kind, str(finding.treatment), f"{finding.count:,}", what, style=style)
             stdout.print(table)
     if len(report.series) > len(shown):
         stdout.print(f"... and {len(report.series) - len(shown)} more series (--json shows all)")

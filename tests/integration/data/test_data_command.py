@@ -142,10 +142,59 @@ def test_misuse_ends_with_2(run: Any, file: Path, arguments: tuple[str, ...]) ->
     assert done.err
 
 
-def test_a_file_that_is_not_there_ends_with_1(run: Any) -> None:
-    done = run("data", "import", "nothing.csv", "--instrument", "NQ")
-    assert done.code == 1
-    assert "nothing.csv: found no such file" in done.err
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "import", "nothing.csv", "--instrument", "NQ"),
+        ("data", "check", "nothing.csv", "--instrument", "NQ"),
+        ("data", "instruments", "nothing.csv"),
+        ("features", "check", "--data", "NQ=nothing.csv"),
+        ("settings", "show", "--settings", "nothing.csv"),
+    ],
+)
+def test_a_file_that_is_not_there_ends_with_2(run: Any, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.code == 2, done.err
+    assert done.err.splitlines()[-1].startswith("error: nothing.csv: ")
+
+
+@pytest.mark.parametrize("verb", ["import", "check"])
+def test_a_folder_is_no_file(run: Any, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "folder").mkdir()
+    done = run("data", verb, "folder", "--instrument", "NQ")
+    assert done.code == 2
+    assert "folder: found a folder, expected a file" in done.err
+    assert run("data", "instruments", "folder").code == 2
+
+
+def test_a_store_that_is_not_there_ends_with_2(run: Any, tmp_path: Path) -> None:
+    done = run("data", "list", "--store", "typo")
+    assert done.code == 2
+    assert "typo: found no such store" in done.err
+    (tmp_path / "file").write_text("x")
+    done = run("data", "list", "--store", "file")
+    assert done.code == 2
+    assert "file: found a file" in done.err
+    assert "nothing is in the store" in run("data", "list").out
+
+
+@pytest.mark.parametrize("verb", ["import", "check"])
+def test_another_clock_is_said_before_all_else(run: Any, file: Path, verb: str) -> None:
+    flags = ["--instrument", "NQ", "--time-zone", "Asia/Tokyo", "--label", "open", *(["--no-page"] * (verb == "check"))]
+    done = run("data", verb, file, *flags)
+    assert done.code == 0, done.err
+    first = done.out.splitlines()[0]
+    assert first.startswith("warning: ")
+    assert "proves America/Los_Angeles" in first
+    table = [line for line in done.out.splitlines() if line.strip()]
+    heading = next(place for place, line in enumerate(table) if line.strip().startswith("finding"))
+    assert table[heading + 2].strip().startswith("another_clock_fits")
+    done = run("data", verb, file, *flags, "--json")
+    assert "warning: " in done.err
+    assert done.json
+    flags[3] = "America/Los_Angeles"
+    done = run("data", "check", file, *flags[:6], "--no-page")
+    assert "warning" not in done.out + done.err
 
 
 def test_a_store_with_a_damaged_file_fails_verification(run: Any, file: Path, tmp_path: Path) -> None:

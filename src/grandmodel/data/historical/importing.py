@@ -91,10 +91,12 @@ def read_file(
 
     A ``profile`` (even an empty one with columns) is about bars; ``options`` about trades, quotes and orders. What the file
     itself does not prove and neither states is refused: ``AmbiguousError`` and ``ReadError`` name the line and the flag that
-    settles it.
+    settles it. A path that is no file is a ``UsageError``.
     """
+    if path.is_dir():
+        raise UsageError(f"{path}: found a folder, expected a file: give the files in it one by one")
     if not path.is_file():
-        raise ReadError(f"{path}: found no such file")
+        raise UsageError(f"{path}: found no such file, expected one that can be read")
     known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
     reader = None if profile is not None and profile.columns else reader_for(path, known)
     if reader is not None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from bar_files import random_bars, rows_text, session_opens, write_csv
-from grandmodel.data.errors import ReadError
 from grandmodel.data.historical.importing import import_file, read_file
 from grandmodel.data.historical.profile import ImportProfile, Label, Role
 from grandmodel.data.historical.store import Store
@@ -87,8 +86,10 @@ def test_a_symbol_that_the_file_has_not_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_file(tmp_path / "nothing.csv", ES)
+    with pytest.raises(UsageError, match="found a folder"):
+        read_file(tmp_path, ES)
 
 
 def test_columns_in_the_profile_make_a_file_of_numbers_bars(tmp_path: Path) -> None:
