@@ -300,6 +300,7 @@ def measure(*, quick: bool, long: bool) -> Iterator[Figure]:
         seconds = median_of(repeats, lambda block=block, n=instruments: timed(lambda: walk_all([block], n)))  # type: ignore[misc]
         yield Figure(f"growth: trades of {instruments} instrument(s)", rows / seconds, "rows/s", None)
 
+    walk_stream(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sizes = (1, 10, 100) if long else (1, 10)
     for size in sizes:

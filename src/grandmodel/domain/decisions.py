@@ -15,7 +15,7 @@ from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
 
 
-class Belief(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Belief(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A distribution over the direction of the market; the three add up to 1."""
 
     bullish: float
@@ -23,7 +23,7 @@ class Belief(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bearish: float
 
 
-class StrategicDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StrategicDecision(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The 30-minute decision: how much risk to hold in one instrument, which way, and how sure."""
 
     instrument: InstrumentId
@@ -55,7 +55,7 @@ class Urgency(enum.StrEnum):
 
 
 class TargetPosition(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="target"
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="target"
 ):
     """Hold ``lots`` (signed) of an instrument; the engine trades the difference."""
 
@@ -72,7 +72,7 @@ class TargetPosition(
 
 
 class PlaceOrder(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="place"
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="place"
 ):
     """One order, spelled out; ``bracket_stop`` and ``bracket_target`` are prices in ticks and make it a bracket."""
 
@@ -91,7 +91,7 @@ class PlaceOrder(
 
 
 class CancelIntent(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="cancel"
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="cancel"
 ):
     """Cancel one working order, or with ``order_id`` None all of the instrument's."""
 
@@ -101,7 +101,7 @@ class CancelIntent(
 
 
 class ReplaceIntent(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="replace"
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="replace"
 ):
     """Change a working order's total quantity and prices."""
 
@@ -125,7 +125,7 @@ class CheckOutcome(enum.StrEnum):
     REFUSED = "refused"
 
 
-class RiskCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+class RiskCheck(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
     """One check of one order: its name, what was found, what is allowed. The whole list goes on the record."""
 
     name: str

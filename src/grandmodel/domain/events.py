@@ -110,7 +110,7 @@ class Cause(enum.StrEnum):
     END = "end"
 
 
-class ClosedBar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+class ClosedBar(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
     """One finished bar, prices in ticks; ``volume`` is -1 where unknown."""
 
     instrument: InstrumentId
@@ -125,7 +125,9 @@ class ClosedBar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     flags: int = 0
 
 
-class DecidedIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class DecidedIntent(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """An agent's wish and what became of it."""
 
     number: int
@@ -139,7 +141,7 @@ class DecidedIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Reason code where nothing was approved."""
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Alert(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Something a person should know now."""
 
     severity: str
@@ -150,7 +152,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     limit: float | int | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Record(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One step of the engine: what came in, what was decided and why, what goes out. Numbered from 0, hash-chained."""
 
     number: int
