@@ -341,7 +341,7 @@ def _warn_of_another_clock(report: ImportReport, *, on_stderr: bool) -> None:
     for series in report.series:
         for finding in series.findings:
             if finding.kind == ANOTHER_CLOCK:
-                warning = f"warning: {report.file}: {series.symbol}: {finding.count:,} bars lie outside the sessions: {finding.text}"
+                warning = f"warning: {report.file}: {series.symbol}: the clock looks wrong: {finding.text}"
                 (console if on_stderr else stdout).print(warning, style="bold yellow", markup=False, soft_wrap=True)
 
 

@@ -165,7 +165,9 @@ def _moves_text(count: int, shown: int) -> str:
 
 
 def _p_text(value: float | None) -> str:
-    return "too few bars" if value is None else f"{value:.4f}"
+    from grandmodel.risk.report import p_text
+
+    return "too few bars" if value is None else p_text(value)
 
 
 def _show_stress(results: tuple[StressResult, ...], loss: float | None, currency: str) -> None:

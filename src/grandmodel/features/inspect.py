@@ -158,8 +158,8 @@ def matrix_at(bars: pl.DataFrame, matrix: Matrix, at_ns: int, sessions: TradingD
     last_ns = int(bars["ts_event"][-1]) if len(bars) else at_ns
     if at_ns > last_ns + LATE_BARS * matrix_width_ns(matrix):
         raise FeatureError(
-            f"time: found {format_time(at_ns)}, {_span_text(at_ns - last_ns)} after the last bar; "
-            f"expected a time until {format_time(last_ns)}, or newer bars"
+            f"time: found {format_time(at_ns)} UTC, {_span_text(at_ns - last_ns)} after the last bar; "
+            f"expected a time until {format_time(last_ns)} UTC, or newer bars"
         )
     known = bars.filter(pl.col("ts_event") <= at_ns)
     if not len(known):

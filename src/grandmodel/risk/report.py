@@ -269,7 +269,7 @@ def _zone(day_hits: NDArray[np.bool_], level: float, kupiec_p: float | None) -> 
         return "", f"not enough days, {len(day_hits)} of {_LIGHT_DAYS}"
     zone = traffic_light(int(day_hits[-_LIGHT_DAYS:].sum()), _LIGHT_DAYS, level).zone
     if zone == GREEN and kupiec_p is not None and kupiec_p < _NO_GREEN_BELOW_P:
-        return "", f"green by days, but Kupiec's test of the bars rejects the VaR (p {kupiec_p:.4f})"
+        return "", f"green by days, but Kupiec's test of the bars rejects the VaR (p {p_text(kupiec_p)})"
     return zone, ""
 
 
@@ -376,6 +376,11 @@ def _draw_breaker(page: Page, report: RiskReport) -> None:
         )
     )
     section.add_table(["time", "move"], [[time_text(move.ts), move.text] for move in report.breaker], "Every move")
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with four digits; below them it says so, since none is 0."""
+    return f"{p_value:.4f}" if p_value >= 0.0001 else "below 0.0001"
 
 
 def time_text(ts: int) -> str:

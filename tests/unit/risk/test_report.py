@@ -12,7 +12,7 @@ from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import Side
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.risk.backtests import traffic_light
-from grandmodel.risk.report import RiskReport, build_risk_report, risk_page
+from grandmodel.risk.report import RiskReport, build_risk_report, p_text, risk_page
 from grandmodel.risk.running import RunningRisk
 from grandmodel.risk.settings import RiskSettings, VarSettings
 from risk import desk
@@ -178,6 +178,8 @@ def test_no_green_light_where_kupiec_rejects() -> None:
     assert report.kupiec_p < 0.01
     assert report.zone == ""
     assert "green by days, but Kupiec" in report.zone_absent
+    assert p_text(report.kupiec_p) in report.zone_absent
+    assert (p_text(0.04321), p_text(1e-9)) == ("0.0432", "below 0.0001")
     page = risk_page(report)
     assert "Kupiec&#x27;s test rejects" in page or "Kupiec's test rejects" in page
 
