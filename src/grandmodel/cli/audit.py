@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.sources import FromOption, ToOption
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.time import NEVER_NS, ns_from_text, text_from_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from grandmodel.compliance.verification import VerifyReport
     from grandmodel.runtime.replay import ReplayReport
+    from grandmodel.runtime.story import Decision, OrderEvent, OrderLine, OrderList, OrderStory, RefusedList
 
-app = typer.Typer(help="Integrity of a run's journal, and running it again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Integrity of a run's journal, running it again, and why each order was sent or refused.", no_args_is_help=True
+)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name under runs/.")]
 
@@ -81,6 +88,40 @@ def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
     raise typer.Exit(0 if report.equal else 1)
 
 
+@app.command("show")
+def show_command(
+    run: RunArgument,
+    order: Annotated[int | None, typer.Option(help="Tell this order from the wish to its end.")] = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="List what was not let through, and which check did it.")
+    ] = False,
+    start: FromOption = None,
+    end: ToOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Why was this order sent or refused, and what became of it? Without --order and --refused: all orders, in a table."""
+    from grandmodel.runtime.story import load_order, load_orders, load_refused
+
+    if order is not None and (refused or start or end):
+        raise UsageError(
+            "found --order with --refused, --from or --to, expected --order alone: it tells one order whole"
+        )
+    folder = _folder(run)
+    start_ns, end_ns = _time(start, "--from", -NEVER_NS), _time(end, "--to", NEVER_NS)
+    with _damage_explained(folder):
+        if order is not None:
+            told: OrderStory | RefusedList | OrderList = load_order(folder, order)
+        elif refused:
+            told = load_refused(folder, start_ns, end_ns)
+        else:
+            told = load_orders(folder, start_ns, end_ns)
+    _warn_if_changed(folder)
+    if as_json:
+        print_json(told)
+    else:
+        _show_told(told)
+
+
 @app.command("prove")
 def prove_command(
     run: RunArgument,
@@ -141,6 +182,17 @@ def _folder(run: str) -> Path:
             return folder
     looked = " and no ".join(str(place) for place in places)
     raise UsageError(f"found no folder {looked}, expected the folder of a run")
+
+
+def _time(text: str | None, option: str, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        return ns_from_text(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{option}: found {text!r}, expected a day (2024-07-10) or a time with its zone (2024-07-10T14:00Z)"
+        ) from error
 
 
 @contextmanager
@@ -218,3 +270,170 @@ def _show_replayed(report: ReplayReport) -> None:
     for name, side in (("journalled", found.journalled), ("replayed", found.replayed)):
         text = "none" if side is None else msgspec.json.format(bytes(side), indent=2).decode()
         stdout.print(f"{name}:", text, markup=False, soft_wrap=True)
+
+
+def _show_told(told: OrderStory | RefusedList | OrderList) -> None:
+    from grandmodel.runtime.story import OrderList, OrderStory
+
+    if isinstance(told, OrderStory):
+        _show_order(told)
+    elif isinstance(told, OrderList):
+        _show_orders(told)
+    else:
+        _show_refused(told)
+
+
+def _show_orders(told: OrderList) -> None:
+    _print_table(
+        f"{len(told.orders)} orders of run {told.run}, times in UTC",
+        ["order", "time", "instrument", "side", "lots", "type", "price", "tag", "agent", "filled", "mean price", "status"],
+        [
+            [
+                str(line.order), _time_text(line.ts), line.instrument, line.side, str(line.lots), line.order_type.replace("_", " "),
+                _price_text(line), line.tag, line.agent, str(line.filled), _text(line.mean_price), _status_text(line),
+            ]
+            for line in told.orders
+        ],
+        right={"order", "lots", "filled", "mean price"},
+    )  # fmt: skip
+    if told.roll_fills:
+        stdout.print(f"and {told.roll_fills} fills of contract rolls, which no order led to")
+
+
+def _show_refused(told: RefusedList) -> None:
+    _print_table(
+        f"{len(told.refused)} refusals in run {told.run}, times in UTC",
+        ["time", "record", "agent", "wish", "order", "check", "value", "limit", "reason"],
+        [
+            [
+                _time_text(line.ts), str(line.record), line.agent, line.wish, _text(line.order),
+                line.check.name if line.check else "", line.check.value_text if line.check else "",
+                line.check.limit_text if line.check else "", line.reason,
+            ]
+            for line in told.refused
+        ],
+        right={"record", "order", "value", "limit"},
+    )  # fmt: skip
+
+
+def _show_order(told: OrderStory) -> None:
+    line = told.order
+    if line is None:
+        _say(f"order {told.id} of run {told.run}: refused ({told.decisions[0].reason}), never sent")
+    else:
+        terms = " ".join(filter(None, [line.order_type.replace("_", " "), _price_text(line)]))
+        _say(
+            f"order {told.id} of run {told.run}: {line.side} {line.lots} {line.instrument}, {terms}, "
+            f"{line.time_in_force.upper()}, {line.tag or 'no tag'}"
+        )
+    for place, decision in enumerate(told.decisions):
+        _show_decision(decision, "decided" if place == 0 else "change asked")
+    if told.same_intent:
+        _say(f"other orders of the same wish: {', '.join(map(str, told.same_intent))}")
+    if line is None:
+        return
+    if line.parent is not None:
+        _say(f"starts when order {line.parent} fills")
+    for event in told.events:
+        _say(f"{_time_text(event.ts_event)}  {_event_text(event)}")
+    _say(f"end state: {_status_text(line)}; {_filled_text(line)}")
+
+
+def _show_decision(decision: Decision, what: str) -> None:
+    verdict = decision.verdict + (f" ({decision.reason})" if decision.reason else "")
+    _say(f"{what} in record {decision.record} at {_time_text(decision.ts)}: {verdict}")
+    _say(f"  agent {decision.agent}, intent {decision.intent}: {decision.wish}")
+    _say(f"  reasons: {', '.join(decision.reasons) or 'none given'}")
+    _print_table(
+        "",
+        ["check", "outcome", "value", "limit", "reason"],
+        [[one.name, one.outcome, one.value_text, one.limit_text, one.reason] for one in decision.checks],
+        right={"value", "limit"},
+    )
+
+
+def _event_text(event: OrderEvent) -> str:
+    from grandmodel.domain.instruments import currency_text
+
+    parts = [event.what.replace("_", " ")]
+    if event.lots:
+        parts.append(f"{event.lots} lots")
+    if event.stop_price is not None:
+        parts.append(f"stop {event.stop_price}")
+    if event.price is not None:
+        parts.append(f"at {event.price}")
+    if event.what == "trade":
+        parts.append(f"fee {currency_text(event.fee_micros, event.currency)}")
+        parts.append("maker" if event.maker else "taker")
+        if event.slippage_arrival_micros is None:
+            parts.append("slippage not known (no mark on arrival)")
+        else:
+            parts.append(
+                f"slippage {event.slippage_arrival_price} a lot against the arrival mark {event.arrival_price}, "
+                f"{currency_text(event.slippage_arrival_micros, event.currency)}"
+            )
+    if event.what not in {"sent", "cancel_asked", "change_asked"}:
+        parts.append(f"{event.filled} filled, {event.leaves} open")
+    if event.ts_init != event.ts_event:
+        parts.append(f"known at {_time_text(event.ts_init)}")
+    if event.asked_by:
+        parts.append(f"by {event.asked_by}")
+    if event.reason:
+        parts.append(f"reason {event.reason}")
+    return ", ".join(parts) + f" (record {event.record})"
+
+
+def _filled_text(line: OrderLine) -> str:
+    from grandmodel.domain.instruments import currency_text
+
+    if not line.filled:
+        return "nothing filled"
+    text = f"{line.filled} of {line.lots} lots filled at a mean of {line.mean_price}, fees {currency_text(line.fees_micros, line.currency)}"
+    if line.slippage_arrival_micros is None:
+        return text
+    return f"{text}, slippage against the arrival mark {currency_text(line.slippage_arrival_micros, line.currency)}"
+
+
+def _status_text(line: OrderLine) -> str:
+    text = line.status.replace("_", " ")
+    if not line.ended:
+        return f"{text}, still open"
+    return f"{text} ({line.status_reason})" if line.status_reason else text
+
+
+def _price_text(line: OrderLine) -> str:
+    if line.stop_price is None:
+        return _text(line.price)
+    return f"{line.stop_price} limit {line.price}" if line.price is not None else str(line.stop_price)
+
+
+def _time_text(ts_ns: int) -> str:
+    """A time without the zeros behind its last digit."""
+    return text_from_ns(ts_ns).rstrip("Z").rstrip("0").rstrip(".") + "Z"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _say(text: str) -> None:
+    stdout.print(text, markup=False, soft_wrap=True)
+
+
+def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
+    """A table of plain text, as wide as it must be: a figure that is cut off or folded is none."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    if title:
+        _say(title)
+    wide = Measurement.get(stdout, stdout.options.update(width=10_000), table).maximum
+    Console(width=wide, highlight=False).print(table)

@@ -1,17 +1,22 @@
 """``grandmodel audit``: reports, exit codes, and what it refuses."""
 
 import json
+import re
 import shutil
 import sqlite3
 
+import msgspec
 import pytest
 
 from grandmodel.cli.main import main
 from grandmodel.compliance.journal_file import JOURNAL_NAME, pack
 from grandmodel.compliance.keys import SigningKey
 from grandmodel.domain.events import MarketData
+from grandmodel.domain.time import text_from_ns
+from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.recovery import take
+from grandmodel.runtime.settings import Mode, RunSettings
 from tools.real_engine import build_begin, build_blocks, build_end, build_engine
 
 
@@ -281,3 +286,101 @@ def test_a_block_that_was_deleted_is_found_as_missing(audit, damaged):
     status, out, err = audit("verify", damaged("hollow", "DELETE FROM contents WHERE number = 3"))
     assert (status, err) == (1, "")
     assert "missing_content input" in out
+
+
+@pytest.fixture(scope="module")
+def traded(root):
+    """runs/traded: the same agent against the simulated exchange, with a limit that refuses its larger orders."""
+    begin = build_begin("traded")
+    settings = msgspec.json.decode(begin.settings, type=RunSettings)
+    risk = msgspec.structs.replace(
+        settings.risk, limits=msgspec.structs.replace(settings.risk.limits, max_order_lots=1)
+    )
+    settings = msgspec.structs.replace(settings, mode=Mode.BACKTEST, risk=risk)
+    engine = build_engine()
+    with Journal.create(
+        root / "runs" / "traded", run="traded", durability=Durability.OS, checkpoint_every=64
+    ) as journal:
+        begin = msgspec.structs.replace(begin, settings=msgspec.Raw(msgspec.json.encode(settings)), mode="backtest")
+        take(journal, engine, [begin, *build_blocks(4, 120)])
+        take(journal, engine, [build_end(engine)])
+        journal.seal()
+    return "traded"
+
+
+def test_the_orders_of_a_run_are_a_table_and_json(audit, traded):
+    status, out, err = audit("show", traded, "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert told["run"] == "traded"
+    assert len(told["orders"]) > 20
+    status, out, err = audit("show", traded)
+    assert (status, err) == (0, "")
+    assert f"{len(told['orders'])} orders of run traded" in out
+    for line in told["orders"]:
+        (shown,) = [row for row in out.splitlines()[1:] if row.split()[:1] == [str(line["order"])]]
+        assert line["mean_price"] is None or line["mean_price"] in shown.split()
+        assert f" {line['side']} " in shown
+        assert line["status"].replace("_", " ") in shown
+    late = text_from_ns(told["orders"][10]["ts"])
+    _, out, _ = audit("show", traded, "--from", late, "--json")
+    assert json.loads(out)["orders"] == [one for one in told["orders"] if one["ts"] >= told["orders"][10]["ts"]]
+    _, out, _ = audit("show", traded, "--to", late, "--json")
+    assert json.loads(out)["orders"] == [one for one in told["orders"] if one["ts"] < told["orders"][10]["ts"]]
+
+
+def test_a_filled_order_is_told_with_every_check_and_fill(audit, traded):
+    orders = json.loads(audit("show", traded, "--json")[1])["orders"]
+    line = next(one for one in orders if one["status"] == "filled")
+    status, out, err = audit("show", traded, "--order", line["order"])
+    assert (status, err) == (0, "")
+    assert f"order {line['order']} of run traded: {line['side']} {line['lots']} NQ" in out
+    assert f"decided in record {line['record']} at 2024-07-" in out
+    assert "agent busy, intent" in out
+    assert all(re.search(rf"^ {name} +passed", out, re.MULTILINE) for name in CHECK_NAMES)
+    assert re.search(r"trade, \d lots, at \d+\.\d\d, fee \d\.\d\d USD, (maker|taker), slippage -?\d+\.\d\d a lot", out)
+    assert f"end state: filled; {line['filled']} of {line['lots']} lots filled at a mean of {line['mean_price']}" in out
+    told = json.loads(audit("show", traded, "--order", line["order"], "--json")[1])
+    assert told["order"] == line
+    assert [one["name"] for one in told["decisions"][0]["checks"]] == list(CHECK_NAMES)
+
+
+def test_refusals_are_a_table_with_the_check_that_failed_and_each_has_a_story(audit, traded):
+    refused = json.loads(audit("show", traded, "--refused", "--json")[1])["refused"]
+    assert {one["reason"] for one in refused} >= {"order_quantity", "var_unknown"}
+    status, out, err = audit("show", traded, "--refused")
+    assert (status, err) == (0, "")
+    assert f"{len(refused)} refusals in run traded" in out
+    one = next(one for one in refused if one["reason"] == "order_quantity")
+    assert re.search(rf" busy +hold .* {one['order']} +order_quantity +2 lots +1 lots +order_quantity", out)
+    status, out, _ = audit("show", traded, "--order", one["order"])
+    assert status == 0
+    assert f"order {one['order']} of run traded: refused (order_quantity), never sent" in out
+    assert re.search(r"^ order_quantity +refused +2 lots +1 lots +order_quantity", out, re.MULTILINE)
+    assert "end state" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--order", 10**6], "found no order 1000000, expected one of the "),
+        (["--order", 1, "--refused"], "expected --order alone"),
+        (["--order", 1, "--from", "2024-07-08"], "expected --order alone"),
+        (["--from", "2024-07-08T14:00"], "--from: found '2024-07-08T14:00', expected a day"),
+        (["--to", "soon"], "--to: found 'soon', expected a day"),
+    ],
+)
+def test_what_cannot_be_shown_ends_with_2(audit, traded, arguments, message):
+    status, out, err = audit("show", traded, *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_what_a_changed_journal_shows_comes_with_a_warning_or_not_at_all(audit, damaged):
+    status, out, err = audit("show", "bad")
+    assert (status, "orders of run run" in out) == (0, True)
+    assert "does not verify" in err
+    assert "changed_record record 5" in err
+    status, out, err = audit("show", damaged("unread", "UPDATE records SET body = CAST('{' AS BLOB) WHERE number = 4"))
+    assert (status, out) == (1, "")
+    assert "changed_record record 4" in err
