@@ -92,7 +92,7 @@ def show_command(
         table.add_row(column.name, *shown)
     stdout.print(table)
     for column in view.schema.columns:
-        stdout.print(f"  {column.name}: {column.meaning}", style="dim", soft_wrap=True)
+        stdout.print(f"  {column.name}: {column.meaning}", style="dim", markup=False, soft_wrap=True)
     console.print(f"page: {page}", markup=False, soft_wrap=True)
 
 
