@@ -298,6 +298,14 @@ def test_the_list_of_a_real_run_agrees_with_its_records(busy):
     assert {name: one.filled for name, one in told.items() if one.filled} == dict(filled)
     assert sum(one.fees_micros for one in told.values()) == sum(fees.values())
     assert len({one.status for one in told.values()}) >= 3
+    every = [one for record in records for one in record.fills]
+    ticks = {
+        side: sum((f.price - f.reference_price) * f.signed_quantity for f in every if f.side is side) for side in Side
+    }
+    assert ticks[Side.SELL] != 0
+    for side, cost in ticks.items():
+        slippage = [one.slippage_arrival_micros or 0 for one in told.values() if one.side == side.name.lower()]
+        assert sum(slippage) == cost * CL.tick_value_micros
 
 
 def test_every_order_of_a_real_run_has_a_story_and_every_check_with_a_number_a_unit(busy):
