@@ -26,14 +26,21 @@ FloatArray = NDArray[np.float64]
 
 _CLEAN, _MISSING, _INFINITE = 0, 1, 2
 
+TRIANGLE, PAIR_WEIGHTS, FULL = 0, 1, 2
+"""``EwmaCovariance.tables``: the weighted sums, the weight of each pair, and room for ``fill_full`` to write to."""
+WEIGHT, UPDATES, PAIRED, DECAY = 0, 1, 2, 3
+"""``EwmaCovariance.clock``: the weight of all pairs until the first missing return, updates so far, 1.0 from the first
+missing return on (each pair has its own weight then), and the decay."""
+
 
 class EwmaCovariance:
     """A running covariance of ``n`` return series; ``decay`` in (0, 1) is the weight of the past (0.94: RiskMetrics daily).
 
     ``initial`` (n, n) starts the recursion from a known matrix; without it there is no estimate until the first update.
+    The state stands in two arrays, ``tables`` (3, n, n) and ``clock`` (4,), for kernels that do more in the same call.
     """
 
-    __slots__ = ("_full", "_pair_weights", "_triangle", "_weight", "decay", "n", "updates")
+    __slots__ = ("_full", "_full_updates", "clock", "decay", "n", "tables")
 
     def __init__(self, n: int, decay: float = 0.94, initial: FloatArray | None = None) -> None:
         if n < 1:
@@ -42,49 +49,41 @@ class EwmaCovariance:
             raise RiskInputError(f"found decay {decay}, expected a number between 0 and 1, both excluded")
         self.n = n
         self.decay = decay
-        self.updates = 0
-        self._triangle: FloatArray = np.zeros((n, n))
-        self._weight = 0.0
-        self._pair_weights: FloatArray | None = None
+        self.tables: FloatArray = np.zeros((3, n, n))
+        self.clock: FloatArray = np.array([0.0, 0.0, 0.0, decay])
         self._full: FloatArray | None = None
+        self._full_updates = -1
         if initial is not None:
             start = np.asarray(initial, dtype=np.float64)
             if start.shape != (n, n) or not np.isfinite(start).all():
                 raise RiskInputError(f"found an initial matrix of shape {start.shape}, expected finite ({n}, {n})")
-            self._triangle = np.ascontiguousarray(np.tril(start))
-            self._weight = 1.0
+            self.tables[TRIANGLE] = np.tril(start)
+            self.clock[WEIGHT] = 1.0
+
+    @property
+    def updates(self) -> int:
+        """Rows of returns taken so far."""
+        return int(self.clock[UPDATES])
 
     def update(self, returns: FloatArray) -> None:
         """Take one row of returns, shape (n,), NaN where missing; raises ``RiskInputError`` on an infinite one."""
-        self._full = None
-        if self._pair_weights is None:
-            outcome = _update_triangle(self._triangle, returns, self.decay)
-            if outcome == _CLEAN:
-                self._weight = self.decay * self._weight + (1.0 - self.decay)
-                self.updates += 1
-                return
-            if outcome == _INFINITE:
-                raise RiskInputError("found an infinite return, expected finite ones or NaN for a missing one")
-            self._pair_weights = np.full((self.n, self.n), self._weight)
-        if _update_pairs(self._triangle, self._pair_weights, returns, self.decay) == _INFINITE:
+        if not fold_returns(self.tables, self.clock, returns):
             raise RiskInputError("found an infinite return, expected finite ones or NaN for a missing one")
-        self.updates += 1
 
     @property
     def covariance(self) -> FloatArray:
         """The covariance (n, n), symmetric, read-only; NaN where a pair has not been seen together yet."""
-        if self._full is None:
-            if self._pair_weights is None:
-                self._full = _full_matrix(self._triangle, self._weight)
-            else:
-                self._full = _full_matrix_of_pairs(self._triangle, self._pair_weights)
+        updates = self.updates
+        if self._full is None or self._full_updates != updates:
+            self._full = np.empty((self.n, self.n))
+            fill_full(self.tables, self.clock, self._full)
             self._full.flags.writeable = False
+            self._full_updates = updates
         return self._full
 
     def variance(self, k: int) -> float:
         """The variance of series ``k``; NaN where unknown."""
-        weight = self._weight if self._pair_weights is None else float(self._pair_weights[k, k])
-        return float(self._triangle[k, k]) / weight if weight > 0.0 else math.nan
+        return float(variance_of(self.tables, self.clock, k))
 
     @property
     def volatility(self) -> FloatArray:
@@ -98,9 +97,10 @@ class EwmaCovariance:
 
     def save(self) -> bytes:
         """The state as bytes; ``restore`` on an object of the same size and decay continues exactly."""
-        pairs = b"" if self._pair_weights is None else self._pair_weights.tobytes()
+        pairs = self.tables[PAIR_WEIGHTS].tobytes() if self.clock[PAIRED] else b""
         head = np.array([self.n, self.updates, len(pairs)], dtype=np.int64).tobytes()
-        return head + np.array([self.decay, self._weight]).tobytes() + self._triangle.tobytes() + pairs
+        weights = np.array([self.decay, self.clock[WEIGHT]]).tobytes()
+        return b"".join((head, weights, self.tables[TRIANGLE].tobytes(), pairs))
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save``; raises ``RiskInputError`` where it is another tracker's."""
@@ -111,13 +111,12 @@ class EwmaCovariance:
             raise RiskInputError(
                 f"found a saved state of {n} series with decay {decay}, expected {self.n} with {self.decay}"
             )
-        self.updates = updates
-        self._weight = weight
+        self.clock[:] = weight, updates, 1.0 if pair_bytes else 0.0, decay
         self._full = None
-        self._triangle = np.frombuffer(data, count=size, offset=40).reshape(n, n).copy()
-        self._pair_weights = (
-            np.frombuffer(data, count=size, offset=40 + 8 * size).reshape(n, n).copy() if pair_bytes else None
-        )
+        self.tables[TRIANGLE] = np.frombuffer(data, count=size, offset=40).reshape(n, n)
+        self.tables[PAIR_WEIGHTS] = 0.0
+        if pair_bytes:
+            self.tables[PAIR_WEIGHTS] = np.frombuffer(data, count=size, offset=40 + 8 * size).reshape(n, n)
 
 
 def correlation_of(covariance: FloatArray) -> FloatArray:
@@ -179,6 +178,42 @@ def update_reference(covariance: FloatArray, returns: FloatArray, decay: float) 
 
 
 @kernel
+def fold_returns(tables: FloatArray, clock: FloatArray, returns: FloatArray) -> bool:
+    """Fold one row of returns (n,), NaN where missing, into the state; False, and nothing changed, on an infinite one."""
+    decay = clock[DECAY]
+    if clock[PAIRED] == 0.0:
+        outcome = _update_triangle(tables[TRIANGLE], returns, decay)
+        if outcome == _CLEAN:
+            clock[WEIGHT] = decay * clock[WEIGHT] + (1.0 - decay)
+            clock[UPDATES] += 1.0
+            return True
+        if outcome == _INFINITE:
+            return False
+        tables[PAIR_WEIGHTS] = clock[WEIGHT]
+        clock[PAIRED] = 1.0
+    if _update_pairs(tables[TRIANGLE], tables[PAIR_WEIGHTS], returns, decay) == _INFINITE:
+        return False
+    clock[UPDATES] += 1.0
+    return True
+
+
+@kernel
+def fill_full(tables: FloatArray, clock: FloatArray, full: FloatArray) -> None:
+    """Fill ``full`` (n, n) with the covariance; NaN where a pair has not been seen together yet."""
+    if clock[PAIRED] == 0.0:
+        _fill_full_matrix(tables[TRIANGLE], clock[WEIGHT], full)
+    else:
+        _fill_full_matrix_of_pairs(tables[TRIANGLE], tables[PAIR_WEIGHTS], full)
+
+
+@kernel
+def variance_of(tables: FloatArray, clock: FloatArray, k: int) -> float:
+    """The variance of series ``k``; NaN where unknown."""
+    weight = clock[WEIGHT] if clock[PAIRED] == 0.0 else tables[PAIR_WEIGHTS, k, k]
+    return tables[TRIANGLE, k, k] / weight if weight > 0.0 else math.nan
+
+
+@kernel
 def _update_triangle(triangle: FloatArray, returns: FloatArray, decay: float) -> int:
     total = 0.0
     for i in range(len(returns)):
@@ -186,20 +221,20 @@ def _update_triangle(triangle: FloatArray, returns: FloatArray, decay: float) ->
     if total != 0.0:  # NaN: at least one return is missing or infinite
         for i in range(len(returns)):
             if math.isinf(returns[i]):
-                return 2
-        return 1
+                return _INFINITE
+        return _MISSING
     for i in range(len(returns)):
         scaled = (1.0 - decay) * returns[i]
         for j in range(i + 1):
             triangle[i, j] = decay * triangle[i, j] + scaled * returns[j]
-    return 0
+    return _CLEAN
 
 
 @kernel
 def _update_pairs(triangle: FloatArray, weights: FloatArray, returns: FloatArray, decay: float) -> int:
     for i in range(len(returns)):
         if math.isinf(returns[i]):
-            return 2
+            return _INFINITE
     for i in range(len(returns)):
         if math.isnan(returns[i]):
             continue
@@ -207,29 +242,25 @@ def _update_pairs(triangle: FloatArray, weights: FloatArray, returns: FloatArray
             if not math.isnan(returns[j]):
                 triangle[i, j] = decay * triangle[i, j] + (1.0 - decay) * returns[i] * returns[j]
                 weights[i, j] = decay * weights[i, j] + (1.0 - decay)
-    return 0
+    return _CLEAN
 
 
 @kernel
-def _full_matrix(triangle: FloatArray, weight: float) -> FloatArray:
+def _fill_full_matrix(triangle: FloatArray, weight: float, full: FloatArray) -> None:
     n = len(triangle)
-    full = np.empty((n, n))
     scale = 1.0 / weight if weight > 0.0 else math.nan
     for i in range(n):
         for j in range(i + 1):
             value = triangle[i, j] * scale
             full[i, j] = value
             full[j, i] = value
-    return full
 
 
 @kernel
-def _full_matrix_of_pairs(triangle: FloatArray, weights: FloatArray) -> FloatArray:
+def _fill_full_matrix_of_pairs(triangle: FloatArray, weights: FloatArray, full: FloatArray) -> None:
     n = len(triangle)
-    full = np.empty((n, n))
     for i in range(n):
         for j in range(i + 1):
             value = triangle[i, j] / weights[i, j] if weights[i, j] > 0.0 else math.nan
             full[i, j] = value
             full[j, i] = value
-    return full

@@ -31,13 +31,15 @@ from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order
 from grandmodel.domain.time import NS_PER_DAY
+from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
+from grandmodel.risk.correlation import FULL, FloatArray, fill_full
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
 from grandmodel.risk.pretrade import PretradeChecks, Standing
-from grandmodel.risk.running import RunningRisk
+from grandmodel.risk.running import IntArray, RunningRisk, fold_row, held_variance, root
 from grandmodel.risk.settings import RiskSettings
-from grandmodel.risk.shocks import ShockDetector
+from grandmodel.risk.shocks import LAST, LEVEL, MEAN, ShockDetector, watch
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
 from grandmodel.risk.working import WorkingOrders
 
@@ -87,6 +89,9 @@ class RiskGate:
         self._n = n
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self._var_limit = settings.portfolio.max_var * capital_micros
+        self._min_history = settings.shocks.min_history
+        self._volatility_line = self.ladder.limits(Trigger.VOLATILITY)[0]
+        self._var_line = self.ladder.limits(Trigger.VAR_BREACH)[0]
         self._day = -1
         self._floor = NO_FLOOR
         self._lines_dirty = True
@@ -192,15 +197,50 @@ class RiskGate:
                 self._bad_bars.append(bar.ts_event)
                 count = count_recent(self._bad_bars, bar.ts_event - self.settings.breakers.event_window_ns)
                 self._observe(Trigger.DATA_QUALITY, count, bar.ts_event)
-            if running.on_bar(bar):
-                self._on_row(view)
-        if running.row_is_complete(view.in_session) and running.take_row():
-            self._on_row(view)
+            if not running.collect(bar):
+                self._take_row(view)
+                running.collect(bar)
+        if running.row_is_complete(view.in_session):
+            self._take_row(view)
         return self._drain_alerts() if self._alerts else ()
 
-    def _on_row(self, view: RiskView) -> None:
-        """The covariance has just changed: look for shocks, and hold the positions against the VaR limit."""
-        for shock in self.shocks.update(self.running.covariance.covariance):
+    def _take_row(self, view: RiskView) -> None:
+        """Fold the row of returns, look for shocks, and hold the positions against the VaR limit."""
+        running, shocks = self.running, self.shocks
+        if not running.has_returns:
+            running.take_row()
+            return
+        running.hold(view.positions, view.rates_micros)
+        covariance = running.covariance
+        finite, found, rise, variance = _fold_and_watch(
+            covariance.tables,
+            covariance.clock,
+            running.money,
+            running.lots,
+            shocks.tables,
+            shocks.eigenvector,
+            shocks.history,
+            running.unit,
+            running.min_returns,
+            shocks.seen,
+            self._min_history,
+        )
+        running.row_taken(finite)
+        if found > 0:
+            self._tell_shocks(found, view.ts)
+        elif found == 0:
+            shocks.seen += 1
+        if shocks.seen > self._min_history:
+            ratio = math.exp(rise)
+            if not ratio < self._volatility_line:
+                self._observe(Trigger.VOLATILITY, ratio, view.ts)
+        if variance != 0.0 and any(view.positions):
+            ratio = root(variance) / self._var_limit
+            if ratio >= self._var_line:
+                self._observe(Trigger.VAR_BREACH, ratio, view.ts)
+
+    def _tell_shocks(self, found: int, ts: int) -> None:
+        for shock in self.shocks.noted(found, self.running.covariance.covariance):
             names = " and ".join(self.instruments[k].id for k in shock.cause)
             text = (
                 f"{shock.kind} is {shock.deviations:.1f} standard deviations above its usual {shock.usual:.4g}; "
@@ -208,13 +248,7 @@ class RiskGate:
             )
             self._alert("high", f"shock_{shock.kind}", text, shock.value, shock.usual)
             if shock.kind != "volatility":
-                self._observe(Trigger.CORRELATION_SHOCK, shock.deviations, view.ts)
-        if self.shocks.seen > self.settings.shocks.min_history:
-            self._observe(Trigger.VOLATILITY, self.shocks.volatility_ratio, view.ts)
-        if any(view.positions):
-            ratio = self.value_at_risk(view) / self._var_limit
-            if not math.isnan(ratio):
-                self._observe(Trigger.VAR_BREACH, ratio, view.ts)
+                self._observe(Trigger.CORRELATION_SHOCK, shock.deviations, ts)
 
     def value_at_risk(self, view: RiskView) -> float:
         """Parametric VaR of the positions held, in micros, at the configured level and horizon; NaN while unknown."""
@@ -519,3 +553,31 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def _target(instrument: Instrument, lots: int, why: str) -> TargetPosition:
     return TargetPosition(instrument=instrument.id, lots=lots, urgency=Urgency.AGGRESSIVE, reasons=("breaker", why))
+
+
+@kernel
+def _fold_and_watch(
+    tables: FloatArray,
+    clock: FloatArray,
+    money: FloatArray,
+    lots: IntArray,
+    shock_tables: FloatArray,
+    eigenvector: FloatArray,
+    history: FloatArray,
+    unit: float,
+    min_returns: int,
+    seen: int,
+    min_history: int,
+) -> tuple[bool, int, float, float]:
+    """All that a complete row of returns changes, in one call: the arrays are those of the running risk and the shocks.
+
+    Returns whether the row was finite (nothing changed where not), what ``watch`` found, how far the mean log
+    volatility stands above its usual level, and VaR squared of the positions held.
+    """
+    if not fold_row(tables, clock, money, lots, min_returns):
+        return False, -1, 0.0, 0.0
+    full = tables[FULL]
+    fill_full(tables, clock, full)
+    found = watch(full, shock_tables, eigenvector, history, seen, min_history)
+    variance = held_variance(full, lots, unit, min_returns)
+    return True, found, history[LAST, LEVEL] - history[MEAN, LEVEL], variance

@@ -20,8 +20,9 @@ from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.instruments import Instrument
 from grandmodel.kernels import kernel
-from grandmodel.risk.correlation import EwmaCovariance, FloatArray
+from grandmodel.risk.correlation import EwmaCovariance, FloatArray, fold_returns, variance_of
 from grandmodel.risk.distributions import loss_quantile
+from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.settings import VarSettings
 
 _BAD_STRETCH = int(Flag.BAD_STRETCH)
@@ -29,6 +30,11 @@ _NO_RETURN = int(Flag.ROLL | Flag.BAD_STRETCH)
 _SMALL = 8
 
 IntArray = NDArray[np.int64]
+
+RETURNS, PEAKS = 0, 1
+"""``RunningRisk.money``: the returns of the row being collected, NaN where missing; the highest variances so far."""
+COUNTS, POSITIONS, RATES = 0, 1, 2
+"""``RunningRisk.lots``: returns so far; what ``hold`` was given."""
 
 
 @dataclass(slots=True)
@@ -56,23 +62,32 @@ class Coefficients:
 
 
 class RunningRisk:
-    """Covariance of ``instruments`` from their closed bars, and the parametric value at risk that follows from it."""
+    """Covariance of ``instruments`` from their closed bars, and the parametric value at risk that follows from it.
+
+    The state stands in arrays, ``money`` (2, n) of floats and ``lots`` (3, n) of integers beside those of ``covariance``,
+    so that a kernel can take a whole row in one call: ``take_row`` here, and with the shocks in ``gate.py``.
+    """
 
     __slots__ = (
         "_coefficients",
-        "_counts",
         "_dirty",
         "_index",
         "_last_close",
-        "_peak_variance",
+        "_nothing",
+        "_positions",
+        "_rates",
         "_row",
         "_row_ts",
-        "_scale",
         "_tick_values",
         "_width",
         "covariance",
+        "has_returns",
+        "lots",
+        "min_returns",
+        "money",
         "n",
         "settings",
+        "unit",
     )
 
     def __init__(self, settings: VarSettings, instruments: Sequence[Instrument]) -> None:
@@ -83,35 +98,54 @@ class RunningRisk:
         self._index = {instrument.id: k for k, instrument in enumerate(instruments)}
         self._tick_values = [instrument.tick_value_micros for instrument in instruments]
         self._width = settings.width_ns
-        self._scale = loss_quantile(settings.level, settings.degrees) * math.sqrt(
-            settings.horizon_days * settings.bars_per_day
-        )
+        self.min_returns = settings.min_returns
+        horizon = math.sqrt(settings.horizon_days * settings.bars_per_day)
+        self.unit = loss_quantile(settings.level, settings.degrees) * horizon / 1_000_000
+        """VaR over the deviation of one bar, for a rate of one millionth."""
         self._last_close: list[int | None] = [None] * n
-        self._counts = [0] * n
-        self._row = [math.nan] * n
+        self._nothing = [math.nan] * n
+        self._row = self._nothing.copy()  # beside ``money[RETURNS]``: a list is faster to look into
         self._row_ts = -1
-        self._peak_variance = [0.0] * n
+        self.has_returns = False
+        self.money: FloatArray = np.zeros((2, n))
+        self.money[RETURNS] = math.nan
+        self.lots: IntArray = np.zeros((3, n), dtype=np.int64)
+        self._positions: list[int] = []
+        self._rates: list[int] = []
         self._coefficients: Coefficients | None = None
         self._dirty = True
 
     def on_bar(self, bar: ClosedBar) -> bool:
-        """Take one closed bar; other widths are passed over. True where it finished the row of an earlier close time.
+        """Take one closed bar; other widths are passed over. True where it finished the row of an earlier close time."""
+        if self.collect(bar):
+            return False
+        self.take_row()
+        self.collect(bar)
+        return True
+
+    def collect(self, bar: ClosedBar) -> bool:
+        """Add one closed bar to the row; False, and nothing done, while the returns of an earlier close time wait in it.
 
         No return is made across a roll (the step is carry) or a bad stretch (the prices are another contract's).
         """
         if bar.width_ns != self._width:
-            return False
+            return True
         index = self._index.get(bar.instrument)
         if index is None:
-            return False
-        finished = self._row_ts not in (-1, bar.ts_event) and self.take_row()
-        self._row_ts = bar.ts_event
+            return True
+        ts = bar.ts_event
+        if ts != self._row_ts:
+            if self.has_returns:
+                return False
+            self._row_ts = ts
         last = self._last_close[index]
         flags = bar.flags
+        close = bar.close
         if last is not None and not flags & _NO_RETURN:
-            self._row[index] = float((bar.close - last) * self._tick_values[index])
-        self._last_close[index] = None if flags & _BAD_STRETCH else bar.close
-        return finished
+            self._row[index] = self.money[RETURNS, index] = float((close - last) * self._tick_values[index])
+            self.has_returns = True
+        self._last_close[index] = None if flags & _BAD_STRETCH else close
+        return True
 
     def row_is_complete(self, in_session: list[bool]) -> bool:
         """True where every instrument in session has delivered its bar of the present close time."""
@@ -125,22 +159,30 @@ class RunningRisk:
 
     def take_row(self) -> bool:
         """Fold the collected returns into the covariance; False where there were none."""
-        self._row_ts = -1
-        seen = False
-        for k, value in enumerate(self._row):
-            if not math.isnan(value):
-                self._counts[k] += 1
-                seen = True
-        if not seen:
+        if not self.has_returns:
+            self._row_ts = -1
             return False
-        self.covariance.update(np.array(self._row))
-        self._row = [math.nan] * self.n
-        self._dirty = True
-        for k, count in enumerate(self._counts):
-            if count >= self.settings.min_returns:
-                variance = self.covariance.variance(k)
-                self._peak_variance[k] = max(self._peak_variance[k], variance)
+        covariance = self.covariance
+        self.row_taken(fold_row(covariance.tables, covariance.clock, self.money, self.lots, self.min_returns))
         return True
+
+    def row_taken(self, finite: bool) -> None:
+        """A kernel has folded the row: begin the next one. Raises ``RiskInputError`` where it was not ``finite``."""
+        if not finite:
+            raise RiskInputError("found an infinite return, expected finite ones or NaN for a missing one")
+        self._row = self._nothing.copy()
+        self._row_ts = -1
+        self.has_returns = False
+        self._dirty = True
+
+    def hold(self, positions: list[int], rates: list[int]) -> None:
+        """Put ``positions`` (lots) and ``rates`` (micros) into ``lots``, where ``held_variance`` reads them."""
+        if positions != self._positions:
+            self.lots[POSITIONS] = positions
+            self._positions = positions.copy()
+        if rates != self._rates:
+            self.lots[RATES] = rates
+            self._rates = rates.copy()
 
     def coefficients(self, positions: list[int], rates: list[int]) -> Coefficients | None:
         """Coefficients for ``positions`` (lots) and ``rates`` (micros), rebuilt only after a change; None: none known."""
@@ -172,16 +214,17 @@ class RunningRisk:
     def _rebuild(self, rates: list[int]) -> Coefficients | None:
         self._dirty = False
         self._coefficients = None
-        if max(self._counts) < self.settings.min_returns:
+        if self.lots[COUNTS].max() < self.min_returns:
             return None
         table = np.empty((self.n + 2, self.n))
+        self.lots[RATES] = rates
+        self._rates = list(rates)
         _fill_coefficients(
             self.covariance.covariance,
-            np.array(rates, dtype=np.int64),
-            self._scale / 1_000_000,
-            np.array(self._counts, dtype=np.int64),
-            self.settings.min_returns,
-            np.array(self._peak_variance),
+            self.lots,
+            self.unit,
+            self.min_returns,
+            self.money,
             self.settings.stress_multiple,
             table,
         )
@@ -211,31 +254,80 @@ class RunningRisk:
     def save(self) -> bytes:
         """The state as bytes."""
         row = [None if math.isnan(x) else x for x in self._row]
-        state = (self.covariance.save(), self._last_close, self._counts, row, self._row_ts, self._peak_variance)
+        counts, peaks = self.lots[COUNTS].tolist(), self.money[PEAKS].tolist()
+        state = (self.covariance.save(), self._last_close, counts, row, self._row_ts, peaks)
         return msgspec.msgpack.encode(state)
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save``."""
-        covariance, self._last_close, self._counts, row, self._row_ts, self._peak_variance = msgspec.msgpack.decode(
+        covariance, self._last_close, counts, row, self._row_ts, peaks = msgspec.msgpack.decode(
             data, type=tuple[bytes, list[int | None], list[int], list[float | None], int, list[float]]
         )
         self.covariance.restore(covariance)
         self._row = [math.nan if x is None else x for x in row]
+        self.has_returns = any(x is not None for x in row)
+        self.money[RETURNS] = self._row
+        self.money[PEAKS] = peaks
+        self.lots[COUNTS] = counts
         self._dirty = True
+
+
+@kernel
+def fold_row(tables: FloatArray, clock: FloatArray, money: FloatArray, lots: IntArray, min_returns: int) -> bool:
+    """Fold the collected row into the covariance, the counts and the peaks, and clear it; False: an infinite return."""
+    row, peaks, counts = money[RETURNS], money[PEAKS], lots[COUNTS]
+    if not fold_returns(tables, clock, row):
+        return False
+    for k in range(len(row)):
+        if not math.isnan(row[k]):
+            counts[k] += 1
+            row[k] = math.nan
+        if counts[k] >= min_returns:
+            variance = variance_of(tables, clock, k)
+            if variance > peaks[k]:  # noqa: PLR1730 (max() of a NaN is not the same in every compiler)
+                peaks[k] = variance
+    return True
+
+
+@kernel(inline=True)
+def per_lot(covariance: float, first_rate: int, second_rate: int, unit: float) -> float:
+    """The entry of ``Coefficients.matrix`` for one covariance of two instruments and their rates in micros."""
+    return covariance * (first_rate * unit * (second_rate * unit))
+
+
+@kernel
+def held_variance(covariance: FloatArray, lots: IntArray, unit: float, min_returns: int) -> float:
+    """VaR squared of the positions held, in micros squared; NaN while one of them, or a pair, is not known.
+
+    The same terms in the same order as ``Coefficients.matrix`` and ``variance`` for few instruments, digit for digit.
+    """
+    counts, positions, rates = lots[COUNTS], lots[POSITIONS], lots[RATES]
+    variance = 0.0
+    for i in range(len(positions)):
+        if positions[i] == 0:
+            continue
+        if counts[i] < min_returns or not covariance[i, i] >= 0.0:
+            return math.nan
+        slope = 0.0
+        for j in range(len(positions)):
+            if positions[j] != 0:
+                slope += per_lot(covariance[i, j], rates[i], rates[j], unit) * positions[j]
+        variance += slope * positions[i]
+    return variance
 
 
 @kernel
 def _fill_coefficients(
     covariance: FloatArray,
-    rates: IntArray,
+    lots: IntArray,
     scale: float,
-    counts: IntArray,
     min_returns: int,
-    peak_variance: FloatArray,
+    money: FloatArray,
     stress_multiple: float,
     table: FloatArray,
 ) -> None:
     """Fill ``table`` (n + 2, n): n rows of the matrix per lot, then VaR of one lot alone, then the same under stress."""
+    counts, rates, peak_variance = lots[COUNTS], lots[RATES], money[PEAKS]
     n = len(counts)
     for i in range(n):
         unit = rates[i] * scale
@@ -250,7 +342,7 @@ def _fill_coefficients(
                 table[i, j] = math.nan
                 continue
             # NaN for a pair that never traded in the same bar.
-            table[i, j] = covariance[i, j] * (rates[i] * scale * (rates[j] * scale))
+            table[i, j] = per_lot(covariance[i, j], rates[i], rates[j], scale)
 
 
 def root(variance: float) -> float:

@@ -29,6 +29,15 @@ _SEARCHING, _FOLLOWING, _SEARCHED = 100, 3, 20
 KINDS = ("average_correlation", "first_eigenvalue_share", "volatility")
 
 
+LAST, MEAN, SPREAD, MEAN_BEFORE, SPREAD_BEFORE, FLOOR, ARMED, LIMITS = range(8)
+"""``ShockDetector.history`` by row: the last statistics; mean and variance of their history with them, and without them;
+the least rise; 1.0 where a statistic can fire; and ``rearm``, ``threshold`` and the least weight of the newest value."""
+_REARM, _THRESHOLD, _STEP = range(3)
+
+LEVEL = 2
+"""``ShockDetector.history`` by column: as ``KINDS``; this one is the mean log volatility."""
+
+
 class ShockSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a rise is a shock. Defaults were chosen on the daily panels; ``docs/risk/var-backtests.md`` gives the rates."""
 
@@ -64,9 +73,12 @@ class Shock:
 
 
 class ShockDetector:
-    """Compares each new covariance of ``n`` series with the history of the ones before it."""
+    """Compares each new covariance of ``n`` series with the history of the ones before it.
 
-    __slots__ = ("_armed", "_eigenvector", "_history", "_pair_mean", "_rho", "_step", "n", "seen", "settings")
+    The state stands in arrays, ``history`` (8, 3), ``tables`` (2, n, n) and ``eigenvector`` (n,), for ``watch``.
+    """
+
+    __slots__ = ("eigenvector", "history", "n", "seen", "settings", "tables")
 
     def __init__(self, n: int, settings: ShockSettings | None = None) -> None:
         if n < 1:
@@ -74,70 +86,69 @@ class ShockDetector:
         self.n = n
         self.settings = settings or ShockSettings()
         self.seen = 0
-        self._step = 1.0 - 0.5 ** (1.0 / self.settings.history_updates)
-        # Rows: the last values; mean and variance of the history with them; and without them. Columns: KINDS.
-        self._history: FloatArray = np.zeros((5, 3))
-        self._history[0] = math.nan
-        self._rho: FloatArray = np.zeros((n, n))
-        self._pair_mean: FloatArray = np.zeros((n, n))
-        self._eigenvector: FloatArray = np.full(n, 1.0 / math.sqrt(n))
-        self._armed = [True, True, True]
+        floors = self.settings.min_correlation_rise, self.settings.min_share_rise, self.settings.min_volatility_rise
+        self.history: FloatArray = np.zeros((8, 3))
+        self.history[LAST] = math.nan
+        self.history[FLOOR] = floors
+        self.history[ARMED] = 1.0
+        self.history[LIMITS] = (
+            self.settings.rearm,
+            self.settings.threshold,
+            1.0 - 0.5 ** (1.0 / self.settings.history_updates),
+        )
+        # The last correlation, and the mean of each (on the diagonal: of each log volatility).
+        self.tables: FloatArray = np.zeros((2, n, n))
+        self.eigenvector: FloatArray = np.full(n, 1.0 / math.sqrt(n))
 
     @property
     def average_correlation(self) -> float:
         """Mean off-diagonal correlation of the last covariance; NaN for one series."""
-        return float(self._history[0, 0])
+        return float(self.history[LAST, 0])
 
     @property
     def first_eigenvalue_share(self) -> float:
         """The first eigenvalue of the last correlation matrix over n; NaN for one series."""
-        return float(self._history[0, 1])
+        return float(self.history[LAST, 1])
 
     @property
     def volatility_ratio(self) -> float:
         """Mean volatility over its own usual level (geometric); NaN before any history."""
-        return math.exp(float(self._history[0, 2] - self._history[1, 2])) if self.seen else math.nan
+        return math.exp(float(self.history[LAST, LEVEL] - self.history[MEAN, LEVEL])) if self.seen else math.nan
 
     def update(self, covariance: FloatArray) -> tuple[Shock, ...]:
         """Take one covariance (n, n); returns the shocks it brings. One with unknown entries is passed over."""
-        step = max(self._step, 1.0 / (self.seen + 1))
-        steps = _FOLLOWING if self.seen > _SEARCHED else _SEARCHING
-        if not _compute(covariance, self._eigenvector, steps, step, self._history, self._rho, self._pair_mean):
+        found = watch(covariance, self.tables, self.eigenvector, self.history, self.seen, self.settings.min_history)
+        return self.noted(found, covariance)
+
+    def noted(self, found: int, covariance: FloatArray) -> tuple[Shock, ...]:
+        """Count what ``watch`` has taken, and describe the shocks that it found in ``covariance``."""
+        if found < 0:
             return ()
         self.seen += 1
-        return self._shocks(covariance) if self.seen > self.settings.min_history else ()
-
-    def _shocks(self, covariance: FloatArray) -> tuple[Shock, ...]:
-        floors = (
-            self.settings.min_correlation_rise,
-            self.settings.min_share_rise,
-            self.settings.min_volatility_rise,
-        )
-        found: list[Shock] = []
-        values, _, _, means, spreads = self._history.tolist()
+        if not found:
+            return ()
+        shocks: list[Shock] = []
         for k, kind in enumerate(KINDS):
-            value, usual, spread = values[k], means[k], math.sqrt(spreads[k])
-            rise = value - usual
-            if not rise > self.settings.rearm * spread:
-                self._armed[k] = True
-            elif self._armed[k] and rise > self.settings.threshold * spread and rise > floors[k]:
-                self._armed[k] = False
-                cause = _widest(covariance, self._pair_mean, kind == "volatility")
-                found.append(
-                    Shock(
-                        kind=kind,
-                        value=value,
-                        usual=usual,
-                        deviations=rise / spread if spread > 0.0 else math.inf,
-                        cause=cause,
-                    )
+            if not found >> k & 1:
+                continue
+            value, usual = float(self.history[LAST, k]), float(self.history[MEAN_BEFORE, k])
+            rise, spread = value - usual, math.sqrt(self.history[SPREAD_BEFORE, k])
+            shocks.append(
+                Shock(
+                    kind=kind,
+                    value=value,
+                    usual=usual,
+                    deviations=rise / spread if spread > 0.0 else math.inf,
+                    cause=_widest(covariance, self.tables[1], kind == "volatility"),
                 )
-        return tuple(found)
+            )
+        return tuple(shocks)
 
     def save(self) -> bytes:
         """The state as bytes."""
-        head = np.array([self.n, self.seen, *self._armed], dtype=np.int64).tobytes()
-        parts = (self._history, self._eigenvector, self._pair_mean)
+        armed = self.history[ARMED].tolist()
+        head = np.array([self.n, self.seen, *armed], dtype=np.int64).tobytes()
+        parts = (self.history[: SPREAD_BEFORE + 1], self.eigenvector, self.tables[1])
         return head + b"".join(part.tobytes() for part in parts)
 
     def restore(self, data: bytes) -> None:
@@ -147,10 +158,10 @@ class ShockDetector:
             raise RiskInputError(f"found a saved shock state of {n} series, expected {self.n}")
         rest = np.frombuffer(data, offset=40)
         self.seen = seen
-        self._armed = [bool(x) for x in armed]
-        self._history = rest[:15].reshape(5, 3).copy()
-        self._eigenvector = rest[15 : 15 + n].copy()
-        self._pair_mean = rest[15 + n :].reshape(n, n).copy()
+        self.history[: SPREAD_BEFORE + 1] = rest[:15].reshape(5, 3)
+        self.history[ARMED] = armed
+        self.eigenvector[:] = rest[15 : 15 + n]
+        self.tables[1] = rest[15 + n :].reshape(n, n)
 
 
 def _widest(covariance: FloatArray, usual: FloatArray, own: bool) -> tuple[int, ...]:
@@ -163,6 +174,41 @@ def _widest(covariance: FloatArray, usual: FloatArray, own: bool) -> tuple[int, 
     rise[np.triu_indices(len(rise))] = -np.inf
     first, second = np.unravel_index(int(np.argmax(rise)), rise.shape)
     return (int(second), int(first))
+
+
+@kernel
+def watch(
+    covariance: FloatArray,
+    tables: FloatArray,
+    eigenvector: FloatArray,
+    history: FloatArray,
+    seen: int,
+    min_history: int,
+) -> int:
+    """Take one covariance (n, n) into a detector's state: bit k of the result is set where statistic k is a shock.
+
+    -1, and nothing changed that counts, where an entry is unknown. ``seen``: covariances taken before.
+    """
+    step = max(history[LIMITS, _STEP], 1.0 / (seen + 1))
+    steps = _FOLLOWING if seen > _SEARCHED else _SEARCHING
+    if not _compute(covariance, eigenvector, steps, step, history, tables[0], tables[1]):
+        return -1
+    return _judge(history) if seen + 1 > min_history else 0
+
+
+@kernel
+def _judge(history: FloatArray) -> int:
+    """Hold the last statistics against their history; a statistic fires once, until it has come back."""
+    found = 0
+    for k in range(3):
+        rise = history[LAST, k] - history[MEAN_BEFORE, k]
+        spread = math.sqrt(history[SPREAD_BEFORE, k])
+        if not rise > history[LIMITS, _REARM] * spread:
+            history[ARMED, k] = 1.0
+        elif history[ARMED, k] != 0.0 and rise > history[LIMITS, _THRESHOLD] * spread and rise > history[FLOOR, k]:
+            history[ARMED, k] = 0.0
+            found |= 1 << k
+    return found
 
 
 @kernel
@@ -201,13 +247,13 @@ def _compute(
         total += 0.5 * sums[j]
     if math.isnan(total):
         return False
-    history[0, 2] = log_volatility / n
+    history[LAST, LEVEL] = log_volatility / n
     if n == 1:
-        history[0, 0] = math.nan
-        history[0, 1] = math.nan
+        history[LAST, 0] = math.nan
+        history[LAST, 1] = math.nan
     else:
-        history[0, 0] = total / (0.5 * n * (n - 1))
-        history[0, 1] = _largest_eigenvalue(rho, eigenvector, steps) / n
+        history[LAST, 0] = total / (0.5 * n * (n - 1))
+        history[LAST, 1] = _largest_eigenvalue(rho, eigenvector, steps) / n
     _learn(history, rho, pair_mean, inverse, step)
     return True
 
@@ -246,11 +292,11 @@ def _largest_eigenvalue(rho: FloatArray, vector: FloatArray, steps: int) -> floa
 def _learn(history: FloatArray, rho: FloatArray, pair_mean: FloatArray, inverse: FloatArray, step: float) -> None:
     """Fold the statistics into their exponentially weighted mean and variance, and each pair into its own mean."""
     for k in range(3):
-        history[3, k] = history[1, k]
-        history[4, k] = history[2, k]
-        change = history[0, k] - history[1, k]
-        history[1, k] += step * change
-        history[2, k] = (1.0 - step) * (history[2, k] + step * change * change)
+        history[MEAN_BEFORE, k] = history[MEAN, k]
+        history[SPREAD_BEFORE, k] = history[SPREAD, k]
+        change = history[LAST, k] - history[MEAN, k]
+        history[MEAN, k] += step * change
+        history[SPREAD, k] = (1.0 - step) * (history[SPREAD, k] + step * change * change)
     for i in range(len(rho)):
         for j in range(i):
             pair_mean[i, j] += step * (rho[i, j] - pair_mean[i, j])

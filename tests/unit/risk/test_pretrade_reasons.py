@@ -14,6 +14,7 @@ from grandmodel.risk.breakers import BreakerState, Trigger
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
 from grandmodel.risk.reasons import CHECK_NAMES, RiskReason
+from grandmodel.risk.running import COUNTS
 from grandmodel.risk.settings import FlowLimits, InstrumentLimits, PortfolioLimits, RiskSettings
 from risk import desk
 
@@ -369,7 +370,7 @@ def test_var_unknown_until_enough_returns() -> None:
 def test_var_of_one_unknown_position_makes_the_account_unknown() -> None:
     gate = desk.gate(warmed=False)
     desk.warm(gate, desk.NAMES)
-    gate.running._counts[1] = 0  # CL has not been seen often enough
+    gate.running.lots[COUNTS, 1] = 0  # CL has not been seen often enough
     gate.running._dirty = True
     assert gate.check(desk.order(), desk.view()).order is not None
     _refused(gate.check(desk.order(), desk.view(positions=[0, 1, 0])), "var", RiskReason.VAR_UNKNOWN)

@@ -10,7 +10,7 @@ from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar
 from grandmodel.risk import var
 from grandmodel.risk.distributions import loss_quantile
-from grandmodel.risk.running import RunningRisk
+from grandmodel.risk.running import COUNTS, RunningRisk
 from grandmodel.risk.settings import VarSettings
 from risk import desk
 
@@ -84,7 +84,7 @@ def test_an_instrument_that_was_closed_carries_its_move_into_its_next_bar() -> N
     _feed(running, (1, [80_000, 7_500, 110_000]), (2, [80_010, None, 110_000]), (3, [80_020, 7_520, 110_000]))
     covariance = running.covariance
     assert covariance.variance(1) == pytest.approx((20 * 1e7) ** 2)
-    assert running._counts == [2, 1, 2]
+    assert running.lots[COUNTS].tolist() == [2, 1, 2]
 
 
 @pytest.mark.parametrize(("flag", "moved"), [(Flag.ROLL, 1), (Flag.BAD_STRETCH, 0)])
