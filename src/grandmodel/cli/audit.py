@@ -361,7 +361,7 @@ def _event_text(event: OrderEvent) -> str:
     if event.stop_price is not None:
         parts.append(f"stop {event.stop_price}")
     if event.price is not None:
-        parts.append(f"at {event.price}")
+        parts.append(f"{'at' if event.what == 'trade' else 'limit'} {event.price}")
     if event.what == "trade":
         parts.append(f"fee {currency_text(event.fee_micros, event.currency)}")
         parts.append("maker" if event.maker else "taker")
