@@ -4,6 +4,7 @@ import errno
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from grandmodel.cli import doctor
 
@@ -21,7 +22,7 @@ def test_a_folder_that_cannot_be_written_is_a_failed_check(monkeypatch: pytest.M
 def test_the_names_of_missing_extras_are_printed_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(doctor, "stdout", Console(width=200, highlight=False, emoji=False))
     monkeypatch.setattr(doctor, "OPTIONAL", {"train": ("no_such_module",)})
     fine = doctor.Check(name="x", status="ok", found="x")
     for name in ("_kernels", "_disk", "_commit_time"):
