@@ -35,6 +35,7 @@ import msgspec
 import numpy as np
 from tests.tools import small_engine
 
+from grandmodel.compliance.errors import AuditUsageError
 from grandmodel.compliance.journal_file import JOURNAL_NAME, JournalReader, decode_record
 from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.events import VenueReport
@@ -279,7 +280,10 @@ def check_after_kill(folder, run, venue):
     problems = []
     if not (folder / JOURNAL_NAME).exists():
         return problems
-    report = verify_run(folder)
+    try:
+        report = verify_run(folder)
+    except AuditUsageError:  # Killed before anything was written: nothing may have been sent either.
+        return [f"{run}: the venue has {name}, and no journal" for name, _ in venue.requests(run)]
     problems += [f"{run}: after a kill: {one.kind} {one.where} {one.number}: {one.text}" for one in report.findings]
     unrecorded = {name for name, _ in venue.requests(run)} - recorded_requests(folder, run)
     problems += [f"{run}: the venue has {name}, which no committed record holds" for name in sorted(unrecorded)]
