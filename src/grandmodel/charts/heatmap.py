@@ -16,7 +16,6 @@ from grandmodel.charts.numbers import axis_labels, format_value
 from grandmodel.charts.scales import Floats, drawable, nice_axis
 
 _MOST_CELLS = 120
-_MOST_TIPS = 4_000
 _LABEL_ROOM = 170.0
 _SCALE_ROOM = 76.0
 _PALEST, _STRONG = 0.04, 0.62

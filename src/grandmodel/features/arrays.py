@@ -5,8 +5,6 @@ The kernels behind the door check nothing. Read ``averages.py`` next: it shows t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -48,8 +46,3 @@ def check_period(period: int, name: str = "period", least: int = 1) -> int:
 def unknown(size: int) -> Floats:
     """``size`` values that are not known yet."""
     return np.full(size, np.nan)
-
-
-def flat_state(*parts: Sequence[float]) -> Floats:
-    """Start values of several kernels, one behind the other, as one flat array."""
-    return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])

@@ -33,8 +33,6 @@ GAPS_HEADER = 8
 GAP_SLOTS = 4
 GAPS_AT = GAPS_HEADER + sma_slots(BODY_BARS)
 GAPS_SLOTS = GAPS_AT + GAP_SLOTS * GAP_BARS
-# Columns of the batch result.
-GAP_COLUMNS = ("bullish_active", "bearish_active", "nearest_level", "nearest_age", "mitigation")
 
 
 def fair_value_gaps(open_: npt.ArrayLike, high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike) -> Floats:

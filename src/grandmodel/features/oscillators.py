@@ -19,7 +19,6 @@ from grandmodel.features.averages import (
     ema_update,
     sma_reference,
     sma_reset,
-    sma_slots,
     sma_state,
     sma_update,
 )
@@ -29,8 +28,7 @@ from grandmodel.kernels import kernel
 
 # Slots of an RSI: period, changes seen (at most the period; -1 before the first value), last value, mean gain, mean loss.
 RSI_SLOTS = 5
-# Slots of a MACD: values still to skip before the fast average begins, then the fast, slow and signal averages.
-MACD_SLOTS = 2 + 3 * EMA_SLOTS
+# A MACD has the values still to skip before the fast average begins, then the fast, slow and signal averages.
 # Slots of a stochastic: period, whether one block is complete, place in the block, highest high and lowest low of the
 # head, then period + 1 highs, period + 1 lows, and the two averages.
 STOCHASTIC_HEADER = 5
@@ -409,11 +407,6 @@ def cci_reference(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike,
         deviation = np.mean(np.abs(window - mean))
         out[t] = (typical[t] - mean) / (CCI_SCALE * deviation) if not deviation <= 1e-14 * abs(mean) else 0.0
     return out
-
-
-def stochastic_slots(period: int, slowing: int, smoothing: int) -> int:
-    """How many slots a stochastic needs."""
-    return STOCHASTIC_HEADER + 2 * (period + 1) + sma_slots(slowing) + sma_slots(smoothing)
 
 
 def _check_fast_below_slow(fast: int, slow: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -63,13 +63,13 @@ def resume_feed(
     with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver(), signer=signer) as session:
         _check_same_run(session, feed, settings)
         if not session.is_ended:
-            blocks = _blocks_after(session, feed)
+            known = session.journalled_blocks()
             session.feed(
-                blocks,
+                _blocks_after(session, feed, known),
                 where=feed.where,
                 keep_rows=feed.keeps_rows,
                 on_progress=on_progress,
-                first=len(session.journalled_blocks()),
+                first=len(known),
             )
         session.end()
     return write_reports(folder)[1]
@@ -92,10 +92,10 @@ def _check_same_run(session: Session, feed: Feed, settings: RunSettings | None) 
         )
 
 
-def _blocks_after(session: Session, feed: Feed) -> Iterator[Block]:
-    """The feed's blocks behind those of the journal, which must be the same to the byte."""
+def _blocks_after(session: Session, feed: Feed, known: Sequence[str]) -> Iterator[Block]:
+    """The feed's blocks behind the ``known`` ones of the journal (sha256 each), which must be the same to the byte."""
     blocks = feed.blocks()
-    for number, expected in enumerate(session.journalled_blocks()):
+    for number, expected in enumerate(known):
         block = next(blocks, None)
         if block is None or rows_sha256(block) != expected:
             raise UsageError(

@@ -1,8 +1,8 @@
 """The assumptions of the simulated venue, one named and swappable model each.
 
 Fill rule and liquidity are compiled (``state.FillRule``, ``state.Liquidity``); the docstring of ``matching.py`` says what
-they do and ignore. Fees, latency and slippage are small Python objects asked once per order or fill, so a desk writes its
-own by implementing one method. Every draw comes from the generator that is handed in.
+they do and ignore. Fees, latency and slippage are small Python objects asked once per order or fill, so a desk adds its
+own as one more struct with one method, and its name to the union at the end. Every draw comes from the generator that is handed in.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -99,8 +99,3 @@ def _offset_ns(rules: ZoneInfo, quarter: int, zone: str, path: Path, line: int) 
             "give the file in UTC or with offsets, or say a fixed offset (--time-zone -05:00)"
         )
     return first // timedelta(microseconds=1) * 1_000
-
-
-def ns_from_aware(moment: datetime) -> int:
-    """Nanoseconds of an aware datetime, exactly to the microsecond it holds."""
-    return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
