@@ -22,7 +22,9 @@ BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models"}
 BELOW["risk"] = {"domain", "features", "kernels", "charts"}
 BELOW["execution"] = BELOW["compliance"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}
 _ROOMS = set(BELOW)
-BELOW["training"] = BELOW["runtime"] = set(_ROOMS)
+BELOW["runtime"] = set(_ROOMS)
+# The environments run the engine itself (docs/adr/0006-training-rests-on-the-engine.md).
+BELOW["training"] = _ROOMS | {"runtime"}
 BELOW["api"] = _ROOMS | {"training", "runtime"}
 BELOW["cli"] = BELOW["api"] | {"api"}
 BELOW["__main__"] = BELOW["cli"] | {"cli"}

@@ -13,13 +13,13 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.decisions import Intent, StrategicDecision
+from grandmodel.domain.decisions import Decision, Intent
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ExecutionReport, Fill, Order
 
-Wish: TypeAlias = Intent | StrategicDecision
+Wish: TypeAlias = Intent | Decision
 """What an agent may return: an intent to trade, or a decision that only goes on the record."""
 
 

@@ -23,12 +23,25 @@ class Belief(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown
     bearish: float
 
 
-class StrategicDecision(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Urgency(enum.StrEnum):
+    """How the execution agent wants to trade."""
+
+    WAIT = "wait"
+    PASSIVE = "passive"
+    AGGRESSIVE = "aggressive"
+
+
+class StrategicDecision(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="strategic"
+):
     """The 30-minute decision: how much risk to hold in one instrument, which way, and how sure."""
 
     instrument: InstrumentId
     ts: int
     belief: Belief
+    """Collapsed and calibrated: what the other numbers are about."""
+    beliefs: tuple[Belief, ...] = ()
+    """Each agent's own, in the order of ``agents``, before calibration."""
     weights: tuple[float, ...]
     """The Coordinator's weight of each agent, in the order of ``agents``."""
     agents: tuple[str, ...]
@@ -42,16 +55,52 @@ class StrategicDecision(msgspec.Struct, gc=False, frozen=True, kw_only=True, for
     """The model's ignorance: predictive minus expected entropy, nats."""
     target_exposure: float
     """In [-1, 1], as a share of the instrument's risk limit."""
+    novelty: float = 0.0
+    """How unlike the training data the window is: 1 at the edge of what was seen, more beyond."""
+    expected_move: float = 0.0
+    """Ticks over the horizon, from the calibrated belief."""
+    interval: tuple[float, float] = (0.0, 0.0)
+    """Conformal interval of the move over the horizon, ticks."""
+    coverage: float = 0.0
+    """What the interval is asked to cover, 0.9 for instance."""
+    risk_lots: float = 0.0
+    """Lots that an exposure of 1 stands for: the smaller of volatility target and VaR budget, not rounded."""
     reasons: tuple[str, ...] = ()
     model: str = ""
+    """Id of the model that decided: stage name and content hash."""
 
 
-class Urgency(enum.StrEnum):
-    """How the execution agent wants to trade."""
+class AgentChoice(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """What one tactical agent would do: its distribution over its actions, and the one taken."""
 
-    WAIT = "wait"
-    PASSIVE = "passive"
-    AGGRESSIVE = "aggressive"
+    agent: str
+    actions: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    chosen: str
+
+
+class TacticalDecision(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="tactical"
+):
+    """The 5-minute decision: when and how to trade towards the strategic one. What follows from it is an intent."""
+
+    instrument: InstrumentId
+    ts: int
+    choices: tuple[AgentChoice, ...]
+    purity: float
+    """Of the agents' joint state; 1 where they agree entirely."""
+    entropy: float
+    expected_entropy: float
+    mutual_information: float
+    exposure: float
+    """The strategic target exposure that it works towards."""
+    lots: int
+    """The position asked for, signed."""
+    stop_ticks: int = 0
+    urgency: Urgency = Urgency.WAIT
+    novelty: float = 0.0
+    reasons: tuple[str, ...] = ()
+    model: str = ""
 
 
 class TargetPosition(
@@ -112,6 +161,9 @@ class ReplaceIntent(
     stop_price: int | None = None
     reasons: tuple[str, ...] = ()
 
+
+Decision: TypeAlias = StrategicDecision | TacticalDecision
+"""What an agent may put on the record beside its intents."""
 
 Intent: TypeAlias = TargetPosition | PlaceOrder | CancelIntent | ReplaceIntent
 """What an agent may wish for."""

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from grandmodel.domain.decisions import Intent, RiskCheck, StrategicDecision
+from grandmodel.domain.decisions import Decision, Intent, RiskCheck
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder
@@ -165,7 +165,7 @@ class Record(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown
     bars: tuple[ClosedBar, ...] = ()
     reports: tuple[ExecutionReport, ...] = ()
     fills: tuple[Fill, ...] = ()
-    decisions: tuple[StrategicDecision, ...] = ()
+    decisions: tuple[Decision, ...] = ()
     intents: tuple[DecidedIntent, ...] = ()
     orders: tuple[Order, ...] = ()
     cancels: tuple[CancelOrder, ...] = ()

@@ -17,11 +17,11 @@ from grandmodel.domain.agents import Agent, Wish
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
 from grandmodel.domain.decisions import (
     CancelIntent,
+    Decision,
     Intent,
     PlaceOrder,
     ReplaceIntent,
     RiskCheck,
-    StrategicDecision,
     TargetPosition,
     Urgency,
 )
@@ -435,7 +435,7 @@ class Engine:
     def _act_on(self, step: _Step, agent: Agent, wishes: Iterable[Wish]) -> None:
         trading = self.market.now >= self.settings.trade_from_ns
         for wish in wishes:
-            if isinstance(wish, StrategicDecision):
+            if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
                 self._act(step, agent.name, wish)
@@ -795,7 +795,7 @@ class _Step:
         self.bars: tuple[ClosedBar, ...] = ()
         self.reports: tuple[ExecutionReport, ...] = ()
         self.fills: list[Fill] = []
-        self.decisions: list[StrategicDecision] = []
+        self.decisions: list[Decision] = []
         self.intents: list[DecidedIntent] = []
         self.orders: list[Order] = []
         self.cancels: list[CancelOrder] = []

@@ -7,6 +7,7 @@
         └── TrainingError
             ├── EnvironmentContractError   an environment does not keep the PettingZoo or the batched contract
             ├── TrainingSettingsError      a setting is out of range, or two settings contradict each other
+            ├── TrainingDataError          market data cannot be learnt from
             ├── CheckpointError            a checkpoint is damaged, or belongs to another run
             └── DivergenceError            a number that learning rests on is not finite
 """
@@ -24,6 +25,10 @@ class EnvironmentContractError(TrainingError):
 
 class TrainingSettingsError(TrainingError):
     """A setting is out of range, or contradicts another or the environment."""
+
+
+class TrainingDataError(TrainingError):
+    """Bars, spans or features cannot be learnt from; the message says what was found and what was expected."""
 
 
 class CheckpointError(TrainingError):
