@@ -18,8 +18,9 @@ BELOW = {
 BELOW["data"] = {"domain", "kernels", "charts"}
 BELOW["features"] = {"domain", "kernels", "charts"}
 BELOW["models"] = BELOW["features"] | {"data", "features"}
-BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models"}
 BELOW["risk"] = {"domain", "features", "kernels", "charts"}
+# The agents size with risk's own functions (docs/adr/0006-training-rests-on-the-engine.md).
+BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models", "risk"}
 BELOW["execution"] = BELOW["compliance"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}
 _ROOMS = set(BELOW)
 BELOW["runtime"] = set(_ROOMS)

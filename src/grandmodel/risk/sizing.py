@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from grandmodel.kernels import kernel
 from grandmodel.risk.errors import RiskInputError
 
 UNKNOWN = "unknown"
@@ -71,6 +72,30 @@ class Sizing:
     lots: int
     binding: str
     allowed: dict[str, float]
+
+
+@kernel
+def lots_of_full_exposure(
+    scale_ticks: float,
+    tick_value_micros: float,
+    equity_micros: float,
+    bars_per_year: float,
+    bars_per_day: float,
+    volatility_target: float,
+    var_quantile: float,
+    var_budget: float,
+) -> float:
+    """Lots (not rounded) that an exposure of 1 stands for: the smaller of the volatility target and the VaR budget.
+
+    ``scale_ticks`` is the standard deviation of one bar's move, ``var_quantile`` the VaR of one day's deviation of 1
+    (``distributions.loss_quantile``). 0 where the scale or the equity is not known or not positive: then nothing is held.
+    """
+    if not (scale_ticks > 0.0 and equity_micros > 0.0 and tick_value_micros > 0.0):
+        return 0.0
+    deviation = scale_ticks * tick_value_micros
+    by_volatility = volatility_target * equity_micros / (deviation * math.sqrt(bars_per_year))
+    by_var = var_budget * equity_micros / (var_quantile * deviation * math.sqrt(bars_per_day))
+    return min(by_volatility, by_var)
 
 
 def compute_size(wish: SizingInput, settings: SizingSettings | None = None) -> Sizing:
