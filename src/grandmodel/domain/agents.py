@@ -8,6 +8,7 @@ stop at any step and go on from there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -21,6 +22,26 @@ from grandmodel.domain.orders import ExecutionReport, Fill, Order
 
 Wish: TypeAlias = Intent | Decision
 """What an agent may return: an intent to trade, or a decision that only goes on the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the account and one position stand against the lines that risk has drawn."""
+
+    open_profit_micros: int
+    """Of the instrument's position, millionths of the base currency."""
+    tick_value_micros: float
+    """What one lot gains when the price rises one tick, millionths of the base currency."""
+    drawdown: float
+    """Fraction below the running peak."""
+    drawdown_limit: float
+    """Where risk begins to act on it; 0 where it never does."""
+    day_loss: float
+    """Loss since the start of the trading day as a share of capital; negative is a gain."""
+    day_loss_limit: float
+    """Where risk begins to act on it; 0 where it never does."""
+    size_scale: float
+    """Share of a position that risk lets one ask for: 1 normally, 0 while no new risk is allowed."""
 
 
 class Account(Protocol):
@@ -42,6 +63,9 @@ class Account(Protocol):
 
     def working(self, instrument: InstrumentId) -> Sequence[Order]:
         """Orders sent and not ended, oldest first."""
+
+    def standing(self, instrument: InstrumentId) -> Standing:
+        """How the account and the instrument's position stand against the lines of risk."""
 
     def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
         """The 48 newest rows of the strategic matrix, (48, 13); NaN where not known yet. For agents that need features."""
@@ -73,6 +97,10 @@ class Agent:
     ) -> Sequence[Wish]:
         """The venue answered; by default nothing follows from it."""
         return ()
+
+    def take_model(self, layer: str, model: object) -> bool:  # noqa: ARG002
+        """Let ``model`` decide for ``layer`` from now on; False where this agent has no use for it."""
+        return False
 
     def save(self) -> bytes:
         """What must be remembered between calls, as bytes."""

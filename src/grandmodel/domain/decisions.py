@@ -162,7 +162,20 @@ class ReplaceIntent(
     reasons: tuple[str, ...] = ()
 
 
-Decision: TypeAlias = StrategicDecision | TacticalDecision
+class NoDecision(
+    msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="none"
+):
+    """A layer's bar closed and it did not decide; the reasons say why. Nothing is wished for on what is not known."""
+
+    instrument: InstrumentId
+    ts: int
+    layer: str
+    """``strategic`` or ``tactical``."""
+    reasons: tuple[str, ...]
+    model: str = ""
+
+
+Decision: TypeAlias = StrategicDecision | TacticalDecision | NoDecision
 """What an agent may put on the record beside its intents."""
 
 Intent: TypeAlias = TargetPosition | PlaceOrder | CancelIntent | ReplaceIntent

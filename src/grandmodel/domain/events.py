@@ -85,13 +85,35 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     why: str
 
 
+class ModelRefresh(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="model"
+):
+    """Another model takes over between two events, or was refused and the one before goes on deciding.
+
+    Whoever feeds the engine has loaded and checked the file before this input is made; the engine loads nothing itself.
+    """
+
+    ts: int
+    layer: str
+    """``strategic`` or ``tactical``."""
+    model: str
+    """Id of the model: what a decision carries as its ``model``; empty where the file was refused unread."""
+    sha256: str
+    """Of the model file, hexadecimal: a replay refuses another one; empty where there was no file to read."""
+    path: str
+    who: str
+    why: str
+    refused: str = ""
+    """Why the file was not taken; empty where it was."""
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="end"):
     """The last input: the stream is over, what is open is recorded as open."""
 
     ts: int
 
 
-Input: TypeAlias = Begin | MarketData | Advance | VenueReport | Command | End
+Input: TypeAlias = Begin | MarketData | Advance | VenueReport | Command | ModelRefresh | End
 """Everything that can go into the engine."""
 
 
@@ -107,6 +129,8 @@ class Cause(enum.StrEnum):
     """Equity crossed a line that the risk gate had set."""
     SESSION = "session"
     COMMAND = "command"
+    MODEL = "model"
+    """Another model took over, or was refused."""
     END = "end"
 
 

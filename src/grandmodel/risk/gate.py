@@ -119,6 +119,14 @@ class RiskGate:
             return 0.0
         return self.settings.breakers.caution_scale if self.ladder.state is _CAUTION else 1.0
 
+    def losses(self, view: RiskView) -> tuple[float, float]:
+        """(fraction below the peak, loss of the trading day as a share of capital) at ``view``, as ``react`` will see them."""
+        equity = view.equity_micros
+        peak = max(self._standing.peak_micros, equity, view.peak_equity_micros)
+        day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
+        day_start = self._standing.day_start_micros if day == self._day else equity
+        return 1.0 - equity / peak, (day_start - equity) / self.capital_micros
+
     # -- orders ---------------------------------------------------------------------------------------------------
 
     def check(self, order: Order, view: RiskView) -> Verdict:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.agents import Agent, Wish
+from grandmodel.domain.agents import Agent, Standing, Wish
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
 from grandmodel.domain.decisions import (
     CancelIntent,
@@ -35,11 +35,12 @@ from grandmodel.domain.events import (
     CommandKind,
     DecidedIntent,
     End,
+    ModelRefresh,
     Record,
     VenueReport,
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
-from grandmodel.domain.instruments import Instrument, convert_micros
+from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import (
     CancelOrder,
@@ -154,6 +155,26 @@ class Engine:
         """Orders sent and not ended, oldest first."""
         return [life.order for life in self.lives.of(instrument)]
 
+    def standing(self, instrument: InstrumentId) -> Standing:
+        """How the account and the instrument's position stand against the lines of risk."""
+        index = self._index[instrument]
+        unrealised, tick_value = 0, self.instruments[index].tick_value_micros
+        if self.ledger.positions[index].lots:
+            self._mark_ledger()
+            unrealised = self.ledger.unrealised_micros(index)
+        rate = self.ledger.rates_micros[self.instruments[index].currency]
+        drawdown, day_loss = self.gate.losses(self._risk_view())
+        breakers = self.gate.settings.breakers
+        return Standing(
+            open_profit_micros=convert_micros(unrealised, rate),
+            tick_value_micros=tick_value * rate / MICROS_PER_UNIT,
+            drawdown=drawdown,
+            drawdown_limit=breakers.drawdown.caution or 0.0,
+            day_loss=day_loss,
+            day_loss_limit=breakers.daily_loss.caution or 0.0,
+            size_scale=self.gate.size_scale,
+        )
+
     def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
         """The 48 newest rows of the strategic matrix, (48, 13)."""
         return self._known_features().strategic(instrument)
@@ -212,6 +233,20 @@ class Engine:
             self._act(step, RISK, intent)
         self._stopped = self._stopped or command.kind is CommandKind.STOP
         yield self._finish(Cause.COMMAND, step, note={"command": command})
+
+    def on_refresh(self, refresh: ModelRefresh, model: object | None) -> Iterator[Record]:
+        """Let ``model``, loaded and checked by the caller, decide from now on; None where its file was refused."""
+        yield from self.on_advance(Advance(ts=refresh.ts))
+        step = _Step()
+        self._view = None
+        if model is None:
+            text = f"{refresh.layer} model {refresh.path}: refused ({refresh.refused}); the one before goes on deciding"
+            step.alerts.append(Alert(severity="high", code="model_refused", text=text))
+        else:
+            takers = [agent.name for agent in self.agents if agent.take_model(refresh.layer, model)]
+            text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
+            step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
+        yield self._finish(Cause.MODEL, step, note={"refresh": refresh})
 
     def on_end(self, end: End) -> Iterator[Record]:
         """The stream is over: what was due by then happens, and the last record says how things stand."""
@@ -350,13 +385,16 @@ class Engine:
 
     def _check_equity(self) -> None:
         """Mark the ledger as the market step does; both must then hold the same equity, to the last millionth."""
-        for position, mark in zip(self.ledger.positions, self.market.viewed()[1], strict=True):
-            position.mark_ticks = mark
+        self._mark_ledger()
         expected = self.ledger.equity_micros()
         if expected != self.equity_micros:
             raise InvariantError(
                 f"found equity {self.equity_micros} in the market step, expected {expected} from the ledger"
             )
+
+    def _mark_ledger(self) -> None:
+        for position, mark in zip(self.ledger.positions, self.market.viewed()[1], strict=True):
+            position.mark_ticks = mark
 
     def _roll(self, step: _Step, block: Block) -> None:
         """The series changes contract: sell the old at its last price, buy the new at its first, cancel what works."""
