@@ -7,13 +7,14 @@ the bar ``horizon`` later does. So nothing is ever traded, valued or learnt acro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.data.historical.resampling import resample_bars
 from grandmodel.domain.blocks import BAR, UNKNOWN_VOLUME, Block, Flag
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS, text_from_ns
@@ -101,10 +102,42 @@ class TrainingMarket:
         return places[(ends < span.end_ns) & (places + self.horizon + embargo_bars < len(self.bars))]
 
 
+def build_markets(blocks: Iterable[Block], instruments: Sequence[Instrument], layer: Layer) -> list[TrainingMarket]:
+    """The markets of a feed of bars: ``instrument`` in the rows is the place in ``instruments``.
+
+    Shorter bars are joined to the layer's width. Where the volume of one market is unknown, none is used: one model learns from
+    all of them, and a feature schema knows volume or does not.
+    """
+    parts: dict[int, list[Block]] = {place: [] for place in range(len(instruments))}
+    for block in blocks:
+        if len(block) and block.dtype != BAR:
+            raise TrainingDataError(f"found rows of {block.dtype.names}, expected bars")
+        for place in np.unique(block["instrument"]).tolist():
+            parts[place].append(block[block["instrument"] == place])
+    width_ns = THIRTY_MINUTES_NS if layer == "strategic" else FIVE_MINUTES_NS
+    whole = []
+    for place, instrument in enumerate(instruments):
+        if not parts[place]:
+            raise TrainingDataError(f"{instrument.id}: found no bars, expected some: look at --from and --to")
+        bars = np.concatenate(parts[place])
+        shorter = (bars["ts_event"] - bars["ts_open"] < width_ns).any()
+        whole.append(resample_bars(bars, width_ns) if shorter else bars)
+    use_volume = all((bars["volume"] != UNKNOWN_VOLUME).any() for bars in whole)
+    return [
+        build_market(bars, instrument, layer, use_volume=use_volume)
+        for bars, instrument in zip(whole, instruments, strict=True)
+    ]
+
+
 def build_market(
-    bars: Block, instrument: Instrument, layer: Layer, sessions: TradingDays | None = None
+    bars: Block,
+    instrument: Instrument,
+    layer: Layer,
+    sessions: TradingDays | None = None,
+    *,
+    use_volume: bool = True,
 ) -> TrainingMarket:
-    """The market of one instrument's bars, in order, of the layer's width.
+    """The market of one instrument's bars, in order, of the layer's width. ``use_volume=False``: as if it were unknown.
 
     Raises ``TrainingDataError`` where the rows are not bars of that width, or fewer than a warm-up and a window.
     """
@@ -125,7 +158,7 @@ def build_market(
     block["instrument"] = 0
     block.flags.writeable = False
     volume = block["volume"].astype(np.float64)
-    volume[block["volume"] == UNKNOWN_VOLUME] = np.nan
+    volume[(block["volume"] == UNKNOWN_VOLUME) | (not use_volume)] = np.nan
     if np.isnan(volume).all():
         schema = schema.without_volume()
     prices = {

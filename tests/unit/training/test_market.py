@@ -11,7 +11,7 @@ from grandmodel.domain.blocks import BAR, Flag
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.runtime.feeds import instruments_named
 from grandmodel.training.errors import TrainingDataError
-from grandmodel.training.market import HORIZON_BARS, Span, build_market, check_one_layer
+from grandmodel.training.market import HORIZON_BARS, Span, build_market, build_markets, check_one_layer
 from shared_data import shared
 
 NQ = instruments_named(["NQ"])[0]
@@ -101,6 +101,19 @@ def test_what_cannot_be_learnt_from_is_refused(bars, layer, found):
 def test_a_span_without_length_is_refused():
     with pytest.raises(TrainingDataError, match="expected a start before its end"):
         Span(5, 5)
+
+
+def test_one_market_of_unknown_volume_leaves_volume_out_for_all_and_short_bars_are_joined():
+    known, unknown = some_bars(3_500, 4, width=60 * 10**9), some_bars(700, 5, width=FIVE_MINUTES_NS, volume=False)
+    known["instrument"], unknown["instrument"] = 1, 0
+    whole = np.concatenate([known, unknown])
+    blocks = [whole[:1_000], whole[1_000:]]
+    first, second = build_markets(blocks, instruments_named(["CL", "NQ"]), "tactical")
+    assert (first.instrument.id, len(first.bars)) == ("CL", 700)
+    assert (second.instrument.id, len(second.bars)) == ("NQ", 700)
+    assert check_one_layer([first, second]).volume == "unknown"
+    with pytest.raises(TrainingDataError, match="CL: found no bars"):
+        build_markets([known], instruments_named(["CL", "NQ"]), "tactical")
 
 
 @pytest.mark.shared
