@@ -100,6 +100,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     value_decay: float = 0.99
     """How much of the older returns' weight is left after an update."""
     normalise_observations: bool = True
+    """Standardise observations by their running moments; off where they arrive normalised."""
+    normalise_state: bool = True
+    """The same for the environment's own state, where the critic sees that."""
     device: str = "cpu"
     threads: int = 1
     """Threads of torch while training; its earlier number is put back afterwards."""
@@ -518,14 +521,13 @@ def step_losses(learner: Learner, batch: Batch, entropy_weight: float) -> Tensor
 
 
 def observe(learner: Learner, rollout: Rollout) -> None:
-    """Add a rollout to the running scale of observations; it is used from the next rollout on, never within one."""
+    """Add a rollout to the running scale of observations and state; it is used from the next rollout on, never within one."""
     policy, alive = learner.policy, rollout.alive[:-1]
-    if not policy.settings.normalise_observations:
-        return
-    rows = rollout.observations[:-1].reshape(-1, *rollout.observations.shape[2:]).astype(np.float64)
-    counted = alive.reshape(-1, alive.shape[-1], 1)
-    policy.rescale(update_moments(policy.observation_moments, rows, counted, 1.0))
-    if policy.spec.state_size:
+    if policy.settings.normalise_observations:
+        rows = rollout.observations[:-1].reshape(-1, *rollout.observations.shape[2:]).astype(np.float64)
+        counted = alive.reshape(-1, alive.shape[-1], 1)
+        policy.rescale(update_moments(policy.observation_moments, rows, counted, 1.0))
+    if policy.spec.state_size and policy.settings.normalise_state:
         state = rollout.state[:-1].reshape(-1, policy.spec.state_size).astype(np.float64)
         learner.state_moments = update_moments(learner.state_moments, state, np.ones((1, 1), dtype=np.bool_), 1.0)
 
@@ -550,7 +552,7 @@ def _values(learner: Learner, joint: Tensor) -> NDArray[np.float64]:
 def _read_joint(learner: Learner, observations: Tensor, alive: BoolArray, state: FloatArray) -> Tensor:
     """What the critic sees, (..., S), standardised."""
     settings, spec = learner.policy.settings, learner.policy.spec
-    if spec.state_size and settings.normalise_observations:
+    if spec.state_size and settings.normalise_state:
         state = build_scale(learner.state_moments).apply(state)
     if not alive.all():
         observations = observations * torch.from_numpy(alive).to(observations.device).unsqueeze(-1)

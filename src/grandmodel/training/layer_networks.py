@@ -1,0 +1,240 @@
+"""The networks of one layer as torch modules, built from an ``Architecture``, and back to plain arrays.
+
+``LayerActor`` computes what ``models/architecture.py`` describes and names its tensors as that file does, so that its
+``state_dict`` is what a model file holds and what compiled inference reads. ``build_layer_networks`` hands actor and critic to
+``mappo.train``.
+
+Dropout is no part of ``forward``. PPO compares the policy that acted with the policy that is improved: were other features
+dropped in each of the two, their ratio would not be 1 before the first step, and the clip would hold back noise instead of
+change. Dropout belongs to the supervised warm start (``warm_start.py``) and to the sampling of beliefs (``sample_beliefs``).
+
+Windows are normalised when they arrive (``features.Normaliser``), so the trainer must not standardise observations once
+more: the runtime would have to carry those moments too. The critic's state is a few raw numbers that the runtime never sees, and
+is standardised: ``Settings(critic_input="state", normalise_observations=False, normalise_state=True)``.
+
+Read next: ``pipeline.py``, which trains them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from grandmodel.models.architecture import Architecture, HeadSpec, TrunkSpec
+from grandmodel.training.batched import EnvSpec
+from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
+from grandmodel.training.mappo import BuildNetworks, Settings
+from grandmodel.training.networks import POLICY_GAIN, ActorCritic, Critic, joint_width
+
+Weights = dict[str, NDArray[np.float32]]
+"""The tensors of ``Architecture.shapes()``, or some of them, by name."""
+
+
+class LayerTrunk(nn.Module):
+    """The temporal encoder of a window: linear layers over patches of rows, each followed by a ReLU."""
+
+    def __init__(self, spec: TrunkSpec) -> None:
+        super().__init__()
+        (_, *first), (_, *second), (_, *last) = spec.layers()
+        self.patch1 = _blank_linear(*first)
+        self.patch2 = _blank_linear(*second)
+        self.features = _blank_linear(*last)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Features (B, 32) of normalised windows (B, rows * columns), oldest row first."""
+        x = windows
+        for layer in (self.patch1, self.patch2, self.features):
+            x = functional.relu(layer(x.reshape(-1, layer.in_features)))  # (B * patches, width)
+        return x
+
+
+class LayerHead(nn.Module):
+    """One agent's logits from [features or beliefs, tail]."""
+
+    def __init__(self, spec: HeadSpec, inputs: int) -> None:
+        super().__init__()
+        for name, width, outputs in spec.layers(inputs):
+            self.add_module(name, _blank_linear(width, outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (..., K) of inputs (..., features + tail)."""
+        *hidden, last = self.children()
+        for layer in hidden:
+            inputs = functional.relu(layer(inputs))
+        logits: Tensor = last(inputs)
+        return logits
+
+
+class LayerActor(nn.Module):
+    """All agents of a layer: observations (B, A, F) to logits (B, A, K), both padded with zeros.
+
+    An agent's observation is [its trunk's window, flattened; its tail]; the Coordinator's is its tail alone, and the beliefs that it
+    weighs are the softmax of the other agents' logits. Those are detached: the Coordinator learns whom to trust, and never moves
+    a belief to make its own choice easier. Agents that share a trunk each run it on the window in their own observation.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        for trunk in architecture.trunks:
+            self.add_module(trunk.name, LayerTrunk(trunk))
+        for head in architecture.heads:
+            self.add_module(head.agent, LayerHead(head, architecture.head_inputs(head)))
+        self._action_width = max(len(head.actions) for head in architecture.heads)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Orthogonal weights, zero biases, logits of gain ``POLICY_GAIN``: the first policy is close to uniform."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith(".bias"):
+                    parameter.zero_()
+                else:
+                    gain = POLICY_GAIN if name.endswith(".logits.weight") else math.sqrt(2.0)
+                    nn.init.orthogonal_(parameter, gain, generator=generator)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Logits (B, A, K) of observations (B, A, F)."""
+        waiting = iter(self.features(observations))
+        heads = self.architecture.heads
+        found: dict[str, Tensor] = {}
+        for a, head in enumerate(heads):
+            if head.trunk:
+                found[head.agent] = self.agent_logits(head.agent, next(waiting), self.tail(head, observations[:, a]))
+        beliefs = [logits.detach().softmax(-1) for logits in found.values()]
+        for a, head in enumerate(heads):
+            if not head.trunk:
+                tail = self.tail(head, observations[:, a])
+                found[head.agent] = self.agent_logits(head.agent, torch.cat(beliefs, dim=-1), tail)
+        padded = [functional.pad(found[head.agent], (0, self._action_width - len(head.actions))) for head in heads]
+        return torch.stack(padded, dim=1)  # (B, A, K)
+
+    def features(self, observations: Tensor) -> list[Tensor]:
+        """Features (B, 32) of every agent with a trunk, in the order of the heads, before any dropout."""
+        found: list[Tensor] = []
+        for a, head in enumerate(self.architecture.heads):
+            if head.trunk:
+                trunk = self.get_submodule(head.trunk)
+                found.append(trunk(observations[:, a, : self.architecture.trunk(head.trunk).inputs]))
+        return found
+
+    def agent_logits(self, agent: str, features: Tensor, tail: Tensor | None = None) -> Tensor:
+        """Logits (..., K) of one agent, not padded, from its features (..., 32) and its tail (..., tail)."""
+        inputs = features if tail is None else torch.cat([features, tail], dim=-1)
+        logits: Tensor = self.get_submodule(agent)(inputs)
+        return logits
+
+    def tail(self, head: HeadSpec, observation: Tensor) -> Tensor | None:
+        """What the agent sees besides its window (B, tail), from its observation (B, F); None where there is none."""
+        if not head.tail:
+            return None
+        window = self.architecture.trunk(head.trunk).inputs if head.trunk else 0
+        return observation[..., window : window + head.tail]
+
+
+def layer_spec(architecture: Architecture, state_size: int = 0) -> EnvSpec:
+    """The agents and sizes that an environment of this layer must have."""
+    return EnvSpec(
+        agents=tuple(head.agent for head in architecture.heads),
+        observation_sizes=tuple(
+            (architecture.trunk(head.trunk).inputs if head.trunk else 0) + head.tail for head in architecture.heads
+        ),
+        action_counts=tuple(len(head.actions) for head in architecture.heads),
+        state_size=state_size,
+    )
+
+
+def build_actor(architecture: Architecture, generator: torch.Generator) -> LayerActor:
+    """A freshly initialised actor."""
+    actor = LayerActor(architecture)
+    actor.initialise(generator)
+    return actor
+
+
+def build_layer_networks(architecture: Architecture, initial_weights: Weights | None = None) -> BuildNetworks:
+    """What ``mappo.train(..., build_networks=...)`` calls: the layer's actor, and a critic of the settings' hidden layers.
+
+    ``initial_weights`` replace what they name (a warm start has no Coordinator). The result raises ``TrainingSettingsError``
+    where the environment's agents, observations or actions are not the architecture's.
+    """
+
+    def build(spec: EnvSpec, settings: Settings, generator: torch.Generator) -> ActorCritic:
+        wanted = layer_spec(architecture, spec.state_size)
+        for name in ("agents", "observation_sizes", "action_counts"):
+            if getattr(spec, name) != getattr(wanted, name):
+                raise TrainingSettingsError(
+                    f"{architecture.layer} networks: found an environment of {name} {getattr(spec, name)}, "
+                    f"expected {getattr(wanted, name)}"
+                )
+        actor = build_actor(architecture, generator)
+        if initial_weights is not None:
+            load_weights(actor, initial_weights, partial=True)
+        critic = Critic(joint_width(spec), spec.agent_count, settings.hidden, settings.activation)
+        critic.initialise(generator)
+        return ActorCritic(actor, critic)
+
+    return build
+
+
+def export_weights(actor: LayerActor) -> Weights:
+    """Copies of all tensors by name, float32, in the order of ``Architecture.shapes()``."""
+    state = actor.state_dict()
+    return {name: state[name].detach().cpu().numpy().astype(np.float32) for name in actor.architecture.shapes()}
+
+
+def load_weights(actor: LayerActor, weights: Mapping[str, NDArray[np.float32]], *, partial: bool = False) -> None:
+    """Put ``weights`` into the actor; with ``partial`` some may be absent, and stay as they are.
+
+    Raises ``TrainingDataError`` where a name is missing or unknown, or a shape differs.
+    """
+    shapes = actor.architecture.shapes()
+    unknown, missing = sorted(weights.keys() - shapes.keys()), sorted(shapes.keys() - weights.keys())
+    if unknown or (missing and not partial):
+        raise TrainingDataError(
+            f"weights of the {actor.architecture.layer} layer: found unknown {unknown}, missing {missing}; expected {sorted(shapes)}"
+        )
+    state = actor.state_dict()
+    with torch.no_grad():
+        for name, array in weights.items():
+            if array.shape != shapes[name]:
+                raise TrainingDataError(f"weights {name}: found shape {array.shape}, expected {shapes[name]}")
+            state[name].copy_(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)))
+
+
+@torch.no_grad()
+def beliefs_under_masks(actor: LayerActor, observations: Tensor, kept: Tensor) -> list[Tensor]:
+    """Each trunk agent's action probabilities (S, B, K) with only the ``kept`` features (S, B, agents with a trunk, 32).
+
+    Kept features are divided by the share kept, so that their expectation stays. This is the reference for compiled inference.
+    """
+    share = 1.0 - actor.architecture.dropout
+    found: list[Tensor] = []
+    heads = [(a, head) for a, head in enumerate(actor.architecture.heads) if head.trunk]
+    for place, ((a, head), features) in enumerate(zip(heads, actor.features(observations), strict=True)):
+        thinned = features * kept[:, :, place].to(features.dtype) / share  # (S, B, 32)
+        tail = actor.tail(head, observations[:, a])
+        spread = None if tail is None else tail.expand(len(kept), *tail.shape)
+        found.append(actor.agent_logits(head.agent, thinned, spread).softmax(-1))
+    return found
+
+
+def sample_beliefs(actor: LayerActor, observations: Tensor, samples: int, generator: torch.Generator) -> list[Tensor]:
+    """Monte Carlo dropout: ``beliefs_under_masks`` with ``samples`` masks drawn from ``generator``, other ones for every agent."""
+    agents = sum(1 for head in actor.architecture.heads if head.trunk)
+    shape = (samples, len(observations), agents, actor.architecture.trunks[0].features)
+    return beliefs_under_masks(
+        actor, observations, torch.rand(shape, generator=generator) >= actor.architecture.dropout
+    )
+
+
+def _blank_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer of zeros; torch's own constructor would draw from its global generator."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
