@@ -42,6 +42,10 @@ class Standing:
     """Where risk begins to act on it; 0 where it never does."""
     size_scale: float
     """Share of a position that risk lets one ask for: 1 normally, 0 while no new risk is allowed."""
+    peak_micros: int = 0
+    """The running peak that ``drawdown`` is measured from."""
+    day_start_micros: int = 0
+    """The equity that ``day_loss`` is measured from."""
 
 
 class Account(Protocol):

@@ -121,11 +121,15 @@ class RiskGate:
 
     def losses(self, view: RiskView) -> tuple[float, float]:
         """(fraction below the peak, loss of the trading day as a share of capital) at ``view``, as ``react`` will see them."""
+        peak, day_start = self.references(view)
         equity = view.equity_micros
-        peak = max(self._standing.peak_micros, equity, view.peak_equity_micros)
-        day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
-        day_start = self._standing.day_start_micros if day == self._day else equity
         return 1.0 - equity / peak, (day_start - equity) / self.capital_micros
+
+    def references(self, view: RiskView) -> tuple[int, int]:
+        """(running peak, equity at the start of the trading day) in micros, as ``react`` will have them at ``view``."""
+        peak = max(self._standing.peak_micros, view.equity_micros, view.peak_equity_micros)
+        day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
+        return peak, self._standing.day_start_micros if day == self._day else view.equity_micros
 
     # -- orders ---------------------------------------------------------------------------------------------------
 

@@ -157,6 +157,7 @@ class Engine:
 
     def standing(self, instrument: InstrumentId) -> Standing:
         """How the account and the instrument's position stand against the lines of risk."""
+        self._view = None  # Between two steps the one at hand is that of the step before.
         index = self._index[instrument]
         unrealised, tick_value = 0, self.instruments[index].tick_value_micros
         if self.ledger.positions[index].lots:
@@ -164,6 +165,7 @@ class Engine:
             unrealised = self.ledger.unrealised_micros(index)
         rate = self.ledger.rates_micros[self.instruments[index].currency]
         drawdown, day_loss = self.gate.losses(self._risk_view())
+        peak, day_start = self.gate.references(self._risk_view())
         breakers = self.gate.settings.breakers
         return Standing(
             open_profit_micros=convert_micros(unrealised, rate),
@@ -173,6 +175,8 @@ class Engine:
             day_loss=day_loss,
             day_loss_limit=breakers.daily_loss.caution or 0.0,
             size_scale=self.gate.size_scale,
+            peak_micros=peak,
+            day_start_micros=day_start,
         )
 
     def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:

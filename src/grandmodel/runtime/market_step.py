@@ -304,7 +304,7 @@ def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
 
 
 @kernel(inline=True)
-def _mark(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
+def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
     """Mark instrument ``i``; True where equity has fallen to the line that risk set."""
     market = instruments[i]
     market.mark_ts = ts
@@ -427,7 +427,7 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
             market.halted = 1
         elif tick.action == _RESUME:
             market.halted = 0
-        if _mark(step, instruments, i, mark, ts):
+        if mark_instrument(step, instruments, i, mark, ts):
             state.row = row + 1
             return 3
     state.row = block.shape[0]
@@ -503,7 +503,7 @@ def walk_bars(
             market.session_open, market.session_close,
         )  # fmt: skip
         state.next_due = min(state.next_due, due)
-        if _mark(step, instruments, i, bar.close, ts):
+        if mark_instrument(step, instruments, i, bar.close, ts):
             state.row = row + 1
             return 3
     state.row = block.shape[0]
@@ -573,7 +573,7 @@ def walk_book(
                     match_quote(step, slots, reports, instruments, depth, i, ts)
             else:
                 market.crossed += 1
-        if _mark(step, instruments, i, mark, ts):
+        if mark_instrument(step, instruments, i, mark, ts):
             state.row = row + 1
             return 3
     state.row = block.shape[0]

@@ -78,6 +78,45 @@ def drop_ended(step: Rows, slots: Rows) -> int:
 
 
 @kernel
+def place_order(
+    step: Rows,
+    slots: Rows,
+    order_id: int,
+    i: int,
+    side: int,
+    order_type: int,
+    time_in_force: int,
+    quantity: int,
+    price: int,
+    stop_price: int,
+    ts: int,
+    ts_expire: int,
+    slippage: int,
+    parent: int,
+    oco_group: int,
+) -> None:
+    """Put an order decided at ``ts`` into the next slot, on a way without delay: what ``SimulatedExchange.submit`` does.
+
+    For compiled callers; they have called ``drop_ended`` and know that a slot is free. Prices that the type lacks are 0.
+    """
+    k = step[0].slots
+    slot = slots[k]
+    slot.order_id, slot.instrument = order_id, i
+    slot.side, slot.order_type, slot.time_in_force = side, order_type, time_in_force
+    slot.state = _HELD if parent != 0 else _PENDING
+    slot.quantity, slot.leaves, slot.filled = quantity, 0 if parent != 0 else quantity, 0
+    slot.price, slot.stop_price = price, stop_price
+    slot.ts_sent = slot.ts_active = ts
+    slot.ts_expire, slot.ts_cancel, slot.ts_replace = ts_expire, NEVER_NS, NEVER_NS
+    slot.new_quantity = slot.new_price = slot.new_stop = 0
+    slot.parent, slot.oco_group = parent, oco_group
+    slot.queue_ahead = slot.rank = slot.report_latency = 0
+    slot.slippage = slippage
+    slot.resting = slot.fresh_ts = slot.reduced = slot.woken = 0
+    step[0].slots = k + 1
+
+
+@kernel
 def run_venue(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
     """Everything that reaches the venue at ``ts``: expiries, then cancels, then changes, then new orders."""
     for k in range(step[0].slots):

@@ -1,0 +1,803 @@
+"""Lanes: many accounts trading one instrument each through compiled code, as the engine would, to the micro of equity.
+
+The batched environments step thousands of accounts a second millions of times, which a Python engine cannot. A lane is
+the engine's own memory of one account (``STEP``, ``INSTRUMENT``, ``SLOT``, ``REPORT``) and one row of ``ACCOUNT``; orders meet the
+market in the exchange's own kernels and pass the gate's size checks in compiled form (``risk/room.py``). What is Python in the
+engine is written again here: how a wish becomes orders (``pursue_target``, after ``Engine._pursue_target``), how a fill is booked
+(after ``Ledger.apply_fill``) and when the ladder leaves normal (after ``RiskGate.react``). A property test drives this and
+``EngineEpisode`` with the same wishes and holds lots, equity, fees and the rest equal after every bar.
+
+How to use it::
+
+    markets = build_market_arrays((market, ...), settings)   # once: bars end to end, risk numbers of one lot
+    lanes = build_lanes(count, settings)
+    start_lane(lanes, n, markets, m, row)                    # in a kernel or from Python; row counts over all markets
+    pursue_target(lanes, n, markets, lots, urgency, stop)    # the wish at the close of the present bar, at most one a bar
+    walk_bar(lanes, n, markets)                              # the next bar; False where the segment or the episode has ended
+    settle_lane(lanes, n, markets)                           # at the end of a segment: out at the last mark
+
+The order of things within a bar is the engine's: orders reach the venue at the close at which they were decided, are matched
+with the next bar, and their fills are booked at its close, after the position held before has been marked there.
+
+What a lane leaves out, and refuses: latency, random slippage, partial fills, other triggers than drawdown and daily loss, and
+what the ladder does once it has left normal; the episode is then over. Read next: ``engine_episode.py``, ``risk/room.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.data.market.sessions import session_schedule
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Flag
+from grandmodel.domain.events import Advance, Cause
+from grandmodel.domain.instruments import MICROS_PER_UNIT, Settlement
+from grandmodel.domain.orders import OrderType, TimeInForce
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
+from grandmodel.execution.simulated.depth import DEPTH
+from grandmodel.execution.simulated.matching import drop_ended, match_bar, place_order, run_venue, venue_due
+from grandmodel.execution.simulated.models import ConstantLatency, FixedSlippage, NoSlippage, PerLotFee, VenueSettings
+from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, Feed, SlotState
+from grandmodel.kernels import kernel
+from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
+from grandmodel.risk.room import ROOM, lots_with_room, room_of
+from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
+from grandmodel.runtime.agents import build_agent
+from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.market_step import mark_instrument
+from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSettings
+from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
+from grandmodel.training.market import TrainingMarket
+
+Rows = NDArray[Any]
+Record = Any
+"""One row of a structured array inside compiled code; numpy has no type for its fields."""
+Integers = NDArray[np.int64]
+
+WAIT, PASSIVE, AGGRESSIVE = 0, 1, 2
+"""``Urgency`` as compiled code counts it."""
+
+_LADDER_TRIGGERS = (Trigger.DRAWDOWN, Trigger.DAILY_LOSS)
+_OTHER_TRIGGERS = tuple(t for t in Trigger if t is not Trigger.PERSON and t not in _LADDER_TRIGGERS)
+_TWO_TRIGGERS = msgspec.structs.replace(
+    BreakerSettings(), **{trigger.value: Thresholds() for trigger in _OTHER_TRIGGERS}
+)
+
+
+class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The account that learns: its capital, its venue, its limits, and how large a full exposure is.
+
+    Raises ``TrainingSettingsError`` for what the compiled form cannot follow.
+    """
+
+    capital_micros: int = 10_000_000 * MICROS_PER_UNIT
+    """Starting cash, millionths of the instrument's own currency. Large enough that whole lots are fine steps."""
+    venue: VenueSettings = VenueSettings(slippage=FixedSlippage(ticks=1))
+    """Bars, no latency, slippage of one tick on market and stop orders, a fee per lot."""
+    risk: RiskSettings = RiskSettings(breakers=_TWO_TRIGGERS)
+    """The limits of a run, with a ladder that only drawdown and daily loss move."""
+    volatility_target: float = 0.10
+    """Annual volatility over equity that an exposure of 1 stands for (``risk.sizing.lots_of_full_exposure``)."""
+    var_budget: float = 0.02
+    """Value at risk over equity that it stays within."""
+
+    def __post_init__(self) -> None:
+        """Refuse what lanes do not model."""
+        venue, risk = self.venue, self.risk
+        _expect(0 < self.capital_micros < 2**50, "capital_micros", self.capital_micros, "1 to 2^50 - 1")
+        _expect(venue.latency == ConstantLatency(), "venue.latency", venue.latency, "a constant latency of 0")
+        _expect(isinstance(venue.fees, PerLotFee), "venue.fees", venue.fees, "a fee per lot")
+        slippage = isinstance(venue.slippage, FixedSlippage | NoSlippage)
+        _expect(slippage, "venue.slippage", venue.slippage, "fixed slippage or none")
+        _expect(venue.participation_ppm == 0, "venue.participation_ppm", venue.participation_ppm, "0: whole fills")
+        for trigger in _OTHER_TRIGGERS:
+            found = getattr(risk.breakers, trigger.value)
+            _expect(found == Thresholds(), f"risk.breakers.{trigger.value}", found, "no thresholds: it is not modelled")
+        named = (*risk.instruments, *risk.authorised, *risk.restricted)
+        _expect(not named, "risk.instruments, authorised, restricted", named, "none: one set of limits for any market")
+        flow = risk.flow
+        roomy = flow.max_orders >= 8 and flow.max_messages >= 200 and flow.max_repeats >= 8
+        brief = max(flow.window_ns, flow.duplicate_window_ns, flow.repeat_window_ns) < 5 * 60 * 10**9
+        _expect(roomy and brief, "risk.flow", flow, "limits that one decision a bar never meets")
+        lots = max(risk.limits.max_order_lots, risk.limits.max_long_lots, risk.limits.max_short_lots)
+        _expect(lots <= 100_000, "risk.limits (lots)", lots, "at most 100,000, so that money stays in 64 bits")
+        for name in ("volatility_target", "var_budget"):
+            value = getattr(self, name)
+            _expect(0.0 < value <= 10.0, name, value, "a share of equity above 0 (0.1 is a tenth)")
+
+    @property
+    def slippage_ticks(self) -> int:
+        """Ticks against us on market and stop orders."""
+        return self.venue.slippage.ticks if isinstance(self.venue.slippage, FixedSlippage) else 0
+
+    @property
+    def fee_micros(self) -> int:
+        """Fee of one lot and side."""
+        return self.venue.fees.per_lot_micros if isinstance(self.venue.fees, PerLotFee) else 0
+
+
+def _expect(is_right: bool, name: str, found: object, expected: str) -> None:
+    if not is_right:
+        raise TrainingSettingsError(f"lanes, {name}: found {found}, expected {expected}")
+
+
+def run_settings(settings: LaneSettings, width_ns: int, currency: str = "USD") -> RunSettings:
+    """The engine's settings for an episode on bars of ``width_ns``; the account is in ``currency``, the instrument's own."""
+    var = msgspec.structs.replace(settings.risk.var, width_ns=width_ns)
+    return RunSettings(
+        mode=Mode.BACKTEST,
+        account=AccountSettings(capital_micros=settings.capital_micros, base_currency=currency),
+        agents=(),
+        venue=settings.venue,
+        risk=msgspec.structs.replace(settings.risk, var=var),
+        widths_ns=(width_ns,),
+        rolls=RollPolicy.ROLL,
+    )
+
+
+def market_schedule(market: TrainingMarket) -> SessionSchedule:
+    """The sessions around a market's bars, for the engine and for what the gate and the venue need of them."""
+    week = 7 * NS_PER_DAY
+    bars = market.bars
+    return session_schedule(market.instrument, int(bars["ts_open"][0]) - week, int(bars["ts_event"][-1]) + week)
+
+
+# -- the arrays --------------------------------------------------------------------------------------------------------
+
+LANE_BAR = np.dtype(
+    [
+        ("ts_open", "<i8"),
+        ("ts_close", "<i8"),
+        ("open", "<i8"),
+        ("high", "<i8"),
+        ("low", "<i8"),
+        ("close", "<i8"),
+        ("volume", "<i8"),
+        ("halted", "<i8"),
+        ("segment", "<i8"),  # of the market; -1 in a bad stretch
+        ("in_session", "<i8"),  # 1 where orders may be sent at the close
+        ("day", "<i8"),  # trading day of the close, midnight UTC; at a session's end it is the next one's
+        ("expires", "<i8"),  # when a day order sent at the close ends
+        ("day_after", "<i8"),  # trading day of that moment
+        ("scale", "<f8"),  # deviation of one bar's move, ticks (TrainingMarket.scale)
+        ("variance", "<f8"),  # VaR squared of one lot, micros; NaN while unknown
+        ("stressed", "<f8"),  # stressed VaR of one lot, micros
+    ]
+)
+"""One row a bar: what a step reads stands in two cache lines."""
+
+LANE_MARKET = np.dtype(
+    [
+        ("first", "<i8"),  # rows [first, last) of the bars
+        ("last", "<i8"),
+        ("tick_value", "<i8"),
+        ("spot", "<i8"),
+        ("negative_prices", "<i8"),
+        ("fee", "<i8"),  # micros per lot and side
+        ("slippage", "<i8"),  # ticks
+        ("collar_min_ticks", "<i8"),
+        ("capital", "<i8"),
+        ("away_fraction", "<f8"),
+        ("drawdown", "<f8"),  # at which the ladder leaves normal
+        ("daily_loss", "<f8"),
+    ]
+)
+"""One row a market."""
+
+ACCOUNT = np.dtype(
+    [
+        ("market", "<i8"),
+        ("row", "<i8"),  # the present bar, counted over all markets
+        ("lots", "<i8"),
+        ("asked_lots", "<i8"),
+        ("cash_micros", "<i8"),
+        ("equity_micros", "<i8"),
+        ("peak_micros", "<i8"),
+        ("day_start_micros", "<i8"),
+        ("open_profit_micros", "<i8"),
+        ("fees_micros", "<i8"),
+        ("traded_lots", "<i8"),
+        ("bars_held", "<i8"),
+        ("working", "<i8"),
+        ("ended", "<i8"),
+        ("refused_lots", "<i8"),
+        ("day", "<i8"),  # trading day that ``day_start_micros`` belongs to
+        ("orders", "<i8"),  # id of the last order
+    ]
+)
+"""One row a lane; ``AccountView`` says what the fields mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """How one account stands after a bar. Money in micros of the instrument's currency, lots signed."""
+
+    row: int
+    """The present bar."""
+    lots: int
+    asked_lots: int
+    """The position last asked for, whether or not it was then traded towards."""
+    cash_micros: int
+    equity_micros: int
+    peak_micros: int
+    """Highest equity seen, as the gate has it."""
+    day_start_micros: int
+    """Equity at the start of the trading day."""
+    open_profit_micros: int
+    fees_micros: int
+    """Since the start, as the next two."""
+    traded_lots: int
+    refused_lots: int
+    """Lots of entries and exits that risk did not let through, or whose stop it refused."""
+    bars_held: int
+    """Bars since the position last changed."""
+    working: bool
+    """True while an entry or exit order rests, which only a passive one does, or any while trading is halted."""
+    ended: bool
+    """True once the ladder would have left normal, or equity is gone."""
+
+
+class LaneArrays(NamedTuple):
+    """The memory of N lanes. A lane's rows are one account; lanes share nothing, so threads may take disjoint ranges."""
+
+    step: Rows
+    """(N,) of ``STEP``"""
+    instruments: Rows
+    """(N,) of ``INSTRUMENT``"""
+    slots: Rows
+    """(N, S) of ``SLOT``"""
+    reports: Rows
+    """(N, R) of ``REPORT``"""
+    account: Rows
+    """(N,) of ``ACCOUNT``"""
+    depth: Rows
+    """(0,) of ``DEPTH``: bars have no book"""
+
+
+class MarketArrays(NamedTuple):
+    """The bars of M markets end to end, and what the gate and the venue need to know of them."""
+
+    bars: Rows
+    """(T,) of ``LANE_BAR``; market m has the rows ``markets[m].first`` to ``markets[m].last`` - 1"""
+    markets: Rows
+    """(M,) of ``LANE_MARKET``"""
+    rooms: Rows
+    """(M,) of ``ROOM``"""
+
+
+def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> LaneArrays:
+    """Memory for ``count`` lanes of at most ``orders`` working orders each; 4 are enough where nothing but market orders is sent.
+
+    A lane that needs more raises ``RuntimeError``: every addition with a stop of its own keeps one more order working.
+    """
+    if count < 1 or orders < 4:
+        raise TrainingSettingsError(f"lanes: found {count} of {orders} orders, expected at least 1 of at least 4")
+    step = np.zeros(count, STEP)
+    step["fill_rule"], step["liquidity"] = settings.venue.fill_rule.code, settings.venue.liquidity.code
+    return LaneArrays(
+        step=step,
+        instruments=np.zeros(count, INSTRUMENT),
+        slots=np.zeros((count, orders), SLOT),
+        reports=np.zeros((count, 8 * orders + 16), REPORT),
+        account=np.zeros(count, ACCOUNT),
+        depth=np.zeros(0, DEPTH),
+    )
+
+
+def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], settings: LaneSettings) -> MarketArrays:
+    """The arrays of one market or several; each is walked once by a real engine that trades nothing, for its risk numbers.
+
+    Raises ``TrainingDataError`` for bars that do not close one by one at their own stamps.
+    """
+    listed = [markets] if isinstance(markets, TrainingMarket) else list(markets)
+    if not listed:
+        raise TrainingDataError("lanes: found no market, expected at least one")
+    rows = np.zeros(len(listed), LANE_MARKET)
+    rows["last"] = np.cumsum([len(market.bars) for market in listed])
+    rows["first"][1:] = rows["last"][:-1]
+    ladder = BreakerLadder(settings.risk.breakers)
+    limits = settings.risk.limits
+    for row, market in zip(rows, listed, strict=True):
+        instrument = market.instrument
+        row["tick_value"] = instrument.tick_value_micros
+        row["spot"] = instrument.settlement is Settlement.SPOT
+        row["negative_prices"] = instrument.negative_prices
+    rows["fee"], rows["slippage"], rows["capital"] = (
+        settings.fee_micros,
+        settings.slippage_ticks,
+        settings.capital_micros,
+    )
+    rows["collar_min_ticks"], rows["away_fraction"] = limits.collar_min_ticks, limits.away_fraction
+    rows["drawdown"] = ladder.limits(Trigger.DRAWDOWN)[0]
+    rows["daily_loss"] = ladder.limits(Trigger.DAILY_LOSS)[0]
+    rooms = [room_of(settings.risk, m.instrument, settings.capital_micros, MICROS_PER_UNIT) for m in listed]
+    return MarketArrays(
+        bars=np.concatenate([_lane_bars(market, settings) for market in listed]),
+        markets=rows,
+        rooms=np.concatenate(rooms).astype(ROOM),
+    )
+
+
+def _lane_bars(market: TrainingMarket, settings: LaneSettings) -> Rows:
+    bars, schedule = market.bars, market_schedule(market)
+    rows = np.zeros(len(bars), LANE_BAR)
+    rows["ts_close"] = bars["ts_event"]
+    for name in ("ts_open", "open", "high", "low", "close", "volume"):
+        rows[name] = bars[name]
+    rows["halted"] = (bars["flags"] & int(Flag.HALTED)) != 0
+    rows["segment"], rows["scale"] = market.segment, market.scale
+    stamps = rows["ts_close"]
+    place = np.searchsorted(schedule.open_ns, stamps, side="right") - 1
+    rows["in_session"] = (place >= 0) & (stamps < schedule.close_ns[np.maximum(place, 0)])
+    rows["day"] = _trading_days(schedule, stamps)
+    rows["expires"] = _day_ends(schedule, stamps)
+    rows["day_after"] = _trading_days(schedule, rows["expires"])
+    rows["variance"], rows["stressed"] = _risk_of_one_lot(market, schedule, settings)
+    return rows
+
+
+def _trading_days(schedule: SessionSchedule, stamps: Integers) -> Integers:
+    """The trading day that the gate counts ``stamps`` to: between two sessions the one to come."""
+    place = np.searchsorted(schedule.close_ns, stamps, side="right")
+    known = schedule.day_ns[np.minimum(place, len(schedule) - 1)]
+    return np.where(place < len(schedule), known, stamps - stamps % NS_PER_DAY)
+
+
+def _day_ends(schedule: SessionSchedule, stamps: Integers) -> Integers:
+    """When the trading day around each stamp ends, as ``execution.simulated.exchange.trading_day_around`` has it."""
+    place = np.searchsorted(schedule.close_ns, stamps, side="right")
+    days = schedule.day_ns[np.minimum(place, len(schedule) - 1)]
+    last = np.searchsorted(schedule.day_ns, days, side="right") - 1
+    return np.where(place < len(schedule), schedule.close_ns[last], NEVER_NS)
+
+
+def _risk_of_one_lot(
+    market: TrainingMarket, schedule: SessionSchedule, settings: LaneSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """VaR squared and stressed VaR of one lot at each close, micros: what the gate of an engine that only watches knows."""
+    instrument, stamps = market.instrument, market.ts_event
+    engine = Engine(
+        run_settings(settings, market.width_ns, instrument.currency), (instrument,), (schedule,), build_agent
+    )
+    variance, stressed = np.full(len(stamps), np.nan), np.full(len(stamps), np.nan)
+    row = 0
+    last = Advance(ts=int(stamps[-1]))
+    for record in chain(engine.on_block(market.bars), engine.on_advance(last)):
+        if record.cause is not Cause.BAR:
+            continue
+        if record.ts != stamps[row] or len(record.bars) != 1 or record.bars[0].close != market.bars["close"][row]:
+            raise TrainingDataError(
+                f"{instrument.id}: found the bar of {text_from_ns(int(stamps[row]))} closing at {text_from_ns(record.ts)}, "
+                "expected every bar to close alone at its own stamp: bars of one width, on time, within their sessions' grid"
+            )
+        known = engine.gate.running.coefficients([0], [MICROS_PER_UNIT])
+        if known is not None:
+            variance[row], stressed[row] = known.matrix[0][0], known.stressed[0]
+        row += 1
+    if row != len(stamps) or engine.gate.state is not BreakerState.NORMAL:
+        raise TrainingDataError(
+            f"{instrument.id}: found {row} of {len(stamps)} bars closed and the ladder at {engine.gate.state.name}, "
+            "expected all, and normal while nothing is held"
+        )
+    return variance, stressed
+
+
+def view_lane(lanes: LaneArrays, n: int) -> AccountView:
+    """Lane ``n`` as plain values, for tests and pictures."""
+    row = lanes.account[n]
+    return AccountView(
+        row=int(row["row"]),
+        lots=int(row["lots"]),
+        asked_lots=int(row["asked_lots"]),
+        cash_micros=int(row["cash_micros"]),
+        equity_micros=int(row["equity_micros"]),
+        peak_micros=int(row["peak_micros"]),
+        day_start_micros=int(row["day_start_micros"]),
+        open_profit_micros=int(row["open_profit_micros"]),
+        fees_micros=int(row["fees_micros"]),
+        traded_lots=int(row["traded_lots"]),
+        refused_lots=int(row["refused_lots"]),
+        bars_held=int(row["bars_held"]),
+        working=bool(row["working"]),
+        ended=bool(row["ended"]),
+    )
+
+
+# -- the life of a lane ------------------------------------------------------------------------------------------------
+
+_ENDED = int(SlotState.ENDED)
+_MARKET, _LIMIT, _STOP = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.STOP)
+_DAY, _GTC = int(TimeInForce.DAY), int(TimeInForce.GTC)
+_FEED_BARS = int(Feed.BARS)
+_TRADE = ord("F")
+
+
+@kernel
+def start_lane(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -> None:
+    """Begin an episode of lane ``n`` at the close of bar ``row`` of market ``m``: flat, full capital, nothing working.
+
+    ``row`` counts over all markets (``markets.markets[m].first`` is the market's first). Raises ``ValueError`` for a row of
+    another market or of a bad stretch.
+    """
+    market = markets.markets[m]
+    if not market.first <= row < market.last or markets.bars[row].segment < 0:
+        raise ValueError("lanes: found a row outside of the market or in a bad stretch, expected one to start from")
+    account = lanes.account[n]
+    account.fees_micros = account.traded_lots = account.refused_lots = account.asked_lots = account.orders = 0
+    account.cash_micros = account.peak_micros = account.day_start_micros = market.capital
+    account.day = markets.bars[row].day
+    _enter(lanes, n, markets, m, row)
+
+
+@kernel
+def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -> None:
+    """Put lane ``n``, all in cash, at the close of bar ``row``."""
+    bar, market = markets.bars[row], markets.markets[m]
+    account, state, known = lanes.account[n], lanes.step[n], lanes.instruments[n]
+    state.now = bar.ts_close
+    state.equity = state.equity_peak = account.cash_micros
+    state.slots = state.report_head = state.report_tail = state.last_report_due = 0
+    known.position = known.cost = known.marked_base = known.active = known.halted = 0
+    known.mark, known.mark_ts = bar.close, bar.ts_close
+    known.bid = known.ask = UNDEFINED_PRICE
+    known.rate, known.tick_value, known.spot, known.feed = 1_000_000, market.tick_value, market.spot, _FEED_BARS
+    account.market, account.row = m, row
+    account.lots = account.open_profit_micros = account.bars_held = account.working = account.ended = 0
+    account.equity_micros = account.cash_micros
+    _react(lanes, n, market, bar.day)
+
+
+@kernel
+def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
+    """Go on to the close of the next bar; False, and nothing done, where the episode or the segment has ended."""
+    account = lanes.account[n]
+    row = account.row + 1
+    market = markets.markets[account.market]
+    if account.ended or row >= market.last or markets.bars[row].segment != markets.bars[row - 1].segment:
+        return False
+    bar = markets.bars[row]
+    step, instruments = lanes.step[n : n + 1], lanes.instruments[n : n + 1]
+    state, known = step[0], instruments[0]
+    if state.slots > 0:
+        _run_venue_until(lanes, n, markets, bar.ts_close - 1)
+    state.now = bar.ts_close
+    if known.active > 0 and not bar.halted:
+        match_bar(
+            step, lanes.slots[n], lanes.reports[n], instruments, 0, bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low,
+            bar.volume,
+        )  # fmt: skip
+    account.row = row
+    if mark_instrument(step, instruments, 0, bar.close, bar.ts_close):
+        _react(lanes, n, market, bar.day)
+    if state.slots > 0:
+        if venue_due(step, lanes.slots[n], lanes.reports[n]) <= bar.ts_close:
+            run_venue(step, lanes.slots[n], lanes.reports[n], instruments, lanes.depth, bar.ts_close)
+        _book_reports(lanes, n, market)
+        drop_ended(step, lanes.slots[n])
+    _react(lanes, n, market, bar.day)
+    account.bars_held = account.bars_held + 1 if known.position == account.lots else 0
+    account.working = not account.ended and _rests(lanes, n)
+    _show(lanes, n)
+    return True
+
+
+@kernel
+def settle_lane(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
+    """Close lane ``n`` at the mark, with slippage and fee, and drop its orders: what an environment does at a segment's end.
+
+    The engine's own roll pays no slippage and buys the new contract back; an episode ends here, and pays as an order would.
+    """
+    account, known = lanes.account[n], lanes.instruments[n]
+    market = markets.markets[account.market]
+    lots = known.position
+    if lots != 0:
+        side = 1 if lots > 0 else -1
+        _book(lanes, n, market, -lots, known.mark - side * market.slippage)
+        account.bars_held = 0
+    lanes.step[n].slots = 0
+    known.active = 0
+    account.working = 0
+    _show(lanes, n)
+
+
+@kernel
+def _show(lanes: LaneArrays, n: int) -> None:
+    """Bring the fields of ``ACCOUNT`` that others hold up to date."""
+    account, known = lanes.account[n], lanes.instruments[n]
+    account.lots = known.position
+    account.equity_micros = lanes.step[n].equity
+    account.open_profit_micros = known.position * known.mark * known.tick_value - known.cost
+
+
+@kernel
+def _rests(lanes: LaneArrays, n: int) -> bool:
+    """True where an order that is not a protective stop is working."""
+    for k in range(lanes.step[n].slots):
+        slot = lanes.slots[n, k]
+        if slot.state != _ENDED and slot.time_in_force == _DAY:
+            return True
+    return False
+
+
+@kernel
+def _run_venue_until(lanes: LaneArrays, n: int, markets: MarketArrays, limit: int) -> None:
+    """What reaches the venue up to ``limit``: the orders of the last decision, and expiries between two bars."""
+    account = lanes.account[n]
+    step, instruments = lanes.step[n : n + 1], lanes.instruments[n : n + 1]
+    slots, reports, state = lanes.slots[n], lanes.reports[n], lanes.step[n]
+    while True:
+        due = venue_due(step, slots, reports)
+        if due > limit:
+            return
+        state.now = max(state.now, due)
+        run_venue(step, slots, reports, instruments, lanes.depth, due)
+        state.report_head = state.report_tail = 0  # None of them is a fill: those come from bars only.
+        bar = markets.bars[account.row]
+        if due > bar.ts_close:
+            _react(lanes, n, markets.markets[account.market], bar.day_after)
+
+
+@kernel
+def _book_reports(lanes: LaneArrays, n: int, market: Record) -> None:
+    """Book the fills among the reports, in their order, and forget the reports."""
+    state, slots = lanes.step[n], lanes.slots[n]
+    for r in range(state.report_head, state.report_tail):
+        report = lanes.reports[n, r]
+        if report.exec_type == _TRADE:
+            k = 0
+            while slots[k].order_id != report.order_id:
+                k += 1
+            _book(lanes, n, market, report.last_quantity * slots[k].side, report.last_price)
+    state.report_head = state.report_tail = 0
+
+
+@kernel
+def _book(lanes: LaneArrays, n: int, market: Record, signed_lots: int, price: int) -> None:
+    """Enter one fill: the arithmetic of ``Ledger.apply_fill``, with products that stay within 64 bits."""
+    account, known = lanes.account[n], lanes.instruments[n]
+    before = known.position
+    opening, realised = signed_lots, 0
+    if before != 0 and (before > 0) != (signed_lots > 0):
+        closed = min(abs(signed_lots), abs(before)) * (1 if before > 0 else -1)
+        share, size = abs(closed), abs(before)
+        cost_closed = known.cost // size * share + known.cost % size * share // size
+        realised = price * closed * market.tick_value - cost_closed
+        known.cost -= cost_closed
+        opening = signed_lots + closed
+    known.cost += price * opening * market.tick_value
+    known.position = before + signed_lots
+    fee = market.fee * abs(signed_lots)
+    account.fees_micros += fee
+    account.traded_lots += abs(signed_lots)
+    account.cash_micros += (-price * signed_lots * market.tick_value if market.spot else realised) - fee
+    marked = 0
+    if known.position != 0:
+        marked = known.position * known.mark * market.tick_value
+        if not market.spot:
+            marked -= known.cost
+    known.marked_base = marked
+    lanes.step[n].equity = account.cash_micros + marked
+
+
+@kernel
+def _react(lanes: LaneArrays, n: int, market: Record, day: int) -> None:
+    """The ladder at the end of an engine step: day, peak, and whether a line has been crossed; then the line for the next."""
+    account, state = lanes.account[n], lanes.step[n]
+    equity = state.equity
+    if day != account.day:
+        account.day = day
+        account.day_start_micros = equity
+    account.peak_micros = max(account.peak_micros, equity, state.equity_peak)
+    peak, day_start = account.peak_micros, account.day_start_micros
+    floor = -(2**62)
+    if market.drawdown < 1e6:
+        floor = max(floor, math.floor(peak - market.drawdown * peak))
+    if market.daily_loss < 1e6:
+        floor = max(floor, math.floor(day_start - market.daily_loss * market.capital))
+    if equity <= floor:
+        lost = (day_start - equity) / market.capital
+        if not (1.0 - equity / peak < market.drawdown and lost < market.daily_loss):
+            account.ended = 1
+    if equity <= 0:
+        account.ended = 1
+    state.equity_floor = floor
+    state.equity_peak = equity
+
+
+# -- from a wish to orders ---------------------------------------------------------------------------------------------
+
+
+@kernel
+def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, urgency: int, stop_ticks: int) -> None:
+    """Trade towards ``lots`` (signed) as the engine does for a ``TargetPosition``; nothing where the episode has ended.
+
+    ``urgency``: ``WAIT``, ``PASSIVE`` or ``AGGRESSIVE``; ``stop_ticks``: distance of a protective stop from the mark, 0 for none. At
+    most one wish a bar. Resting entries are cancelled first; what reduces the position is an order of its own before what
+    opens; protective stops shrink with the position or are placed anew.
+    """
+    account, state = lanes.account[n], lanes.step[n]
+    if account.ended:
+        return
+    account.asked_lots = lots
+    if urgency == WAIT:
+        return
+    held = lanes.instruments[n].position
+    if state.slots == 0 and lots == held:
+        return
+    expected = _cancel_resting(lanes, n, held)
+    change = lots - expected
+    if change == 0:
+        return
+    if state.slots + 3 > lanes.slots.shape[1]:
+        raise RuntimeError(
+            "lanes: found every order slot of a lane in use, expected some free: build_lanes(orders=...)"
+        )
+    closing = 0
+    if expected != 0 and (expected > 0) != (change > 0):
+        closing = min(abs(change), abs(expected)) * (1 if change > 0 else -1)
+    if closing != 0:
+        if state.slots > 0:
+            _adapt_stops(lanes, n, markets, abs(expected + closing), stop_ticks != 0)
+        sent = _send(lanes, n, markets, closing, False)
+        account.refused_lots += abs(closing) - sent
+    opening = change - closing
+    if opening != 0:
+        sent = _send(lanes, n, markets, opening, urgency == PASSIVE)
+        account.refused_lots += abs(opening) - sent
+        if sent > 0 and stop_ticks != 0:
+            entry = state.slots - 1
+            signed = sent if opening > 0 else -sent
+            if not _protect(lanes, n, markets, signed, stop_ticks, lanes.slots[n, entry].order_id):
+                lanes.slots[n, entry].ts_cancel = state.now
+                account.refused_lots += sent
+    elif lots != 0 and stop_ticks != 0:
+        _protect(lanes, n, markets, lots, stop_ticks, 0)
+
+
+@kernel
+def _cancel_resting(lanes: LaneArrays, n: int, held: int) -> int:
+    """Cancel the limits of an earlier wish; the position with what is still to come of its market orders."""
+    state, expected = lanes.step[n], held
+    for k in range(state.slots):
+        slot = lanes.slots[n, k]
+        if slot.state == _ENDED or slot.time_in_force == _GTC:
+            continue
+        if slot.order_type == _MARKET:
+            expected += slot.leaves * slot.side
+        else:
+            slot.ts_cancel = min(slot.ts_cancel, state.now)
+    return int(expected)
+
+
+@kernel
+def _adapt_stops(lanes: LaneArrays, n: int, markets: MarketArrays, left: int, places_anew: bool) -> None:
+    """Before a way out: shrink the protective stops to the ``left`` lots, or cancel them."""
+    state = lanes.step[n]
+    for k in range(state.slots):
+        slot = lanes.slots[n, k]
+        if slot.state == _ENDED or slot.time_in_force != _GTC:
+            continue
+        if left == 0 or places_anew:
+            slot.ts_cancel = min(slot.ts_cancel, state.now)
+            continue
+        quantity = slot.filled + left
+        if not _stop_is_sound(lanes, n, markets, quantity, slot.stop_price):
+            continue
+        if slot.parent == 0:
+            added = max(0, left - slot.leaves)
+            quantity = _room(lanes, n, markets, slot.side, added, quantity - added)
+        elif _open_quantity(lanes, n, slot.parent) < quantity:
+            continue
+        if quantity > 0:
+            slot.ts_replace = state.now
+            slot.new_quantity, slot.new_price, slot.new_stop = quantity, slot.price, slot.stop_price
+
+
+@kernel
+def _open_quantity(lanes: LaneArrays, n: int, order_id: int) -> int:
+    """The quantity of a working order; more than any where it has ended."""
+    for k in range(lanes.step[n].slots):
+        slot = lanes.slots[n, k]
+        if slot.order_id == order_id and slot.state != _ENDED:
+            return int(slot.quantity)
+    return 2**62
+
+
+@kernel
+def _send(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, passive: bool) -> int:
+    """Send what risk lets through of an exit or entry, at the market or, ``passive``, at the mark; the lots sent."""
+    account, known = lanes.account[n], lanes.instruments[n]
+    bar, market = markets.bars[account.row], markets.markets[account.market]
+    side = 1 if signed_lots > 0 else -1
+    account.orders += 1
+    if not bar.in_session or _meets_own(lanes, n, side):
+        return 0
+    if passive and known.mark <= 0 and not market.negative_prices:
+        return 0
+    quantity = _room(lanes, n, markets, side, abs(signed_lots), 0)
+    if quantity > 0:
+        place_order(
+            lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, side, _LIMIT if passive else _MARKET, _DAY, quantity,
+            known.mark if passive else 0, 0, lanes.step[n].now, bar.expires, 0 if passive else market.slippage, 0, 0,
+        )  # fmt: skip
+    return quantity
+
+
+@kernel
+def _protect(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, stop_ticks: int, parent: int) -> bool:
+    """Place a stop for ``signed_lots`` at ``stop_ticks`` from the mark, as the child of ``parent`` or (0) on its own."""
+    account = lanes.account[n]
+    market = markets.markets[account.market]
+    direction, quantity = (1 if signed_lots > 0 else -1), abs(signed_lots)
+    level = lanes.instruments[n].mark - stop_ticks * direction
+    account.orders += 1
+    if not _stop_is_sound(lanes, n, markets, quantity, level):
+        return False
+    if parent == 0:
+        quantity = _room(lanes, n, markets, -direction, quantity, 0)
+        if quantity == 0:
+            return False
+    place_order(
+        lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, -direction, _STOP, _GTC, quantity, 0, level,
+        lanes.step[n].now, NEVER_NS, market.slippage, parent, -account.orders,
+    )  # fmt: skip
+    return True
+
+
+@kernel
+def _stop_is_sound(lanes: LaneArrays, n: int, markets: MarketArrays, quantity: int, level: int) -> bool:
+    """Session, order rules, fat finger and collar: the checks of a stop that are not about room."""
+    account = lanes.account[n]
+    bar, market, room = markets.bars[account.row], markets.markets[account.market], markets.rooms[account.market]
+    mark = lanes.instruments[n].mark
+    away, most = abs(level - mark), int(market.away_fraction * abs(mark))
+    return bool(
+        bar.in_session
+        and (level > 0 or market.negative_prices)
+        and (away <= most or away <= market.collar_min_ticks)
+        and 0 < quantity <= room.max_order_lots
+        and quantity * abs(mark) * market.tick_value <= room.order_notional
+    )
+
+
+@kernel
+def _meets_own(lanes: LaneArrays, n: int, side: int) -> bool:
+    """True where an order of ``side`` at the mark would trade with our own limit, be it one whose cancel is on its way."""
+    mark = lanes.instruments[n].mark
+    for k in range(lanes.step[n].slots):
+        slot = lanes.slots[n, k]
+        ours = slot.state != _ENDED and slot.order_type == _LIMIT and slot.side == -side and slot.parent == 0
+        if ours and side * (mark - slot.price) >= 0:
+            return True
+    return False
+
+
+@kernel
+def _room(lanes: LaneArrays, n: int, markets: MarketArrays, side: int, asked: int, counted: int) -> int:
+    """What the size checks leave of ``asked`` lots beside everything that works now (``lots_with_room``)."""
+    account, known = lanes.account[n], lanes.instruments[n]
+    bar = markets.bars[account.row]
+    buys = sells = 0
+    for k in range(lanes.step[n].slots):
+        slot = lanes.slots[n, k]
+        if slot.state == _ENDED:
+            continue
+        lots = slot.leaves
+        if slot.ts_replace <= lanes.step[n].now and slot.parent == 0:
+            lots = max(lots, slot.new_quantity - slot.filled)  # A change counts as the larger until it is confirmed.
+        if slot.side > 0:
+            buys += lots
+        else:
+            sells += lots
+    return lots_with_room(
+        markets.rooms, account.market, side, asked, counted, known.position, buys, sells, known.mark, abs(known.mark),
+        bar.variance, bar.stressed, lanes.step[n].equity, account.peak_micros, account.day_start_micros,
+    )  # fmt: skip
