@@ -115,7 +115,7 @@ class FolderStorage:
         """Hold the folder's lock, and first clear away what a killed writer left."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("a") as lock:
-            _wait_for(lock.fileno(), self.root)
+            wait_for_lock(lock.fileno(), self.root)
             for leftover in self.root.glob(f"{_INCOMING}*"):
                 leftover.unlink()
             yield
@@ -182,7 +182,8 @@ class ObjectStorage:
             self._files.makedirs(self._path(name).rsplit("/", 1)[0], exist_ok=True)
 
 
-def _wait_for(descriptor: int, root: Path) -> None:
+def wait_for_lock(descriptor: int, where: Path) -> None:
+    """Take the lock of an open file; it is held until the file is closed, however that happens. ``where`` is for the message."""
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,7 +192,7 @@ def _wait_for(descriptor: int, root: Path) -> None:
         else:
             return
     raise RegistryError(
-        f"{root}: another process has held the registry's lock for {LOCK_TRIES * LOCK_PAUSE_SECONDS:.0f} s; "
+        f"{where}: another process has held its lock for {LOCK_TRIES * LOCK_PAUSE_SECONDS:.0f} s; "
         "try again when it is done, or end it"
     )
 

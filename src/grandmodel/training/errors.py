@@ -9,6 +9,7 @@
             ├── TrainingSettingsError      a setting is out of range, or two settings contradict each other
             ├── TrainingDataError          market data cannot be learnt from
             ├── CheckpointError            a checkpoint is damaged, or belongs to another run
+            ├── TrialLogError              the log of trials is damaged, or what was asked of it does not fit what it holds
             └── DivergenceError            a number that learning rests on is not finite
 """
 
@@ -37,3 +38,7 @@ class CheckpointError(TrainingError):
 
 class DivergenceError(TrainingError):
     """An observation, reward, loss or weight is not finite; training on it would only hide the cause."""
+
+
+class TrialLogError(TrainingError):
+    """The log of trials is damaged, or what was asked of it does not fit what it holds."""
