@@ -243,13 +243,15 @@ def expected_move(belief: Floats, mean: Floats, mean_square: Floats) -> tuple[fl
 
 def expected_moves(beliefs: Floats, outcomes: ClassOutcomes) -> tuple[Floats, Floats]:
     """The same for many beliefs (..., 3): mean and variance (...)."""
-    first: Floats = beliefs @ np.array(outcomes.mean)
-    variance: Floats = np.maximum(beliefs @ np.array(outcomes.mean_square) - first**2, 0.0)
+    first: Floats = beliefs @ np.array(outcomes.mean, np.float64)
+    second: Floats = beliefs @ np.array(outcomes.mean_square, np.float64)
+    variance: Floats = np.maximum(second - first**2, 0.0)
     return first, variance
 
 
 def _one_hot(labels: Integers, classes: int) -> Floats:
-    return (labels[:, None] == np.arange(classes)).astype(np.float64)
+    hot: Floats = (labels[:, None] == np.arange(classes)).astype(np.float64)
+    return hot
 
 
 def _checked(beliefs: Floats, labels: Integers) -> tuple[Floats, Integers]:
