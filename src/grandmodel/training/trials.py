@@ -8,12 +8,13 @@ appended.
     {"type": "started", "trial": 7, "at_ns": ..., "layer": "strategic", "settings_hash": ..., "seed": 3, "spans": ..., "data_hash": ...}
     {"type": "finished", "trial": 7, "at_ns": ..., "numbers": {"sharpe": 0.021, ...}, "model": "0f3a..."}
     {"type": "failed", "trial": 8, "at_ns": ..., "why": "DivergenceError: ..."}
+    {"type": "last_fold", "layer": "strategic", "model": "0f3a...", "reason": "...", "at_ns": ...}
 
 A line is on the disk before ``start`` returns. A kill in the middle of a line leaves a torn end without a line feed, whose writer
 never went on: readers pass over it, and the next writer cuts it off. A full disk leaves the file as it was.
 
-The library reads no clock: times are handed in. ``evaluation/statistics.py`` uses the numbers; looks at the last fold are kept beside
-this log by ``evaluation/walk_forward.py``.
+The library reads no clock: times are handed in. ``evaluation/statistics.py`` uses the numbers, and
+``evaluation/walk_forward.py`` says what the last fold is.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from grandmodel.models.model_file import DataSpan, Layer
 from grandmodel.models.storage import wait_for_lock
 from grandmodel.training.errors import TrialLogError
+from grandmodel.training.evaluation.errors import LastFoldTouchedError
 
 LOG_NAME = "trials.jsonl"
 SHARPE = "sharpe"
@@ -75,8 +77,16 @@ class Failed(Line, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="f
     why: str
 
 
-AnyLine: TypeAlias = Started | Finished | Failed
-L = TypeVar("L", Started, Finished | Failed)
+class LastFold(Line, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="last_fold"):
+    """Somebody looked at the last fold."""
+
+    layer: Layer
+    model: str
+    reason: str
+
+
+AnyLine: TypeAlias = Started | Finished | Failed | LastFold
+L = TypeVar("L", Started, Finished | Failed, LastFold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,10 @@ class TrialLog:
         """Sharpe ratios per period of the finished trials that have one; fewer than ``count``, never more."""
         ended = [trial.ended for trial in self.trials(layer)]
         return np.array([end.numbers[SHARPE] for end in ended if isinstance(end, Finished) and SHARPE in end.numbers])
+
+    def last_fold(self, layer: Layer) -> list[LastFold]:
+        """Every look at the layer's last fold, in order; looks with one model count once."""
+        return [line for line in self._read() if isinstance(line, LastFold) and line.layer == layer]
 
     # Writing
 
@@ -175,6 +189,30 @@ class TrialLog:
             raise
         self.finish(number, result["numbers"], at_ns=clock(), model=result["model"])
 
+    def touch_last_fold(self, model: str, reason: str = "", *, layer: Layer, at_ns: int) -> LastFold:
+        """Write down a look at the layer's last fold, before it is looked at.
+
+        The first look is free, and so is looking again with the same ``model`` (making the same table again), which adds no line.
+        Another model needs a ``reason``, which goes on the record. ``model`` is the id of a model, or one made of all that an
+        evaluation compares. Raises ``LastFoldTouchedError``.
+        """
+        if not model:
+            raise TrialLogError("found no model, expected the id of the one that the last fold is touched for")
+
+        def line(lines: Sequence[AnyLine]) -> LastFold:
+            looks = [one for one in lines if isinstance(one, LastFold) and one.layer == layer]
+            same = next((one for one in looks if one.model == model), None)
+            if same is not None:
+                return same
+            if looks and not reason.strip():
+                raise LastFoldTouchedError(
+                    f"{self.path}: found the last {layer} fold touched {len(looks)} time(s), last for {looks[-1].model[:12]}, "
+                    f"expected none or the same model, not {model[:12]}: evaluate on earlier folds, or give a reason for the record"
+                )
+            return LastFold(at_ns=at_ns, layer=layer, model=model, reason=reason.strip())
+
+        return self._append(line)
+
     def _end(self, end: Finished | Failed) -> None:
         def line(lines: Sequence[AnyLine]) -> Finished | Failed:
             if not any(isinstance(one, Started) and one.trial == end.trial for one in lines):
@@ -195,7 +233,7 @@ class TrialLog:
         return _parse(content, self.path)
 
     def _append(self, build: Callable[[Sequence[AnyLine]], L]) -> L:
-        """Append what ``build`` makes of the lines so far, while nobody else appends."""
+        """Append what ``build`` makes of the lines so far, unless it is one of them, while nobody else appends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             wait_for_lock(file.fileno(), self.path)
@@ -203,6 +241,8 @@ class TrialLog:
             content = file.read()
             lines = _parse(content, self.path)
             line = build(lines)
+            if any(line is one for one in lines):
+                return line
             whole = content.rfind(b"\n") + 1
             try:
                 file.truncate(whole)
