@@ -1,0 +1,255 @@
+"""One episode's own numbers, and the kernels that both layers and both forms of an environment share.
+
+The way of one step: ``begin`` (once), then for every bar ``note_before`` and the layer's own ``decide`` (``strategic.py``,
+``tactical.py``), the bar itself (the engine, or ``training/lanes.py`` compiled), ``find_end``, ``reward`` and the layer's ``observe``. A kernel
+here works on copy ``n`` of arrays with one row per copy, so that the batched form loops over it and the PettingZoo form, which has
+one copy, calls the very same code.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.kernels import kernel
+from grandmodel.risk.breakers import BreakerLadder, Trigger
+from grandmodel.risk.distributions import loss_quantile
+from grandmodel.risk.sizing import lots_of_full_exposure
+from grandmodel.training.environments.draws import (
+    EXPOSURE,
+    EXPOSURE_CHANGE,
+    EXPOSURE_IS_FLAT,
+    MARKET,
+    START,
+    draw_below,
+    draw_unit,
+)
+from grandmodel.training.environments.rewards import write_reward_terms
+from grandmodel.training.environments.settings import EnvSettings
+from grandmodel.training.market import HORIZON_BARS, Layer
+
+Rows = NDArray[Any]
+
+EPISODE = np.dtype(
+    [
+        ("seed", "<i8"),
+        ("bars", "<i8"),  # played so far
+        ("target", "<i8"),  # lots that the newest decision wants in the end
+        ("exposure", "<f8"),  # the strategic one, where the layer has it
+        # What is asked of the account at this bar.
+        ("wish_asked", "<i8"),  # 0: nothing
+        ("wish_lots", "<i8"),
+        ("wish_urgency", "<i8"),
+        ("wish_stop", "<i8"),
+        # As things stood when the bar was decided on.
+        ("bar", "<i8"),  # g
+        ("equity", "<i8"),
+        ("held_exposure", "<f8"),
+        ("drawdown", "<f8"),
+        ("full_lots", "<f8"),
+        ("bar_risk", "<f8"),  # micros: one deviation of a bar's move at full exposure
+    ]
+)
+"""One copy's episode."""
+
+GOES_ON, TERMINATED, TRUNCATED = 0, 1, 2
+"""How an episode stands after a bar."""
+CHANGE_SHARE = 1.0 / 3.0
+"""Chance that a drawn exposure changes at a half-hour close: it is held for an hour and a half on average."""
+FLAT_SHARE = 0.25
+"""Of the drawn exposures, how many are zero."""
+
+
+class Numbers(NamedTuple):
+    """The settings that the kernels need."""
+
+    capital: float
+    """Micros."""
+    volatility_target: float
+    var_quantile: float
+    var_budget: float
+    drawdown_limit: float
+    day_loss_limit: float
+    horizon: float
+    profit_weight: float
+    drawdown_weight: float
+    implementation_weight: float
+    episode_bars: int
+    slices: int
+
+
+@kernel
+def draw_exposure(seed: int, counter: int) -> float:
+    """A strategic exposure: flat at times, else uniform in [-1, 1)."""
+    if draw_unit(seed, EXPOSURE_IS_FLAT, counter) < FLAT_SHARE:
+        return 0.0
+    return 2.0 * draw_unit(seed, EXPOSURE, counter) - 1.0
+
+
+@kernel
+def draw_start(tables: Any, seed: int) -> tuple[int, int]:
+    """The market and the bar at which the episode of ``seed`` begins: first the market, all alike, then one of its starts."""
+    markets = len(tables.tick_value)
+    able = 0
+    for m in range(markets):
+        able += tables.starts_from[m + 1] > tables.starts_from[m]
+    chosen = draw_below(seed, MARKET, 0, able)
+    market = -1
+    for m in range(markets):
+        if tables.starts_from[m + 1] > tables.starts_from[m]:
+            market = m
+            if chosen == 0:
+                break
+            chosen -= 1
+    first = tables.starts_from[market]
+    place = draw_below(seed, START, 0, tables.starts_from[market + 1] - first)
+    return market, int(tables.starts[first + place])
+
+
+@kernel
+def begin(tables: Any, episodes: Rows, n: int, seed: int, g: int) -> None:
+    """A new episode of copy ``n``, at bar ``g``."""
+    episode = episodes[n]
+    episode.seed = seed
+    episode.bars = 0
+    episode.target = 0
+    given = tables.exposure[g]
+    episode.exposure = draw_exposure(seed, 0) if math.isnan(given) else given
+    episode.bar = g
+
+
+@kernel
+def drawdown_of(equity: int, peak: int) -> float:
+    """Fraction below the peak."""
+    return 1.0 - equity / peak if peak > 0 else 0.0
+
+
+@kernel
+def note_before(tables: Any, numbers: Numbers, account: Any, episode: Any) -> None:
+    """How things stand at the close where the bar is decided on, and what a full exposure is."""
+    m, g = account.market, account.row
+    scale, tick_value = tables.scale[g], tables.tick_value[m]
+    episode.bar = g
+    episode.equity = account.equity_micros
+    episode.held_exposure = episode.exposure
+    episode.drawdown = drawdown_of(account.equity_micros, account.peak_micros)
+    episode.full_lots = lots_of_full_exposure(
+        scale,
+        tick_value,
+        float(account.equity_micros),
+        tables.bars_per_year[m],
+        tables.bars_per_day[m],
+        numbers.volatility_target,
+        numbers.var_quantile,
+        numbers.var_budget,
+    )
+    episode.bar_risk = episode.full_lots * scale * tick_value
+
+
+@kernel
+def find_end(tables: Any, numbers: Numbers, account: Any, episode: Any) -> int:
+    """After the bar: 0 the episode goes on, 1 it is terminated (the ladder left normal), 2 it is truncated."""
+    episode.bars += 1
+    _next_exposure(tables, episode, account.row)
+    if account.ended:
+        return TERMINATED
+    return TRUNCATED if episode.bars >= numbers.episode_bars or not tables.can_step[account.row] else GOES_ON
+
+
+@kernel
+def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactical: bool, terms: Any) -> float:
+    """The reward of the bar that has ended and, where the episode has too, of its settlement; its ``TERMS`` into ``terms`` (3,)."""
+    profit = float(account.equity_micros - episode.equity)
+    ideal = profit
+    if is_tactical:
+        move = tables.close[account.row] - tables.close[episode.bar]
+        ideal = episode.held_exposure * episode.full_lots * move * tables.tick_value[account.market]
+    write_reward_terms(
+        terms,
+        profit,
+        ideal,
+        episode.bar_risk,
+        episode.drawdown,
+        drawdown_of(account.equity_micros, account.peak_micros),
+        numbers.drawdown_limit,
+        numbers.profit_weight,
+        numbers.drawdown_weight,
+        numbers.implementation_weight,
+    )
+    return float(terms[0] + terms[1] + terms[2])
+
+
+@kernel
+def _next_exposure(tables: Any, episode: Any, g: int) -> None:
+    """The strategic exposure from bar ``g`` on: given, or at half-hour closes perhaps drawn anew."""
+    given = tables.exposure[g]
+    if not math.isnan(given):
+        episode.exposure = given
+    elif tables.is_decision[g] and draw_unit(episode.seed, EXPOSURE_CHANGE, episode.bars) < CHANGE_SHARE:
+        episode.exposure = draw_exposure(episode.seed, episode.bars)
+
+
+@kernel
+def full_lots_now(tables: Any, numbers: Numbers, account: Any) -> float:
+    """Lots of a full exposure at the account's present bar."""
+    m = account.market
+    return lots_of_full_exposure(
+        tables.scale[account.row],
+        tables.tick_value[m],
+        float(account.equity_micros),
+        tables.bars_per_year[m],
+        tables.bars_per_day[m],
+        numbers.volatility_target,
+        numbers.var_quantile,
+        numbers.var_budget,
+    )
+
+
+@kernel
+def horizon_risk(tables: Any, numbers: Numbers, account: Any) -> float:
+    """Money of one deviation of the horizon's move of the lots held, micros."""
+    m = account.market
+    scale = tables.scale[account.row]
+    return float(abs(account.lots) * scale * math.sqrt(numbers.horizon) * tables.tick_value[m])
+
+
+@kernel
+def day_loss(numbers: Numbers, account: Any) -> float:
+    """Loss since the beginning of the trading day as a share of capital, as the ladder counts it; negative for a gain."""
+    return float((account.day_start_micros - account.equity_micros) / numbers.capital)
+
+
+@kernel
+def copy_window(tables_trunk: Any, g: int, rows: int, out: Any, n: int, a: int) -> int:
+    """The newest ``rows`` rows up to ``g``, oldest first, into ``out[n, a]``; how many numbers."""
+    columns = tables_trunk.shape[1]
+    first = g - rows + 1
+    place = 0
+    for r in range(first, g + 1):
+        for c in range(columns):
+            out[n, a, place] = tables_trunk[r, c]
+            place += 1
+    return place
+
+
+def build_numbers(layer: Layer, settings: EnvSettings) -> Numbers:
+    """The numbers of ``settings`` for an environment of ``layer``."""
+    lane = settings.lane
+    ladder, var = BreakerLadder(lane.risk.breakers), lane.risk.var
+    return Numbers(
+        capital=float(lane.capital_micros),
+        volatility_target=lane.volatility_target,
+        var_quantile=loss_quantile(var.level, var.degrees),
+        var_budget=lane.var_budget,
+        drawdown_limit=float(ladder.limits(Trigger.DRAWDOWN)[0]),
+        day_loss_limit=float(ladder.limits(Trigger.DAILY_LOSS)[0]),
+        horizon=float(HORIZON_BARS[layer]),
+        profit_weight=settings.rewards.profit,
+        drawdown_weight=settings.rewards.drawdown,
+        implementation_weight=settings.rewards.implementation,
+        episode_bars=settings.bars_of(layer),
+        slices=settings.slices,
+    )

@@ -1,0 +1,42 @@
+"""What an agent earns in one bar, term by term. All money is in micros; every term has the size of about one deviation or less.
+
+Profit is the change of equity, costs and slippage included, over what one deviation of the bar's move is worth at full exposure:
+the same number for a small account as for a large one, in a calm market as in a wild one. The drawdown term takes away where the
+fall from the peak deepens; it gives nothing back when the fall is made good, because profit has paid for that already. The
+implementation term (tactical layer) compares with the strategic exposure held without cost or delay, so that it is earned by
+trading well and not by the strategic layer's being right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grandmodel.kernels import kernel
+
+TERMS = ("profit", "drawdown", "implementation")
+"""The order of the terms; the reward is their sum."""
+
+
+@kernel
+def write_reward_terms(
+    out: Any,
+    profit: float,
+    ideal_profit: float,
+    bar_risk: float,
+    drawdown_before: float,
+    drawdown: float,
+    drawdown_limit: float,
+    profit_weight: float,
+    drawdown_weight: float,
+    implementation_weight: float,
+) -> None:
+    """The three weighted ``TERMS`` into ``out`` (3,).
+
+    ``bar_risk``: money of one deviation of a bar's move at full exposure; where it is not positive (nothing can be held) profit
+    counts for nothing. Drawdowns are fractions of the peak.
+    """
+    unit = 1.0 / bar_risk if bar_risk > 0.0 else 0.0
+    deeper = max(drawdown - drawdown_before, 0.0)
+    out[0] = profit_weight * profit * unit
+    out[1] = -drawdown_weight * deeper / drawdown_limit
+    out[2] = implementation_weight * (profit - ideal_profit) * unit

@@ -1,0 +1,82 @@
+"""The settings of both environments, in one frozen tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.features.normaliser import NormaliserData
+from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
+from grandmodel.training.lanes import LaneSettings
+from grandmodel.training.market import Layer
+
+EPISODE_BARS: dict[Layer, int] = {"strategic": 230, "tactical": 276}
+"""A trading week of half hours, a trading day of five minutes."""
+
+
+class RewardWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Weights of the reward's terms; ``rewards.py`` says what each is."""
+
+    profit: float = 1.0
+    drawdown: float = 10.0
+    """What a fall from no drawdown to its limit costs, in deviations of one bar."""
+    implementation: float = 1.0
+    """Of the tactical layer alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would turn a cost into a gain."""
+        for name in ("profit", "drawdown", "implementation"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1e6:
+                raise TrainingSettingsError(f"reward weight {name} is {value}; expected 0 or more")
+
+
+class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides an environment, apart from its markets, their span and the seed."""
+
+    lane: LaneSettings = LaneSettings()
+    """Capital, costs, the venue, risk limits and what a full exposure is."""
+    rewards: RewardWeights = RewardWeights()
+    episode_bars: int | None = None
+    """Bars until an episode is cut off; None: ``EPISODE_BARS`` of the layer."""
+    fewest_bars: int = 24
+    """An episode begins only where so many bars lie ahead before a roll, a bad stretch or the end."""
+    slices: int = 1
+    """Strategic layer: a target is worked in parts, at each bar one part in so many of what is left. 1: at once."""
+    normaliser: NormaliserData | None = None
+    """None: one is fitted on the bars of the span."""
+    mean_scale: dict[str, float] | None = None
+    """Mean scale of moves in ticks by instrument, as a model file carries it; None: measured on the bars of the span."""
+    bars_per_day: dict[str, float] | None = None
+    """Bars of an ordinary trading day by instrument; None: the median of the market's days."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts below 1."""
+        for name in ("episode_bars", "fewest_bars", "slices"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise TrainingSettingsError(f"{name} is {value}; expected 1 or more")
+
+    def bars_of(self, layer: Layer) -> int:
+        """Bars of an episode of ``layer``."""
+        return EPISODE_BARS[layer] if self.episode_bars is None else self.episode_bars
+
+    def mean_scale_of(self, instrument: str, scales: NDArray[np.float64]) -> float:
+        """The mean scale of ``instrument``: the setting's, or that of ``scales`` (T,) where they are known."""
+        if self.mean_scale is not None:
+            if instrument not in self.mean_scale:
+                raise TrainingDataError(
+                    f"mean_scale: found none for {instrument}, expected one for every market; there are {sorted(self.mean_scale)}"
+                )
+            return self.mean_scale[instrument]
+        known = scales[scales > 0.0]
+        return float(known.mean()) if len(known) else float("nan")
+
+    def bars_per_day_of(self, market: Any, measured: Callable[[Any], float]) -> float:
+        """Bars of an ordinary day of ``market``: the setting's, or what ``measured`` finds."""
+        given = (self.bars_per_day or {}).get(market.instrument.id)
+        return measured(market) if given is None else given

@@ -1,0 +1,73 @@
+"""The strategic environment's own part: what the four agents see at a 30-minute close, and what their choices ask for.
+
+The Coordinator's action names the agent to follow, the followed agent's action the direction. Drawn from the Coordinator's
+weights and that agent's belief, the direction is a draw from the collapsed belief. Read ``episodes.py`` first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grandmodel.kernels import kernel
+from grandmodel.models.architecture import STRATEGIC_AGENTS
+from grandmodel.models.choices import AGGRESSIVE, part_of_gap, strategic_target
+from grandmodel.models.tails import write_strategic_tail
+from grandmodel.training.environments.episodes import (
+    Numbers,
+    Rows,
+    copy_window,
+    day_loss,
+    drawdown_of,
+    full_lots_now,
+    horizon_risk,
+    note_before,
+)
+
+_COORDINATOR = len(STRATEGIC_AGENTS)
+_ROWS = 48
+
+
+@kernel
+def decide_strategic(tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
+    """Turn ``actions[n]`` (4,) into the wish of copy ``n``."""
+    account, episode = accounts[n], episodes[n]
+    note_before(tables, numbers, account, episode)
+    followed = actions[n, _COORDINATOR]
+    episode.target = strategic_target(actions[n, followed], episode.full_lots)
+    episode.wish_asked = 1
+    episode.wish_lots = part_of_gap(account.lots, episode.target, numbers.slices)
+    episode.wish_urgency = AGGRESSIVE
+    episode.wish_stop = 0
+
+
+@kernel
+def observe_strategic(
+    tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, observations: Any, state: Any
+) -> None:
+    """What is seen at the account's bar, into ``observations[n]`` (4, F) and ``state[n]`` (S,)."""
+    account, episode = accounts[n], episodes[n]
+    m, g = account.market, account.row
+    copy_window(tables.trunks[0], g, _ROWS, observations, n, 0)
+    copy_window(tables.trunks[1], g, _ROWS, observations, n, 1)
+    copy_window(tables.trunks[2], g, _ROWS, observations, n, 2)
+    columns = tables.newest.shape[1]
+    state[n, :columns] = tables.newest[g]
+    write_strategic_tail(
+        state[n, columns:],
+        tables.time_of_day[g],
+        tables.day_of_week[g],
+        account.lots,
+        full_lots_now(tables, numbers, account),
+        account.open_profit_micros,
+        horizon_risk(tables, numbers, account),
+        drawdown_of(account.equity_micros, account.peak_micros),
+        numbers.drawdown_limit,
+        day_loss(numbers, account),
+        numbers.day_loss_limit,
+        episode.target,
+        account.bars_held,
+        tables.scale[g],
+        tables.mean_scale[m],
+    )
+    for k in range(state.shape[1] - columns):
+        observations[n, _COORDINATOR, k] = state[n, columns + k]

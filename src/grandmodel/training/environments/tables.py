@@ -1,0 +1,226 @@
+"""Markets as the arrays that the environments' kernels read: one table of windows per trunk, and where an episode may run.
+
+All markets stand one after the other, so that a bar is one number g, the row that lanes count too. A window is
+then one stretch of memory, the newest row last, and an observation is a copy of it. Nothing here changes while an environment
+runs; ``episodes.py`` holds what does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.features.normaliser import Normaliser
+from grandmodel.features.schema import TIME_COLUMNS, FeatureSchema
+from grandmodel.models.architecture import Architecture, strategic_architecture, tactical_architecture
+from grandmodel.training.environments.settings import EnvSettings
+from grandmodel.training.errors import TrainingDataError
+from grandmodel.training.market import Layer, Span, TrainingMarket, check_one_layer
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Integers = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+TRADING_DAYS_PER_YEAR = 252.0
+TRUNKS = {"strategic": 3, "tactical": 1}
+
+
+class Tables(NamedTuple):
+    """What the kernels read. G bars of M markets, C columns; a table per trunk with that trunk's columns."""
+
+    tick_value: Floats
+    """(M,) micros per tick and lot."""
+    bars_per_year: Floats
+    bars_per_day: Floats
+    mean_scale: Floats
+    """(M,) each."""
+    close: Floats
+    """(G,) ticks."""
+    scale: Floats
+    """(G,) deviation of one bar's move, ticks."""
+    time_of_day: Floats
+    day_of_week: Floats
+    """(G,) each; 0 in a matrix without them."""
+    can_step: Bools
+    """(G,) whether a decision may be taken here, and what is seen at the next bar is known."""
+    starts: Integers
+    """(S,) bars at which an episode may begin, ..."""
+    starts_from: Integers
+    """(M + 1,) ... and where each market's begin in ``starts``."""
+    newest: Singles
+    """(G, C) the normalised rows, for the global state."""
+    trunks: tuple[Singles, ...]
+    """(G, columns of the trunk) each, normalised."""
+    exposure: Floats
+    """(G,) strategic exposure, where it was given; NaN where it is drawn."""
+    age: Floats
+    """(G,) 5-minute bars since the newest half-hour close, at which the strategic layer decided."""
+    is_decision: Bools
+    """(G,) whether the bar closes a half hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Everything fixed about an environment: the markets, their arrays, and what they were normalised with."""
+
+    layer: Layer
+    markets: tuple[TrainingMarket, ...]
+    settings: EnvSettings
+    architecture: Architecture
+    schema: FeatureSchema
+    normaliser: Normaliser
+    tables: Tables
+
+    @property
+    def tail_size(self) -> int:
+        """Numbers of the tail."""
+        return max(head.tail for head in self.architecture.heads)
+
+    @property
+    def observation_sizes(self) -> tuple[int, ...]:
+        """One per agent."""
+        inputs = {trunk.name: trunk.inputs for trunk in self.architecture.trunks}
+        return tuple(inputs.get(head.trunk, 0) + head.tail for head in self.architecture.heads)
+
+    @property
+    def state_size(self) -> int:
+        """The newest row and the tail."""
+        return len(self.schema.columns) + self.tail_size
+
+
+def bars_per_day(market: TrainingMarket) -> float:
+    """Bars of an ordinary trading day: the median over the days of the market."""
+    _, counts = np.unique(market.day, return_counts=True)
+    return float(np.median(counts))
+
+
+def build_ground(
+    layer: Layer,
+    markets: Sequence[TrainingMarket],
+    settings: EnvSettings,
+    span: Span | None = None,
+    exposures: Sequence[Floats] | None = None,
+) -> Ground:
+    """Prepare ``markets`` for an environment of ``layer`` that runs inside ``span`` (None: everywhere).
+
+    ``exposures``: per market (T,) the strategic exposure at each 5-minute close, in [-1, 1]. Raises ``TrainingDataError`` for
+    markets of another layer or schema, and where no episode can begin.
+    """
+    schema = check_one_layer(markets)
+    for market in markets:
+        if market.layer != layer:
+            raise TrainingDataError(f"{market.instrument.id}: found a {market.layer} market, expected a {layer} one")
+    inside = [span.holds(market.ts_event) if span else np.ones(len(market.bars), np.bool_) for market in markets]
+    architecture = strategic_architecture() if layer == "strategic" else tactical_architecture()
+    normaliser = _normaliser(markets, inside, schema, settings)
+    newest = np.concatenate([normaliser.apply(market.rows) for market in markets]).astype(np.float32)
+    can_step = [_can_step(market, here) for market, here in zip(markets, inside, strict=True)]
+    starts = [_starts(here, settings.bars_of(layer), settings.fewest_bars) for here in can_step]
+    if not any(map(len, starts)):
+        raise TrainingDataError(
+            f"found no bar of {', '.join(market.instrument.id for market in markets)} at which an episode of at least "
+            f"{min(settings.bars_of(layer), settings.fewest_bars)} bars can begin, expected some: the span is too short, or nothing in it is usable"
+        )
+    firsts = np.cumsum([0, *(len(market.bars) for market in markets[:-1])])
+    # Markets without a start are never drawn, but they keep their number.
+    times = TIME_COLUMNS if layer == "strategic" else ()
+    hours = [np.concatenate([market.rows[:, place] for market in markets]) for place in times] or [
+        np.zeros(len(newest))
+    ] * 2
+    tables = Tables(
+        tick_value=np.array([float(market.instrument.tick_value_micros) for market in markets]),
+        bars_per_year=np.array(
+            [settings.bars_per_day_of(market, bars_per_day) * TRADING_DAYS_PER_YEAR for market in markets]
+        ),
+        bars_per_day=np.array([settings.bars_per_day_of(market, bars_per_day) for market in markets]),
+        mean_scale=np.array(
+            [
+                settings.mean_scale_of(market.instrument.id, market.scale[here])
+                for market, here in zip(markets, inside, strict=True)
+            ]
+        ),
+        close=np.concatenate([market.bars["close"].astype(np.float64) for market in markets]),
+        scale=np.concatenate([market.scale for market in markets]),
+        time_of_day=hours[0],
+        day_of_week=hours[1],
+        can_step=np.concatenate(can_step),
+        starts=np.concatenate([first + here for first, here in zip(firsts, starts, strict=True)]),
+        starts_from=np.cumsum([0, *map(len, starts)]).astype(np.int64),
+        newest=newest,
+        trunks=tuple(np.ascontiguousarray(newest[:, trunk.columns]) for trunk in architecture.trunks),
+        exposure=_exposures(markets, can_step, exposures),
+        age=np.concatenate([_decision_age(market.ts_event) for market in markets]),
+        is_decision=np.concatenate([market.ts_event % THIRTY_MINUTES_NS == 0 for market in markets]),
+    )
+    return Ground(layer, tuple(markets), settings, architecture, schema, normaliser, tables)
+
+
+def _normaliser(
+    markets: Sequence[TrainingMarket], inside: Sequence[Bools], schema: FeatureSchema, settings: EnvSettings
+) -> Normaliser:
+    """The one of the settings, or one fitted on the bars inside the span."""
+    if settings.normaliser is not None:
+        return Normaliser.from_data(settings.normaliser, schema)
+    rows = np.concatenate([market.rows[here] for market, here in zip(markets, inside, strict=True)])
+    stamps = np.concatenate([market.ts_event[here] for market, here in zip(markets, inside, strict=True)])
+    if not len(stamps):
+        raise TrainingDataError("found no bar inside the span, expected some: widen it, or load other bars")
+    return Normaliser.fit(rows, stamps, schema, train_from_ns=int(stamps.min()), train_to_ns=int(stamps.max()))
+
+
+def _can_step(market: TrainingMarket, inside: Bools) -> Bools:
+    """(T,) where a decision may be taken, and the window and the scale of the next bar are known and in the span."""
+    known = ~np.isnan(market.rows[:, list(market.schema.known_columns)]).any(axis=1) & (market.scale > 0.0)
+    can = np.zeros(len(inside), np.bool_)
+    can[:-1] = market.usable[:-1] & inside[:-1] & inside[1:] & known[1:]
+    return can
+
+
+def _starts(can_step: Bools, episode_bars: int, fewest_bars: int) -> Integers:
+    """Where at least ``fewest_bars`` steps (or a whole, shorter episode) lie ahead."""
+    count = len(can_step)
+    next_end = np.minimum.accumulate(np.where(can_step, count, np.arange(count))[::-1])[::-1]
+    return np.flatnonzero(can_step & (next_end - np.arange(count) >= min(fewest_bars, episode_bars)))
+
+
+def _decision_age(ts_event: Integers) -> Floats:
+    """(T,) 5-minute bars since the newest half-hour close; the first bars of a market count from its beginning."""
+    decided = np.where(ts_event % THIRTY_MINUTES_NS == 0, ts_event, ts_event[0])
+    ages: Floats = (ts_event - np.maximum.accumulate(decided)) / FIVE_MINUTES_NS
+    return ages
+
+
+def _exposures(
+    markets: Sequence[TrainingMarket], can_step: Sequence[Bools], exposures: Sequence[Floats] | None
+) -> Floats:
+    """(G,) the given exposures, checked; NaN everywhere where none were given."""
+    if exposures is None:
+        return np.full(sum(len(market.bars) for market in markets), np.nan)
+    if [len(one) for one in exposures] != [len(market.bars) for market in markets]:
+        raise TrainingDataError(
+            f"exposures: found lengths {[len(one) for one in exposures]}, expected one per bar: "
+            f"{[len(market.bars) for market in markets]}"
+        )
+    for market, given, here in zip(markets, exposures, can_step, strict=True):
+        used = given[here]
+        if not (np.abs(used) <= 1.0).all():
+            raise TrainingDataError(
+                f"exposures of {market.instrument.id}: found {used[~(np.abs(used) <= 1.0)][0]}, expected numbers in [-1, 1]"
+            )
+    return np.nan_to_num(np.concatenate(exposures).astype(np.float64))
+
+
+def describe(tables: Tables) -> Mapping[str, Any]:
+    """Sizes, for a log line."""
+    return {
+        "markets": len(tables.tick_value),
+        "bars": len(tables.close),
+        "steps": int(tables.can_step.sum()),
+        "starts": len(tables.starts),
+    }

@@ -1,0 +1,69 @@
+"""The tactical environment's own part: what the three agents see at a 5-minute close, and what their choices ask for.
+
+All three see the same window and tail. ``models/choices.py`` maps their actions; the tactical decision engine calls the same
+functions. Read ``episodes.py`` first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grandmodel.kernels import kernel
+from grandmodel.models.choices import WAIT, tactical_stop, tactical_target, tactical_urgency
+from grandmodel.models.tails import write_tactical_tail
+from grandmodel.training.environments.episodes import (
+    Numbers,
+    Rows,
+    copy_window,
+    day_loss,
+    drawdown_of,
+    full_lots_now,
+    horizon_risk,
+    note_before,
+)
+
+_ROWS = 60
+
+
+@kernel
+def decide_tactical(tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
+    """Turn ``actions[n]`` (3,) into the wish of copy ``n``."""
+    account, episode = accounts[n], episodes[n]
+    note_before(tables, numbers, account, episode)
+    stance, risk, execution = actions[n, 0], actions[n, 1], actions[n, 2]
+    episode.wish_urgency = tactical_urgency(execution)
+    episode.wish_asked = episode.wish_urgency != WAIT
+    episode.wish_lots = tactical_target(stance, risk, execution, episode.exposure, episode.full_lots, account.lots)
+    episode.wish_stop = tactical_stop(risk, tables.scale[episode.bar])
+    if episode.wish_asked:
+        episode.target = episode.wish_lots
+
+
+@kernel
+def observe_tactical(
+    tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, observations: Any, state: Any
+) -> None:
+    """What is seen at the account's bar, into ``observations[n]`` (3, F) and ``state[n]`` (S,)."""
+    account, episode = accounts[n], episodes[n]
+    g = account.row
+    columns = tables.newest.shape[1]
+    state[n, :columns] = tables.newest[g]
+    write_tactical_tail(
+        state[n, columns:],
+        episode.exposure,
+        tables.age[g],
+        account.lots,
+        full_lots_now(tables, numbers, account),
+        account.open_profit_micros,
+        horizon_risk(tables, numbers, account),
+        drawdown_of(account.equity_micros, account.peak_micros),
+        numbers.drawdown_limit,
+        day_loss(numbers, account),
+        numbers.day_loss_limit,
+        account.bars_held,
+        account.working > 0,
+    )
+    for a in range(3):
+        place = copy_window(tables.trunks[0], g, _ROWS, observations, n, a)
+        for k in range(state.shape[1] - columns):
+            observations[n, a, place + k] = state[n, columns + k]
