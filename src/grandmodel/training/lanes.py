@@ -801,3 +801,90 @@ def _room(lanes: LaneArrays, n: int, markets: MarketArrays, side: int, asked: in
         markets.rooms, account.market, side, asked, counted, known.position, buys, sells, known.mark, abs(known.mark),
         bar.variance, bar.stressed, lanes.step[n].equity, account.peak_micros, account.day_start_micros,
     )  # fmt: skip
+
+
+# -- one pass of given positions ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WalkResult:
+    """What holding given positions came to, one entry a bar, K in all; money in micros of the instrument's currency."""
+
+    equity_micros: Integers
+    """After the bar."""
+    lots: Integers
+    """Held after the bar."""
+    fees_micros: Integers
+    """Paid until then."""
+    traded_lots: Integers
+    """Bought and sold until then."""
+    refused_lots: int
+    """Lots that risk did not let through, in all."""
+    breaches: Integers
+    """Bars, counted from the first of the walk, at which the ladder would have left normal."""
+
+
+def walk_targets(
+    market: TrainingMarket, lots: NDArray[np.integer[Any]], settings: LaneSettings, *, first: int = 0
+) -> WalkResult:
+    """Hold ``lots`` (K,), the position wished for at the close of each bar from ``first`` on, with market orders.
+
+    Between two segments, in a bad stretch and after the last bar nothing is held: the position is closed at the last mark before
+    them with slippage and fee (``settle_lane``), and taken up again by an order at the first close behind them. Where the ladder
+    would leave normal the position is closed likewise and the lines are drawn anew from there on the next trading day, as
+    after a person's release. Raises ``TrainingDataError`` where the bars do not reach.
+    """
+    return walk_market(build_market_arrays(market, settings), 0, lots, settings, first=first)
+
+
+def walk_market(
+    markets: MarketArrays, m: int, lots: NDArray[np.integer[Any]], settings: LaneSettings, *, first: int = 0
+) -> WalkResult:
+    """``walk_targets`` on arrays that are built already: market ``m`` of them, ``first`` counted from its own first bar."""
+    targets = np.ascontiguousarray(lots, dtype=np.int64)
+    rows = markets.markets[m]
+    if not 0 <= first < first + len(targets) <= int(rows["last"] - rows["first"]):
+        raise TrainingDataError(
+            f"walk: found {len(targets)} targets from bar {first} on, expected some, within the {rows['last'] - rows['first']} bars"
+        )
+    kept = np.zeros((5, len(targets)), np.int64)
+    lanes = build_lanes(1, settings, orders=4)
+    _walk(lanes, markets, m, int(rows["first"]) + first, targets, kept)
+    return WalkResult(
+        equity_micros=kept[0],
+        lots=kept[1],
+        fees_micros=kept[2],
+        traded_lots=kept[3],
+        refused_lots=int(lanes.account[0]["refused_lots"]),
+        breaches=np.flatnonzero(kept[4]).astype(np.int64),
+    )
+
+
+@kernel
+def _walk(lanes: LaneArrays, markets: MarketArrays, m: int, first: int, targets: Integers, kept: Integers) -> None:
+    """Fill ``kept`` (5, K): equity, lots, fees, traded lots, and 1 where the ladder would have left normal."""
+    account, capital = lanes.account[0], markets.markets[m].capital
+    account.cash_micros = account.peak_micros = account.day_start_micros = capital
+    account.equity_micros = capital
+    account.day = markets.bars[first].day
+    inside, waits_until_after = False, -(2**63)
+    for k in range(len(targets)):
+        row = first + k
+        bar = markets.bars[row]
+        if inside:
+            walk_bar(lanes, 0, markets)
+        elif bar.segment >= 0 and bar.day > waits_until_after:
+            _enter(lanes, 0, markets, m, row)
+            inside = True
+        if inside:
+            if account.ended:
+                settle_lane(lanes, 0, markets)
+                account.peak_micros = account.day_start_micros = account.cash_micros
+                inside, waits_until_after, kept[4, k] = False, bar.day, 1
+            elif k + 1 == len(targets) or markets.bars[row + 1].segment != bar.segment:
+                settle_lane(lanes, 0, markets)
+                inside = False
+            else:
+                pursue_target(lanes, 0, markets, targets[k], AGGRESSIVE, 0)
+        kept[0, k], kept[1, k] = account.equity_micros, account.lots
+        kept[2, k], kept[3, k] = account.fees_micros, account.traded_lots
