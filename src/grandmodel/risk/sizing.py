@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import msgspec
 
 from grandmodel.kernels import kernel
+from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.errors import RiskInputError
 
 UNKNOWN = "unknown"
@@ -39,6 +40,63 @@ class SizingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             value = getattr(self, name)
             if not 0.0 < value <= 10.0:
                 raise RiskInputError(f"found {name} = {value}, expected a share above 0 (0.1 is a tenth of equity)")
+
+
+class ExposureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an exposure of 1 stands for, as shares of equity."""
+
+    volatility_target: float = 0.10
+    """Annual volatility of a full exposure over equity."""
+    var_budget: float = 0.02
+    """Value at risk of a full exposure over equity, one trading day ahead."""
+    var_level: float = 0.99
+    var_degrees: float | None = 5.0
+    """Degrees of freedom of Student's t for the quantile; None: normal."""
+    session_hours: float = 23.0
+    """Trading hours in a day: they scale a bar's deviation to a day's."""
+    trading_days: float = 252.0
+    """Of a year."""
+
+    def __post_init__(self) -> None:
+        """Refuse what stands for no lots."""
+        for name in ("volatility_target", "var_budget", "session_hours", "trading_days"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise RiskInputError(f"found {name} = {value}, expected a number above 0")
+
+    @property
+    def binding(self) -> str:
+        """Which of the two rules is the smaller: ``volatility_target`` or ``var_budget``; it is the same for every instrument."""
+        by_volatility = self.volatility_target / math.sqrt(self.trading_days)
+        by_var = self.var_budget / loss_quantile(self.var_level, self.var_degrees)
+        return "volatility_target" if by_volatility <= by_var else "var_budget"
+
+    def rule(self, width_ns: int) -> FullExposureRule:
+        """The rule for scales that were measured on bars of ``width_ns``."""
+        return FullExposureRule(self, self.session_hours * 3_600e9 / width_ns)
+
+
+class FullExposureRule:
+    """``lots_of_full_exposure`` under one set of settings; the quantile is computed once. Made by ``ExposureSettings.rule``."""
+
+    def __init__(self, settings: ExposureSettings, bars_per_day: float) -> None:
+        self._bars_per_day = bars_per_day
+        self._bars_per_year = bars_per_day * settings.trading_days
+        self._volatility_target, self._var_budget = settings.volatility_target, settings.var_budget
+        self._quantile = loss_quantile(settings.var_level, settings.var_degrees)
+
+    def lots(self, scale_ticks: float, tick_value_micros: float, equity_micros: float) -> float:
+        """Lots of a full exposure, not rounded; 0 where the scale or the equity is not known or not positive."""
+        return lots_of_full_exposure(
+            scale_ticks,
+            tick_value_micros,
+            equity_micros,
+            self._bars_per_year,
+            self._bars_per_day,
+            self._volatility_target,
+            self._quantile,
+            self._var_budget,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +154,23 @@ def lots_of_full_exposure(
     by_volatility = volatility_target * equity_micros / (deviation * math.sqrt(bars_per_year))
     by_var = var_budget * equity_micros / (var_quantile * deviation * math.sqrt(bars_per_day))
     return min(by_volatility, by_var)
+
+
+def takes_new_risk(held: int, wanted: int) -> bool:
+    """Whether going from ``held`` to ``wanted`` lots enlarges the position or turns it."""
+    return abs(wanted) > abs(held) or wanted * held < 0
+
+
+def without_new_risk(held: int, wanted: int) -> int:
+    """The part of the way from ``held`` to ``wanted`` that takes no new risk."""
+    if wanted * held < 0:
+        return 0
+    return wanted if abs(wanted) <= abs(held) else held
+
+
+def is_inside_dead_band(held: int, wanted: int, band_lots: float) -> bool:
+    """Whether a change is too small to trade; one that ends or turns a position never is."""
+    return wanted not in (held, 0) and wanted * held >= 0 and abs(wanted - held) < band_lots
 
 
 def compute_size(wish: SizingInput, settings: SizingSettings | None = None) -> Sizing:

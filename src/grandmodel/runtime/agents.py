@@ -12,9 +12,12 @@ from grandmodel.domain.agents import Agent
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.learning import LearningAgent
 from grandmodel.tactical.baselines import BuyAndHold, MovingAverageCross, RandomAgent
 
-BUILT_IN: dict[str, type[Agent]] = {agent.name: agent for agent in (MovingAverageCross, RandomAgent, BuyAndHold)}
+BUILT_IN: dict[str, type[Agent]] = {
+    agent.name: agent for agent in (MovingAverageCross, RandomAgent, BuyAndHold, LearningAgent)
+}
 """Agents known by name."""
 
 

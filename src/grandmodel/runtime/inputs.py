@@ -13,12 +13,24 @@ import numpy as np
 from grandmodel import __version__
 from grandmodel.domain.blocks import Block, Schema
 from grandmodel.domain.errors import InvariantError
-from grandmodel.domain.events import Advance, Begin, Command, End, Input, MarketData, Record, SessionTimes, VenueReport
+from grandmodel.domain.events import (
+    Advance,
+    Begin,
+    Command,
+    End,
+    Input,
+    MarketData,
+    ModelRefresh,
+    Record,
+    SessionTimes,
+    VenueReport,
+)
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.model_loading import model_of
 from grandmodel.runtime.settings import RunSettings, settings_hash
 
 
@@ -78,6 +90,8 @@ class InputEngine:
             return engine.on_report(given)
         if isinstance(given, Command):
             return engine.on_command(given)
+        if isinstance(given, ModelRefresh):
+            return engine.on_refresh(given, model_of(given))
         if isinstance(given, End):
             return engine.on_end(given)
         raise InvariantError(f"input {number}: found {type(given).__name__}, expected an input that the engine knows")

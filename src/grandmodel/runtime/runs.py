@@ -11,6 +11,7 @@ from grandmodel.compliance.checkpoints import Signer
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import UsageError
 from grandmodel.runtime.feeds import Feed, StoreResolver
+from grandmodel.runtime.model_loading import without_sources
 from grandmodel.runtime.report import report_page
 from grandmodel.runtime.results import RunResults, load_results
 from grandmodel.runtime.session import Progress, Session, rows_sha256
@@ -83,7 +84,9 @@ def _check_same_run(session: Session, feed: Feed, settings: RunSettings | None) 
         )
     if settings is None:
         return
-    began, given = (msgspec.json.decode(raw) for raw in (begin.settings, msgspec.json.encode(settings)))
+    began, given = (
+        without_sources(msgspec.json.decode(raw)) for raw in (begin.settings, msgspec.json.encode(settings))
+    )
     differing = sorted(name for name in {*began, *given} if began.get(name) != given.get(name))
     if differing:
         raise UsageError(

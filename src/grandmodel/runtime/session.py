@@ -26,7 +26,7 @@ from grandmodel.compliance.checkpoints import Signer
 from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block, schema_of
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, Record
+from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
@@ -34,6 +34,7 @@ from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.inputs import InputEngine, begin_run
 from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.market_step import Stop
+from grandmodel.runtime.model_loading import check_layer, find_models, refresh_of
 from grandmodel.runtime.recovery import Recovered, recover
 from grandmodel.runtime.settings import Mode, RunSettings
 
@@ -104,6 +105,7 @@ class Session:
         """Begin a run in ``folder``, whose name is the run's."""
         if settings.mode is Mode.LIVE:
             raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
+        settings = find_models(settings)
         begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
         inputs = InputEngine()
         first = list(inputs.on_input(0, begin))  # What cannot be built leaves no folder behind.
@@ -197,6 +199,19 @@ class Session:
         for record in self._inputs.on_input(number, command):
             self._keep(record)
         self._commit()
+
+    def refresh_model(self, layer: str, reference: str, *, who: str, why: str) -> ModelRefresh:
+        """Let another model decide from now on: it is loaded and checked first, and takes over between two events.
+
+        ``reference`` is a path, a stage or an id of the registry. What is journalled comes back; where the file is refused, its
+        ``refused`` says why, and the model before goes on deciding.
+        """
+        refresh, model = refresh_of(check_layer(layer), reference, ts=self.engine.now, who=who, why=why)
+        self.journal.append_input(refresh)
+        for record in self.engine.on_refresh(refresh, model):
+            self._keep(record)
+        self._commit()
+        return refresh
 
     def end(self) -> None:
         """The stream is over: what was due happens, the last record is written and the journal is sealed."""

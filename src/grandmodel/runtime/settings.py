@@ -59,7 +59,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """One agent: a built-in kind, or ``module:Class`` for one of one's own; ``parameters`` go to its constructor."""
 
     kind: str = "moving_average_cross"
-    """``moving_average_cross``, ``random``, ``buy_and_hold``, or ``module:Class``."""
+    """``moving_average_cross``, ``random``, ``buy_and_hold``, ``grandmodel`` (the learning agents), or ``module:Class``."""
     parameters: dict[str, Any] = {}
     """Keyword arguments of its constructor."""
 

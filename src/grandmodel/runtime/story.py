@@ -88,7 +88,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     wish: str
     reasons: tuple[str, ...]
     verdict: str
-    """``approved``, ``cut`` or ``refused``."""
+    """``approved``, ``cut``, ``refused``, or ``no_order`` where the wish asked for none."""
     reason: str
     """Reason code of the first check that refused, else of the first that cut."""
     checks: tuple[CheckLine, ...]
@@ -236,6 +236,23 @@ def load_orders(folder: Path, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS)
                 rolled += sum(fill.order_id not in trails.known for fill in record.fills)
         lines = [run.line(trail) for trail in trails.known.values() if start_ns <= trail.ts < end_ns]
     return OrderList(run=run.name, orders=tuple(lines), roll_fills=rolled)
+
+
+def decisions_of(begin: Begin, record: Record) -> tuple[Decision, ...]:
+    """What ``record`` wished for and what risk said of it: one for each order asked for, one for a wish that asked for none.
+
+    The verdict of the latter is ``refused`` with the engine's reason, or ``no_order``: nothing was to be traded now.
+    """
+    run = _run_of(begin)
+    found: list[Decision] = []
+    for intent in record.intents:
+        found += [run.decision(record, intent, checks) for _, checks in intent.checks]
+        if not intent.checks:
+            verdict = "refused" if intent.refused else "no_order"
+            found.append(
+                msgspec.structs.replace(run.decision(record, intent, ()), verdict=verdict, reason=intent.refused)
+            )
+    return tuple(found)
 
 
 def load_refused(folder: Path, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS) -> RefusedList:
@@ -505,11 +522,13 @@ def _opened(folder: Path) -> Iterator[tuple[_Run, Iterator[Record]]]:
         first = next(reader.inputs(), None)
         if first is None or not isinstance(first[1], Begin):
             raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
-        begin = first[1]
-        settings = msgspec.json.decode(begin.settings, type=RunSettings)
-        instruments = {instrument.id: instrument for instrument in begin.instruments}
-        run = _Run(str(begin.run), settings.account.base_currency, instruments)
-        yield run, (decode_record(row.body) for row in reader.record_rows())
+        yield _run_of(first[1]), (decode_record(row.body) for row in reader.record_rows())
+
+
+def _run_of(begin: Begin) -> _Run:
+    settings = msgspec.json.decode(begin.settings, type=RunSettings)
+    instruments = {instrument.id: instrument for instrument in begin.instruments}
+    return _Run(str(begin.run), settings.account.base_currency, instruments)
 
 
 def _terms(

@@ -1,0 +1,261 @@
+"""The strategic layer as the engine runs it: one decision for each instrument at each 30-minute close.
+
+    close -> outcomes that are now known go to the conformal state -> may a decision be taken? -> tail, novelty
+          -> compiled inference (``models.inference``) -> calibration, interval -> exposure (``decision.py``)
+
+Everything that it must remember is kept per instrument in a ``Track`` and goes through ``save`` and ``restore`` exactly. It
+draws no random number: the dropout seed of a decision is a hash of the run's seed and the decision's number. ``runtime.learning``
+joins it to the tactical layer; ``docs/concepts/decisions.md`` follows one decision through both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.agents import Account
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.decisions import Belief, NoDecision, StrategicDecision
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.time import THIRTY_MINUTES_NS
+from grandmodel.models.architecture import STRATEGIC_TAIL
+from grandmodel.models.conformal import ConformalState
+from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
+from grandmodel.models.scale import MoveScale
+from grandmodel.models.tails import write_strategic_tail
+from grandmodel.strategic.decision import Evidence, Reason, StrategicSettings, size_exposure
+
+LAYER = "strategic"
+_BREAK = int(Flag.ROLL | Flag.BAD_STRETCH)
+_BAD = int(Flag.BAD_STRETCH)
+_NEVER = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The strategic decision that holds now."""
+
+    exposure: float
+    """In [-1, 1]."""
+    full_lots: float
+    """Lots that an exposure of 1 stands for."""
+    ts: int
+    """When it was decided; -1: no decision holds."""
+
+
+NOTHING = InForce(0.0, 0.0, -1)
+"""No decision holds: nothing is held on it."""
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    """One track as plain values."""
+
+    scale: list[float]
+    bars: int
+    since_bad: int
+    lots: int
+    bars_held: int
+    exposure: float
+    full_lots: float
+    ts: int
+    conformal: bytes
+
+
+@dataclass(slots=True)
+class Track:
+    """What is remembered of one instrument."""
+
+    scale: MoveScale
+    conformal: ConformalState
+    tail: NDArray[np.float32]
+    bars: int = 0
+    """30-minute bars seen."""
+    since_bad: int = _NEVER
+    """Bars since the last one inside a bad stretch."""
+    lots: int = 0
+    """Held at the bar before."""
+    bars_held: int = 0
+    in_force: InForce = NOTHING
+    inputs: Inputs | None = None
+
+
+class StrategicLayer:
+    """The strategic agents over some instruments, which share the equity evenly."""
+
+    def __init__(
+        self, instruments: Iterable[InstrumentId], model: LoadedModel, settings: StrategicSettings, seed: int
+    ) -> None:
+        self.settings = settings
+        self.decisions = 0
+        """Taken so far; numbers the dropout seeds."""
+        self._seed = seed
+        self._full = settings.full.rule(THIRTY_MINUTES_NS)
+        self.model = model
+        self.take_model(model)
+        self._tracks = {name: self._new_track(name) for name in instruments}
+
+    def take_model(self, model: LoadedModel) -> None:
+        """Let ``model`` decide from now on; what is remembered stays. Raises ``UsageError`` where it foretells another horizon."""
+        if model.manifest.outcomes is None:
+            raise UsageError(f"{model.path}: found a model without class outcomes, expected those of a strategic one")
+        if model.manifest.horizon_bars != self.model.manifest.horizon_bars:
+            raise UsageError(
+                f"{model.path}: found a horizon of {model.manifest.horizon_bars} bars, expected "
+                f"{self.model.manifest.horizon_bars} as the model before: start a new run for it"
+            )
+        self.model = model
+        self._horizon = model.manifest.horizon_bars
+        self._root = math.sqrt(self._horizon)
+        self._clean_bars = model.schema.warm_up_bars + model.schema.rows
+
+    def in_force(self, instrument: InstrumentId) -> InForce:
+        """The decision that holds for ``instrument`` now."""
+        return self._tracks[instrument].in_force
+
+    def inputs(self, instrument: InstrumentId) -> Inputs | None:
+        """What the last decision was computed from; None before the first."""
+        return self._tracks[instrument].inputs
+
+    def on_bar(self, bar: ClosedBar, account: Account) -> StrategicDecision | NoDecision:
+        """Decide at the close of a 30-minute bar."""
+        track = self._tracks[bar.instrument]
+        scale = self._take_in(track, bar, account.lots(bar.instrument))
+        window = account.strategic_window(bar.instrument)
+        standing = account.standing(bar.instrument)
+        equity = account.equity_micros / len(self._tracks)
+        full_lots = self._full.lots(scale, standing.tick_value_micros, equity)
+        refusal = self._refusal(track, bar, window, scale, full_lots)
+        if refusal is not None:
+            track.in_force = NOTHING
+            return NoDecision(
+                instrument=bar.instrument, ts=bar.ts_event, layer=LAYER, reasons=(refusal,), model=self.model.name
+            )
+        unit = scale * self._root
+        before = track.in_force
+        write_strategic_tail(
+            track.tail,
+            window[-1, _TIME_OF_DAY],
+            window[-1, _DAY_OF_WEEK],
+            track.lots,
+            full_lots,
+            standing.open_profit_micros,
+            abs(track.lots) * unit * standing.tick_value_micros,
+            standing.drawdown,
+            standing.drawdown_limit,
+            day_loss_of(standing.day_start_micros, account.equity_micros),
+            standing.day_loss_limit,
+            int(before.exposure * before.full_lots),
+            track.bars_held,
+            scale,
+            self.model.mean_scale(bar.instrument),
+        )
+        seed = decision_seed(self._seed, self.decisions)
+        self.decisions += 1
+        output, novelty, spread = self.model.strategic(window, track.tail, seed)
+        track.inputs = Inputs(window, track.tail, seed, spread)
+        calibrated = self.model.calibrate(output.belief)
+        mean, _ = self.model.expected_move(calibrated)
+        move = mean * unit
+        interval = track.conformal.predict(move, unit, float(window[-1, _TIME_OF_DAY]))
+        evidence = Evidence(
+            belief=calibrated,
+            expected_move=move,
+            deviation=unit,
+            mutual_information=output.mutual_information,
+            purity=output.purity,
+            novelty=novelty,
+            interval=interval,
+            equity_micros=equity,
+            tick_value_micros=standing.tick_value_micros,
+        )
+        exposure, reasons = size_exposure(evidence, full_lots, self.settings)
+        track.in_force = InForce(exposure, full_lots, bar.ts_event)
+        return StrategicDecision(
+            instrument=bar.instrument,
+            ts=bar.ts_event,
+            belief=_belief(calibrated.tolist()),
+            beliefs=tuple([_belief(one) for one in output.beliefs.tolist()]),
+            weights=tuple(output.weights.tolist()),
+            agents=self.model.compiled.agents,
+            purity=output.purity,
+            entropy=output.entropy,
+            expected_entropy=output.expected_entropy,
+            mutual_information=output.mutual_information,
+            target_exposure=exposure,
+            novelty=novelty,
+            expected_move=move,
+            interval=interval,
+            coverage=track.conformal.settings.coverage,
+            risk_lots=full_lots,
+            reasons=tuple([reason.value for reason in reasons]),
+            model=self.model.name,
+        )
+
+    def save(self) -> bytes:
+        """Everything that the next decision depends on, the model aside."""
+        tracks = {
+            name: _Saved(
+                track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held, track.in_force.exposure,
+                track.in_force.full_lots, track.in_force.ts, track.conformal.save()
+            )
+            for name, track in self._tracks.items()
+        }  # fmt: skip
+        return msgspec.msgpack.encode((self.decisions, tracks))
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what ``save`` gave."""
+        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _Saved]])
+        for name, saved in tracks.items():
+            track = self._new_track(name)
+            track.scale.restore(saved.scale)
+            track.conformal.restore(saved.conformal)
+            track.bars, track.since_bad, track.lots, track.bars_held = (
+                saved.bars, saved.since_bad, saved.lots, saved.bars_held
+            )  # fmt: skip
+            track.in_force = InForce(saved.exposure, saved.full_lots, saved.ts)
+            self._tracks[name] = track
+
+    def _new_track(self, instrument: InstrumentId) -> Track:
+        return Track(
+            scale=MoveScale(self.model.manifest.scale_decay),
+            conformal=ConformalState(self.model.conformal(instrument)),
+            tail=np.zeros(len(STRATEGIC_TAIL), np.float32),
+        )
+
+    def _take_in(self, track: Track, bar: ClosedBar, lots: int) -> float:
+        """Count the bar, settle what it makes known, and the scale of moves after it; NaN while not known."""
+        is_break = bool(bar.flags & _BREAK)
+        track.bars += 1
+        track.since_bad = 0 if bar.flags & _BAD else min(track.since_bad + 1, _NEVER)
+        track.bars_held = track.bars_held + 1 if lots == track.lots else 0
+        track.lots = lots
+        track.conformal.observe(bar.close, is_break=is_break)
+        return track.scale.update(bar.close, is_break=is_break)
+
+    def _refusal(
+        self, track: Track, bar: ClosedBar, window: NDArray[np.float64], scale: float, full_lots: float
+    ) -> Reason | None:
+        """Why no decision may be taken at this close; None where one may."""
+        if bar.flags & _BAD:
+            return Reason.BAD_STRETCH
+        if track.since_bad < self._clean_bars:
+            return Reason.WARM_UP
+        if not self.model.is_whole(window):
+            return Reason.WARM_UP if track.bars < self._clean_bars else Reason.FEATURE_UNKNOWN
+        if not scale > 0.0:
+            return Reason.SCALE_UNKNOWN
+        return None if full_lots > 0.0 else Reason.NO_ROOM
+
+
+_TIME_OF_DAY, _DAY_OF_WEEK = 6, 7
+
+
+def _belief(values: list[float]) -> Belief:
+    return Belief(bullish=values[0], neutral=values[1], bearish=values[2])

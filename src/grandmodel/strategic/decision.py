@@ -1,0 +1,161 @@
+"""From a belief to an exposure: the arithmetic of the strategic decision, and the codes that say what bound it.
+
+    full lots  = the smaller of what the volatility target and the VaR budget allow          (``risk.sizing``)
+    Kelly lots = kelly_fraction x edge / variance x equity, over the horizon of the belief
+    trust      = (1 - mutual information / ln 3) x what is left of it where the window is novel
+    exposure   = direction x smaller of (Kelly lots x trust, full lots) / full lots           in [-1, 1]
+
+The direction is the belief collapsed by its mode; where the expected move does not point the same way there is no edge and
+nothing is held. Read next: ``agent.py``, which calls this at each 30-minute close.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.errors import UsageError
+from grandmodel.models.architecture import BELIEF, DIRECTIONS
+from grandmodel.models.superposition import collapse_to_mode
+from grandmodel.risk.sizing import ExposureSettings
+
+Floats = NDArray[np.float64]
+
+LARGEST_MUTUAL_INFORMATION = math.log(len(BELIEF))
+"""Nats: samples that are each sure of one direction, and spread evenly over the three."""
+
+
+class Reason(enum.StrEnum):
+    """Why a strategic decision is what it is, or why there was none."""
+
+    WARM_UP = "warm_up"
+    """No decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch."""
+    FEATURE_UNKNOWN = "feature_unknown"
+    """No decision: a column that the model needs is not known, long after the warm-up (a volume that is missing)."""
+    BAD_STRETCH = "bad_stretch"
+    """No decision: the bar lies in a stretch of data that is marked bad."""
+    SCALE_UNKNOWN = "scale_unknown"
+    """No decision: fewer than 48 moves of the price are known, or it has not moved."""
+    NO_ROOM = "no_room"
+    """No decision: the account is worth nothing, so no exposure stands for any lots."""
+
+    LONG = "long"
+    SHORT = "short"
+    NEUTRAL = "neutral"
+    """The likeliest direction is neither up nor down."""
+    NO_EDGE = "no_edge"
+    """The expected move does not point where the likeliest direction does."""
+    KELLY = "kelly"
+    """The Kelly share set the size: the edge asks for less than risk would allow."""
+    KELLY_SMALL = "kelly_small"
+    """The Kelly share asks for less than the dead band."""
+    VOLATILITY_TARGET = "volatility_target"
+    """The volatility target set the size."""
+    VAR_BUDGET = "var_budget"
+    """The value-at-risk budget set the size."""
+    NOVEL = "novel"
+    """The window lies outside what training saw; the size was cut for it."""
+    DISAGREE = "disagree"
+    """The agents' joint state is far from pure."""
+    IGNORANT = "ignorant"
+    """Mutual information took more than a tenth of the size."""
+    NOT_COVERED = "zero_in_interval"
+    """The conformal interval of the move holds zero: the direction is not established at that coverage."""
+
+
+class StrategicSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a belief becomes an exposure."""
+
+    full: ExposureSettings = ExposureSettings()
+    """What an exposure of 1 stands for."""
+    kelly_fraction: float = 0.25
+    """Share of the Kelly position that is asked for: full Kelly is right only for a known edge."""
+    dead_band: float = 0.1
+    """A position is left as it is while the exposure asked for lies within this of it, as a share of full exposure."""
+    pure_enough: float = 0.9
+    """A purity below this is called disagreement."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no decision can be made with."""
+        if not 0.0 < self.kelly_fraction <= 1.0:
+            raise UsageError(f"kelly_fraction: found {self.kelly_fraction}, expected a share above 0, at most 1")
+        if not 0.0 <= self.dead_band < 1.0:
+            raise UsageError(f"dead_band: found {self.dead_band}, expected a share of full exposure from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a size follows from. Moves in ticks over the horizon, money in micros."""
+
+    belief: Floats
+    """Calibrated (3,)."""
+    expected_move: float
+    deviation: float
+    """Standard deviation of the move over the horizon."""
+    mutual_information: float
+    """Nats."""
+    purity: float
+    novelty: float
+    interval: tuple[float, float]
+    equity_micros: float
+    tick_value_micros: float
+
+
+def trust_in(mutual_information: float, novelty: float) -> tuple[float, float]:
+    """Shares of the size left by the model's ignorance, and by a window unlike the training data; each in [0, 1].
+
+    Up to a novelty of 1 (the edge of what training saw) nothing is cut; from 2 on nothing is left.
+    """
+    ignorance = min(max(mutual_information / LARGEST_MUTUAL_INFORMATION, 0.0), 1.0)
+    return 1.0 - ignorance, min(max(2.0 - novelty, 0.0), 1.0)
+
+
+def kelly_lots(edge: float, deviation: float, tick_value_micros: float, equity_micros: float, fraction: float) -> float:
+    """Lots of the fractional Kelly position for an expected gain of ``edge`` ticks with that deviation; 0 without an edge."""
+    if not (edge > 0.0 and deviation > 0.0 and tick_value_micros > 0.0 and equity_micros > 0.0):
+        return 0.0
+    return fraction * edge / (deviation * deviation) * equity_micros / tick_value_micros
+
+
+def size_exposure(
+    evidence: Evidence, full_lots: float, settings: StrategicSettings
+) -> tuple[float, tuple[Reason, ...]]:
+    """The target exposure in [-1, 1], and the codes of what led to it: direction first, then what bound, then cautions."""
+    direction = DIRECTIONS[collapse_to_mode(evidence.belief)]
+    reasons = [{1: Reason.LONG, 0: Reason.NEUTRAL, -1: Reason.SHORT}[direction]]
+    known, familiar = trust_in(evidence.mutual_information, evidence.novelty)
+    edge = direction * evidence.expected_move
+    exposure = 0.0
+    if direction and edge > 0.0:
+        lots = kelly_lots(
+            edge,
+            evidence.deviation,
+            evidence.tick_value_micros,
+            evidence.equity_micros,
+            settings.kelly_fraction,
+        )
+        share = lots * known * familiar / full_lots
+        exposure = min(share, 1.0)
+        reasons.append(
+            Reason(settings.full.binding)
+            if share >= 1.0
+            else Reason.KELLY_SMALL
+            if share < settings.dead_band
+            else Reason.KELLY
+        )
+    elif direction:
+        reasons.append(Reason.NO_EDGE)
+    if familiar < 1.0:
+        reasons.append(Reason.NOVEL)
+    if known < 0.9:
+        reasons.append(Reason.IGNORANT)
+    if evidence.purity < settings.pure_enough:
+        reasons.append(Reason.DISAGREE)
+    if direction and evidence.interval[0] <= 0.0 <= evidence.interval[1]:
+        reasons.append(Reason.NOT_COVERED)
+    return direction * exposure, tuple(reasons)

@@ -1,0 +1,233 @@
+"""The tactical layer as the engine runs it: one decision for each instrument at each 5-minute close.
+
+    close -> may a decision be taken? -> tail with the strategic exposure in force, novelty -> compiled inference
+          -> each agent's choice by its mode, the joint stance -> lots, urgency, stop (``decision.py``)
+
+What must be remembered is kept per instrument in a ``Track`` and goes through ``save`` and ``restore`` exactly. It draws no random
+number: the dropout seed of a decision is a hash of the run's seed and the decision's number. ``runtime.learning`` joins it to the
+strategic layer; ``docs/concepts/decisions.md`` follows one decision through both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.agents import Account
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.decisions import AgentChoice, NoDecision, TacticalDecision, TargetPosition, Urgency
+from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.time import FIVE_MINUTES_NS
+from grandmodel.models.architecture import TACTICAL_TAIL
+from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
+from grandmodel.models.scale import MoveScale
+from grandmodel.models.tails import write_tactical_tail
+from grandmodel.tactical.decision import Reason, TacticalSettings, collapse, plan_trade
+
+LAYER = "tactical"
+_BREAK = int(Flag.ROLL | Flag.BAD_STRETCH)
+_BAD = int(Flag.BAD_STRETCH)
+_NEVER = 2**31
+_PROTECTIVE = ("stop", "target")
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    """One track as plain values."""
+
+    scale: list[float]
+    bars: int
+    since_bad: int
+    lots: int
+    bars_held: int
+
+
+@dataclass(slots=True)
+class Track:
+    """What is remembered of one instrument."""
+
+    scale: MoveScale
+    tail: NDArray[np.float32]
+    bars: int = 0
+    """5-minute bars seen."""
+    since_bad: int = _NEVER
+    """Bars since the last one inside a bad stretch."""
+    lots: int = 0
+    """Held at the bar before."""
+    bars_held: int = 0
+    inputs: Inputs | None = None
+
+
+class TacticalLayer:
+    """The tactical agents over some instruments, which share the equity evenly."""
+
+    def __init__(
+        self, instruments: Iterable[InstrumentId], model: LoadedModel, settings: TacticalSettings, seed: int
+    ) -> None:
+        self.settings = settings
+        self.decisions = 0
+        """Taken so far; numbers the dropout seeds."""
+        self._seed = seed
+        self._full = settings.full.rule(FIVE_MINUTES_NS)
+        self.take_model(model)
+        self._tracks = {name: self._new_track() for name in instruments}
+
+    def take_model(self, model: LoadedModel) -> None:
+        """Let ``model`` decide from now on; what is remembered stays."""
+        self.model = model
+        self._root = math.sqrt(model.manifest.horizon_bars)
+        self._clean_bars = model.schema.warm_up_bars + model.schema.rows
+
+    def inputs(self, instrument: InstrumentId) -> Inputs | None:
+        """What the last decision was computed from; None before the first."""
+        return self._tracks[instrument].inputs
+
+    def has_bars(self, instrument: InstrumentId) -> bool:
+        """Whether 5-minute bars of ``instrument`` come at all."""
+        return self._tracks[instrument].bars > 0
+
+    def on_bar(
+        self, bar: ClosedBar, account: Account, exposure: float, decided_ts: int
+    ) -> tuple[TacticalDecision | NoDecision, TargetPosition | None]:
+        """Decide at the close of a 5-minute bar, and what follows.
+
+        ``exposure`` is the strategic one in force, decided at ``decided_ts`` (-1: never yet).
+        """
+        name = bar.instrument
+        track = self._tracks[name]
+        scale = self._take_in(track, bar, account.lots(name))
+        window, standing = account.tactical_window(name), account.standing(name)
+        full_lots = self._full.lots(scale, standing.tick_value_micros, account.equity_micros / len(self._tracks))
+        refusal = self._refusal(track, bar, window, scale, full_lots, decided_ts)
+        if refusal is not None:
+            none = NoDecision(
+                instrument=name, ts=bar.ts_event, layer=LAYER, reasons=(refusal.value,), model=self.model.name
+            )
+            return none, self._way_out(name, track, decided_ts, exposure)
+        write_tactical_tail(
+            track.tail,
+            exposure,
+            (bar.ts_event - decided_ts) / FIVE_MINUTES_NS,
+            track.lots,
+            full_lots,
+            standing.open_profit_micros,
+            abs(track.lots) * scale * self._root * standing.tick_value_micros,
+            standing.drawdown,
+            standing.drawdown_limit,
+            day_loss_of(standing.day_start_micros, account.equity_micros),
+            standing.day_loss_limit,
+            track.bars_held,
+            any(order.tag not in _PROTECTIVE for order in account.working(name)),
+        )
+        seed = decision_seed(self._seed, self.decisions)
+        self.decisions += 1
+        output, novelty, spread = self.model.tactical(window, track.tail, seed)
+        track.inputs = Inputs(window, track.tail, seed, spread)
+        choices = collapse(output.distributions)
+        plan = plan_trade(
+            choices,
+            exposure=exposure,
+            full_lots=full_lots,
+            held=track.lots,
+            scale_ticks=scale,
+            size_scale=standing.size_scale,
+            is_novel=novelty > self.settings.most_novelty,
+            settings=self.settings,
+        )
+        reasons = tuple([reason.value for reason in plan.reasons])
+        decision = TacticalDecision(
+            instrument=name,
+            ts=bar.ts_event,
+            choices=tuple(
+                [
+                    AgentChoice(
+                        agent=head.agent,
+                        actions=head.actions,
+                        probabilities=tuple(distribution.tolist()),
+                        chosen=head.actions[choice],
+                    )
+                    for head, distribution, choice in zip(
+                        self.model.manifest.architecture.heads, output.distributions, choices, strict=True
+                    )
+                ]
+            ),
+            purity=output.purity,
+            entropy=output.entropy,
+            expected_entropy=output.expected_entropy,
+            mutual_information=output.mutual_information,
+            exposure=exposure,
+            lots=plan.lots,
+            stop_ticks=plan.stop_ticks,
+            urgency=plan.urgency,
+            novelty=novelty,
+            reasons=reasons,
+            model=self.model.name,
+        )
+        if plan.urgency is Urgency.WAIT or plan.lots == track.lots:
+            return decision, None
+        wish = TargetPosition(
+            instrument=name, lots=plan.lots, urgency=plan.urgency, stop_ticks=plan.stop_ticks, reasons=reasons
+        )
+        return decision, wish
+
+    def save(self) -> bytes:
+        """Everything that the next decision depends on, the model aside."""
+        tracks = {
+            name: _Saved(track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held)
+            for name, track in self._tracks.items()
+        }
+        return msgspec.msgpack.encode((self.decisions, tracks))
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what ``save`` gave."""
+        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _Saved]])
+        for name, saved in tracks.items():
+            track = self._new_track()
+            track.scale.restore(saved.scale)
+            track.bars, track.since_bad = saved.bars, saved.since_bad
+            track.lots, track.bars_held = saved.lots, saved.bars_held
+            self._tracks[name] = track
+
+    def _new_track(self) -> Track:
+        return Track(scale=MoveScale(self.model.manifest.scale_decay), tail=np.zeros(len(TACTICAL_TAIL), np.float32))
+
+    def _take_in(self, track: Track, bar: ClosedBar, lots: int) -> float:
+        """Count the bar; the scale of moves after it, NaN while not known."""
+        track.bars += 1
+        track.since_bad = 0 if bar.flags & _BAD else min(track.since_bad + 1, _NEVER)
+        track.bars_held = track.bars_held + 1 if lots == track.lots else 0
+        track.lots = lots
+        return track.scale.update(bar.close, is_break=bool(bar.flags & _BREAK))
+
+    def _refusal(
+        self,
+        track: Track,
+        bar: ClosedBar,
+        window: NDArray[np.float64],
+        scale: float,
+        full_lots: float,
+        decided_ts: int,
+    ) -> Reason | None:
+        """Why no decision may be taken at this close; None where one may."""
+        if bar.flags & _BAD:
+            return Reason.BAD_STRETCH
+        if track.since_bad < self._clean_bars:
+            return Reason.WARM_UP
+        if not self.model.is_whole(window):
+            return Reason.WARM_UP if track.bars < self._clean_bars else Reason.FEATURE_UNKNOWN
+        if not scale > 0.0:
+            return Reason.SCALE_UNKNOWN
+        if decided_ts < 0:
+            return Reason.NO_STRATEGY
+        return None if full_lots > 0.0 else Reason.NO_ROOM
+
+    def _way_out(self, name: InstrumentId, track: Track, decided_ts: int, exposure: float) -> TargetPosition | None:
+        """Where neither layer can say anything, nothing is held."""
+        if track.lots == 0 or (decided_ts >= 0 and exposure != 0.0):
+            return None
+        return TargetPosition(instrument=name, lots=0, reasons=("no_decision",))

@@ -1,0 +1,127 @@
+"""What the tactical agents' choices come to: lots, urgency, stop, and the codes that say why.
+
+Each agent's distribution collapses to its mode. ``models.choices`` maps the three actions to lots, urgency and stop, the same
+functions that the training environments call. Read next: ``agent.py``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.decisions import Urgency
+from grandmodel.domain.errors import UsageError
+from grandmodel.models.architecture import EXECUTION_ACTIONS, RISK_SCALES, STOP_SCALES, TACTICAL_STANCES
+from grandmodel.models.choices import URGENCIES, tactical_stop, tactical_target, tactical_urgency
+from grandmodel.risk.sizing import ExposureSettings, is_inside_dead_band, takes_new_risk, without_new_risk
+
+Floats = NDArray[np.float64]
+
+_ENTER = TACTICAL_STANCES.index("enter")
+_AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
+
+
+class Reason(enum.StrEnum):
+    """Why a tactical decision is what it is, or why there was none."""
+
+    WARM_UP = "warm_up"
+    """No decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch."""
+    FEATURE_UNKNOWN = "feature_unknown"
+    """No decision: a column that the model needs is not known, long after the warm-up."""
+    BAD_STRETCH = "bad_stretch"
+    """No decision: the bar lies in a stretch of data that is marked bad."""
+    SCALE_UNKNOWN = "scale_unknown"
+    """No decision: fewer than 48 moves of the price are known, or it has not moved."""
+    NO_ROOM = "no_room"
+    """No decision: the account is worth nothing, so no exposure stands for any lots."""
+    NO_STRATEGY = "no_strategy"
+    """No decision: the strategic layer has not decided yet."""
+
+    ENTER = "enter"
+    HOLD = "hold"
+    EXIT = "exit"
+    WAITS = "wait"
+    """The execution agent trades nothing at this close."""
+    SLICED = "slice"
+    """A third of what is left is asked for."""
+    SCALED = "scaled"
+    """The risk agent allows less than the strategic exposure."""
+    DEAD_BAND = "dead_band"
+    """The lots asked for lie too near those held: nothing is traded."""
+    NO_NEW_RISK = "no_new_risk"
+    """Risk allows no new position now: what is held is at the most reduced."""
+    NOVEL = "novel"
+    """The window lies outside what training saw: nothing new is opened."""
+
+
+class TacticalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How choices become lots."""
+
+    full: ExposureSettings = ExposureSettings()
+    """What an exposure of 1 stands for; the same as the strategic layer's."""
+    dead_band: float = 0.1
+    """A position is left as it is while the lots asked for lie within this of it, as a share of full exposure."""
+    most_novelty: float = 2.0
+    """Beyond this novelty no position is opened or enlarged; 1 is the edge of what training saw."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no decision can be made with."""
+        if not 0.0 <= self.dead_band < 1.0:
+            raise UsageError(f"dead_band: found {self.dead_band}, expected a share of full exposure from 0 to below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for."""
+
+    lots: int
+    urgency: Urgency
+    stop_ticks: int
+    reasons: tuple[Reason, ...]
+
+
+def collapse(distributions: Sequence[Floats]) -> tuple[int, ...]:
+    """Each agent's likeliest action; the first of those that are equally likely."""
+    return tuple([int(distribution.argmax()) for distribution in distributions])
+
+
+def plan_trade(
+    choices: tuple[int, ...],
+    *,
+    exposure: float,
+    full_lots: float,
+    held: int,
+    scale_ticks: float,
+    size_scale: float,
+    is_novel: bool,
+    settings: TacticalSettings,
+) -> Plan:
+    """The position that the three chosen actions ask for, within what risk allows.
+
+    ``size_scale``: share of a position that risk lets one ask for. The position is left as it is inside the dead band, unless it is
+    to end or to turn.
+    """
+    stance, risk, execution = choices
+    reasons = [(Reason.ENTER, Reason.HOLD, Reason.EXIT)[stance]]
+    room = full_lots * min(size_scale, 1.0)
+    whole = int(tactical_target(stance, risk, _AGGRESSIVE, exposure, room, held))
+    lots = int(tactical_target(stance, risk, execution, exposure, room, held))
+    if stance == _ENTER and exposure != 0.0 and RISK_SCALES[risk // len(STOP_SCALES)] < 1.0:
+        reasons.append(Reason.SCALED)
+    if takes_new_risk(held, lots) and (size_scale <= 0.0 or is_novel):
+        reasons.append(Reason.NO_NEW_RISK if size_scale <= 0.0 else Reason.NOVEL)
+        lots = without_new_risk(held, lots)
+    elif is_inside_dead_band(held, whole, settings.dead_band * full_lots):
+        reasons.append(Reason.DEAD_BAND)
+        lots = held
+    elif lots != whole:
+        reasons.append(Reason.SLICED)
+    urgency = URGENCIES[int(tactical_urgency(execution))]
+    if urgency is Urgency.WAIT:
+        reasons.append(Reason.WAITS)
+    return Plan(lots, urgency, int(tactical_stop(risk, scale_ticks)), tuple(reasons))
