@@ -1,9 +1,9 @@
 """What a belief is trained to say, and the windows that it is trained on.
 
 The outcome of a decision is the move over the horizon in units of scale x sqrt(horizon) (``market.TrainingMarket.outcome``). It is
-bullish, neutral or bearish by two thresholds, the terciles of the training decisions: so the three classes are about equally
-frequent there, whatever the market's drift. A window is gathered only when it is asked for: all windows of four years at once
-would be 48 times the rows.
+bullish, neutral or bearish by two thresholds, the terciles of the training decisions (``models.calibration.fit_class_outcomes``): so the
+three classes are about equally frequent there, whatever the market's drift. A window is gathered only when it is asked for: all
+windows of four years at once would be 48 times the rows.
 
 Read next: ``warm_start.py``, which learns from these.
 """
@@ -18,46 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.features.normaliser import Normaliser
-from grandmodel.models.architecture import BELIEF, TrunkSpec
-from grandmodel.models.model_file import ClassOutcomes
+from grandmodel.models.architecture import TrunkSpec
 from grandmodel.training.errors import TrainingDataError
 from grandmodel.training.market import Span, TrainingMarket, check_one_layer
 
 Floats: TypeAlias = NDArray[np.float64]
 Singles: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.int64]
-
-FEWEST_OUTCOMES = 100
-"""Fewer than this settle no thresholds."""
-BULLISH, NEUTRAL, BEARISH = range(len(BELIEF))
-
-
-def fit_classes(outcomes: Floats) -> ClassOutcomes:
-    """Thresholds and class moments of the training ``outcomes`` (B,).
-
-    Raises ``TrainingDataError`` where there are fewer than 100, one is not finite, or the terciles coincide (a price that hardly moves).
-    """
-    if len(outcomes) < FEWEST_OUTCOMES or not np.isfinite(outcomes).all():
-        raise TrainingDataError(
-            f"outcomes: found {len(outcomes)}, {int((~np.isfinite(outcomes)).sum())} of them not finite, "
-            f"expected at least {FEWEST_OUTCOMES} finite ones: train on a longer span"
-        )
-    lower, upper = (float(value) for value in np.quantile(outcomes, [1 / 3, 2 / 3]))
-    classes = _classes_between(outcomes, lower, upper)
-    counts = np.bincount(classes, minlength=len(BELIEF))
-    if not counts.all():
-        raise TrainingDataError(
-            f"outcomes: found {counts.tolist()} of {', '.join(BELIEF)} between terciles {lower:g} and {upper:g}, "
-            "expected some of each: the price hardly moves"
-        )
-    mean = np.bincount(classes, outcomes) / counts
-    mean_square = np.bincount(classes, outcomes**2) / counts
-    return ClassOutcomes(lower=lower, upper=upper, mean=_three(mean), mean_square=_three(mean_square))
-
-
-def classes_of(outcomes: Floats, classes: ClassOutcomes) -> Integers:
-    """The place in ``BELIEF`` of each of ``outcomes`` (B,)."""
-    return _classes_between(outcomes, classes.lower, classes.upper)
 
 
 def signs_of(outcomes: Floats) -> Integers:
@@ -136,12 +103,3 @@ def hold_back(span: Span, share: float) -> tuple[Span, Span]:
     """``span`` cut in two, the last ``share`` of its time apart. Embargo is the caller's: see ``find_examples``."""
     cut = span.end_ns - round((span.end_ns - span.start_ns) * share)
     return Span(span.start_ns, cut), Span(cut, span.end_ns)
-
-
-def _classes_between(outcomes: Floats, lower: float, upper: float) -> Integers:
-    return np.where(outcomes > upper, BULLISH, np.where(outcomes < lower, BEARISH, NEUTRAL)).astype(np.int64)
-
-
-def _three(values: Floats) -> tuple[float, float, float]:
-    bullish, neutral, bearish = values.tolist()
-    return bullish, neutral, bearish

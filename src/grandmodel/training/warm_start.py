@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from grandmodel.models.architecture import BELIEF, Architecture, HeadSpec, TrunkSpec
 from grandmodel.training.errors import DivergenceError, TrainingDataError, TrainingSettingsError
-from grandmodel.training.labels import Examples, Integers, Windows
+from grandmodel.training.labels import Integers, Windows
 from grandmodel.training.layer_networks import LayerActor, Weights, build_actor, export_weights
 
 Gather = Callable[[Integers], Tensor]
@@ -94,11 +94,6 @@ class LabelledSet:
 
     places: Integers
     classes: Integers
-
-
-def label(examples: Examples, classes: Integers) -> LabelledSet:
-    """``examples`` with their ``classes``."""
-    return LabelledSet(examples.places, classes)
 
 
 def warm_start(

@@ -1,8 +1,8 @@
-"""Classes of outcomes and the windows before them: nothing from behind the training span, nothing in the wrong order."""
+"""Examples to learn from: nothing from behind the training span, nothing in the wrong order."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from grandmodel.domain.blocks import Flag
@@ -10,13 +10,8 @@ from grandmodel.features.normaliser import Normaliser
 from grandmodel.models.architecture import strategic_architecture
 from grandmodel.training.errors import TrainingDataError
 from grandmodel.training.labels import (
-    BEARISH,
-    BULLISH,
-    NEUTRAL,
     Windows,
-    classes_of,
     find_examples,
-    fit_classes,
     gather_windows,
     hold_back,
     signs_of,
@@ -24,48 +19,9 @@ from grandmodel.training.labels import (
 from grandmodel.training.market import Span, build_market
 from training_markets import NQ, some_bars
 
-OUTCOMES = st.lists(st.floats(-8, 8, allow_nan=False), min_size=150, max_size=400, unique=True)
-
-
-@settings(max_examples=50, deadline=None)
-@given(OUTCOMES)
-def test_classes_are_terciles_and_their_moments_those_of_their_members(values):
-    outcomes = np.array(values)
-    fitted = fit_classes(outcomes)
-    classes = classes_of(outcomes, fitted)
-    counts = np.bincount(classes, minlength=3)
-    assert counts.sum() == len(outcomes)
-    assert abs(counts - len(outcomes) / 3).max() <= 2
-    for k in (BULLISH, NEUTRAL, BEARISH):
-        assert fitted.mean[k] == pytest.approx(outcomes[classes == k].mean(), abs=1e-12)
-        assert fitted.mean_square[k] == pytest.approx((outcomes[classes == k] ** 2).mean(), abs=1e-12)
-    assert outcomes[classes == BULLISH].min() > outcomes[classes == NEUTRAL].max()
-    assert outcomes[classes == NEUTRAL].min() > outcomes[classes == BEARISH].max()
-
-
-def test_class_moments_give_back_the_moments_of_the_whole_under_the_class_frequencies():
-    outcomes = np.random.default_rng(0).standard_t(4, 3_000)
-    fitted = fit_classes(outcomes)
-    shares = np.bincount(classes_of(outcomes, fitted)) / 3_000
-    assert shares @ fitted.mean == pytest.approx(outcomes.mean(), abs=1e-12)
-    assert shares @ fitted.mean_square == pytest.approx((outcomes**2).mean(), abs=1e-12)
-
 
 def test_a_rise_is_the_first_sign_and_no_move_is_not_a_rise():
     assert signs_of(np.array([0.1, 0.0, -0.1])).tolist() == [0, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "found"),
-    [
-        (np.arange(50.0), "found 50, 0 of them not finite"),
-        (np.array([np.nan, *np.arange(200.0)]), "found 201, 1 of them not finite"),
-        (np.zeros(200), "the price hardly moves"),
-    ],
-)
-def test_outcomes_that_settle_nothing_are_refused(outcomes, found):
-    with pytest.raises(TrainingDataError, match=found):
-        fit_classes(outcomes)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
