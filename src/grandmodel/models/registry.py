@@ -222,9 +222,10 @@ class Registry:
         target = _stage(stage)
 
         def move(state: LayerState) -> tuple[Move, ...]:
+            moves = _moves(state, model, target)
             if _RANK[target] > _RANK[state.stages[model]]:
                 self._check_fit(named, model, target)
-            return _moves(state, model, target)
+            return moves
 
         return self._change(named, move, who=who, why=why, at_ns=at_ns)
 
