@@ -19,18 +19,10 @@ from numpy.typing import NDArray
 
 from grandmodel.features.normaliser import LIMIT
 from grandmodel.kernels import kernel
-from grandmodel.models.architecture import (
-    EXECUTION_ACTIONS,
-    RISK_ACTIONS,
-    TACTICAL_STANCES,
-    Architecture,
-    HeadSpec,
-    TrunkSpec,
-)
+from grandmodel.models.architecture import COORDINATOR, TACTICAL_ACTIONS, Architecture, HeadSpec, TrunkSpec
 from grandmodel.models.dropout import (
+    BLOCK,
     BYTES,
-    FEATURES,
-    GROUP,
     MOST_AGENTS,
     ROWS,
     Masks,
@@ -96,9 +88,10 @@ class TacticalOutput:
     """What the tactical networks say of one window. Agents in the order of ``CompiledModel.agents``, entropies in nats."""
 
     distributions: tuple[Floats, ...]
-    """(3,), (6,), (4,): each agent's over its actions, mean over the dropout samples."""
-    point_distributions: tuple[Floats, ...]
-    """The same without dropout."""
+    """(3,), (6,), (4,): each agent's over its actions; the Tactical agent's is its mean over the dropout samples, the other two,
+    who choose how to trade and not whether, are taken without dropout."""
+    point_stance: Floats
+    """(3,) the Tactical agent's without dropout."""
     stances: Floats
     """(3, 3) what each agent leans to, over ``TACTICAL_STANCES``: see ``superposition.tactical_stances``."""
     stance: Floats
@@ -132,45 +125,69 @@ class BatchDecisions:
     """(N,) von Neumann, nats."""
 
 
-class _Trunk(NamedTuple):
-    """A trunk's weights, (inputs, outputs) each, and its scratch memory."""
+class _Trunks(NamedTuple):
+    """The weights of T trunks of one form, (inputs, outputs) each, and scratch memory for one of them.
+
+    A trunk that sees fewer columns than another is filled up with weights of 0.
+    """
 
     columns: Integers
+    """(T, C)."""
     weight1: Singles
+    """(T, p1 C, w1)."""
     bias1: Singles
     weight2: Singles
+    """(T, p2 w1, w2)."""
     bias2: Singles
     weight3: Singles
+    """(T, R / p1 / p2 w2, 32)."""
     bias3: Singles
-    rows: Singles
-    """(R / p1, p1 C) the window's patches."""
+    patches: Singles
+    """(R / p1, p1 C) the window's."""
     level1: Singles
     """(R / p1 / p2, p2 w1)."""
     level2: Singles
-    """(inputs of the last layer,)."""
+    """(R / p1 / p2 w2,)."""
+    features: Singles
+    """(T, 32) what the trunks found."""
 
 
 class _Head(NamedTuple):
-    """A head's weights and its scratch memory. Without a hidden layer the first layer gives the logits and ``weight2`` is (0, 0)."""
+    """A head's weights; without a hidden layer the first layer gives the logits and the second is empty."""
 
     weight1: Singles
     """(features or beliefs and then the tail, O)."""
     bias1: Singles
     weight2: Singles
-    """(O, K padded to a multiple of four)."""
+    """(K, O), or (0, 0)."""
     bias2: Singles
-    tables: Singles
-    """(4, 256, O)."""
+    hidden: Singles
+    """(O,) scratch."""
+
+
+class _Samples(NamedTuple):
+    """The weights of A heads of one form whose dropout is sampled, stacked, and the memory of their samples."""
+
+    weight1: Singles
+    """(A, I, O)."""
+    bias1: Singles
+    weight2: Singles
+    """(A, K, O), or (A, 0, 0)."""
+    bias2: Singles
     base: Singles
     """(O,) bias and the tail's part of the first layer."""
+    tables: Singles
+    """(4, 256, O)."""
+    masks: Masks
+    """(S,)."""
+    block: Singles
+    """(64, O)."""
     hidden: Singles
-    """(O,)."""
-    logits: Singles
-    """(K, S) of the samples, then their probabilities."""
-    point: Floats
-    """(K,) probabilities without dropout."""
-    mean: Floats
-    """(K,) mean probabilities over the samples."""
+    """(O, S)."""
+    scratch: Singles
+    """(S,)."""
+    probabilities: Singles
+    """(A, K, S) of every sample."""
 
 
 class CompiledModel:
@@ -192,18 +209,15 @@ class CompiledModel:
         self._known = np.ones(len(schema.columns), np.bool_)
         self._known[list(schema.unknown_columns)] = False
         _check_compiled_form(self.architecture)
-        sampled = [head for head in self.architecture.heads if head.trunk]
-        self.agents = tuple(head.agent for head in sampled)
+        self.agents = tuple(head.agent for head in self.architecture.heads if head.trunk)
         """Agents with a window, in order: those that beliefs, weights and stances are about."""
         self._tail = max(head.tail for head in self.architecture.heads)
-        self._trunks = tuple(_pack_trunk(model.weights, trunk) for trunk in self.architecture.trunks)
-        self._heads = tuple(_pack_head(model.weights, head, samples) for head in sampled)
-        self._coordinators = tuple(
-            _pack_head(model.weights, head, 0) for head in self.architecture.heads if not head.trunk
-        )
+        self._trunks = _pack_trunks(model.weights, self.architecture.trunks)
+        self._heads = {head.agent: _pack_head(model.weights, head) for head in self.architecture.heads}
+        # The Tactical agent stands for its layer: the other two choose how, not whether.
+        sampled = self.agents if manifest.layer == "strategic" else self.agents[:1]
+        self._samples = _stack_heads([self._heads[agent] for agent in sampled], samples)
         self._rows = np.empty(self._shape, np.float32)
-        self._features = np.empty((len(self._trunks), FEATURES), np.float32)
-        self._masks = np.empty(samples, np.uint32)
         self._collapsed = np.empty((OUTCOMES, samples), np.float32)
 
     def strategic(self, window: Floats, tail: Singles, seed: int, *, spread: float = 1.0) -> StrategicOutput:
@@ -215,23 +229,21 @@ class CompiledModel:
         Raises ``ModelError`` where a number that the model needs is not finite, or a shape is wrong: no decision is taken on NaN.
         """
         self._check("strategic", window, tail, spread)
-        agents = len(self._heads)
-        out = np.empty(7 * agents + OUTCOMES + 5)
+        agents = len(self.agents)
+        out = np.empty(7 * agents + OUTCOMES + len(_NUMBERS))
         bad = decide_strategic(
             window,
             tail,
             np.uint64(seed & _WORD),
             spread,
-            1.0 - self.architecture.dropout,
+            self.architecture.dropout,
             self._centre,
             self._scale,
             self._known,
             self._rows,
             self._trunks,
-            self._heads,
-            self._coordinators[0],
-            self._features,
-            self._masks,
+            self._samples,
+            self._heads[COORDINATOR],
             self._collapsed,
             out,
         )
@@ -242,40 +254,43 @@ class CompiledModel:
             point_beliefs=points.reshape(agents, OUTCOMES),
             weights=rest[:agents],
             belief=rest[agents : agents + OUTCOMES],
-            features=self._features.ravel().copy(),
+            features=self._trunks.features.ravel().copy(),
             **_numbers(rest[agents + OUTCOMES :]),
         )
 
     def tactical(self, window: Floats, tail: Singles, seed: int, *, spread: float = 1.0) -> TacticalOutput:
         """The tactical networks' answer to one window (60, 7) with ``tail`` (9,); the rest as for ``strategic``."""
         self._check("tactical", window, tail, spread)
-        stances, numbers = np.empty((len(self._heads), OUTCOMES)), np.empty(OUTCOMES + 5)
+        tactical, risk, execution = (np.empty(len(head.actions)) for head in self.architecture.heads)
+        point, stances, numbers = np.empty(OUTCOMES), np.empty((3, OUTCOMES)), np.empty(OUTCOMES + len(_NUMBERS))
         bad = decide_tactical(
             window,
             tail,
             np.uint64(seed & _WORD),
             spread,
-            1.0 - self.architecture.dropout,
+            self.architecture.dropout,
             self._centre,
             self._scale,
             self._known,
             self._rows,
-            self._trunks[0],
-            self._heads[0],
-            self._heads[1],
-            self._heads[2],
-            self._features,
-            self._masks,
+            self._trunks,
+            self._samples,
+            self._heads["risk"],
+            self._heads["execution"],
+            tactical,
+            risk,
+            execution,
+            point,
             stances,
             numbers,
         )
         self._check_known(bad)
         return TacticalOutput(
-            distributions=tuple(head.mean.copy() for head in self._heads),
-            point_distributions=tuple(head.point.copy() for head in self._heads),
+            distributions=(tactical, risk, execution),
+            point_stance=point,
             stances=stances,
             stance=numbers[:OUTCOMES],
-            features=self._features.ravel().copy(),
+            features=self._trunks.features.ravel().copy(),
             **_numbers(numbers[OUTCOMES:]),
         )
 
@@ -298,9 +313,9 @@ class CompiledModel:
         logits, _ = self._batch(windows, tails)
         distributions = {agent: softmax(values) for agent, values in logits.items()}
         count = len(windows)
-        if self._coordinators:
+        if self.architecture.layer == "strategic":
             beliefs = np.stack([distributions[agent] for agent in self.agents], axis=1)
-            weights = distributions[self.architecture.heads[-1].agent]
+            weights = distributions[COORDINATOR]
         else:
             beliefs = np.empty((count, len(self.agents), OUTCOMES))
             tactical, risk, execution = (distributions[agent] for agent in self.agents)
@@ -320,7 +335,7 @@ class CompiledModel:
             )
         tails = np.ascontiguousarray(tails, np.float32)
         logits = {head.agent: np.empty((count, len(head.actions)), np.float32) for head in self.architecture.heads}
-        features = np.empty((count, len(self._trunks), FEATURES), np.float32)
+        features = np.empty((count, *self._trunks.features.shape), np.float32)
         for start in range(0, count, BATCH):
             part = slice(start, min(start + BATCH, count))
             self._batch_part(
@@ -337,18 +352,17 @@ class CompiledModel:
         if bad >= 0:
             number, place = divmod(bad, self._shape[0] * columns + self._tail)
             self._check_known(place, f" {start + number}")
-        for place, trunk in enumerate(self._trunks):
-            patches = rows[:, :, trunk.columns].reshape(-1, len(trunk.weight1))
-            level1 = _relu(patches @ trunk.weight1 + trunk.bias1)
-            level2 = _relu(level1.reshape(-1, len(trunk.weight2)) @ trunk.weight2 + trunk.bias2)
-            features[:, place] = _relu(level2.reshape(count, -1) @ trunk.weight3 + trunk.bias3)
-        single = len(self._trunks) == 1
-        for place, (agent, head) in enumerate(zip(self.agents, self._heads, strict=True)):
-            seen = features[:, 0 if single else place]
-            logits[agent][:] = _head_logits(head, seen, tails[:, : len(head.weight1) - FEATURES])
-        for head in self._coordinators:
+        trunks = self._trunks
+        for place, trunk_columns in enumerate(trunks.columns):
+            patches = rows[:, :, trunk_columns].reshape(-1, trunks.weight1.shape[1])
+            level1 = _relu(patches @ trunks.weight1[place] + trunks.bias1[place])
+            level2 = _relu(level1.reshape(-1, trunks.weight2.shape[1]) @ trunks.weight2[place] + trunks.bias2[place])
+            features[:, place] = _relu(level2.reshape(count, -1) @ trunks.weight3[place] + trunks.bias3[place])
+        for place, agent in enumerate(self.agents):
+            logits[agent][:] = _head_logits(self._heads[agent], features[:, place % len(trunks.columns)], tails)
+        if COORDINATOR in logits:
             beliefs = np.concatenate([softmax(logits[agent]) for agent in self.agents], axis=1)
-            logits[self.architecture.heads[-1].agent][:] = _head_logits(head, beliefs.astype(np.float32), tails)
+            logits[COORDINATOR][:] = _head_logits(self._heads[COORDINATOR], beliefs.astype(np.float32), tails)
 
     def _check(self, layer: str, window: Floats, tail: Singles, spread: float) -> None:
         if self.architecture.layer != layer:
@@ -387,10 +401,12 @@ def _check_compiled_form(architecture: Architecture) -> None:
     if architecture.layer == "strategic":
         fits = len(heads) == len(own) + 1 and [head.trunk for head in own] == [trunk.name for trunk in trunks]
         fits = fits and not any(head.tail for head in own) and all(len(head.actions) == OUTCOMES for head in own)
-        fits = fits and len(heads[-1].actions) == len(own) and heads[-1] not in own
+        fits = fits and heads[-1].agent == COORDINATOR and len(heads[-1].actions) == len(own)
+        fits = fits and len({(head.hidden, head.tail) for head in own}) == 1
+        fits = fits and len({(trunk.rows, trunk.patches, trunk.widths) for trunk in trunks}) == 1
     else:
-        actions = [TACTICAL_STANCES, RISK_ACTIONS, EXECUTION_ACTIONS]
-        fits = len(trunks) == 1 and len(own) == len(heads) and [head.actions for head in heads] == actions
+        fits = len(trunks) == 1 and len(own) == len(heads) and [head.agent for head in heads] == list(TACTICAL_ACTIONS)
+        fits = fits and [head.actions for head in heads] == list(TACTICAL_ACTIONS.values())
         fits = fits and len({head.tail for head in heads}) == 1
     if not fits or len(own) > MOST_AGENTS:
         raise ModelError(
@@ -399,58 +415,73 @@ def _check_compiled_form(architecture: Architecture) -> None:
         )
 
 
-def _transposed(weights: Tensors, layer: str) -> tuple[Singles, Singles]:
-    """(inputs, outputs) weight and (outputs,) bias, contiguous and our own."""
-    weight = np.array(weights[f"{layer}.weight"].T, np.float32, order="C")
-    return weight, np.array(weights[f"{layer}.bias"], np.float32)
+def _pack_trunks(weights: Tensors, trunks: tuple[TrunkSpec, ...]) -> _Trunks:
+    one = trunks[0]
+    (p1, p2), (w1, w2), width = one.patches, one.widths, max(len(trunk.columns) for trunk in trunks)
+    patches1, patches2 = one.rows // p1, one.rows // (p1 * p2)
+    columns = np.zeros((len(trunks), width), np.int64)
+    weight1 = np.zeros((len(trunks), p1, width, w1), np.float32)
+    for place, trunk in enumerate(trunks):
+        seen = len(trunk.columns)
+        columns[place, :seen] = trunk.columns
+        weight1[place, :, :seen] = weights[f"{trunk.name}.patch1.weight"].T.reshape(p1, seen, w1)
 
+    def stacked(layer: str) -> Singles:
+        return np.stack([weights[f"{trunk.name}.{layer}"].T for trunk in trunks]).astype(np.float32)
 
-def _pack_trunk(weights: Tensors, trunk: TrunkSpec) -> _Trunk:
-    p1, p2 = trunk.patches
-    w1, w2 = trunk.widths
-    patches1, patches2 = trunk.rows // p1, trunk.rows // (p1 * p2)
-    return _Trunk(
-        np.array(trunk.columns, np.int64),
-        *_transposed(weights, f"{trunk.name}.patch1"),
-        *_transposed(weights, f"{trunk.name}.patch2"),
-        *_transposed(weights, f"{trunk.name}.features"),
-        np.empty((patches1, p1 * len(trunk.columns)), np.float32),
-        np.empty((patches2, p2 * w1), np.float32),
-        np.empty(patches2 * w2, np.float32),
+    return _Trunks(
+        columns=columns,
+        weight1=weight1.reshape(len(trunks), p1 * width, w1),
+        bias1=stacked("patch1.bias"),
+        weight2=stacked("patch2.weight"),
+        bias2=stacked("patch2.bias"),
+        weight3=stacked("features.weight"),
+        bias3=stacked("features.bias"),
+        patches=np.empty((patches1, p1 * width), np.float32),
+        level1=np.empty((patches2, p2 * w1), np.float32),
+        level2=np.empty(patches2 * w2, np.float32),
+        features=np.empty((len(trunks), one.features), np.float32),
     )
 
 
-def _pack_head(weights: Tensors, head: HeadSpec, samples: int) -> _Head:
-    actions = len(head.actions)
-    weight, bias = _transposed(weights, f"{head.agent}.logits")
-    last_weight, last_bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+def _pack_head(weights: Tensors, head: HeadSpec) -> _Head:
+    """Copies of our own, contiguous."""
+    first = "hidden" if head.hidden else "logits"
+    weight1 = np.array(weights[f"{head.agent}.{first}.weight"].T, np.float32, order="C")
+    bias1 = np.array(weights[f"{head.agent}.{first}.bias"], np.float32)
+    weight2, bias2 = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
     if head.hidden:
-        padded = -(-actions // GROUP) * GROUP
-        last_weight, last_bias = np.zeros((head.hidden, padded), np.float32), np.zeros(padded, np.float32)
-        last_weight[:, :actions], last_bias[:actions] = weight, bias
-        weight, bias = _transposed(weights, f"{head.agent}.hidden")
-    width = len(bias)
-    return _Head(
-        weight,
-        bias,
-        last_weight,
-        last_bias,
-        np.empty((BYTES, ROWS, width), np.float32),
-        np.empty(width, np.float32),
-        np.empty(width, np.float32),
-        np.empty((actions, samples), np.float32),
-        np.empty(actions),
-        np.empty(actions),
+        weight2 = np.array(weights[f"{head.agent}.logits.weight"], np.float32, order="C")
+        bias2 = np.array(weights[f"{head.agent}.logits.bias"], np.float32)
+    return _Head(weight1, bias1, weight2, bias2, np.empty(len(bias1), np.float32))
+
+
+def _stack_heads(heads: list[_Head], samples: int) -> _Samples:
+    width = len(heads[0].bias1)
+    actions = len(heads[0].bias2) or width
+    return _Samples(
+        weight1=np.stack([head.weight1 for head in heads]),
+        bias1=np.stack([head.bias1 for head in heads]),
+        weight2=np.stack([head.weight2 for head in heads]),
+        bias2=np.stack([head.bias2 for head in heads]),
+        base=np.empty(width, np.float32),
+        tables=np.empty((BYTES, ROWS, width), np.float32),
+        masks=np.empty(samples, np.uint32),
+        block=np.empty((BLOCK, width), np.float32),
+        hidden=np.empty((width, samples), np.float32),
+        scratch=np.empty(samples, np.float32),
+        probabilities=np.empty((len(heads), actions, samples), np.float32),
     )
 
 
 def _head_logits(head: _Head, inputs: Singles, tails: Singles) -> Singles:
-    """(N, K) logits of features or beliefs (N, I) and tails (N, T)."""
+    """(N, K) logits of features or beliefs (N, I) and what the head takes of the tails (N, T)."""
     width = inputs.shape[1]
-    first: Singles = inputs @ head.weight1[:width] + (tails @ head.weight1[width:] + head.bias1)
+    tail = len(head.weight1) - width
+    first: Singles = inputs @ head.weight1[:width] + (tails[:, :tail] @ head.weight1[width:] + head.bias1)
     if not len(head.weight2):
         return first
-    last: Singles = (_relu(first) @ head.weight2 + head.bias2)[:, : len(head.mean)]
+    last: Singles = _relu(first) @ head.weight2.T + head.bias2
     return last
 
 
@@ -464,16 +495,14 @@ def decide_strategic(
     tail: Singles,
     seed: np.uint64,
     spread: float,
-    keep: float,
+    dropout: float,
     centre: Floats,
     scale: Floats,
     known: Bools,
     rows: Singles,
-    trunks: tuple[_Trunk, ...],
-    heads: tuple[_Head, ...],
+    trunks: _Trunks,
+    samples: _Samples,
     coordinator: _Head,
-    features: Singles,
-    masks: Masks,
     collapsed: Singles,
     out: Floats,
 ) -> int:
@@ -483,28 +512,30 @@ def decide_strategic(
     bad = normalise(window, centre, scale, known, tail, rows)
     if bad >= 0:
         return bad
-    agents = len(heads)
+    agents = len(samples.weight1)
     beliefs = out[: 3 * agents].reshape(agents, OUTCOMES)
     points = out[3 * agents : 6 * agents].reshape(agents, OUTCOMES)
     weights, belief, numbers = out[6 * agents : 7 * agents], out[7 * agents : 7 * agents + 3], out[7 * agents + 3 :]
+    run_trunks(rows, trunks)
     for agent in range(agents):
-        run_trunk(rows, trunks[agent], features[agent])
-        sample_head(heads[agent], features[agent], tail[:0], seed, np.uint64(agent), keep, spread, masks)
-        points[agent] = heads[agent].point
-        beliefs[agent] = heads[agent].mean
-    weigh(coordinator, beliefs, tail, weights)
+        sample_agent(
+            samples, agent, trunks.features[agent], tail[:0], seed, dropout, spread, points[agent], beliefs[agent]
+        )
+    seen = np.empty(beliefs.size, np.float32)
+    seen[:] = out[: 3 * agents]
+    run_head(coordinator, seen, tail, weights)
     for k in range(OUTCOMES):
         row = collapsed[k]
         row[:] = 0.0
         for agent in range(agents):
-            weight, probabilities = np.float32(weights[agent]), heads[agent].logits[k]
+            weight, probabilities = np.float32(weights[agent]), samples.probabilities[agent, k]
             for sample in range(len(row)):
                 row[sample] += weight * probabilities[sample]
     rho = np.empty((OUTCOMES, OUTCOMES))
     density_matrix(beliefs, weights, rho)
     for k in range(OUTCOMES):
         belief[k] = rho[k, k]
-    write_uncertainty(rho, belief, mean_entropy(collapsed), numbers)
+    write_uncertainty(rho, belief, mean_entropy(collapsed, samples.scratch), numbers)
     return -1
 
 
@@ -514,37 +545,39 @@ def decide_tactical(
     tail: Singles,
     seed: np.uint64,
     spread: float,
-    keep: float,
+    dropout: float,
     centre: Floats,
     scale: Floats,
     known: Bools,
     rows: Singles,
-    trunk: _Trunk,
-    tactical: _Head,
-    risk: _Head,
-    execution: _Head,
-    features: Singles,
-    masks: Masks,
+    trunks: _Trunks,
+    samples: _Samples,
+    risk_head: _Head,
+    execution_head: _Head,
+    tactical: Floats,
+    risk: Floats,
+    execution: Floats,
+    point: Floats,
     stances: Floats,
     numbers: Floats,
 ) -> int:
-    """The whole tactical decision into the heads' ``mean`` and ``point``, ``stances`` (3, 3) and ``numbers``: the joint stance and
-    five numbers, in the order of ``TacticalOutput``. -1, or the place of the first number that is not finite.
+    """The whole tactical decision into the three distributions, the Tactical agent's ``point``, ``stances`` (3, 3), and ``numbers``:
+    the joint stance and five numbers, in the order of ``TacticalOutput``. -1, or the place of the first number that is not finite.
     """
     bad = normalise(window, centre, scale, known, tail, rows)
     if bad >= 0:
         return bad
-    shared = features[0]
-    run_trunk(rows, trunk, shared)
-    sample_head(tactical, shared, tail, seed, np.uint64(0), keep, spread, masks)
-    sample_head(risk, shared, tail, seed, np.uint64(1), keep, spread, masks)
-    sample_head(execution, shared, tail, seed, np.uint64(2), keep, spread, masks)
-    write_tactical_stances(tactical.mean, risk.mean, execution.mean, stances)
+    run_trunks(rows, trunks)
+    features = trunks.features[0]
+    sample_agent(samples, 0, features, tail, seed, dropout, spread, point, tactical)
+    run_head(risk_head, features, tail, risk)
+    run_head(execution_head, features, tail, execution)
+    write_tactical_stances(tactical, risk, execution, stances)
     rho = np.empty((OUTCOMES, OUTCOMES))
     density_matrix(stances, np.full(OUTCOMES, 1.0 / OUTCOMES), rho)
     for k in range(OUTCOMES):
         numbers[k] = rho[k, k]
-    write_uncertainty(rho, tactical.mean, mean_entropy(tactical.logits), numbers[OUTCOMES:])
+    write_uncertainty(rho, tactical, mean_entropy(samples.probabilities[0], samples.scratch), numbers[OUTCOMES:])
     return -1
 
 
@@ -626,21 +659,25 @@ def softmax(logits: Singles) -> Floats:
 
 
 @kernel
-def run_trunk(rows: Singles, trunk: _Trunk, features: Singles) -> None:
-    """The features of a normalised window into ``features`` (32,): see ``architecture.py``."""
-    flat, width = trunk.rows.reshape(-1), len(trunk.columns)
-    for row in range(len(rows)):
-        for place in range(width):
-            flat[row * width + place] = rows[row, trunk.columns[place]]
-    level1, outputs = trunk.level1.reshape(-1), len(trunk.bias1)
-    for patch in range(len(trunk.rows)):
-        linear_relu(trunk.rows[patch], trunk.weight1, trunk.bias1, level1[patch * outputs : (patch + 1) * outputs])
-    outputs = len(trunk.bias2)
-    for patch in range(len(trunk.level1)):
-        linear_relu(
-            trunk.level1[patch], trunk.weight2, trunk.bias2, trunk.level2[patch * outputs : (patch + 1) * outputs]
-        )
-    linear_relu(trunk.level2, trunk.weight3, trunk.bias3, features)
+def run_trunks(rows: Singles, trunks: _Trunks) -> None:
+    """The features of a normalised window by every trunk, into ``trunks.features``: see ``architecture.py``."""
+    patches, level1, level2 = trunks.patches, trunks.level1, trunks.level2
+    flat, flat1, width = patches.reshape(-1), level1.reshape(-1), trunks.columns.shape[1]
+    w1, w2 = trunks.bias1.shape[1], trunks.bias2.shape[1]
+    for place in range(len(trunks.columns)):
+        columns = trunks.columns[place]
+        for row in range(len(rows)):
+            for column in range(width):
+                flat[row * width + column] = rows[row, columns[column]]
+        for patch in range(len(patches)):
+            linear_relu(
+                patches[patch], trunks.weight1[place], trunks.bias1[place], flat1[patch * w1 : (patch + 1) * w1]
+            )
+        for patch in range(len(level1)):
+            linear_relu(
+                level1[patch], trunks.weight2[place], trunks.bias2[place], level2[patch * w2 : (patch + 1) * w2]
+            )
+        linear_relu(level2, trunks.weight3[place], trunks.bias3[place], trunks.features[place])
 
 
 @kernel
@@ -672,58 +709,57 @@ def linear_relu(x: Singles, weight: Singles, bias: Singles, out: Singles) -> Non
 
 
 @kernel
-def sample_head(
-    head: _Head,
+def sample_agent(
+    samples: _Samples,
+    agent: int,
     features: Singles,
     tail: Singles,
     seed: np.uint64,
-    agent: np.uint64,
-    keep: float,
+    dropout: float,
     spread: float,
-    masks: Masks,
+    point: Floats,
+    mean: Floats,
 ) -> None:
-    """An agent's distribution without dropout into ``head.point``, of every sample into ``head.logits``, their mean into ``head.mean``."""
-    inputs = len(features)
-    head.base[:] = head.bias1
-    add_product(tail, head.weight1[inputs:], head.base)
-    head.hidden[:] = head.base
-    add_product(features, head.weight1[:inputs], head.hidden)
-    finish_head(head, head.point)
-    fill_masks(seed, agent, 1.0 - keep, masks)
-    fill_tables(features, head.weight1, keep, head.tables)
-    if len(head.weight2):
-        sample_hidden(head.tables, head.base, head.weight2, head.bias2, masks, head.hidden, head.logits)
+    """One agent's distribution without dropout into ``point`` (K,), of every sample into ``samples.probabilities[agent]``, and
+    their mean into ``mean`` (K,).
+    """
+    weight1, weight2, bias2, base = samples.weight1[agent], samples.weight2[agent], samples.bias2[agent], samples.base
+    probabilities, inputs = samples.probabilities[agent], len(features)
+    base[:] = samples.bias1[agent]
+    add_product(tail, weight1[inputs:], base)
+    whole = samples.block[0]
+    whole[:] = base
+    add_product(features, weight1[:inputs], whole)
+    finish_head(whole, weight2, bias2, point)
+    fill_masks(seed, np.uint64(agent), dropout, samples.masks)
+    fill_tables(features, weight1, 1.0 - dropout, samples.tables)
+    if len(bias2):
+        sample_hidden(samples.tables, base, weight2, bias2, samples.masks, samples.block, samples.hidden, probabilities)
     else:
-        sample_linear(head.tables, head.base, masks, head.logits)
-    spread_out(head.logits, spread)
-    to_probabilities(head.logits, head.mean)
+        sample_linear(samples.tables, base, samples.masks, probabilities)
+    spread_out(probabilities, spread)
+    to_probabilities(probabilities, samples.scratch, mean)
 
 
 @kernel
-def weigh(head: _Head, beliefs: Floats, tail: Singles, weights: Floats) -> None:
-    """The Coordinator's ``weights`` (A,) of the agents from their ``beliefs`` (A, 3) and the tail."""
-    flat, inputs = beliefs.reshape(-1), beliefs.size
+def run_head(head: _Head, inputs: Singles, tail: Singles, probabilities: Floats) -> None:
+    """A head's distribution (K,) of its features or beliefs (I,) and the tail, without dropout."""
     head.hidden[:] = head.bias1
-    for i in range(inputs):
-        value, row = np.float32(flat[i]), head.weight1[i]
-        for j in range(len(row)):
-            head.hidden[j] += value * row[j]
-    add_product(tail, head.weight1[inputs:], head.hidden)
-    finish_head(head, weights)
+    add_product(inputs, head.weight1[: len(inputs)], head.hidden)
+    add_product(tail, head.weight1[len(inputs) :], head.hidden)
+    finish_head(head.hidden, head.weight2, head.bias2, probabilities)
 
 
 @kernel
-def finish_head(head: _Head, probabilities: Floats) -> None:
-    """From what the first layer gave, in ``head.hidden``, to ``probabilities`` (K,)."""
-    width = len(head.hidden)
+def finish_head(first: Singles, weight2: Singles, bias2: Singles, probabilities: Floats) -> None:
+    """From what the first layer gave (O,), before its ReLU, to ``probabilities`` (K,)."""
     for k in range(len(probabilities)):
-        if len(head.weight2):
-            value = head.bias2[k]
-            for j in range(width):
-                value += max(head.hidden[j], np.float32(0.0)) * head.weight2[j, k]
+        probabilities[k] = first[k]
+        if len(bias2):
+            value = bias2[k]
+            for j in range(len(first)):
+                value += max(first[j], np.float32(0.0)) * weight2[k, j]
             probabilities[k] = value
-        else:
-            probabilities[k] = head.hidden[k]
     top = probabilities.max()
     total = 0.0
     for k in range(len(probabilities)):

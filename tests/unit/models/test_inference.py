@@ -6,7 +6,6 @@ import torch
 
 from grandmodel.features.normaliser import Normaliser
 from grandmodel.models.dropout import fill_masks
-from grandmodel.models.errors import ModelError
 from grandmodel.models.inference import CompiledModel
 from grandmodel.models.model_file import model_bytes, model_from_bytes
 from grandmodel.models.superposition import superpose, tactical_stances
@@ -92,11 +91,11 @@ def test_a_tactical_decision_is_torchs(volume):
             plain, features = reference(rows, seen)
             sampled, _ = reference(rows, seen, masks_of(model, number))
         np.testing.assert_allclose(found.features, features["trunk"][0], rtol=CLOSE, atol=CLOSE)
-        for place, agent in enumerate(model.agents):
-            np.testing.assert_allclose(found.point_distributions[place], plain[agent][0].softmax(-1), atol=CLOSE)
-            mean = sampled[agent].softmax(-1).double().mean(0)
-            np.testing.assert_allclose(found.distributions[place], mean, atol=CLOSE)
         own = sampled["tactical"].softmax(-1).double()
+        np.testing.assert_allclose(found.point_stance, plain["tactical"][0].softmax(-1), atol=CLOSE)
+        np.testing.assert_allclose(found.distributions[0], own.mean(0), atol=CLOSE)
+        for place, agent in ((1, "risk"), (2, "execution")):
+            np.testing.assert_allclose(found.distributions[place], plain[agent][0].softmax(-1), atol=CLOSE)
         assert found.predictive_entropy == pytest.approx(entropy(own.mean(0)), abs=CLOSE)
         assert found.expected_entropy == pytest.approx(entropy(own), abs=CLOSE)
         np.testing.assert_allclose(found.stances, tactical_stances(*found.distributions), atol=1e-12)
@@ -122,7 +121,9 @@ def test_a_batch_is_torchs_and_the_single_decisions(layer, volume):
     )
     for number in (0, 299):
         one = getattr(model, layer)(windows[number], tails[number], 0)
-        points = one.point_beliefs if layer == "strategic" else tactical_stances(*one.point_distributions)
+        points = (
+            one.point_beliefs if layer == "strategic" else tactical_stances(one.point_stance, *one.distributions[1:])
+        )
         np.testing.assert_allclose(decided.beliefs[number], points, atol=CLOSE)
         joint = superpose(decided.beliefs[number], decided.weights[number])
         np.testing.assert_allclose(decided.belief[number], joint.belief, atol=1e-9)
