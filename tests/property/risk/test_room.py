@@ -8,7 +8,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.domain.ids import OrderId
 from grandmodel.domain.orders import OrderType, Side
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.room import lots_with_room, room_of
