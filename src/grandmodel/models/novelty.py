@@ -41,7 +41,8 @@ SHRINKAGE = 0.2
 LARGEST_SPREAD = 16.0
 _RIDGE = 1e-3
 _LEAST_SHARE = 0.5
-"""A statistic whose middle half is narrower than this share of its deviation, as one number nearly always is, is measured by that."""
+"""A statistic whose middle half is narrower than this share of its deviation, as of one number nearly always, is measured by that
+(the deviation of its middle 98 %, so that a wild bar sets no unit)."""
 _ROUNDING = 1e-9
 _WILD = 5.0
 _NORMAL_MIDDLE_HALF = 1.3489795003921634
@@ -101,6 +102,8 @@ class Novelty:
                 f"novelty: found parameters or tensors that are not whole ({error}), expected what fit_novelty gave"
             ) from error
         size = STATISTICS * len(known.columns)
+        if not known.columns or list(known.columns) != sorted(set(known.columns)) or known.columns[0] < 0:
+            raise ModelError(f"novelty: found columns {known.columns}, expected at least one column, in order")
         if centre.shape != (size,) or whitener.shape != (size, size):
             raise ModelError(
                 f"novelty: found tensors of {centre.shape} and {whitener.shape}, expected ({size},) and ({size}, {size})"
@@ -202,9 +205,9 @@ def fit_novelty(statistics: Floats, ts_event: Integers, *, window_rows: int, col
 
 
 def _fit_distance(statistics: Floats) -> tuple[Floats, Floats]:
-    """Centre (S,) and whitener (S, S): medians, spreads of the middle half, covariance of what they leave, held to 5 and shrunk."""
-    lower, centre, upper = np.quantile(statistics, [0.25, 0.5, 0.75], axis=0)
-    deviation = statistics.std(axis=0)
+    """Centre (S,) and whitener (S, S): medians; spreads of the middle half; covariance of what they leave, held to 5 and shrunk."""
+    lowest, lower, centre, upper, highest = np.quantile(statistics, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0)
+    deviation = np.clip(statistics, lowest, highest).std(axis=0)
     spread = (upper - lower) / _NORMAL_MIDDLE_HALF
     spread = np.where(spread > _LEAST_SHARE * deviation, spread, deviation)
     # What never varied but by rounding has no unit of its own.
