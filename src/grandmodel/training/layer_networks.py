@@ -17,6 +17,7 @@ Read next: ``pipeline.py``, which trains them.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grandmodel.models.architecture import Architecture, HeadSpec, TrunkSpec
+from grandmodel.models.architecture import BELIEF, Architecture, HeadSpec, TrunkSpec
 from grandmodel.training.batched import EnvSpec
 from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
 from grandmodel.training.mappo import BuildNetworks, Settings
@@ -156,11 +157,40 @@ def build_actor(architecture: Architecture, generator: torch.Generator) -> Layer
     return actor
 
 
-def build_layer_networks(architecture: Architecture, initial_weights: Weights | None = None) -> BuildNetworks:
+class LayerActorCritic(ActorCritic):
+    """A layer's actor and critic; beliefs are held near those of a warm start.
+
+    A belief is a forecast before it is a policy: what is read of it is how likely the market rises. Reward alone would make it
+    surer than it may be, and worse than no forecast at all within 150,000 frames (``docs/models/training.md``). So the KL divergence
+    of every belief from the warm start's, times ``weight``, is added to the loss; where the reward speaks clearly it still moves.
+    """
+
+    def __init__(self, actor: LayerActor, critic: Critic, anchor: LayerActor | None, weight: float) -> None:
+        super().__init__(actor, critic)
+        self.anchor = anchor
+        self.weight = weight
+        heads = actor.architecture.heads
+        self._believers = [a for a, head in enumerate(heads) if head.actions == BELIEF and head.trunk]
+
+    def extra_loss(self, observations: Tensor, log_probabilities: Tensor) -> Tensor | None:
+        """``weight`` times the mean, over frames and believers, of KL(warm start's belief || belief)."""
+        if self.anchor is None:
+            return None
+        with torch.no_grad():
+            meant = self.anchor(observations)[:, self._believers, : len(BELIEF)].log_softmax(-1)
+        held = log_probabilities[:, self._believers, : len(BELIEF)]
+        divergence: Tensor = (meant.exp() * (meant - held)).sum(-1).mean()
+        return self.weight * divergence
+
+
+def build_layer_networks(
+    architecture: Architecture, initial_weights: Weights | None = None, *, belief_anchor: float = 0.0
+) -> BuildNetworks:
     """What ``mappo.train(..., build_networks=...)`` calls: the layer's actor, and a critic of the settings' hidden layers.
 
-    ``initial_weights`` replace what they name (a warm start has no Coordinator). The result raises ``TrainingSettingsError``
-    where the environment's agents, observations or actions are not the architecture's.
+    ``initial_weights`` replace what they name (a warm start has no Coordinator); with ``belief_anchor`` above 0 beliefs are held near
+    theirs by that weight. The result raises ``TrainingSettingsError`` where the environment's agents, observations or actions are not
+    the architecture's.
     """
 
     def build(spec: EnvSpec, settings: Settings, generator: torch.Generator) -> ActorCritic:
@@ -172,11 +202,14 @@ def build_layer_networks(architecture: Architecture, initial_weights: Weights | 
                     f"expected {getattr(wanted, name)}"
                 )
         actor = build_actor(architecture, generator)
+        anchor = None
         if initial_weights is not None:
             load_weights(actor, initial_weights, partial=True)
+            if belief_anchor > 0.0:
+                anchor = copy.deepcopy(actor).requires_grad_(requires_grad=False)
         critic = Critic(joint_width(spec), spec.agent_count, settings.hidden, settings.activation)
         critic.initialise(generator)
-        return ActorCritic(actor, critic)
+        return LayerActorCritic(actor, critic, anchor, belief_anchor)
 
     return build
 

@@ -501,6 +501,10 @@ def step_losses(learner: Learner, batch: Batch, entropy_weight: float) -> Tensor
     values = networks.critic(batch.joint)
     value_loss = clipped_value_loss(values, batch.old_values, batch.targets, batch.alive, settings.value_clip)
 
+    extra = networks.extra_loss(batch.observations, all_log_probabilities)
+    if extra is not None:
+        policy_loss = policy_loss + extra
+
     learner.optimiser.zero_grad(set_to_none=True)
     # The two losses share no weight, so adding them asks no weight between them.
     (policy_loss - entropy_weight * entropy + value_loss).backward()  # type: ignore[no-untyped-call]

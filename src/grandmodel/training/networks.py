@@ -137,6 +137,10 @@ class ActorCritic(nn.Module):
         self.actor = actor
         self.critic = critic
 
+    def extra_loss(self, observations: Tensor, log_probabilities: Tensor) -> Tensor | None:  # noqa: ARG002 - for those who need it
+        """What is added to the policy loss of a minibatch: observations (B, A, F), log probabilities (B, A, K). None: nothing."""
+        return None
+
 
 def joint_width(spec: EnvSpec) -> int:
     """S: the width of what the critic sees: the environment's own state, or all observations and who is alive."""

@@ -337,6 +337,44 @@ def test_a_warm_start_replaces_what_it_names_and_nothing_else():
         assert torch.equal(one, two)
 
 
+def kl_of_beliefs(one, other, seen):
+    left, right = (actor(seen)[:, :3].log_softmax(-1).detach() for actor in (one, other))
+    return float((left.exp() * (left - right)).sum(-1).mean())
+
+
+def test_an_anchor_holds_beliefs_near_the_warm_start_and_leaves_the_coordinator_free():
+    architecture, warm = LAYERS["strategic"], strong(actor_of("strategic"))
+    seen = torch.from_numpy(FixedWindows("strategic", 8).shown[0])
+    moved, coordinators = {}, {}
+    for weight in (0.0, 100.0):
+        build = build_layer_networks(architecture, export_weights(warm), belief_anchor=weight)
+        networks = train(
+            lambda: FixedWindows("strategic", 8), settings_for(learning_rate=3e-3), build_networks=build
+        ).policy.networks
+        moved[weight] = kl_of_beliefs(warm, networks.actor, seen)
+        coordinators[weight] = networks.actor(seen)[:, 3].softmax(-1)[:, 0].mean()
+        if weight:
+            assert kl_of_beliefs(warm, networks.anchor, seen) == 0.0
+    assert moved[100.0] < 0.05 * moved[0.0]
+    assert min(coordinators.values()) > 0.45
+
+
+def test_the_anchors_loss_is_its_weight_times_the_mean_divergence_of_the_beliefs():
+    architecture, warm = LAYERS["strategic"], strong(actor_of("strategic"))
+    build = build_layer_networks(architecture, export_weights(warm), belief_anchor=0.5)
+    networks = build(layer_spec(architecture, 2), settings_for(), torch.Generator().manual_seed(0))
+    seen = observations("strategic")
+    own = networks.actor(seen).log_softmax(-1).detach()
+    assert float(networks.extra_loss(seen, own)) == pytest.approx(0.0, abs=1e-7)
+    other = strong(actor_of("strategic", 5), 6)
+    found = networks.extra_loss(seen, other(seen).log_softmax(-1).detach())
+    assert float(found) == pytest.approx(0.5 * kl_of_beliefs(warm, other, seen), rel=1e-4)
+    assert (
+        build_layer_networks(architecture)(layer_spec(architecture, 2), settings_for(), torch.Generator()).anchor
+        is None
+    )
+
+
 def test_an_environment_of_other_sizes_is_refused():
     spec = EnvSpec(agents=("mlmi",), observation_sizes=(288,), action_counts=(3,))
     with pytest.raises(TrainingSettingsError, match=r"found an environment of agents \('mlmi',\), expected"):
