@@ -55,6 +55,7 @@ SAMPLES = 1_000
 BATCH = 256
 """Windows that a batch works on at a time."""
 _NUMBERS = ("purity", "entropy", "predictive_entropy", "expected_entropy", "mutual_information")
+_NO_TAIL = np.empty(0, np.float32)
 _WORD = (1 << 64) - 1
 
 
@@ -229,70 +230,50 @@ class CompiledModel:
         Raises ``ModelError`` where a number that the model needs is not finite, or a shape is wrong: no decision is taken on NaN.
         """
         self._check("strategic", window, tail, spread)
-        agents = len(self.agents)
-        out = np.empty(7 * agents + OUTCOMES + len(_NUMBERS))
-        bad = decide_strategic(
-            window,
-            tail,
-            np.uint64(seed & _WORD),
-            spread,
-            self.architecture.dropout,
-            self._centre,
-            self._scale,
-            self._known,
-            self._rows,
-            self._trunks,
-            self._samples,
-            self._heads[COORDINATOR],
-            self._collapsed,
-            out,
-        )
-        self._check_known(bad)
-        beliefs, points, rest = np.split(out, [3 * agents, 6 * agents])
+        agents, samples = len(self.agents), self._samples
+        points, beliefs = np.empty((agents, OUTCOMES)), np.empty((agents, OUTCOMES))
+        weights, belief, numbers = np.empty(agents), np.empty(OUTCOMES), np.empty(len(_NUMBERS))
+        features = self._features_of(window, tail)
+        sample_agents(samples, features, _NO_TAIL, _word(seed), self.architecture.dropout, spread, points, beliefs)
+        run_head(self._heads[COORDINATOR], beliefs.astype(np.float32).ravel(), tail, weights)
+        join_beliefs(beliefs, weights, samples.probabilities, self._collapsed, samples.scratch, belief, numbers)
         return StrategicOutput(
-            beliefs=beliefs.reshape(agents, OUTCOMES),
-            point_beliefs=points.reshape(agents, OUTCOMES),
-            weights=rest[:agents],
-            belief=rest[agents : agents + OUTCOMES],
-            features=self._trunks.features.ravel().copy(),
-            **_numbers(rest[agents + OUTCOMES :]),
+            beliefs=beliefs,
+            point_beliefs=points,
+            weights=weights,
+            belief=belief,
+            features=features.ravel().copy(),
+            **_named(numbers),
         )
 
     def tactical(self, window: Floats, tail: Singles, seed: int, *, spread: float = 1.0) -> TacticalOutput:
         """The tactical networks' answer to one window (60, 7) with ``tail`` (9,); the rest as for ``strategic``."""
         self._check("tactical", window, tail, spread)
+        samples = self._samples
         tactical, risk, execution = (np.empty(len(head.actions)) for head in self.architecture.heads)
-        point, stances, numbers = np.empty(OUTCOMES), np.empty((3, OUTCOMES)), np.empty(OUTCOMES + len(_NUMBERS))
-        bad = decide_tactical(
-            window,
-            tail,
-            np.uint64(seed & _WORD),
-            spread,
-            self.architecture.dropout,
-            self._centre,
-            self._scale,
-            self._known,
-            self._rows,
-            self._trunks,
-            self._samples,
-            self._heads["risk"],
-            self._heads["execution"],
-            tactical,
-            risk,
-            execution,
-            point,
-            stances,
-            numbers,
+        point, stance, numbers = np.empty(OUTCOMES), np.empty(OUTCOMES), np.empty(len(_NUMBERS))
+        stances = np.empty((OUTCOMES, OUTCOMES))
+        features = self._features_of(window, tail)
+        sample_agents(
+            samples, features, tail, _word(seed), self.architecture.dropout, spread, point[None], tactical[None]
         )
-        self._check_known(bad)
+        run_head(self._heads["risk"], features[0], tail, risk)
+        run_head(self._heads["execution"], features[0], tail, execution)
+        join_stances(tactical, risk, execution, samples.probabilities[0], samples.scratch, stances, stance, numbers)
         return TacticalOutput(
             distributions=(tactical, risk, execution),
             point_stance=point,
             stances=stances,
-            stance=numbers[:OUTCOMES],
-            features=self._trunks.features.ravel().copy(),
-            **_numbers(numbers[OUTCOMES:]),
+            stance=stance,
+            features=features.ravel().copy(),
+            **_named(numbers),
         )
+
+    def _features_of(self, window: Floats, tail: Singles) -> Singles:
+        """(trunks, 32), in our scratch memory. Raises where a number of the window or the tail is not finite."""
+        self._check_known(normalise(window, self._centre, self._scale, self._known, tail, self._rows))
+        run_trunks(self._rows, self._trunks)
+        return self._trunks.features
 
     def point_batch(self, windows: Floats, tails: Singles) -> dict[str, Singles]:
         """Every agent's logits for many windows, without dropout: {agent: (N, K)}, the Coordinator's from the others' beliefs.
@@ -389,9 +370,13 @@ class CompiledModel:
         )
 
 
-def _numbers(values: Floats) -> dict[str, float]:
+def _named(values: Floats) -> dict[str, float]:
     """What ``write_uncertainty`` wrote, by name."""
     return dict(zip(_NUMBERS, values.tolist(), strict=True))
+
+
+def _word(seed: int) -> np.uint64:
+    return np.uint64(seed & _WORD)
 
 
 def _check_compiled_form(architecture: Architecture) -> None:
@@ -490,95 +475,55 @@ def _relu(values: Singles) -> Singles:
 
 
 @kernel
-def decide_strategic(
-    window: Floats,
-    tail: Singles,
-    seed: np.uint64,
-    spread: float,
-    dropout: float,
-    centre: Floats,
-    scale: Floats,
-    known: Bools,
-    rows: Singles,
-    trunks: _Trunks,
-    samples: _Samples,
-    coordinator: _Head,
+def join_beliefs(
+    beliefs: Floats,
+    weights: Floats,
+    probabilities: Singles,
     collapsed: Singles,
-    out: Floats,
-) -> int:
-    """The whole strategic decision into ``out``: beliefs, point beliefs, weights, belief, and five numbers, in the order of
-    ``StrategicOutput``. -1, or the place of the first number that is not finite, and ``out`` is then not filled.
+    scratch: Singles,
+    belief: Floats,
+    numbers: Floats,
+) -> None:
+    """The strategic agents' joint state: the collapsed ``belief`` (3,) and the five ``numbers`` of ``write_uncertainty``.
+
+    ``beliefs`` (A, 3) and ``weights`` (A,); ``probabilities`` (A, 3, S) of every sample, whose collapsed beliefs come into
+    ``collapsed`` (3, S), all under the same weights.
     """
-    bad = normalise(window, centre, scale, known, tail, rows)
-    if bad >= 0:
-        return bad
-    agents = len(samples.weight1)
-    beliefs = out[: 3 * agents].reshape(agents, OUTCOMES)
-    points = out[3 * agents : 6 * agents].reshape(agents, OUTCOMES)
-    weights, belief, numbers = out[6 * agents : 7 * agents], out[7 * agents : 7 * agents + 3], out[7 * agents + 3 :]
-    run_trunks(rows, trunks)
-    for agent in range(agents):
-        sample_agent(
-            samples, agent, trunks.features[agent], tail[:0], seed, dropout, spread, points[agent], beliefs[agent]
-        )
-    seen = np.empty(beliefs.size, np.float32)
-    seen[:] = out[: 3 * agents]
-    run_head(coordinator, seen, tail, weights)
     for k in range(OUTCOMES):
         row = collapsed[k]
-        row[:] = 0.0
-        for agent in range(agents):
-            weight, probabilities = np.float32(weights[agent]), samples.probabilities[agent, k]
+        for sample in range(len(row)):
+            row[sample] = 0.0
+        for agent in range(len(weights)):
+            weight, own = np.float32(weights[agent]), probabilities[agent, k]
             for sample in range(len(row)):
-                row[sample] += weight * probabilities[sample]
+                row[sample] += weight * own[sample]
     rho = np.empty((OUTCOMES, OUTCOMES))
     density_matrix(beliefs, weights, rho)
     for k in range(OUTCOMES):
         belief[k] = rho[k, k]
-    write_uncertainty(rho, belief, mean_entropy(collapsed, samples.scratch), numbers)
-    return -1
+    write_uncertainty(rho, belief, mean_entropy(collapsed, scratch), numbers)
 
 
 @kernel
-def decide_tactical(
-    window: Floats,
-    tail: Singles,
-    seed: np.uint64,
-    spread: float,
-    dropout: float,
-    centre: Floats,
-    scale: Floats,
-    known: Bools,
-    rows: Singles,
-    trunks: _Trunks,
-    samples: _Samples,
-    risk_head: _Head,
-    execution_head: _Head,
+def join_stances(
     tactical: Floats,
     risk: Floats,
     execution: Floats,
-    point: Floats,
+    probabilities: Singles,
+    scratch: Singles,
     stances: Floats,
+    stance: Floats,
     numbers: Floats,
-) -> int:
-    """The whole tactical decision into the three distributions, the Tactical agent's ``point``, ``stances`` (3, 3), and ``numbers``:
-    the joint stance and five numbers, in the order of ``TacticalOutput``. -1, or the place of the first number that is not finite.
+) -> None:
+    """The tactical agents' joint state, with equal weights: ``stances`` (3, 3), the collapsed ``stance`` (3,), and five ``numbers``,
+    the entropies among them of the Tactical agent's own distribution. ``probabilities`` (3, S): its samples.
     """
-    bad = normalise(window, centre, scale, known, tail, rows)
-    if bad >= 0:
-        return bad
-    run_trunks(rows, trunks)
-    features = trunks.features[0]
-    sample_agent(samples, 0, features, tail, seed, dropout, spread, point, tactical)
-    run_head(risk_head, features, tail, risk)
-    run_head(execution_head, features, tail, execution)
     write_tactical_stances(tactical, risk, execution, stances)
     rho = np.empty((OUTCOMES, OUTCOMES))
     density_matrix(stances, np.full(OUTCOMES, 1.0 / OUTCOMES), rho)
     for k in range(OUTCOMES):
-        numbers[k] = rho[k, k]
-    write_uncertainty(rho, tactical, mean_entropy(samples.probabilities[0], samples.scratch), numbers[OUTCOMES:])
-    return -1
+        stance[k] = rho[k, k]
+    write_uncertainty(rho, tactical, mean_entropy(probabilities, scratch), numbers)
 
 
 @kernel
@@ -709,36 +654,38 @@ def linear_relu(x: Singles, weight: Singles, bias: Singles, out: Singles) -> Non
 
 
 @kernel
-def sample_agent(
+def sample_agents(
     samples: _Samples,
-    agent: int,
     features: Singles,
     tail: Singles,
     seed: np.uint64,
     dropout: float,
     spread: float,
-    point: Floats,
-    mean: Floats,
+    points: Floats,
+    means: Floats,
 ) -> None:
-    """One agent's distribution without dropout into ``point`` (K,), of every sample into ``samples.probabilities[agent]``, and
-    their mean into ``mean`` (K,).
+    """The agents' distributions without dropout into ``points`` (A, K), of every sample into ``samples.probabilities``, and their
+    means into ``means`` (A, K). ``features`` (A, 32), a row each; ``tail`` what they all see besides.
     """
-    weight1, weight2, bias2, base = samples.weight1[agent], samples.weight2[agent], samples.bias2[agent], samples.base
-    probabilities, inputs = samples.probabilities[agent], len(features)
-    base[:] = samples.bias1[agent]
-    add_product(tail, weight1[inputs:], base)
-    whole = samples.block[0]
-    whole[:] = base
-    add_product(features, weight1[:inputs], whole)
-    finish_head(whole, weight2, bias2, point)
-    fill_masks(seed, np.uint64(agent), dropout, samples.masks)
-    fill_tables(features, weight1, 1.0 - dropout, samples.tables)
-    if len(bias2):
-        sample_hidden(samples.tables, base, weight2, bias2, samples.masks, samples.block, samples.hidden, probabilities)
-    else:
-        sample_linear(samples.tables, base, samples.masks, probabilities)
-    spread_out(probabilities, spread)
-    to_probabilities(probabilities, samples.scratch, mean)
+    base, whole, inputs = samples.base, samples.block[0], features.shape[1]
+    for agent in range(len(features)):
+        weight1, weight2, bias2 = samples.weight1[agent], samples.weight2[agent], samples.bias2[agent]
+        probabilities = samples.probabilities[agent]
+        base[:] = samples.bias1[agent]
+        add_product(tail, weight1[inputs:], base)
+        whole[:] = base
+        add_product(features[agent], weight1[:inputs], whole)
+        finish_head(whole, weight2, bias2, points[agent])
+        fill_masks(seed, np.uint64(agent), dropout, samples.masks)
+        fill_tables(features[agent], weight1, 1.0 - dropout, samples.tables)
+        if len(bias2):
+            sample_hidden(
+                samples.tables, base, weight2, bias2, samples.masks, samples.block, samples.hidden, probabilities
+            )
+        else:
+            sample_linear(samples.tables, base, samples.masks, probabilities)
+        spread_out(probabilities, spread)
+        to_probabilities(probabilities, samples.scratch, means[agent])
 
 
 @kernel
