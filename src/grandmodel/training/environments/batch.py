@@ -25,6 +25,7 @@ from grandmodel.training.environments.episodes import (
     build_numbers,
     draw_start,
     find_end,
+    next_exposure,
     reward,
 )
 from grandmodel.training.environments.rewards import TERMS
@@ -43,10 +44,8 @@ from grandmodel.training.lanes import (
 )
 from grandmodel.training.seeds import episode_seed
 
-ORDER_SLOTS = {"strategic": 4, "tactical": 64}
-"""The strategic layer sends market orders alone; a tactical position carries a stop for each of its parts."""
-_SAVED = ("step", "instruments", "slots", "account")
-"""Of the lanes; between two bars they hold no reports."""
+ORDER_SLOTS = 8
+"""Working orders of a copy that sends market orders alone. A tactical position carries a stop for each of its additions: one more a bar."""
 
 
 class TradingBatch(BatchedEnv):
@@ -57,7 +56,7 @@ class TradingBatch(BatchedEnv):
         self.spec = env_spec(ground)
         self.numbers = build_numbers(ground.layer, ground.settings)
         self.markets = build_market_arrays(ground.markets, ground.settings.lane)
-        self.lanes = build_lanes(count, ground.settings.lane, orders=ORDER_SLOTS[ground.layer])
+        self.lanes = build_lanes(count, ground.settings.lane, orders=_order_slots(ground))
         self.episodes = np.zeros(count, EPISODE)
         self.reward_terms = np.zeros((count, len(TERMS)))
         """(N, 3): the ``TERMS`` of the newest step's rewards, before any restart."""
@@ -106,22 +105,34 @@ class TradingBatch(BatchedEnv):
 
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Accounts, orders, episodes and seeds; structured rows as bytes."""
-        rows = {name: getattr(self.lanes, name) for name in _SAVED} | {"episodes": self.episodes}
-        saved: dict[str, NDArray[np.generic]] = {name: _as_bytes(array) for name, array in rows.items()}
+        saved: dict[str, NDArray[np.generic]] = {
+            name: _as_bytes(array) for name, array in self._rows(int(self.lanes.step["slots"].max())).items()
+        }
+        saved["orders"] = self.lanes.step["slots"].max(keepdims=True)
         saved["episode_numbers"] = self._episode_numbers.copy()
         saved["seed"] = np.array([self._seed], np.int64)
         return saved
 
     def restore(self, saved: dict[str, NDArray[np.generic]]) -> Seen:
         """Go back to what ``save`` returned."""
-        rows = {name: getattr(self.lanes, name) for name in _SAVED} | {"episodes": self.episodes}
-        for name, array in rows.items():
+        for name, array in self._rows(int(saved["orders"][0])).items():
             array[...] = np.frombuffer(saved[name].tobytes(), array.dtype).reshape(array.shape)
         self._episode_numbers[:] = saved["episode_numbers"]
         self._seed = int(saved["seed"][0])
         observe = _observe_strategic if self.ground.layer == "strategic" else _observe_tactical
         observe(self.ground.tables, self.numbers, self.lanes, self.episodes, self._observations[0], self._state[0])
         return self._seen(0)
+
+    def _rows(self, orders: int) -> dict[str, Rows]:
+        """The structured arrays that change, the order slots as far as any copy uses them: between bars there are no reports."""
+        lanes = self.lanes
+        return {
+            "step": lanes.step,
+            "instruments": lanes.instruments,
+            "slots": lanes.slots[:, :orders],
+            "account": lanes.account,
+            "episodes": self.episodes,
+        }
 
     def _restart(self, copies: IntArray, slot: int) -> None:
         self._episode_numbers[copies] += 1
@@ -144,6 +155,11 @@ def env_spec(ground: Ground) -> EnvSpec:
         action_counts=tuple(len(head.actions) for head in heads),
         state_size=ground.state_size,
     )
+
+
+def _order_slots(ground: Ground) -> int:
+    """So many orders can work at once in the longest episode."""
+    return ORDER_SLOTS + (ground.settings.bars_of("tactical") if ground.layer == "tactical" else 0)
 
 
 def _as_bytes(array: Rows) -> NDArray[np.uint8]:
@@ -171,6 +187,7 @@ def _play_bar(
     if end != GOES_ON:
         settle_lane(lanes, n, markets)
     rewards[n, :] = reward(tables, numbers, account, episode, is_tactical, terms[n])
+    next_exposure(tables, account, episode)
     return end
 
 
@@ -181,7 +198,7 @@ def _step_strategic(
 ) -> None:  # fmt: skip
     """One step of every copy."""
     for n in range(len(episodes)):
-        decide_strategic(tables, numbers, lanes.account, episodes, n, actions)
+        decide_strategic(numbers, lanes.account, episodes, n, actions)
         ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, False, terms, rewards)
         observe_strategic(tables, numbers, lanes.account, episodes, n, observations, state)
 
@@ -193,7 +210,7 @@ def _step_tactical(
 ) -> None:  # fmt: skip
     """One step of every copy."""
     for n in range(len(episodes)):
-        decide_tactical(tables, numbers, lanes.account, episodes, n, actions)
+        decide_tactical(tables, lanes.account, episodes, n, actions)
         ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, True, terms, rewards)
         observe_tactical(tables, numbers, lanes.account, episodes, n, observations, state)
 

@@ -25,6 +25,7 @@ from grandmodel.training.environments.episodes import (
     build_numbers,
     draw_start,
     find_end,
+    next_exposure,
     reward,
 )
 from grandmodel.training.environments.rewards import TERMS
@@ -106,8 +107,11 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
         if not self.agents:
             raise EnvironmentContractError("found no living agent, expected reset() before step()")
         tables, account, episode = self.ground.tables, self._accounts[0], self._episodes[0]
-        decide = decide_tactical if self._is_tactical else decide_strategic
-        decide(tables, self.numbers, self._accounts, self._episodes, 0, self._numbered(actions))
+        chosen = self._numbered(actions)
+        if self._is_tactical:
+            decide_tactical(tables, self._accounts, self._episodes, 0, chosen)
+        else:
+            decide_strategic(self.numbers, self._accounts, self._episodes, 0, chosen)
         if episode["wish_asked"]:
             self._engine.pursue(int(episode["wish_lots"]), int(episode["wish_urgency"]), int(episode["wish_stop"]))
         self._engine.advance()
@@ -116,6 +120,7 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
         if end != GOES_ON:
             self._show(self._engine.settle())
         earned = reward(tables, self.numbers, account, episode, self._is_tactical, self._terms)
+        next_exposure(tables, account, episode)
         self._observe()
         seen, infos = self._seen(), self._infos()
         if end != GOES_ON:

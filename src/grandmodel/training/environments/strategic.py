@@ -17,10 +17,8 @@ from grandmodel.training.environments.episodes import (
     Rows,
     copy_window,
     day_loss,
-    drawdown_of,
-    full_lots_now,
     horizon_risk,
-    note_before,
+    take_stock,
 )
 
 _COORDINATOR = len(STRATEGIC_AGENTS)
@@ -28,10 +26,9 @@ _ROWS = 48
 
 
 @kernel
-def decide_strategic(tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
+def decide_strategic(numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
     """Turn ``actions[n]`` (4,) into the wish of copy ``n``."""
     account, episode = accounts[n], episodes[n]
-    note_before(tables, numbers, account, episode)
     followed = actions[n, _COORDINATOR]
     episode.target = strategic_target(actions[n, followed], episode.full_lots)
     episode.wish_asked = 1
@@ -46,21 +43,23 @@ def observe_strategic(
 ) -> None:
     """What is seen at the account's bar, into ``observations[n]`` (4, F) and ``state[n]`` (S,)."""
     account, episode = accounts[n], episodes[n]
+    take_stock(tables, numbers, account, episode)
     m, g = account.market, account.row
-    copy_window(tables.trunks[0], g, _ROWS, observations, n, 0)
-    copy_window(tables.trunks[1], g, _ROWS, observations, n, 1)
-    copy_window(tables.trunks[2], g, _ROWS, observations, n, 2)
+    copy_window(tables.trunks[0], tables.columns[0], _ROWS, g, observations, n, 0)
+    copy_window(tables.trunks[1], tables.columns[1], _ROWS, g, observations, n, 1)
+    copy_window(tables.trunks[2], tables.columns[2], _ROWS, g, observations, n, 2)
     columns = tables.newest.shape[1]
-    state[n, :columns] = tables.newest[g]
+    for c in range(columns):
+        state[n, c] = tables.newest[g, c]
     write_strategic_tail(
         state[n, columns:],
         tables.time_of_day[g],
         tables.day_of_week[g],
         account.lots,
-        full_lots_now(tables, numbers, account),
+        episode.full_lots,
         account.open_profit_micros,
         horizon_risk(tables, numbers, account),
-        drawdown_of(account.equity_micros, account.peak_micros),
+        episode.drawdown,
         numbers.drawdown_limit,
         day_loss(numbers, account),
         numbers.day_loss_limit,

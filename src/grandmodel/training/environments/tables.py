@@ -56,7 +56,9 @@ class Tables(NamedTuple):
     newest: Singles
     """(G, C) the normalised rows, for the global state."""
     trunks: tuple[Singles, ...]
-    """(G, columns of the trunk) each, normalised."""
+    """(G * columns of the trunk,) each, flat, normalised."""
+    columns: tuple[int, ...]
+    """How many columns each trunk has."""
     exposure: Floats
     """(G,) strategic exposure, where it was given; NaN where it is drawn."""
     age: Floats
@@ -153,7 +155,8 @@ def build_ground(
         starts=np.concatenate([first + here for first, here in zip(firsts, starts, strict=True)]),
         starts_from=np.cumsum([0, *map(len, starts)]).astype(np.int64),
         newest=newest,
-        trunks=tuple(np.ascontiguousarray(newest[:, trunk.columns]) for trunk in architecture.trunks),
+        trunks=tuple(newest[:, trunk.columns].ravel() for trunk in architecture.trunks),
+        columns=tuple(len(trunk.columns) for trunk in architecture.trunks),
         exposure=_exposures(markets, can_step, exposures),
         age=np.concatenate([_decision_age(market.ts_event) for market in markets]),
         is_decision=np.concatenate([market.ts_event % THIRTY_MINUTES_NS == 0 for market in markets]),

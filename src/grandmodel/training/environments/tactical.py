@@ -16,20 +16,17 @@ from grandmodel.training.environments.episodes import (
     Rows,
     copy_window,
     day_loss,
-    drawdown_of,
-    full_lots_now,
     horizon_risk,
-    note_before,
+    take_stock,
 )
 
 _ROWS = 60
 
 
 @kernel
-def decide_tactical(tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
+def decide_tactical(tables: Any, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
     """Turn ``actions[n]`` (3,) into the wish of copy ``n``."""
     account, episode = accounts[n], episodes[n]
-    note_before(tables, numbers, account, episode)
     stance, risk, execution = actions[n, 0], actions[n, 1], actions[n, 2]
     episode.wish_urgency = tactical_urgency(execution)
     episode.wish_asked = episode.wish_urgency != WAIT
@@ -45,18 +42,20 @@ def observe_tactical(
 ) -> None:
     """What is seen at the account's bar, into ``observations[n]`` (3, F) and ``state[n]`` (S,)."""
     account, episode = accounts[n], episodes[n]
+    take_stock(tables, numbers, account, episode)
     g = account.row
     columns = tables.newest.shape[1]
-    state[n, :columns] = tables.newest[g]
+    for c in range(columns):
+        state[n, c] = tables.newest[g, c]
     write_tactical_tail(
         state[n, columns:],
         episode.exposure,
         tables.age[g],
         account.lots,
-        full_lots_now(tables, numbers, account),
+        episode.full_lots,
         account.open_profit_micros,
         horizon_risk(tables, numbers, account),
-        drawdown_of(account.equity_micros, account.peak_micros),
+        episode.drawdown,
         numbers.drawdown_limit,
         day_loss(numbers, account),
         numbers.day_loss_limit,
@@ -64,6 +63,6 @@ def observe_tactical(
         account.working > 0,
     )
     for a in range(3):
-        place = copy_window(tables.trunks[0], g, _ROWS, observations, n, a)
+        place = copy_window(tables.trunks[0], tables.columns[0], _ROWS, g, observations, n, a)
         for k in range(state.shape[1] - columns):
             observations[n, a, place + k] = state[n, columns + k]
