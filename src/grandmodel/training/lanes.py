@@ -726,7 +726,8 @@ def _send(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, pa
     if quantity > 0:
         place_order(
             lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, side, _LIMIT if passive else _MARKET, _DAY, quantity,
-            known.mark if passive else 0, 0, lanes.step[n].now, bar.expires, 0 if passive else market.slippage, 0, 0,
+            known.mark if passive else 0, 0,
+            lanes.step[n].now, lanes.step[n].now, bar.expires, 0, 0 if passive else market.slippage, 0, 0,
         )  # fmt: skip
     return quantity
 
@@ -747,7 +748,7 @@ def _protect(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int,
             return False
     place_order(
         lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, -direction, _STOP, _GTC, quantity, 0, level,
-        lanes.step[n].now, NEVER_NS, market.slippage, parent, -account.orders,
+        lanes.step[n].now, lanes.step[n].now, NEVER_NS, 0, market.slippage, parent, -account.orders,
     )  # fmt: skip
     return True
 

@@ -21,7 +21,7 @@ from grandmodel.domain.orders import (
 )
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.execution.simulated.matching import drop_ended
+from grandmodel.execution.simulated.matching import place_order
 from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.execution.simulated.state import REASON_CODES, SLOT, SlotState
 
@@ -82,47 +82,30 @@ class SimulatedExchange:
     def submit(self, order: Order) -> None:
         """Send ``order``; order ids must rise. Its reports come out of ``due_reports`` when their time has come."""
         arrays = self._arrays
-        count = drop_ended(arrays.step, arrays.slots)
-        if count == len(arrays.slots):
-            larger = np.zeros(2 * count, SLOT)
-            larger[:count] = arrays.slots
-            arrays.slots = larger
         latency, slippage = self._settings.latency, self._settings.slippage
         index = self._index[order.instrument]
-        arrives = order.ts + latency.order_ns(self._generator)
-        parent = order.parent or 0
-        arrays.slots[count] = (
+        terms = (
             order.order_id,
             index,
             int(order.side),
             int(order.order_type),
             int(order.time_in_force),
-            int(SlotState.HELD if parent else SlotState.PENDING),
             order.quantity,
-            0 if parent else order.quantity,
-            0,
             order.price or 0,
             order.stop_price or 0,
             order.ts,
-            arrives,
+            order.ts + latency.order_ns(self._generator),
             self._expiry(order, index),
-            NEVER_NS,
-            NEVER_NS,
-            0,
-            0,
-            0,
-            parent,
-            order.oco_group,
-            0,
-            0,
             latency.report_ns(self._generator),
             slippage.slippage_ticks(order, self._generator),
-            0,
-            0,
-            0,
-            0,
+            order.parent or 0,
+            order.oco_group,
         )
-        arrays.step[0]["slots"] = count + 1
+        if not place_order(arrays.step, arrays.slots, *terms):
+            larger = np.zeros(2 * len(arrays.slots), SLOT)
+            larger[: len(arrays.slots)] = arrays.slots
+            arrays.slots = larger
+            place_order(arrays.step, arrays.slots, *terms)
         self.last_order_id = order.order_id
 
     def cancel(self, request: CancelOrder) -> None:

@@ -90,30 +90,34 @@ def place_order(
     price: int,
     stop_price: int,
     ts: int,
+    ts_active: int,
     ts_expire: int,
+    report_latency: int,
     slippage: int,
     parent: int,
     oco_group: int,
-) -> None:
-    """Put an order decided at ``ts`` into the next slot, on a way without delay: what ``SimulatedExchange.submit`` does.
+) -> bool:
+    """Put an order decided at ``ts`` into the next slot, where it waits to arrive at ``ts_active``; False where none is free.
 
-    For compiled callers; they have called ``drop_ended`` and know that a slot is free. Prices that the type lacks are 0.
+    Order ids rise. Prices that the type lacks are 0, as ``parent`` and ``oco_group`` are where there is none.
     """
-    k = step[0].slots
+    k = drop_ended(step, slots)
+    if k == len(slots):
+        return False
     slot = slots[k]
     slot.order_id, slot.instrument = order_id, i
     slot.side, slot.order_type, slot.time_in_force = side, order_type, time_in_force
     slot.state = _HELD if parent != 0 else _PENDING
     slot.quantity, slot.leaves, slot.filled = quantity, 0 if parent != 0 else quantity, 0
     slot.price, slot.stop_price = price, stop_price
-    slot.ts_sent = slot.ts_active = ts
-    slot.ts_expire, slot.ts_cancel, slot.ts_replace = ts_expire, NEVER_NS, NEVER_NS
+    slot.ts_sent, slot.ts_active, slot.ts_expire = ts, ts_active, ts_expire
+    slot.ts_cancel = slot.ts_replace = NEVER_NS
     slot.new_quantity = slot.new_price = slot.new_stop = 0
     slot.parent, slot.oco_group = parent, oco_group
-    slot.queue_ahead = slot.rank = slot.report_latency = 0
-    slot.slippage = slippage
-    slot.resting = slot.fresh_ts = slot.reduced = slot.woken = 0
+    slot.report_latency, slot.slippage = report_latency, slippage
+    slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = 0
     step[0].slots = k + 1
+    return True
 
 
 @kernel
