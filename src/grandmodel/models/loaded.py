@@ -57,7 +57,18 @@ class LoadedModel:
         outcomes = model.manifest.outcomes
         self._mean = np.array(outcomes.mean if outcomes else (), np.float64)
         self._mean_square = np.array(outcomes.mean_square if outcomes else (), np.float64)
+        self._compile()
         self._conformal = _conformal_settings(model.manifest.conformal, path)
+
+    def _compile(self) -> None:
+        """Meet every compiled function once, so that none is compiled while the market waits."""
+        window = np.zeros((self.schema.rows, len(self.schema.columns)))
+        tail = np.zeros(max(head.tail for head in self.manifest.architecture.heads), np.float32)
+        if self.manifest.layer == "strategic":
+            output, _, _ = self.strategic(window, tail, 0)
+            self.expected_move(self.calibrate(output.belief))
+        else:
+            self.tactical(window, tail, 0)
 
     def is_whole(self, window: Floats) -> bool:
         """Whether every number of a raw window (R, C) that the model needs is known."""

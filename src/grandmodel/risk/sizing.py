@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import msgspec
 
@@ -67,13 +68,18 @@ class ExposureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     @property
     def binding(self) -> str:
         """Which of the two rules is the smaller: ``volatility_target`` or ``var_budget``; it is the same for every instrument."""
-        by_volatility = self.volatility_target / math.sqrt(self.trading_days)
-        by_var = self.var_budget / loss_quantile(self.var_level, self.var_degrees)
-        return "volatility_target" if by_volatility <= by_var else "var_budget"
+        return _binding(self)
 
     def rule(self, width_ns: int) -> FullExposureRule:
         """The rule for scales that were measured on bars of ``width_ns``."""
         return FullExposureRule(self, self.session_hours * 3_600e9 / width_ns)
+
+
+@cache
+def _binding(settings: ExposureSettings) -> str:
+    by_volatility = settings.volatility_target / math.sqrt(settings.trading_days)
+    by_var = settings.var_budget / loss_quantile(settings.var_level, settings.var_degrees)
+    return "volatility_target" if by_volatility <= by_var else "var_budget"
 
 
 class FullExposureRule:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from grandmodel.domain.agents import Account, Agent, Wish
+from grandmodel.domain.agents import Account, Agent, Standing, Wish
 from grandmodel.domain.decisions import NoDecision, StrategicDecision, TargetPosition
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ClosedBar
@@ -78,19 +78,23 @@ class LearningAgent(Agent):
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Decide for every instrument whose 30- or 5-minute bar closed."""
         wishes: list[Wish] = []
+        standings: dict[InstrumentId, Standing] = {}
         for bar in bars:
+            if bar.instrument not in standings:
+                standings[bar.instrument] = account.standing(bar.instrument)
             if bar.width_ns == THIRTY_MINUTES_NS:
-                decision = self.strategic.on_bar(bar, account)
+                standing = standings[bar.instrument]
+                decision = self.strategic.on_bar(bar, account, standing)
                 wishes.append(decision)
                 if self.tactical is None or not self._has_five_minutes(bar, bars):
-                    wish = self._direct(decision, account)
+                    wish = self._direct(decision, account.lots(bar.instrument), standing.size_scale)
                     if wish is not None:
                         wishes.append(wish)
         if self.tactical is not None:
             for bar in bars:
                 if bar.width_ns == FIVE_MINUTES_NS:
-                    in_force = self.strategic.in_force(bar.instrument)
-                    decided, wish = self.tactical.on_bar(bar, account, in_force.exposure, in_force.ts)
+                    force, standing = self.strategic.in_force(bar.instrument), standings[bar.instrument]
+                    decided, wish = self.tactical.on_bar(bar, account, standing, force.exposure, force.ts)
                     wishes.append(decided)
                     if wish is not None:
                         wishes.append(wish)
@@ -139,12 +143,11 @@ class LearningAgent(Agent):
             return True
         return any(one.width_ns == FIVE_MINUTES_NS and one.instrument == bar.instrument for one in bars)
 
-    def _direct(self, decision: StrategicDecision | NoDecision, account: Account) -> TargetPosition | None:
+    def _direct(self, decision: StrategicDecision | NoDecision, held: int, size_scale: float) -> TargetPosition | None:
         """The exposure as a market order, where it differs enough from what is held; without a decision nothing is held."""
-        name, held = decision.instrument, account.lots(decision.instrument)
+        name = decision.instrument
         if isinstance(decision, NoDecision):
             return TargetPosition(instrument=name, lots=0, reasons=decision.reasons) if held else None
-        size_scale = account.standing(name).size_scale
         lots = int(decision.target_exposure * decision.risk_lots * min(size_scale, 1.0))
         if size_scale <= 0.0 and takes_new_risk(held, lots):
             lots = without_new_risk(held, lots)

@@ -18,13 +18,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.agents import Account
+from grandmodel.domain.agents import Account, Standing
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import Belief, NoDecision, StrategicDecision
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.time import THIRTY_MINUTES_NS
+from grandmodel.features.schema import TIME_COLUMNS
 from grandmodel.models.architecture import STRATEGIC_TAIL
 from grandmodel.models.conformal import ConformalState
 from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
@@ -100,6 +101,7 @@ class StrategicLayer:
         self.model = model
         self.take_model(model)
         self._tracks = {name: self._new_track(name) for name in instruments}
+        self._compile()
 
     def take_model(self, model: LoadedModel) -> None:
         """Let ``model`` decide from now on; what is remembered stays. Raises ``UsageError`` where it foretells another horizon."""
@@ -123,12 +125,11 @@ class StrategicLayer:
         """What the last decision was computed from; None before the first."""
         return self._tracks[instrument].inputs
 
-    def on_bar(self, bar: ClosedBar, account: Account) -> StrategicDecision | NoDecision:
-        """Decide at the close of a 30-minute bar."""
+    def on_bar(self, bar: ClosedBar, account: Account, standing: Standing) -> StrategicDecision | NoDecision:
+        """Decide at the close of a 30-minute bar; ``standing`` is the account's for its instrument."""
         track = self._tracks[bar.instrument]
         scale = self._take_in(track, bar, account.lots(bar.instrument))
         window = account.strategic_window(bar.instrument)
-        standing = account.standing(bar.instrument)
         equity = account.equity_micros / len(self._tracks)
         full_lots = self._full.lots(scale, standing.tick_value_micros, equity)
         refusal = self._refusal(track, bar, window, scale, full_lots)
@@ -138,23 +139,8 @@ class StrategicLayer:
                 instrument=bar.instrument, ts=bar.ts_event, layer=LAYER, reasons=(refusal,), model=self.model.name
             )
         unit = scale * self._root
-        before = track.in_force
-        write_strategic_tail(
-            track.tail,
-            window[-1, _TIME_OF_DAY],
-            window[-1, _DAY_OF_WEEK],
-            track.lots,
-            full_lots,
-            standing.open_profit_micros,
-            abs(track.lots) * unit * standing.tick_value_micros,
-            standing.drawdown,
-            standing.drawdown_limit,
-            day_loss_of(standing.day_start_micros, account.equity_micros),
-            standing.day_loss_limit,
-            int(before.exposure * before.full_lots),
-            track.bars_held,
-            scale,
-            self.model.mean_scale(bar.instrument),
+        self._write_tail(
+            track, window, standing, scale, full_lots, account.equity_micros, self.model.mean_scale(bar.instrument)
         )
         seed = decision_seed(self._seed, self.decisions)
         self.decisions += 1
@@ -229,6 +215,46 @@ class StrategicLayer:
             tail=np.zeros(len(STRATEGIC_TAIL), np.float32),
         )
 
+    def _write_tail(
+        self,
+        track: Track,
+        window: NDArray[np.float64],
+        standing: Standing,
+        scale: float,
+        full_lots: float,
+        equity_micros: int,
+        mean_scale: float,
+    ) -> None:
+        """What the Coordinator sees besides beliefs, into the track's tail."""
+        before = track.in_force
+        write_strategic_tail(
+            track.tail,
+            window[-1, _TIME_OF_DAY],
+            window[-1, _DAY_OF_WEEK],
+            track.lots,
+            full_lots,
+            standing.open_profit_micros,
+            abs(track.lots) * scale * self._root * standing.tick_value_micros,
+            standing.drawdown,
+            standing.drawdown_limit,
+            day_loss_of(standing.day_start_micros, equity_micros),
+            standing.day_loss_limit,
+            int(before.exposure * before.full_lots),
+            track.bars_held,
+            scale,
+            mean_scale,
+        )
+
+    def _compile(self) -> None:
+        """Meet every compiled function once, so that none is compiled while the market waits."""
+        track = self._new_track(InstrumentId(""))
+        track.conformal.observe(0, is_break=True)
+        track.conformal.predict(0.0, 1.0, 0.0)
+        self._write_tail(
+            track, np.zeros((1, _DAY_OF_WEEK + 1)), _FLAT, track.scale.update(0, is_break=True), 0.0, 1, 0.0
+        )
+        self._full.lots(1.0, 1.0, 1.0)
+
     def _take_in(self, track: Track, bar: ClosedBar, lots: int) -> float:
         """Count the bar, settle what it makes known, and the scale of moves after it; NaN while not known."""
         is_break = bool(bar.flags & _BREAK)
@@ -254,7 +280,16 @@ class StrategicLayer:
         return None if full_lots > 0.0 else Reason.NO_ROOM
 
 
-_TIME_OF_DAY, _DAY_OF_WEEK = 6, 7
+_TIME_OF_DAY, _DAY_OF_WEEK = TIME_COLUMNS
+_FLAT = Standing(
+    open_profit_micros=0,
+    tick_value_micros=1.0,
+    drawdown=0.0,
+    drawdown_limit=0.0,
+    day_loss=0.0,
+    day_loss_limit=0.0,
+    size_scale=1.0,
+)
 
 
 def _belief(values: list[float]) -> Belief:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -31,41 +32,46 @@ LARGEST_MUTUAL_INFORMATION = math.log(len(BELIEF))
 
 
 class Reason(enum.StrEnum):
-    """Why a strategic decision is what it is, or why there was none."""
+    """Why a strategic decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
 
-    WARM_UP = "warm_up"
-    """No decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch."""
-    FEATURE_UNKNOWN = "feature_unknown"
-    """No decision: a column that the model needs is not known, long after the warm-up (a volume that is missing)."""
-    BAD_STRETCH = "bad_stretch"
-    """No decision: the bar lies in a stretch of data that is marked bad."""
-    SCALE_UNKNOWN = "scale_unknown"
-    """No decision: fewer than 48 moves of the price are known, or it has not moved."""
-    NO_ROOM = "no_room"
-    """No decision: the account is worth nothing, so no exposure stands for any lots."""
+    meaning: str
 
-    LONG = "long"
-    SHORT = "short"
-    NEUTRAL = "neutral"
-    """The likeliest direction is neither up nor down."""
-    NO_EDGE = "no_edge"
-    """The expected move does not point where the likeliest direction does."""
-    KELLY = "kelly"
-    """The Kelly share set the size: the edge asks for less than risk would allow."""
-    KELLY_SMALL = "kelly_small"
-    """The Kelly share asks for less than the dead band."""
-    VOLATILITY_TARGET = "volatility_target"
-    """The volatility target set the size."""
-    VAR_BUDGET = "var_budget"
-    """The value-at-risk budget set the size."""
-    NOVEL = "novel"
-    """The window lies outside what training saw; the size was cut for it."""
-    DISAGREE = "disagree"
-    """The agents' joint state is far from pure."""
-    IGNORANT = "ignorant"
-    """Mutual information took more than a tenth of the size."""
-    NOT_COVERED = "zero_in_interval"
-    """The conformal interval of the move holds zero: the direction is not established at that coverage."""
+    def __new__(cls, code: str, meaning: str) -> Self:
+        """A code with its meaning."""
+        made = str.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
+
+    WARM_UP = (
+        "warm_up",
+        "no decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch",
+    )
+    FEATURE_UNKNOWN = (
+        "feature_unknown",
+        "no decision: a column that the model needs is not known, long after the warm-up (a volume that is missing)",
+    )
+    BAD_STRETCH = "bad_stretch", "no decision: the bar lies in a stretch of data that is marked bad"
+    SCALE_UNKNOWN = "scale_unknown", "no decision: fewer than 48 moves of the price are known, or it has not moved"
+    NO_ROOM = "no_room", "no decision: the account is worth nothing, so no exposure stands for any lots"
+    LONG = "long", "the likeliest direction is up"
+    SHORT = "short", "the likeliest direction is down"
+    NEUTRAL = "neutral", "the likeliest direction is neither up nor down"
+    NO_EDGE = "no_edge", "the expected move does not point where the likeliest direction does"
+    KELLY = "kelly", "the Kelly share set the size: the edge asks for less than risk would allow"
+    KELLY_SMALL = "kelly_small", "the Kelly share asks for less than the dead band"
+    VOLATILITY_TARGET = "volatility_target", "the volatility target set the size"
+    VAR_BUDGET = "var_budget", "the value-at-risk budget set the size"
+    NOVEL = "novel", "the window lies outside what training saw; the size was cut for it"
+    DISAGREE = "disagree", "the agents' joint state is far from pure"
+    IGNORANT = "ignorant", "mutual information took more than a tenth of the size"
+    NOT_COVERED = (
+        "zero_in_interval",
+        "the conformal interval of the move holds zero: the direction is not established at that coverage",
+    )
+
+
+_BINDING = {reason.value: reason for reason in (Reason.VOLATILITY_TARGET, Reason.VAR_BUDGET)}
 
 
 class StrategicSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,7 +131,10 @@ def kelly_lots(edge: float, deviation: float, tick_value_micros: float, equity_m
 def size_exposure(
     evidence: Evidence, full_lots: float, settings: StrategicSettings
 ) -> tuple[float, tuple[Reason, ...]]:
-    """The target exposure in [-1, 1], and the codes of what led to it: direction first, then what bound, then cautions."""
+    """The target exposure in [-1, 1], and the codes of what led to it: direction first, then what bound, then cautions.
+
+    ``full_lots``: what an exposure of 1 stands for (``risk.sizing.FullExposureRule``).
+    """
     direction = DIRECTIONS[collapse_to_mode(evidence.belief)]
     reasons = [{1: Reason.LONG, 0: Reason.NEUTRAL, -1: Reason.SHORT}[direction]]
     known, familiar = trust_in(evidence.mutual_information, evidence.novelty)
@@ -142,7 +151,7 @@ def size_exposure(
         share = lots * known * familiar / full_lots
         exposure = min(share, 1.0)
         reasons.append(
-            Reason(settings.full.binding)
+            _BINDING[settings.full.binding]
             if share >= 1.0
             else Reason.KELLY_SMALL
             if share < settings.dead_band

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.agents import Account
+from grandmodel.domain.agents import Account, Standing
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import AgentChoice, NoDecision, TacticalDecision, TargetPosition, Urgency
 from grandmodel.domain.events import ClosedBar
@@ -76,6 +76,7 @@ class TacticalLayer:
         self._full = settings.full.rule(FIVE_MINUTES_NS)
         self.take_model(model)
         self._tracks = {name: self._new_track() for name in instruments}
+        self._compile()
 
     def take_model(self, model: LoadedModel) -> None:
         """Let ``model`` decide from now on; what is remembered stays."""
@@ -92,16 +93,16 @@ class TacticalLayer:
         return self._tracks[instrument].bars > 0
 
     def on_bar(
-        self, bar: ClosedBar, account: Account, exposure: float, decided_ts: int
+        self, bar: ClosedBar, account: Account, standing: Standing, exposure: float, decided_ts: int
     ) -> tuple[TacticalDecision | NoDecision, TargetPosition | None]:
         """Decide at the close of a 5-minute bar, and what follows.
 
-        ``exposure`` is the strategic one in force, decided at ``decided_ts`` (-1: never yet).
+        ``standing`` is the account's for the bar's instrument; ``exposure`` is the strategic one in force, decided at ``decided_ts`` (-1: never yet).
         """
         name = bar.instrument
         track = self._tracks[name]
         scale = self._take_in(track, bar, account.lots(name))
-        window, standing = account.tactical_window(name), account.standing(name)
+        window = account.tactical_window(name)
         full_lots = self._full.lots(scale, standing.tick_value_micros, account.equity_micros / len(self._tracks))
         refusal = self._refusal(track, bar, window, scale, full_lots, decided_ts)
         if refusal is not None:
@@ -109,21 +110,9 @@ class TacticalLayer:
                 instrument=name, ts=bar.ts_event, layer=LAYER, reasons=(refusal.value,), model=self.model.name
             )
             return none, self._way_out(name, track, decided_ts, exposure)
-        write_tactical_tail(
-            track.tail,
-            exposure,
-            (bar.ts_event - decided_ts) / FIVE_MINUTES_NS,
-            track.lots,
-            full_lots,
-            standing.open_profit_micros,
-            abs(track.lots) * scale * self._root * standing.tick_value_micros,
-            standing.drawdown,
-            standing.drawdown_limit,
-            day_loss_of(standing.day_start_micros, account.equity_micros),
-            standing.day_loss_limit,
-            track.bars_held,
-            any(order.tag not in _PROTECTIVE for order in account.working(name)),
-        )
+        working = any(order.tag not in _PROTECTIVE for order in account.working(name))
+        age = (bar.ts_event - decided_ts) / FIVE_MINUTES_NS
+        self._write_tail(track, standing, scale, full_lots, account.equity_micros, exposure, age, working)
         seed = decision_seed(self._seed, self.decisions)
         self.decisions += 1
         output, novelty, spread = self.model.tactical(window, track.tail, seed)
@@ -196,6 +185,50 @@ class TacticalLayer:
     def _new_track(self) -> Track:
         return Track(scale=MoveScale(self.model.manifest.scale_decay), tail=np.zeros(len(TACTICAL_TAIL), np.float32))
 
+    def _write_tail(
+        self,
+        track: Track,
+        standing: Standing,
+        scale: float,
+        full_lots: float,
+        equity_micros: int,
+        exposure: float,
+        age: float,
+        working: bool,
+    ) -> None:
+        """What the agents see besides the window, into the track's tail."""
+        write_tactical_tail(
+            track.tail,
+            exposure,
+            age,
+            track.lots,
+            full_lots,
+            standing.open_profit_micros,
+            abs(track.lots) * scale * self._root * standing.tick_value_micros,
+            standing.drawdown,
+            standing.drawdown_limit,
+            day_loss_of(standing.day_start_micros, equity_micros),
+            standing.day_loss_limit,
+            track.bars_held,
+            working,
+        )
+
+    def _compile(self) -> None:
+        """Meet every compiled function once, so that none is compiled while the market waits."""
+        track = self._new_track()
+        self._write_tail(track, _FLAT, track.scale.update(0, is_break=True), 0.0, 1, 0.0, 0.0, False)
+        self._full.lots(1.0, 1.0, 1.0)
+        plan_trade(
+            (0, 0, 0),
+            exposure=0.0,
+            full_lots=1.0,
+            held=0,
+            scale_ticks=1.0,
+            size_scale=1.0,
+            is_novel=False,
+            settings=self.settings,
+        )
+
     def _take_in(self, track: Track, bar: ClosedBar, lots: int) -> float:
         """Count the bar; the scale of moves after it, NaN while not known."""
         track.bars += 1
@@ -231,3 +264,14 @@ class TacticalLayer:
         if track.lots == 0 or (decided_ts >= 0 and exposure != 0.0):
             return None
         return TargetPosition(instrument=name, lots=0, reasons=("no_decision",))
+
+
+_FLAT = Standing(
+    open_profit_micros=0,
+    tick_value_micros=1.0,
+    drawdown=0.0,
+    drawdown_limit=0.0,
+    day_loss=0.0,
+    day_loss_limit=0.0,
+    size_scale=1.0,
+)

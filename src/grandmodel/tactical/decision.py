@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -27,36 +28,38 @@ _AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
 
 
 class Reason(enum.StrEnum):
-    """Why a tactical decision is what it is, or why there was none."""
+    """Why a tactical decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
 
-    WARM_UP = "warm_up"
-    """No decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch."""
-    FEATURE_UNKNOWN = "feature_unknown"
-    """No decision: a column that the model needs is not known, long after the warm-up."""
-    BAD_STRETCH = "bad_stretch"
-    """No decision: the bar lies in a stretch of data that is marked bad."""
-    SCALE_UNKNOWN = "scale_unknown"
-    """No decision: fewer than 48 moves of the price are known, or it has not moved."""
-    NO_ROOM = "no_room"
-    """No decision: the account is worth nothing, so no exposure stands for any lots."""
-    NO_STRATEGY = "no_strategy"
-    """No decision: the strategic layer has not decided yet."""
+    meaning: str
 
-    ENTER = "enter"
-    HOLD = "hold"
-    EXIT = "exit"
-    WAITS = "wait"
-    """The execution agent trades nothing at this close."""
-    SLICED = "slice"
-    """A third of what is left is asked for."""
-    SCALED = "scaled"
-    """The risk agent allows less than the strategic exposure."""
-    DEAD_BAND = "dead_band"
-    """The lots asked for lie too near those held: nothing is traded."""
-    NO_NEW_RISK = "no_new_risk"
-    """Risk allows no new position now: what is held is at the most reduced."""
-    NOVEL = "novel"
-    """The window lies outside what training saw: nothing new is opened."""
+    def __new__(cls, code: str, meaning: str) -> Self:
+        """A code with its meaning."""
+        made = str.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
+
+    WARM_UP = (
+        "warm_up",
+        "no decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch",
+    )
+    FEATURE_UNKNOWN = (
+        "feature_unknown",
+        "no decision: a column that the model needs is not known, long after the warm-up",
+    )
+    BAD_STRETCH = "bad_stretch", "no decision: the bar lies in a stretch of data that is marked bad"
+    SCALE_UNKNOWN = "scale_unknown", "no decision: fewer than 48 moves of the price are known, or it has not moved"
+    NO_ROOM = "no_room", "no decision: the account is worth nothing, so no exposure stands for any lots"
+    NO_STRATEGY = "no_strategy", "no decision: the strategic layer has not decided yet"
+    ENTER = "enter", "the tactical agent works towards the strategic exposure"
+    HOLD = "hold", "the tactical agent keeps the position"
+    EXIT = "exit", "the tactical agent wants nothing held"
+    WAITS = "wait", "the execution agent trades nothing at this close"
+    SLICED = "slice", "a third of what is left is asked for"
+    SCALED = "scaled", "the risk agent allows less than the strategic exposure"
+    DEAD_BAND = "dead_band", "the lots asked for lie too near those held: nothing is traded"
+    NO_NEW_RISK = "no_new_risk", "risk allows no new position now: what is held is at the most reduced"
+    NOVEL = "novel", "the window lies outside what training saw: nothing new is opened"
 
 
 class TacticalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -83,7 +83,7 @@ def test_built_in_agents_are_built_by_name_and_seed(kind):
 
 
 def test_the_learning_agent_without_a_model_says_how_to_get_one(tmp_path):
-    with pytest.raises(UsageError, match="grandmodel model train strategic.*grandmodel model list"):
+    with pytest.raises(UsageError, match=r"grandmodel model train strategic.*grandmodel model list"):
         build_agent("grandmodel", {"strategic": str(tmp_path / "none.safetensors")}, KNOWN, 1)
 
 
