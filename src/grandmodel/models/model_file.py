@@ -200,14 +200,14 @@ def model_from_bytes(
             "use the release of grandmodel that wrote it, or train it anew"
         )
     document = bytes(envelope.manifest)
-    manifest = _decode_manifest(document, name)
-    _check_tensors(tensors, manifest.architecture, name)
     found = _digest(document, tensors)
     if found != envelope.sha256:
         raise ModelFileError(
             f"{name}: found content of SHA-256 {found[:12]}, expected {envelope.sha256[:12]} as the file itself says; "
             "it is damaged or was changed: copy or train it again"
         )
+    manifest = _decode_manifest(document, name)
+    _check_tensors(tensors, manifest.architecture, name)
     _check_manifest(manifest, name)
     if expect_layer is not None and manifest.layer != expect_layer:
         raise ModelMismatchError(
@@ -272,7 +272,7 @@ def _encode_manifest(manifest: ModelManifest) -> bytes:
 def _decode_manifest(document: bytes, name: str) -> ModelManifest:
     try:
         return msgspec.json.decode(document, type=ModelManifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, ModelError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, ModelError, ArithmeticError) as error:
         raise ModelFileError(
             f"{name}: found a manifest that cannot be read ({error}), expected one that write_model wrote; it is damaged"
         ) from error
@@ -303,7 +303,12 @@ def _check_manifest(manifest: ModelManifest, name: str) -> None:
 
 def _check_tensors(tensors: Tensors, architecture: Architecture, name: str) -> None:
     """Exactly the tensors of the architecture, and novelty's, all finite."""
-    expected = architecture.shapes()
+    try:
+        expected = architecture.shapes()
+    except (StopIteration, ArithmeticError) as error:
+        raise ModelFileError(
+            f"{name}: found networks whose parts do not fit together, expected each head's trunk among them, all sizes above 0"
+        ) from error
     missing = [key for key in expected if key not in tensors]
     extra = [key for key in tensors if key not in expected and not key.startswith(NOVELTY)]
     if missing or extra:
