@@ -210,7 +210,7 @@ def _step_tactical(
 ) -> None:  # fmt: skip
     """One step of every copy."""
     for n in range(len(episodes)):
-        decide_tactical(tables, lanes.account, episodes, n, actions)
+        decide_tactical(tables, numbers, lanes.account, episodes, n, actions)
         ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, True, terms, rewards)
         observe_tactical(tables, numbers, lanes.account, episodes, n, observations, state)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.distributions import loss_quantile
-from grandmodel.risk.sizing import lots_of_full_exposure
+from grandmodel.risk.sizing import is_inside_dead_band, lots_of_full_exposure
 from grandmodel.training.environments.draws import (
     EXPOSURE,
     EXPOSURE_CHANGE,
@@ -65,8 +65,6 @@ FLAT_SHARE = 0.25
 class Numbers(NamedTuple):
     """The settings that the kernels need."""
 
-    capital: float
-    """Micros."""
     volatility_target: float
     var_quantile: float
     var_budget: float
@@ -76,8 +74,13 @@ class Numbers(NamedTuple):
     profit_weight: float
     drawdown_weight: float
     implementation_weight: float
+    dead_band: float
     episode_bars: int
     slices: int
+
+
+is_too_little = kernel(is_inside_dead_band)
+"""The same function that the decision engines call, compiled."""
 
 
 @kernel
@@ -197,9 +200,10 @@ def horizon_risk(tables: Any, numbers: Numbers, account: Any) -> float:
 
 
 @kernel
-def day_loss(numbers: Numbers, account: Any) -> float:
-    """Loss since the beginning of the trading day as a share of capital, as the ladder counts it; negative for a gain."""
-    return float((account.day_start_micros - account.equity_micros) / numbers.capital)
+def day_loss(account: Any) -> float:
+    """Loss since the start of the trading day as a share of the equity then; negative for a gain."""
+    start = account.day_start_micros
+    return float((start - account.equity_micros) / start) if start > 0 else 0.0
 
 
 @kernel
@@ -222,7 +226,6 @@ def build_numbers(layer: Layer, settings: EnvSettings) -> Numbers:
     lane = settings.lane
     ladder, var = BreakerLadder(lane.risk.breakers), lane.risk.var
     return Numbers(
-        capital=float(lane.capital_micros),
         volatility_target=lane.volatility_target,
         var_quantile=loss_quantile(var.level, var.degrees),
         var_budget=lane.var_budget,
@@ -232,6 +235,7 @@ def build_numbers(layer: Layer, settings: EnvSettings) -> Numbers:
         profit_weight=settings.rewards.profit,
         drawdown_weight=settings.rewards.drawdown,
         implementation_weight=settings.rewards.implementation,
+        dead_band=settings.dead_band,
         episode_bars=settings.bars_of(layer),
         slices=settings.slices,
     )

@@ -109,7 +109,7 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
         tables, account, episode = self.ground.tables, self._accounts[0], self._episodes[0]
         chosen = self._numbered(actions)
         if self._is_tactical:
-            decide_tactical(tables, self._accounts, self._episodes, 0, chosen)
+            decide_tactical(tables, self.numbers, self._accounts, self._episodes, 0, chosen)
         else:
             decide_strategic(self.numbers, self._accounts, self._episodes, 0, chosen)
         if episode["wish_asked"]:

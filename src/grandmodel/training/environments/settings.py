@@ -45,6 +45,8 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Bars until an episode is cut off; None: ``EPISODE_BARS`` of the layer."""
     fewest_bars: int = 24
     """An episode begins only where so many bars lie ahead before a roll, a bad stretch or the end."""
+    dead_band: float = 0.1
+    """A position is left as it is while the lots asked for lie within this of it, as a share of full exposure."""
     slices: int = 1
     """Strategic layer: a target is worked in parts, at each bar one part in so many of what is left. 1: at once."""
     normaliser: NormaliserData | None = None
@@ -55,7 +57,9 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Bars of an ordinary trading day by instrument; None: the median of the market's days."""
 
     def __post_init__(self) -> None:
-        """Refuse counts below 1."""
+        """Refuse counts below 1, and a dead band that holds everything."""
+        if not 0.0 <= self.dead_band < 1.0:
+            raise TrainingSettingsError(f"dead_band is {self.dead_band}; expected a share of full exposure in [0, 1)")
         for name in ("episode_bars", "fewest_bars", "slices"):
             value = getattr(self, name)
             if value is not None and value < 1:

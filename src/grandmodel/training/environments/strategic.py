@@ -18,6 +18,7 @@ from grandmodel.training.environments.episodes import (
     copy_window,
     day_loss,
     horizon_risk,
+    is_too_little,
     take_stock,
 )
 
@@ -30,9 +31,12 @@ def decide_strategic(numbers: Numbers, accounts: Rows, episodes: Rows, n: int, a
     """Turn ``actions[n]`` (4,) into the wish of copy ``n``."""
     account, episode = accounts[n], episodes[n]
     followed = actions[n, _COORDINATOR]
-    episode.target = strategic_target(actions[n, followed], episode.full_lots)
+    target = strategic_target(actions[n, followed], episode.full_lots)
+    if is_too_little(account.lots, target, numbers.dead_band * episode.full_lots):
+        target = account.lots
+    episode.target = target
     episode.wish_asked = 1
-    episode.wish_lots = part_of_gap(account.lots, episode.target, numbers.slices)
+    episode.wish_lots = part_of_gap(account.lots, target, numbers.slices)
     episode.wish_urgency = AGGRESSIVE
     episode.wish_stop = 0
 
@@ -61,7 +65,7 @@ def observe_strategic(
         horizon_risk(tables, numbers, account),
         episode.drawdown,
         numbers.drawdown_limit,
-        day_loss(numbers, account),
+        day_loss(account),
         numbers.day_loss_limit,
         episode.target,
         account.bars_held,

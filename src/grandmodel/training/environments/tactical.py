@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from grandmodel.kernels import kernel
+from grandmodel.models.architecture import EXECUTION_ACTIONS
 from grandmodel.models.choices import WAIT, tactical_stop, tactical_target, tactical_urgency
 from grandmodel.models.tails import write_tactical_tail
 from grandmodel.training.environments.episodes import (
@@ -17,20 +18,27 @@ from grandmodel.training.environments.episodes import (
     copy_window,
     day_loss,
     horizon_risk,
+    is_too_little,
     take_stock,
 )
 
 _ROWS = 60
+_AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
 
 
 @kernel
-def decide_tactical(tables: Any, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
+def decide_tactical(tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
     """Turn ``actions[n]`` (3,) into the wish of copy ``n``."""
     account, episode = accounts[n], episodes[n]
     stance, risk, execution = actions[n, 0], actions[n, 1], actions[n, 2]
     episode.wish_urgency = tactical_urgency(execution)
     episode.wish_asked = episode.wish_urgency != WAIT
-    episode.wish_lots = tactical_target(stance, risk, execution, episode.exposure, episode.full_lots, account.lots)
+    held, full_lots = account.lots, episode.full_lots
+    whole = tactical_target(stance, risk, _AGGRESSIVE, episode.exposure, full_lots, held)
+    if is_too_little(held, whole, numbers.dead_band * full_lots):
+        episode.wish_lots = held
+    else:
+        episode.wish_lots = tactical_target(stance, risk, execution, episode.exposure, full_lots, held)
     episode.wish_stop = tactical_stop(risk, tables.scale[episode.bar])
     if episode.wish_asked:
         episode.target = episode.wish_lots
@@ -57,7 +65,7 @@ def observe_tactical(
         horizon_risk(tables, numbers, account),
         episode.drawdown,
         numbers.drawdown_limit,
-        day_loss(numbers, account),
+        day_loss(account),
         numbers.day_loss_limit,
         account.bars_held,
         account.working > 0,
