@@ -235,7 +235,7 @@ class TrialLog:
     def _append(self, build: Callable[[Sequence[AnyLine]], L]) -> L:
         """Append what ``build`` makes of the lines so far, unless it is one of them, while nobody else appends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
+        with self.path.open("a+b", buffering=0) as file:
             wait_for_lock(file.fileno(), self.path)
             file.seek(0)
             content = file.read()
@@ -246,13 +246,18 @@ class TrialLog:
             whole = content.rfind(b"\n") + 1
             try:
                 file.truncate(whole)
-                file.write(msgspec.json.encode(line) + b"\n")
-                file.flush()
+                _write_whole(file.fileno(), msgspec.json.encode(line) + b"\n")
                 os.fsync(file.fileno())
             except OSError:
-                os.ftruncate(file.fileno(), whole)
+                file.truncate(whole)
                 raise
             return line
+
+
+def _write_whole(descriptor: int, content: bytes) -> None:
+    """All of ``content``: a disk that is nearly full takes a part of it, and refuses the rest only when asked again."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _parse(content: bytes, path: Path) -> list[AnyLine]:
