@@ -243,9 +243,13 @@ def _read_bytes(path: Path) -> bytes:
 def _decode_envelope(payload: bytes, name: str) -> _Envelope:
     """The metadata of a file that ``load`` has found whole: eight bytes of length, then the JSON of the header."""
     (length,) = struct.unpack("<Q", payload[:8])
+    text = payload[8 : 8 + length]
     try:
-        header = msgspec.json.decode(payload[8 : 8 + length])
+        header = msgspec.json.decode(text)
         metadata = header.get("__metadata__") or {}
+        if not text.rstrip(b" ").endswith(b"}"):
+            # JSON allows other blanks where the format pads with spaces: the one change that would keep every meaning.
+            raise ModelFileError(f"{name}: found a header that is not padded with spaces; it is damaged")
         if _METADATA not in metadata:
             raise ModelFileError(
                 f"{name}: found a safetensors file without a manifest, expected one that write_model wrote"

@@ -107,6 +107,18 @@ def test_every_changed_byte_of_the_header_is_refused():
             refused(bytes(damaged))
 
 
+def test_other_blanks_in_the_padding_are_refused():
+    padded = 0
+    for length in range(8):  # one of these needs padding
+        payload = model_bytes(manifest_of("tactical", code_version="0" * length), weights_of("tactical"))
+        end = 8 + int.from_bytes(payload[:8], "little")
+        if payload[end - 1 : end] == b" ":
+            padded += 1
+            for blank in b"\t\n\r":
+                refused(payload[: end - 1] + bytes([blank]) + payload[end:], ModelFileError)
+    assert padded
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(PAYLOAD) - 1))
 def test_any_truncation_is_refused(length):
