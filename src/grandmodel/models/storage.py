@@ -168,18 +168,11 @@ class ObjectStorage:
 
     def create(self, name: str, content: bytes) -> None:
         """Write an object that does not exist yet."""
-        self._prepare(name)
         self._files.pipe_file(self._path(name), content, mode="create")
 
     def replace(self, name: str, content: bytes) -> None:
         """Write an object, whether or not it exists."""
-        self._prepare(name)
         self._files.pipe_file(self._path(name), content)
-
-    def _prepare(self, name: str) -> None:
-        """Make the folders of ``name`` where the store knows folders."""
-        if self._files.protocol in ("memory", ("memory",)):
-            self._files.makedirs(self._path(name).rsplit("/", 1)[0], exist_ok=True)
 
 
 def wait_for_lock(descriptor: int, where: Path) -> None:
