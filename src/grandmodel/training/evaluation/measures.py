@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -72,6 +73,10 @@ class EquityPath:
     """What one lot costs in impact if as much is traded as the bar's whole volume: deviation of a move, in money; NaN: unknown."""
     volume: Floats
     """Lots that the market traded in the bar; NaN where not known."""
+    refused_lots: int = 0
+    """Lots wished for that the gate did not let through."""
+    breaches: int = 0
+    """Times that a drawdown or a day's loss closed the position until the next day."""
 
     def __post_init__(self) -> None:
         """Refuse what would be measured wrongly: other lengths, time running backwards, no capital."""
@@ -148,6 +153,10 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     costs: float
     cost_share: float | None
     """Costs over the profit before costs; None where there was none."""
+    refused_lots: int
+    """Lots wished for that the risk gate did not let through."""
+    breaches: int
+    """Times that a drawdown or a day's loss closed everything until the next day."""
     mean_exposure: float
     """Mean of the lots held over those of full exposure, without sign, where a decision could be taken."""
     capacity: Capacity
@@ -203,11 +212,27 @@ def joined_in_time(paths: Sequence[EquityPath]) -> EquityPath:
     first = paths[0]
     if any(path.market != first.market or path.capital_micros != first.capital_micros for path in paths):
         raise EvaluationError("paths to join: found several markets or capitals, expected one")
-    names = [name for name in EquityPath.__slots__ if name not in {"market", "capital_micros", "equity_micros"}]
-    arrays = {name: np.concatenate([getattr(path, name) for path in paths]) for name in names}
     equity = first.capital_micros + np.cumsum(np.concatenate([path.pnl_micros for path in paths]))
+
+    def whole(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(path, name) for path in paths])
+
     return EquityPath(
-        market=first.market, capital_micros=first.capital_micros, equity_micros=equity.astype(np.int64), **arrays
+        market=first.market,
+        ts_event=whole("ts_event"),
+        day=whole("day"),
+        is_open=whole("is_open"),
+        capital_micros=first.capital_micros,
+        equity_micros=equity.astype(np.int64),
+        lots=whole("lots"),
+        traded_lots=whole("traded_lots"),
+        cost_micros=whole("cost_micros"),
+        full_lots=whole("full_lots"),
+        lot_notional_micros=whole("lot_notional_micros"),
+        impact_micros=whole("impact_micros"),
+        volume=whole("volume"),
+        refused_lots=sum(path.refused_lots for path in paths),
+        breaches=sum(path.breaches for path in paths),
     )
 
 
@@ -313,6 +338,8 @@ def measure(paths: Sequence[EquityPath], generator: np.random.Generator, level: 
         day_hit_rate=float((moving > 0.0).mean()) if len(moving) else None,
         costs=costs / MICROS_PER_UNIT,
         cost_share=costs / (net + costs) if net + costs > 0 else None,
+        refused_lots=sum(path.refused_lots for path in paths),
+        breaches=sum(path.breaches for path in paths),
         mean_exposure=_mean_exposure(paths),
         capacity=capacity(paths, per_year),
     )

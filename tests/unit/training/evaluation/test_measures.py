@@ -138,7 +138,9 @@ def test_a_walk_cut_and_joined_measures_the_same(seed, cut):
     place = int(np.searchsorted(path.day, cut))
     if place in {0, len(path.day)}:
         return
-    names = [name for name in EquityPath.__slots__ if name not in {"market", "capital_micros"}]
+    names = [
+        name for name in EquityPath.__slots__ if name not in {"market", "capital_micros", "refused_lots", "breaches"}
+    ]
     head = EquityPath("X", capital_micros=CAPITAL, **{name: getattr(path, name)[:place] for name in names})
     tail_fields = {name: getattr(path, name)[place:] for name in names}
     tail_fields["equity_micros"] = tail_fields["equity_micros"] - head.equity_micros[-1] + CAPITAL
