@@ -63,6 +63,7 @@ def test_pettingzoos_parallel_api_test(make_env):
     # Advice that heterogeneous agents with names of their own cannot follow.
     "ignore:We recommend agents to be named in the format:UserWarning",
     "ignore:Agents have different:UserWarning",
+    "ignore:Observations are different shapes:UserWarning",
 )
 def test_pettingzoos_api_test_of_a_thousand_cycles(make_env):
     from pettingzoo.test import api_test
