@@ -1,11 +1,18 @@
 """Compiled inference says what torch says of the same weights, window for window, sample for sample."""
 
+import subprocess
+import sys
+
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+import market_files
+from grandmodel.features import strategic_rows, tactical_rows
 from grandmodel.features.normaliser import Normaliser
 from grandmodel.models.dropout import fill_masks
+from grandmodel.models.errors import ModelError
 from grandmodel.models.inference import CompiledModel
 from grandmodel.models.model_file import model_bytes, model_from_bytes
 from grandmodel.models.superposition import superpose, tactical_stances
@@ -129,3 +136,189 @@ def test_a_batch_is_torchs_and_the_single_decisions(layer, volume):
         np.testing.assert_allclose(decided.belief[number], joint.belief, atol=1e-9)
         assert decided.purity[number] == pytest.approx(joint.purity, abs=1e-9)
         assert decided.entropy[number] == pytest.approx(joint.entropy, abs=1e-9)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_same_seed_is_the_same_decision_and_another_another(layer):
+    model, _ = compiled(layer)
+    windows, tails = windows_of(layer, 2)
+    decide = getattr(model, layer)
+
+    def numbers(seed, number=0):
+        found = decide(windows[number], tails[number], seed)
+        return (found.entropy, found.expected_entropy, found.mutual_information, *found.features.tolist())
+
+    here = numbers(5)
+    numbers(6, 1)  # what was decided before leaves no trace
+    assert numbers(5) == here
+    assert numbers(6) != here
+    assert numbers(5 + 2**64) == here
+    assert numbers(-1) != here
+
+
+def test_numbers_keep_their_meaning():
+    model, _ = compiled("strategic")
+    for window, tail in zip(*windows_of("strategic", 20, seed=3), strict=True):
+        found = model.strategic(window, tail, 0)
+        for distribution in (*found.beliefs, *found.point_beliefs, found.weights, found.belief):
+            assert distribution.min() >= 0.0
+            assert distribution.sum() == pytest.approx(1.0, abs=1e-12)
+        assert found.mutual_information == pytest.approx(found.predictive_entropy - found.expected_entropy)
+        assert found.mutual_information > 0.0
+        assert 1 / 3 <= found.purity <= 1.0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_spread_raises_ignorance(layer):
+    """Where samples are not already sure, wider ones know less; at 1 nothing changes."""
+    model, _ = compiled(layer, size=1.0)
+    decide = getattr(model, layer)
+    grew = 0
+    for window, tail in zip(*windows_of(layer, 20), strict=True):
+        plain, same, wide = (decide(window, tail, 1, **more) for more in ({}, {"spread": 1.0}, {"spread": 3.0}))
+        assert plain.mutual_information == same.mutual_information
+        grew += wide.mutual_information > plain.mutual_information
+    assert grew == 20
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_no_decision_is_taken_on_what_is_not_known(layer, wrong):
+    model, _ = compiled(layer)
+    windows, tails = windows_of(layer, 3)
+    decide = getattr(model, layer)
+    schema = schema_of(layer)
+    for column, name in enumerate(schema.names):
+        broken = windows[0].copy()
+        broken[7, column] = wrong
+        with pytest.raises(ModelError, match=f"{name} of row 7 not finite"):
+            decide(broken, tails[0], 0)
+    tail = tails[0].copy()
+    tail[4] = wrong
+    with pytest.raises(ModelError, match="tail: found a number at 4"):
+        decide(windows[0], tail, 0)
+    many = windows.copy()
+    many[2, 5, 0] = wrong
+    with pytest.raises(ModelError, match=f"window 2: found {schema.names[0]} of row 5"):
+        model.point_batch(many, tails)
+    tails[1, 8] = wrong
+    with pytest.raises(ModelError, match="tail 1: found a number at 8"):
+        model.decide_batch(windows, tails)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_columns_without_volume_are_not_looked_at(layer):
+    model, _ = compiled(layer, volume="unknown")
+    windows, tails = windows_of(layer, 1, volume="unknown")
+    filled = windows.copy()
+    filled[..., list(schema_of(layer, "unknown").unknown_columns)] = 1e9
+    here, there = (getattr(model, layer)(rows[0], tails[0], 0) for rows in (windows, filled))
+    np.testing.assert_array_equal(here.features, there.features)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_wrong_arguments_are_refused(layer):
+    model, _ = compiled(layer)
+    (window,), (tail,) = windows_of(layer, 1)
+    decide = getattr(model, layer)
+    for arguments, text in [
+        ((window[1:], tail, 0), "window: found"),
+        ((window.astype(np.float32), tail, 0), "window: found float32"),
+        ((window, tail[:5], 0), "tail: found"),
+        ((window, tail.astype(np.float64), 0), "tail: found float64"),
+    ]:
+        with pytest.raises(ModelError, match=text):
+            decide(*arguments)
+    for spread in (0.5, np.nan, np.inf):
+        with pytest.raises(ModelError, match="spread: found"):
+            decide(window, tail, 0, spread=spread)
+    other = "tactical" if layer == "strategic" else "strategic"
+    with pytest.raises(ModelError, match=f"found a {layer} model"):
+        getattr(model, other)(window, tail, 0)
+    with pytest.raises(ModelError, match="batch: found"):
+        model.point_batch(window, tail)
+
+
+def test_an_architecture_of_another_form_is_refused():
+    manifest = manifest_of("strategic")
+    turned = manifest.architecture.heads[::-1]
+    odd = msgspec.structs.replace(manifest, architecture=msgspec.structs.replace(manifest.architecture, heads=turned))
+    with pytest.raises(ModelError, match="expected the form of"):
+        CompiledModel(model_from_bytes(model_bytes(odd, weights_of("strategic")), "model"))
+
+
+def test_other_widths_and_hidden_layers_are_computed_as_well():
+    """Nothing is tied to the widths that the default architecture happens to have."""
+    plain = manifest_of("strategic")
+    trunks = tuple(msgspec.structs.replace(trunk, widths=(5, 7)) for trunk in plain.architecture.trunks)
+    heads = tuple(msgspec.structs.replace(head, hidden=9 if head.trunk else 6) for head in plain.architecture.heads)
+    architecture = msgspec.structs.replace(plain.architecture, trunks=trunks, heads=heads)
+    generator = np.random.default_rng(0)
+    weights = {name: generator.normal(size=s).astype(np.float32) / 3 for name, s in architecture.shapes().items()}
+    payload = model_bytes(msgspec.structs.replace(plain, architecture=architecture), weights)
+    model = CompiledModel(model_from_bytes(payload, "model"))
+    windows, tails = windows_of("strategic", 2)
+    found, batch = model.strategic(windows[1], tails[1], 3), model.decide_batch(windows, tails)
+    rows, seen = normalised(model, windows[1:]), torch.tensor(tails[1:])
+    with torch.no_grad():
+        expected, _ = TorchModel(architecture, weights)(rows, seen, masks_of(model, 3))
+        points, _ = TorchModel(architecture, weights)(rows, seen)
+    for place, agent in enumerate(model.agents):
+        np.testing.assert_allclose(found.beliefs[place], expected[agent].softmax(-1).mean(0), atol=CLOSE)
+        np.testing.assert_allclose(batch.beliefs[1, place], points[agent][0].softmax(-1), atol=CLOSE)
+    np.testing.assert_allclose(found.weights, expected["coordinator"][0].softmax(-1), atol=CLOSE)
+
+
+def test_deciding_needs_nothing_of_training(tmp_path):
+    """With torch, scipy, pandas and pettingzoo as good as not installed."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(model_bytes(manifest_of("tactical"), weights_of("tactical")))
+    script = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('torch', 'scipy', 'pandas', 'pettingzoo'))\n"
+        "import numpy as np; from pathlib import Path\n"
+        "from grandmodel.models.inference import CompiledModel; from grandmodel.models.model_file import read_model\n"
+        f"model = CompiledModel(read_model(Path({str(path)!r})))\n"
+        "print(model.tactical(np.zeros((60, 7)), np.zeros(9, np.float32), 0).stance.sum().round(9))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1.0"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("layer", "volume", "load", "rows_of"),
+    [
+        ("strategic", "known", market_files.nq_30m, strategic_rows),
+        ("strategic", "known", market_files.cl_30m, strategic_rows),
+        ("tactical", "unknown", market_files.nq_5m, tactical_rows),
+    ],
+    ids=["NQ 30m", "CL 30m", "NQ 5m"],
+)
+def test_decisions_on_real_bars_are_torchs(layer, volume, load, rows_of):
+    bars = load().head(2_000)
+    schema = schema_of(layer, volume)
+    rows = rows_of(bars)
+    fitted = Normaliser.fit(
+        rows, bars["ts_event"].to_numpy(), schema, train_from_ns=0, train_to_ns=int(bars["ts_event"][1_500])
+    )
+    manifest = manifest_of(layer, volume, normaliser=fitted.to_data())
+    model = CompiledModel(model_from_bytes(model_bytes(manifest, weights_of(layer, size=2.0)), "model"))
+    reference = TorchModel(manifest.architecture, weights_of(layer, size=2.0))
+    windows = np.lib.stride_tricks.sliding_window_view(rows, schema.rows, axis=0).transpose(0, 2, 1)[700::3]
+    tails = windows_of(layer, len(windows))[1]
+    logits, decided = model.point_batch(windows, tails), model.decide_batch(windows, tails)
+    with torch.no_grad():
+        expected, _ = reference(normalised(model, windows), torch.tensor(tails))
+    for agent, values in expected.items():
+        np.testing.assert_allclose(logits[agent], values, rtol=CLOSE, atol=CLOSE)
+        np.testing.assert_allclose(decided.distributions[agent], values.softmax(-1), atol=CLOSE)
+    for number in range(0, len(windows), 50):
+        found = getattr(model, layer)(np.ascontiguousarray(windows[number]), tails[number], number)
+        with torch.no_grad():
+            sampled, _ = reference(
+                normalised(model, windows[[number]]), torch.tensor(tails[[number]]), masks_of(model, number)
+            )
+        own = sampled[model.agents[0]].softmax(-1).double().mean(0)
+        first = found.beliefs[0] if layer == "strategic" else found.distributions[0]
+        np.testing.assert_allclose(first, own, atol=CLOSE)
