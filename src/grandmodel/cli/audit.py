@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.output import (
+    JsonFlag,
+    RunArgument,
+    console,
+    print_json,
+    print_table,
+    run_folder,
+    say,
+    stdout,
+    time_text,
+)
 from grandmodel.cli.sources import FromOption, ToOption
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.time import NEVER_NS, ns_from_text, text_from_ns
+from grandmodel.domain.time import NEVER_NS, ns_from_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from grandmodel.compliance.verification import VerifyReport
     from grandmodel.runtime.replay import ReplayReport
     from grandmodel.runtime.story import Decision, OrderEvent, OrderLine, OrderList, OrderStory, RefusedList
@@ -24,8 +32,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Integrity of a run's journal, running it again, and why each order was sent or refused.", no_args_is_help=True
 )
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name under runs/.")]
 
 
 @app.command("verify")
@@ -46,7 +52,7 @@ def verify_command(
 
     with console.status("verifying"):
         report = verify_run(
-            _folder(run),
+            run_folder(run),
             public_key=None if public_key is None else PublicKey.load(public_key),
             expected=None if expect is None else Expected.parse(expect),
             resolver=StoreResolver(),
@@ -67,7 +73,7 @@ def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
     from grandmodel.runtime.inputs import InputEngine
     from grandmodel.runtime.replay import replay
 
-    folder = _folder(run)
+    folder = run_folder(run)
     engine = InputEngine()
     with (
         _damage_explained(folder, outside=True),
@@ -106,7 +112,7 @@ def show_command(
         raise UsageError(
             "found --order with --refused, --from or --to, expected --order alone: it tells one order whole"
         )
-    folder = _folder(run)
+    folder = run_folder(run)
     start_ns, end_ns = _time(start, "--from", -NEVER_NS), _time(end, "--to", NEVER_NS)
     with _damage_explained(folder):
         if order is not None:
@@ -134,7 +140,7 @@ def prove_command(
     """Print, as JSON, one record and the hashes that show that it is in a run, for one who has only the run's root."""
     from grandmodel.compliance.proofs import prove_record
 
-    folder = _folder(run)
+    folder = run_folder(run)
     with _damage_explained(folder):
         proof = prove_record(folder, number, records)
     # What is proven is this record under this root; the rest of the journal may still not be what was written.
@@ -172,16 +178,6 @@ def key_command(
 
     key = SigningKey.create(file)
     typer.echo(f"key {key.key_id}: private {file} (mode 0600), public {file}.pub")
-
-
-def _folder(run: str) -> Path:
-    named = Path(run)
-    places = [named] if named.is_absolute() or len(named.parts) > 1 else [named, Path("runs") / run]
-    for folder in places:
-        if folder.is_dir():
-            return folder
-    looked = " and no ".join(str(place) for place in places)
-    raise UsageError(f"found no folder {looked}, expected the folder of a run")
 
 
 def _time(text: str | None, option: str, default: int) -> int:
@@ -284,12 +280,12 @@ def _show_told(told: OrderStory | RefusedList | OrderList) -> None:
 
 
 def _show_orders(told: OrderList) -> None:
-    _print_table(
+    print_table(
         f"{len(told.orders)} orders of run {told.run}, times in UTC",
         ["order", "time", "instrument", "side", "lots", "type", "price", "tag", "agent", "filled", "mean price", "status"],
         [
             [
-                str(line.order), _time_text(line.ts), line.instrument, line.side, str(line.lots), line.order_type.replace("_", " "),
+                str(line.order), time_text(line.ts), line.instrument, line.side, str(line.lots), line.order_type.replace("_", " "),
                 _price_text(line), line.tag, line.agent, str(line.filled), _text(line.mean_price), _status_text(line),
             ]
             for line in told.orders
@@ -301,12 +297,12 @@ def _show_orders(told: OrderList) -> None:
 
 
 def _show_refused(told: RefusedList) -> None:
-    _print_table(
+    print_table(
         f"{len(told.refused)} refusals in run {told.run}, times in UTC",
         ["time", "record", "agent", "wish", "order", "check", "value", "limit", "reason"],
         [
             [
-                _time_text(line.ts), str(line.record), line.agent, line.wish, _text(line.order),
+                time_text(line.ts), str(line.record), line.agent, line.wish, _text(line.order),
                 line.check.name if line.check else "", line.check.value_text if line.check else "",
                 line.check.limit_text if line.check else "", line.reason,
             ]
@@ -319,32 +315,32 @@ def _show_refused(told: RefusedList) -> None:
 def _show_order(told: OrderStory) -> None:
     line = told.order
     if line is None:
-        _say(f"order {told.id} of run {told.run}: refused ({told.decisions[0].reason}), never sent")
+        say(f"order {told.id} of run {told.run}: refused ({told.decisions[0].reason}), never sent")
     else:
         terms = " ".join(filter(None, [line.order_type.replace("_", " "), _price_text(line)]))
-        _say(
+        say(
             f"order {told.id} of run {told.run}: {line.side} {line.lots} {line.instrument}, {terms}, "
             f"{line.time_in_force.upper()}, {line.tag or 'no tag'}"
         )
     for place, decision in enumerate(told.decisions):
         _show_decision(decision, "decided" if place == 0 else "change asked")
     if told.same_intent:
-        _say(f"other orders of the same wish: {', '.join(map(str, told.same_intent))}")
+        say(f"other orders of the same wish: {', '.join(map(str, told.same_intent))}")
     if line is None:
         return
     if line.parent is not None:
-        _say(f"starts when order {line.parent} fills")
+        say(f"starts when order {line.parent} fills")
     for event in told.events:
-        _say(f"{_time_text(event.ts_event)}  {_event_text(event)}")
-    _say(f"end state: {_status_text(line)}; {_filled_text(line)}")
+        say(f"{time_text(event.ts_event)}  {_event_text(event)}")
+    say(f"end state: {_status_text(line)}; {_filled_text(line)}")
 
 
 def _show_decision(decision: Decision, what: str) -> None:
     verdict = decision.verdict + (f" ({decision.reason})" if decision.reason else "")
-    _say(f"{what} in record {decision.record} at {_time_text(decision.ts)}: {verdict}")
-    _say(f"  agent {decision.agent}, intent {decision.intent}: {decision.wish}")
-    _say(f"  reasons: {', '.join(decision.reasons) or 'none given'}")
-    _print_table(
+    say(f"{what} in record {decision.record} at {time_text(decision.ts)}: {verdict}")
+    say(f"  agent {decision.agent}, intent {decision.intent}: {decision.wish}")
+    say(f"  reasons: {', '.join(decision.reasons) or 'none given'}")
+    print_table(
         "",
         ["check", "outcome", "value", "limit", "reason"],
         [[one.name, one.outcome, one.value_text, one.limit_text, one.reason] for one in decision.checks],
@@ -375,7 +371,7 @@ def _event_text(event: OrderEvent) -> str:
     if event.what not in {"sent", "cancel_asked", "change_asked"}:
         parts.append(f"{event.filled} filled, {event.leaves} open")
     if event.ts_init != event.ts_event:
-        parts.append(f"known at {_time_text(event.ts_init)}")
+        parts.append(f"known at {time_text(event.ts_init)}")
     if event.asked_by:
         parts.append(f"by {event.asked_by}")
     if event.reason:
@@ -407,33 +403,5 @@ def _price_text(line: OrderLine) -> str:
     return f"{line.stop_price} limit {line.price}" if line.price is not None else str(line.stop_price)
 
 
-def _time_text(ts_ns: int) -> str:
-    """A time without the zeros behind its last digit."""
-    return text_from_ns(ts_ns).rstrip("Z").rstrip("0").rstrip(".") + "Z"
-
-
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _say(text: str) -> None:
-    stdout.print(text, markup=False, soft_wrap=True)
-
-
-def _print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
-    """A table of plain text, as wide as it must be: a figure that is cut off or folded is none."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="right" if head in right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    if title:
-        _say(title)
-    wide = Measurement.get(stdout, stdout.options.update(width=10_000), table).maximum
-    Console(width=wide, highlight=False).print(table)

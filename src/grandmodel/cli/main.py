@@ -16,6 +16,7 @@ from rich.text import Text
 
 from grandmodel import __version__
 from grandmodel.cli.doctor import bench_command, doctor_command
+from grandmodel.cli.explain import explain_command
 from grandmodel.cli.output import JsonFlag, console, print_json
 from grandmodel.cli.run import run_command
 from grandmodel.domain.errors import GrandModelError, UsageError
@@ -56,6 +57,7 @@ def version_command(as_json: JsonFlag = False) -> None:
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
     app.command("run")(run_command)
+    app.command("explain")(explain_command)
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)
     _add_nouns()

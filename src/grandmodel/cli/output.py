@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
 
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.time import text_from_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name under runs/.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 
 console = Console(stderr=True, highlight=False, emoji=False)
@@ -22,3 +30,43 @@ def print_json(report: Any) -> None:
     """Write ``report`` (structs, dataclasses, plain values) as one JSON document to stdout."""
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=2) + b"\n")
     sys.stdout.flush()
+
+
+def run_folder(run: str) -> Path:
+    """The folder that a command's RUN names. Raises ``UsageError`` where there is none."""
+    named = Path(run)
+    places = [named] if named.is_absolute() or len(named.parts) > 1 else [named, Path("runs") / run]
+    for folder in places:
+        if folder.is_dir():
+            return folder
+    looked = " and no ".join(str(place) for place in places)
+    raise UsageError(f"found no folder {looked}, expected the folder of a run")
+
+
+def time_text(ts_ns: int) -> str:
+    """A time without the zeros behind its last digit."""
+    return text_from_ns(ts_ns).rstrip("Z").rstrip("0").rstrip(".") + "Z"
+
+
+def say(text: str) -> None:
+    """A line to stdout, to the letter."""
+    stdout.print(text, markup=False, soft_wrap=True)
+
+
+def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
+    """A table of plain text, as wide as it must be: a figure that is cut off or folded is none."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right" if head in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    if title:
+        say(title)
+    wide = Measurement.get(stdout, stdout.options.update(width=10_000), table).maximum
+    Console(width=wide, highlight=False).print(table)

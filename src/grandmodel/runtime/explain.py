@@ -23,6 +23,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Alert, Begin, ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, currency_text
 from grandmodel.domain.time import NS_PER_MINUTE, ns_from_text, text_from_ns
+from grandmodel.features.schema import FeatureColumn
 from grandmodel.models.architecture import BELIEF, STRATEGIC_TAIL, TACTICAL_STANCES, TACTICAL_TAIL
 from grandmodel.models.loaded import Inputs, LoadedModel
 from grandmodel.runtime import story
@@ -74,7 +75,7 @@ class ColumnEffect(msgspec.Struct, frozen=True, kw_only=True):
     newest: float
     """Its value in the newest row."""
     centre: float
-    """What it was replaced by: its centre over the training data; 0 for a flag or a fraction."""
+    """What it was replaced by: its centre over the training data; 0 for a flag, the middle of its range for a fraction."""
     effect: float
     """What the column added to bullish less bearish (strategic) or enter less exit (tactical)."""
 
@@ -358,7 +359,7 @@ def _uncertainty(decision: StrategicDecision | TacticalDecision, outcomes: int) 
     share = decision.mutual_information / most
     agreement = "agree" if decision.purity > 0.95 else "lean apart" if decision.purity > 0.8 else "disagree"
     novelty = decision.novelty
-    place = "well within" if novelty < 0.8 else "near the edge of" if novelty <= 1.0 else "beyond"
+    seen = "well within" if novelty < 0.8 else "near the edge of" if novelty <= 1.0 else "beyond"
     agreed = (
         f"The agents {agreement}: purity {decision.purity:.3f} (1 is one mind, {1 / outcomes:.2f} none), entropy of the joint "
         f"state {decision.entropy:.3f} of at most {most:.2f} nats."
@@ -367,7 +368,8 @@ def _uncertainty(decision: StrategicDecision | TacticalDecision, outcomes: int) 
         f"Of {total:.3f} nats of uncertainty {decision.expected_entropy:.3f} are the market's noise and "
         f"{decision.mutual_information:.4f} the model's own ignorance, {share:.1%} of the most there can be."
     )
-    return agreed, split, f"The window lies {place} what training saw: novelty {novelty:.2f}, 1 is the edge."
+    placed = f"The window lies {seen} what training saw: novelty {novelty:.2f}, 1 is the edge."
+    return agreed, split, placed if novelty else "The model's file has no novelty score."
 
 
 def _interval_text(decision: StrategicDecision, instruments: tuple[Instrument, ...], engine: Engine) -> str:
@@ -412,14 +414,15 @@ def _with_columns(
         if place in schema.unknown_columns:
             continue
         window = inputs.window.copy()
-        window[:, place] = normaliser.centre[place]
+        centre = _usual(column, normaliser.centre[place])
+        window[:, place] = centre
         without, _, _ = _ask(model, window, inputs, decision)
         effects.append(
             ColumnEffect(
                 column=column.name,
                 meaning=column.meaning,
                 newest=float(inputs.window[-1, place]),
-                centre=normaliser.centre[place],
+                centre=centre,
                 effect=stance - without,
             )
         )
@@ -436,6 +439,13 @@ def _with_columns(
         scales=normaliser.scale,
         recomputed=is_same,
     )
+
+
+def _usual(column: FeatureColumn, centre: float) -> float:
+    """What stands for a column that says nothing: its training centre; the middle of its range where it is fed as it is."""
+    if column.rescale or column.unit == "flag" or column.low is None or column.high is None:
+        return centre
+    return (column.low + column.high) / 2.0
 
 
 def _ask(
