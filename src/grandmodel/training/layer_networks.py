@@ -236,7 +236,7 @@ def load_weights(actor: LayerActor, weights: Mapping[str, NDArray[np.float32]], 
         for name, array in weights.items():
             if array.shape != shapes[name]:
                 raise TrainingDataError(f"weights {name}: found shape {array.shape}, expected {shapes[name]}")
-            state[name].copy_(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)))
+            state[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32)))
 
 
 @torch.no_grad()

@@ -192,7 +192,7 @@ def train(
 
     Raises ``TrainingSettingsError``, ``EnvironmentContractError``, ``CheckpointError`` or ``DivergenceError``.
     """
-    with _torch_threads(settings.threads), closing(build_batch(make_env, settings)) as env:
+    with torch_threads(settings.threads), closing(build_batch(make_env, settings)) as env:
         run = start_run(env, settings, build_networks)
         if resume_from is not None:
             resume_run(run, resume_from)
@@ -578,7 +578,8 @@ def _build_optimiser(networks: ActorCritic, settings: Settings) -> torch.optim.A
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads inside; its earlier number is put back. Small networks are slower on two than on one."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -630,7 +631,7 @@ class TrainResult:
             if mask is not None:
                 legal[0, a, : spec.action_counts[a]] &= np.asarray(mask).astype(np.bool_)
         # A second thread would cost these few rows far more in waiting than it saves.
-        with _torch_threads(self.settings.threads):
+        with torch_threads(self.settings.threads):
             log_probabilities = self.policy.log_probabilities(rows, legal)[0].cpu().numpy()  # (A, K)
         if not deterministic:
             log_probabilities = log_probabilities + draw_noise(self.generator, log_probabilities.shape)

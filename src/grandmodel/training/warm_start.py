@@ -27,6 +27,7 @@ from grandmodel.models.architecture import BELIEF, Architecture, HeadSpec, Trunk
 from grandmodel.training.errors import DivergenceError, TrainingDataError, TrainingSettingsError
 from grandmodel.training.labels import Integers, Windows
 from grandmodel.training.layer_networks import LayerActor, Weights, build_actor, export_weights
+from grandmodel.training.mappo import torch_threads
 
 Gather = Callable[[Integers], Tensor]
 """Windows (B, N) at the given places (B,)."""
@@ -153,18 +154,19 @@ def train_belief(
     """Train an architecture of one trunk and one head."""
     (trunk,), (head,) = architecture.trunks, architecture.heads
     generator = _generator(seed)
-    actor = build_actor(architecture, generator)
-    report = train_classifier(
-        _TrunkAndHead(actor, trunk, head),
-        lambda places: torch.from_numpy(windows.gather(trunk, places)),
-        learnt_from,
-        held_back,
-        settings,
-        generator,
-        dropout=architecture.dropout,
-        name=head.agent,
-        on_progress=on_progress,
-    )
+    with torch_threads(1):
+        actor = build_actor(architecture, generator)
+        report = train_classifier(
+            _TrunkAndHead(actor, trunk, head),
+            lambda places: torch.from_numpy(windows.gather(trunk, places)),
+            learnt_from,
+            held_back,
+            settings,
+            generator,
+            dropout=architecture.dropout,
+            name=head.agent,
+            on_progress=on_progress,
+        )
     return WarmStart(export_weights(actor), (report,))
 
 
