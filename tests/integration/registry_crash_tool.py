@@ -16,18 +16,22 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from grandmodel.features.normaliser import NormaliserData
 from grandmodel.features.schema import STRATEGIC_SCHEMA
+from grandmodel.models import storage
 from grandmodel.models.architecture import strategic_architecture
 from grandmodel.models.errors import RegistryError
 from grandmodel.models.model_file import DataSpan, DataSpans, ModelManifest, model_bytes
 from grandmodel.models.registry import Registry, Stage
 
-MOST_OPERATIONS = 100
+MOST_LINES = 300
+WRITING = {"create", "replace", "_writing", "_write", "_sync_folder"}
 UNEXPECTED, REFUSED = 70, 71
 BY = {"who": "tool", "why": "trial"}
 
@@ -106,26 +110,20 @@ def wait(child: int) -> int:
 
 
 def kill_at(number: int, work: Callable[[], object]) -> None:
-    """SIGKILL before the ``number``-th file operation of ``work``."""
+    """SIGKILL before the ``number``-th line of code that ``work`` runs while it writes."""
     seen = 0
 
-    def count(event: str, _: tuple[object, ...]) -> None:
+    def count(frame: FrameType, event: str, _: object) -> Any:
         nonlocal seen
-        if event in {
-            "open",
-            "os.rename",
-            "os.mkdir",
-            "os.remove",
-            "fcntl.flock",
-            "os.fsync",
-            "os.scandir",
-            "os.listdir",
-        }:
+        if frame.f_code.co_filename != storage.__file__ or frame.f_code.co_name not in WRITING:
+            return None
+        if event == "line":
             seen += 1
             if seen == number:
                 os.kill(os.getpid(), signal.SIGKILL)
+        return count
 
-    sys.addaudithook(count)
+    sys.settrace(count)
     work()
 
 
@@ -153,7 +151,7 @@ def main() -> None:
 
     if mode == "every":
         for name, change in changes.items():
-            for number in range(1, MOST_OPERATIONS):
+            for number in range(1, MOST_LINES):
                 if trial(name, lambda n=number, c=change: wait(fork(lambda: kill_at(n, c)))) == 0:
                     break
             else:
