@@ -8,29 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grandmodel.cli.model_training import train_command
+from grandmodel.cli.model_trials import trials_command
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.registries import RegistryOption, open_registry, user_name
 from grandmodel.domain.time import text_from_ns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from grandmodel.models.model_file import DataSpan
-    from grandmodel.models.registry import Change, Entry, Registry
+    from grandmodel.models.registry import Change, Entry
 
-app = typer.Typer(help="Models: what is in the registry, their cards, and which one may trade.", no_args_is_help=True)
+app = typer.Typer(
+    help="Models: train and evaluate them, what is in the registry, their cards, and which one may trade.",
+    no_args_is_help=True,
+)
+app.command("train")(train_command)
+app.command("trials")(trials_command)
 
 MAIN_METRICS = 4
 """Metrics of a model in a list; ``show`` has all."""
 
 ModelReference = Annotated[
     str, typer.Argument(metavar="MODEL", help="An id or its first digits, or LAYER/live, LAYER/shadow.")
-]
-RegistryOption = Annotated[
-    str | None,
-    typer.Option(
-        "--registry",
-        help="Folder or address (s3://...); default: $GRANDMODEL_MODELS, else models/ here or in the checkout.",
-    ),
 ]
 LayerOption = Annotated[str | None, typer.Option("--layer", help="strategic or tactical; default: both.")]
 WhoOption = Annotated[str | None, typer.Option("--who", help="Who goes on the record; default: the user's name.")]
@@ -39,7 +40,7 @@ WhoOption = Annotated[str | None, typer.Option("--who", help="Who goes on the re
 @app.command("list")
 def list_command(registry: RegistryOption = None, layer: LayerOption = None, as_json: JsonFlag = False) -> None:
     """The models, with stage, spans of data and main metrics; a damaged file is listed as such. Exit code 1 where one is."""
-    found = _registry(registry)
+    found = open_registry(registry)
     entries = found.entries(layer)
     if as_json:
         print_json({"registry": found.location, "models": [_as_line(entry) for entry in entries]})
@@ -56,7 +57,7 @@ def show_command(
     as_json: JsonFlag = False,
 ) -> None:
     """A model's card, everything its file says of itself, and its moves from stage to stage."""
-    found = _registry(registry)
+    found = open_registry(registry)
     stored = found.get(model, layer)
     manifest = found.load(stored.id, stored.layer).manifest
     card = found.card(stored.id, stored.layer)
@@ -102,9 +103,9 @@ def add_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Put a model file into the registry as a candidate; prints its id."""
-    found = _registry(registry)
+    found = open_registry(registry)
     text = card.read_text(encoding="utf-8") if card else ""
-    model = found.add(file, who=who or _user(), why=why, at_ns=time.time_ns(), card=text)
+    model = found.add(file, who=who or user_name(), why=why, at_ns=time.time_ns(), card=text)
     layer, _ = found.resolve(model)
     if as_json:
         print_json({"id": model, "layer": layer, "registry": found.location})
@@ -123,33 +124,14 @@ def promote_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Move a model one stage up (candidate, shadow, live), or down. Live needs metrics and a file that can be read."""
-    found = _registry(registry)
-    change = found.promote(model, stage, who=who or _user(), why=why, at_ns=time.time_ns(), layer=layer)
+    found = open_registry(registry)
+    change = found.promote(model, stage, who=who or user_name(), why=why, at_ns=time.time_ns(), layer=layer)
     if as_json:
         print_json({"registry": found.location, "change": change})
     elif change is None:
         stdout.print(f"it is {stage} already: nothing was changed")
     else:
         _show_change(change, "")
-
-
-def _registry(given: str | None) -> Registry:
-    import os
-
-    from grandmodel.models.registry import Registry, choose_location
-
-    return Registry(choose_location(given, os.environ, Path.cwd()))
-
-
-def _user() -> str:
-    import getpass
-
-    from grandmodel.domain.errors import UsageError
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise UsageError("found no name of the user in the environment, expected one: give --who") from error
 
 
 def _as_line(entry: Entry) -> dict[str, Any]:
