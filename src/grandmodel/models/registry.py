@@ -141,7 +141,7 @@ class Registry:
 
     def state(self, layer: str) -> LayerState:
         """The stages and the history of ``layer``. Raises ``RegistryError`` where the history is damaged."""
-        layer = _check_layer(layer)
+        layer = as_layer(layer)
         names = self._storage.names(f"{layer}/history")
         return _add_up(self.location, layer, names, self._storage.read_all(names))
 
@@ -295,7 +295,7 @@ class Registry:
             if layer is not None and named != layer:
                 raise RegistryError(f"found {reference!r}, expected a model of the {layer} layer")
             reference, layer = rest, named
-        layers = LAYERS if layer is None else (_check_layer(layer),)
+        layers = LAYERS if layer is None else (as_layer(layer),)
         states = [self.state(one) for one in layers]
         if reference in (Stage.SHADOW, Stage.LIVE):
             return self._standing(states, Stage(reference))
@@ -368,7 +368,8 @@ def choose_location(given: str | None, environment: Mapping[str, str], working_f
     return str(here)
 
 
-def _check_layer(layer: str) -> Layer:
+def as_layer(layer: str) -> Layer:
+    """``layer``, where it is one of the two. Raises ``RegistryError``."""
     for known in LAYERS:
         if layer == known:
             return known

@@ -105,6 +105,12 @@ class Trial:
         return "finished" if isinstance(self.ended, Finished) else "failed"
 
 
+def log_path(registry: str) -> Path:
+    """The log beside a registry on disk; beside the working folder's models where it is in an object store, which cannot append."""
+    is_elsewhere = "://" in registry and not registry.startswith("file://")
+    return (Path("models") if is_elsewhere else Path(registry.removeprefix("file://"))) / LOG_NAME
+
+
 class TrialLog:
     """The log in one file. Any number of processes may append to it."""
 
