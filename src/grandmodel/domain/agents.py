@@ -102,6 +102,9 @@ class Agent:
         """The venue answered; by default nothing follows from it."""
         return ()
 
+    def check_model(self, layer: str, model: object) -> None:
+        """Raise ``UsageError`` where ``model`` cannot decide for ``layer`` after the one before; asked before it takes over."""
+
     def take_model(self, layer: str, model: object) -> bool:  # noqa: ARG002
         """Let ``model`` decide for ``layer`` from now on; False where this agent has no use for it."""
         return False

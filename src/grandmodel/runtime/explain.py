@@ -389,7 +389,7 @@ def _sizing(decision: StrategicDecision, record: Record) -> tuple[str, ...]:
     equity = currency_text(record.equity_micros)
     lines = [
         f"Volatility target and VaR budget allow {decision.risk_lots:.2f} lots at an equity of {equity}.",
-        f"Ignorance leaves {known:.1%} of the Kelly size, novelty {familiar:.1%} of that.",
+        f"Ignorance leaves {known:.1%} of the size, novelty {familiar:.1%} of that.",
     ]
     lines += [
         f"{line.meaning.capitalize()}." for line in _reasons(decision.reasons, StrategicReason) if line.code in _BINDS

@@ -100,6 +100,11 @@ class LearningAgent(Agent):
                         wishes.append(wish)
         return wishes
 
+    def check_model(self, layer: str, model: object) -> None:
+        """Raise ``UsageError`` where ``model`` foretells something else than the one before."""
+        if layer == "strategic" and isinstance(model, LoadedModel):
+            self.strategic.check_model(model)
+
     def take_model(self, layer: str, model: object) -> bool:
         """Let ``model`` decide for its layer from now on; False where this agent has no such layer."""
         if not isinstance(model, LoadedModel) or model.manifest.layer != layer:

@@ -8,11 +8,13 @@ Whoever starts a run names a model as people do: a path, a stage of the registry
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from grandmodel.domain.agents import Agent
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ModelRefresh
 from grandmodel.models.errors import ModelError, ModelMismatchError
@@ -83,10 +85,12 @@ def without_sources(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {"agents": agents}
 
 
-def refresh_of(layer: Layer, reference: str, *, ts: int, who: str, why: str) -> tuple[ModelRefresh, LoadedModel | None]:
+def refresh_of(
+    layer: Layer, reference: str, *, ts: int, who: str, why: str, agents: Iterable[Agent] = ()
+) -> tuple[ModelRefresh, LoadedModel | None]:
     """Load the model that ``reference`` names beside the one that decides: the input that hands it over, and the model.
 
-    A file that is refused gives an input that says why, and no model.
+    A file that is refused, by ``agents`` perhaps, gives an input that says why, and no model.
     """
     source = ModelSource(path=reference, sha256="")
     refused: str = ""
@@ -94,8 +98,10 @@ def refresh_of(layer: Layer, reference: str, *, ts: int, who: str, why: str) -> 
     try:
         source = find_model(layer, reference)
         model = load_model(layer, source)
+        for agent in agents:
+            agent.check_model(layer, model)
     except (UsageError, OSError) as error:
-        refused = str(error)
+        refused, model = str(error), None
     refresh = ModelRefresh(
         ts=ts,
         layer=layer,

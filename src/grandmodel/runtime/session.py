@@ -206,7 +206,9 @@ class Session:
         ``reference`` is a path, a stage or an id of the registry. What is journalled comes back; where the file is refused, its
         ``refused`` says why, and the model before goes on deciding.
         """
-        refresh, model = refresh_of(check_layer(layer), reference, ts=self.engine.now, who=who, why=why)
+        refresh, model = refresh_of(
+            check_layer(layer), reference, ts=self.engine.now, who=who, why=why, agents=self.engine.agents
+        )
         self.journal.append_input(refresh)
         for record in self.engine.on_refresh(refresh, model):
             self._keep(record)

@@ -103,18 +103,22 @@ class StrategicLayer:
         self._tracks = {name: self._new_track(name) for name in instruments}
         self._compile()
 
-    def take_model(self, model: LoadedModel) -> None:
-        """Let ``model`` decide from now on; what is remembered stays. Raises ``UsageError`` where it foretells another horizon."""
+    def check_model(self, model: LoadedModel) -> None:
+        """Raise ``UsageError`` where ``model`` cannot decide, or foretells another horizon than the one before."""
         if model.manifest.outcomes is None:
             raise UsageError(f"{model.path}: found a model without class outcomes, expected those of a strategic one")
-        if model.manifest.horizon_bars != self.model.manifest.horizon_bars:
+        horizons = {model.manifest.horizon_bars, model.conformal(InstrumentId("")).horizon}
+        if horizons != {self.model.manifest.horizon_bars}:
             raise UsageError(
                 f"{model.path}: found a horizon of {model.manifest.horizon_bars} bars, expected "
                 f"{self.model.manifest.horizon_bars} as the model before: start a new run for it"
             )
+
+    def take_model(self, model: LoadedModel) -> None:
+        """Let ``model`` decide from now on; what is remembered stays. Raises as ``check_model`` does."""
+        self.check_model(model)
         self.model = model
-        self._horizon = model.manifest.horizon_bars
-        self._root = math.sqrt(self._horizon)
+        self._root = math.sqrt(model.manifest.horizon_bars)
         self._clean_bars = model.schema.warm_up_bars + model.schema.rows
 
     def in_force(self, instrument: InstrumentId) -> InForce:

@@ -3,7 +3,9 @@
     full lots  = the smaller of what the volatility target and the VaR budget allow          (``risk.sizing``)
     Kelly lots = kelly_fraction x edge / variance x equity, over the horizon of the belief
     trust      = (1 - mutual information / ln 3) x what is left of it where the window is novel
-    exposure   = direction x smaller of (Kelly lots x trust, full lots) / full lots           in [-1, 1]
+    exposure   = direction x smaller of (Kelly lots, full lots) / full lots x trust           in [-1, 1]
+
+Trust comes last, so that ignorance and novelty make every position smaller, also one that risk's own limits had cut already.
 
 The direction is the belief collapsed by its mode; where the expected move does not point the same way there is no edge and
 nothing is held. Read next: ``agent.py``, which calls this at each 30-minute close.
@@ -148,8 +150,8 @@ def size_exposure(
             evidence.equity_micros,
             settings.kelly_fraction,
         )
-        share = lots * known * familiar / full_lots
-        exposure = min(share, 1.0)
+        share = lots / full_lots
+        exposure = min(share, 1.0) * known * familiar
         reasons.append(
             _BINDING[settings.full.binding]
             if share >= 1.0

@@ -1,0 +1,288 @@
+"""The learning agents inside the engine: exact under cuts, snapshots, replay and a change of model, and silent where they must be."""
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from grandmodel.compliance.journal_file import JournalReader, decode_record, encode_record
+from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import Advance, Begin, Cause, ModelRefresh
+from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.models.errors import ModelMismatchError
+from grandmodel.runtime.inputs import InputEngine
+from grandmodel.runtime.model_loading import refresh_of
+from grandmodel.runtime.replay import replay
+from grandmodel.runtime.session import Session
+from grandmodel.runtime.snapshot import restore_engine, save_engine
+from learning_runs import BAD, NQ, ROLL, SCHEDULE, build_engine, records_of, run_settings, walk, write_random_model
+
+HALF_HOURS = walk(THIRTY_MINUTES_NS, 800)
+FIVES = walk(FIVE_MINUTES_NS, 4_000)
+FIRST = 576
+"""Bars before the first window is whole."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    paths = {name: folder / f"{name}.safetensors" for name in ("one", "two", "tactical", "other_horizon")}
+    write_random_model(paths["one"], "strategic", seed=4)
+    write_random_model(paths["two"], "strategic", seed=2)
+    write_random_model(paths["other_horizon"], "strategic", seed=2, horizon=4)
+    write_random_model(paths["tactical"], "tactical", seed=3)
+    return {name: str(path) for name, path in paths.items()}
+
+
+@pytest.fixture(scope="module")
+def direct(models):
+    """Settings and records of a run on 30-minute bars alone."""
+    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["one"])
+    return chosen, records_of(build_engine(chosen), HALF_HOURS)
+
+
+@pytest.fixture(scope="module")
+def both(models):
+    """The same on 5-minute bars, with both layers."""
+    chosen = run_settings(FIVE_MINUTES_NS, strategic=models["one"], tactical=models["tactical"])
+    return chosen, records_of(build_engine(chosen), FIVES)
+
+
+def encoded(records):
+    return [encode_record(record) for record in records]
+
+
+def decisions_of(records, kind):
+    return [decision for record in records for decision in record.decisions if isinstance(decision, kind)]
+
+
+# What is decided, and when nothing is
+
+
+def test_decisions_begin_when_the_window_is_whole_and_trade(direct):
+    _, records = direct
+    closes = [record for record in records if record.cause is Cause.BAR]
+    first = next(place for place, record in enumerate(closes) if isinstance(record.decisions[0], StrategicDecision))
+    assert first == FIRST - 1
+    assert {decision.reasons for decision in decisions_of(records[:FIRST], NoDecision)} == {("warm_up",)}
+    assert sum(len(record.fills) for record in records) > 10
+    exposures = {decision.target_exposure for decision in decisions_of(records, StrategicDecision)}
+    assert min(exposures) < 0.0 < max(exposures)
+
+
+def test_a_bad_stretch_is_never_decided_on_nor_held_through_and_ends_the_position(direct):
+    _, records = direct
+    closes = [record for record in records if record.cause is Cause.BAR]
+    bad = [record.decisions[0].reasons for record in closes[-BAD : -BAD + 2]]
+    assert bad == [("bad_stretch",), ("bad_stretch",)]
+    after = [record.decisions[0] for record in closes[-BAD + 2 :]]
+    assert all(decision.reasons == ("warm_up",) for decision in after)
+    assert not [
+        intent
+        for record in closes[-BAD:]
+        for intent in record.intents
+        if intent.agent == "grandmodel" and intent.intent.lots
+    ]
+
+
+def test_a_roll_does_not_stop_decisions(direct):
+    _, records = direct
+    closes = [record for record in records if record.cause is Cause.BAR]
+    assert all(isinstance(record.decisions[0], StrategicDecision) for record in closes[-ROLL : -BAD - 1])
+
+
+def test_every_number_of_a_decision_holds_together(direct):
+    for one in decisions_of(direct[1], StrategicDecision):
+        belief = (one.belief.bullish, one.belief.neutral, one.belief.bearish)
+        assert sum(belief) == pytest.approx(1.0, abs=1e-6)
+        assert sum(one.weights) == pytest.approx(1.0, abs=1e-6)
+        assert 1 / 3 - 1e-9 <= one.purity <= 1.0 + 1e-9
+        assert one.mutual_information > -1e-6
+        assert -1.0 <= one.target_exposure <= 1.0
+        assert one.interval[0] < one.expected_move < one.interval[1]
+        direction = np.sign(one.target_exposure)
+        assert direction in (0, (1, 0, -1)[int(np.argmax(belief))])
+        assert direction * one.expected_move >= 0.0
+        assert one.novelty > 0.0
+        assert one.risk_lots > 0.0
+
+
+def test_both_layers_decide_and_the_tactical_one_sees_the_newest_exposure(both):
+    _, records = both
+    strategic, tactical = decisions_of(records, StrategicDecision), decisions_of(records, TacticalDecision)
+    assert len(strategic) > 20
+    assert len(tactical) > 100
+    for record in records:
+        here = [one for one in record.decisions if isinstance(one, StrategicDecision)]
+        for one in record.decisions:
+            if isinstance(one, TacticalDecision) and here:
+                assert one.exposure == here[0].target_exposure
+    wished = [intent for record in records for intent in record.intents if intent.agent == "grandmodel"]
+    assert wished
+    assert all(intent.intent.stop_ticks > 0 for intent in wished if intent.intent.lots)
+    assert all(sum(intent.agent == "grandmodel" for intent in record.intents) <= 1 for record in records)
+
+
+def test_a_position_that_differs_little_is_left_alone(direct, models):
+    def trades(records):
+        return sum(len(record.fills) for record in records)
+
+    eager = run_settings(THIRTY_MINUTES_NS, strategic=models["one"], dead_band=0.0)
+    lazy = run_settings(THIRTY_MINUTES_NS, strategic=models["one"], dead_band=0.5)
+    counts = [trades(records_of(build_engine(one), HALF_HOURS)) for one in (eager, lazy)]
+    assert counts[0] > trades(direct[1]) > counts[1] > 0
+
+
+# Exactness
+
+
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, len(HALF_HOURS) - 1), min_size=1, max_size=5, unique=True))
+def test_blocks_cut_anywhere_give_the_same_records(direct, cuts):
+    chosen, records = direct
+    assert encoded(records_of(build_engine(chosen), HALF_HOURS, cuts=cuts)) == encoded(records)
+
+
+@pytest.mark.parametrize("at", [100, FIRST + 3, 700, 790])
+def test_a_run_goes_on_from_a_snapshot(direct, at):
+    chosen, records = direct
+    check_snapshot(chosen, HALF_HOURS, at, records)
+
+
+@pytest.mark.parametrize("at", [3_500, 3_777])
+def test_a_run_of_both_layers_goes_on_from_a_snapshot(both, at):
+    chosen, records = both
+    check_snapshot(chosen, FIVES, at, records)
+
+
+def check_snapshot(chosen, bars, at, records):
+    first = build_engine(chosen)
+    begun = list(first.on_block(bars[:at]))
+    saved = save_engine(first)
+    second = build_engine(chosen)
+    restore_engine(second, saved)
+    assert save_engine(second) == saved
+    assert encoded([*begun, *records_of(second, bars[at:])]) == encoded(records)
+
+
+def test_another_seed_changes_the_dropout_draws_and_nothing_of_the_point_of_them(direct, models):
+    chosen, records = direct
+    other = msgspec.structs.replace(chosen, seed=chosen.seed + 1)
+    found = decisions_of(records_of(build_engine(other), HALF_HOURS), StrategicDecision)
+    first = decisions_of(records, StrategicDecision)[0]
+    assert found[0].mutual_information != first.mutual_information
+    assert found[0].belief.bullish == pytest.approx(first.belief.bullish, abs=0.1)
+
+
+# The journal, and a change of model
+
+
+def start(folder, models, **parameters):
+    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["one"], **parameters)
+    return Session.start(folder, chosen, [NQ], [SCHEDULE], data="walk", clock_ns=lambda: 0)
+
+
+def replayed(folder):
+    with JournalReader.open(folder) as reader:
+        return replay(reader, InputEngine())
+
+
+def records_in(folder, reader=JournalReader):
+    with reader.open(folder) as opened:
+        return [decode_record(row.body) for row in opened.record_rows()]
+
+
+def test_the_run_s_first_input_names_the_content_of_its_models(tmp_path, models):
+    with start(tmp_path / "run", models) as session:
+        found = session.engine.settings.agents[0].parameters["found"]["strategic"]
+        session.end()
+    assert found["path"] == models["one"]
+    assert len(found["sha256"]) == 64
+    with JournalReader.open(tmp_path / "run") as reader:
+        begin = next(reader.inputs())[1]
+    assert isinstance(begin, Begin)
+    assert found["sha256"].encode() in bytes(begin.settings)
+
+
+def test_a_refresh_takes_over_between_two_events_and_replays(tmp_path, models):
+    folder = tmp_path / "run"
+    with start(folder, models) as session:
+        session.feed([HALF_HOURS[:650]])
+        refresh = session.refresh_model("strategic", models["two"], who="ann", why="retrained")
+        session.feed([HALF_HOURS[650:720]], first=1)
+        refused = session.refresh_model("strategic", str(tmp_path / "none.safetensors"), who="ann", why="typing error")
+        session.feed([HALF_HOURS[720:]], first=2)
+        session.end()
+    assert not refresh.refused
+    assert "found no file" in refused.refused
+    records = records_in(folder)
+    told = [record for record in records if record.cause is Cause.MODEL]
+    assert [record.alerts[0].code for record in told] == ["model_refreshed", "model_refused"]
+    made = [
+        (record.number, one.model)
+        for record in records
+        for one in record.decisions
+        if isinstance(one, StrategicDecision)
+    ]
+    assert {model for number, model in made if number < told[0].number} == {made[0][1]}
+    assert {model for number, model in made if number > told[0].number} == {refresh.model}
+    assert replayed(folder).equal
+
+
+def test_what_is_remembered_carries_over_to_the_next_model(models):
+    engine = build_engine(run_settings(THIRTY_MINUTES_NS, strategic=models["one"]))
+    list(engine.on_block(HALF_HOURS[:650]))
+    list(engine.on_advance(Advance(ts=engine.now)))
+    layer = engine.agents[0].strategic
+    before = layer.save(), layer.model.id
+    refresh, model = refresh_of("strategic", models["two"], ts=engine.now, who="ann", why="retrained")
+    list(engine.on_refresh(refresh, model))
+    assert layer.save() == before[0]
+    assert layer.model.id != before[1]
+
+
+@pytest.mark.parametrize("name", ["tactical", "other_horizon"])
+def test_a_model_that_does_not_fit_is_refused_and_the_old_one_decides_on(tmp_path, models, name):
+    folder = tmp_path / "run"
+    with start(folder, models) as session:
+        session.feed([HALF_HOURS[:650]])
+        before = session.engine.agents[0].strategic.model.id
+        assert session.refresh_model("strategic", models[name], who="ann", why="mistake").refused
+        assert session.engine.agents[0].strategic.model.id == before
+        session.feed([HALF_HOURS[650:]], first=1)
+        session.end()
+    assert replayed(folder).equal
+
+
+def test_a_replay_refuses_another_model_in_the_old_one_s_place(tmp_path, models):
+    path = tmp_path / "model.safetensors"
+    write_random_model(path, "strategic", seed=1)
+    with start(tmp_path / "run", models | {"one": str(path)}) as session:
+        session.feed([HALF_HOURS[:100]])
+        session.end()
+    assert replayed(tmp_path / "run").equal
+    write_random_model(path, "strategic", seed=2)
+    with pytest.raises(ModelMismatchError, match="with which this run was made"):
+        replayed(tmp_path / "run")
+    path.unlink()
+    with pytest.raises(UsageError, match="model"):
+        replayed(tmp_path / "run")
+
+
+def test_a_snapshot_taken_after_a_refresh_goes_on_with_the_new_model(tmp_path, models):
+    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["one"])
+
+    def refreshed():
+        engine = build_engine(chosen)
+        list(engine.on_block(HALF_HOURS[:650]))
+        refresh, model = refresh_of("strategic", models["two"], ts=engine.now, who="ann", why="retrained")
+        assert isinstance(refresh, ModelRefresh)
+        list(engine.on_refresh(refresh, model))
+        return engine
+
+    whole = encoded(records_of(refreshed(), HALF_HOURS[650:]))
+    second = build_engine(chosen)
+    restore_engine(second, save_engine(refreshed()))
+    assert encoded(records_of(second, HALF_HOURS[650:])) == whole
