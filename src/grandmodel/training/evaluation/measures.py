@@ -41,6 +41,7 @@ IMPACT_COEFFICIENT = 1.0
 """Y of the square-root law."""
 CAPITALS_USD = (1e6, 1e7, 1e8)
 _YEAR_NS = 365.25 * 86_400e9
+_LONGEST_PAUSE_NS = 10 * 86_400 * 10**9
 _LARGEST_GROWTH = 1e6
 
 
@@ -182,16 +183,17 @@ def daily_returns(paths: Sequence[EquityPath]) -> tuple[Integers, Floats]:
 
 
 def periods_per_year(paths: Sequence[EquityPath]) -> float:
-    """Trading days of a year as these markets met them: days between the first and the last, over the time between them."""
+    """Trading days of a year as these markets met them: days over the time between them; pauses above ten days are left out."""
     ends: dict[int, int] = {}
     for path in paths:
         last = np.flatnonzero(np.diff(path.day, append=path.day[-1] + 1))
         for day, ts in zip(path.day[last].tolist(), path.ts_event[last].tolist(), strict=True):
             ends[day] = max(ends.get(day, ts), ts)
-    times = sorted(ends.values())
-    if len(times) < 2:
-        raise EvaluationError(f"path: found {len(times)} trading day, expected at least 2")
-    return (len(times) - 1) * _YEAR_NS / (times[-1] - times[0])
+    between = np.diff(sorted(ends.values()))
+    between = between[between <= _LONGEST_PAUSE_NS]
+    if not len(between):
+        raise EvaluationError(f"path: found {len(ends)} trading day(s), expected at least 2 that follow each other")
+    return len(between) * _YEAR_NS / float(between.sum())
 
 
 def joint_equity(paths: Sequence[EquityPath]) -> tuple[Integers, Integers]:
