@@ -146,6 +146,17 @@ def test_a_restored_state_goes_on_exactly(steps, cut, horizon):
     assert second.counts == whole.counts
 
 
+def test_a_state_restored_between_a_bar_and_its_forecast_knows_the_close():
+    first, second = ConformalState(FLAT), ConformalState(FLAT)
+    first.observe(1000, is_break=False)
+    second.restore(first.save())
+    for state in (first, second):
+        state.predict(0.0, 10.0, 0.0)
+        for close in (1000, 1000):
+            state.observe(close, is_break=False)
+        assert state.counts.covered == 1
+
+
 @given(bars, st.integers(1, 9))
 @settings(deadline=None)
 def test_a_history_is_the_steps_one_by_one(steps, horizon):
