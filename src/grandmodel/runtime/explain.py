@@ -20,7 +20,7 @@ from grandmodel.compliance.journal_file import ContentResolver, JournalReader, d
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import Decision, NoDecision, StrategicDecision, TacticalDecision
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.events import Alert, Begin, ClosedBar, Record
+from grandmodel.domain.events import Alert, Begin, Cause, ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, currency_text
 from grandmodel.domain.time import NS_PER_MINUTE, ns_from_text, text_from_ns
 from grandmodel.features.schema import FeatureColumn
@@ -207,9 +207,11 @@ def _number_of(records: list[Record], decided: list[int], folder: Path, asked: s
         raise UsageError(
             f"found {asked!r}, expected a record's number or a time with its zone (2024-07-10T14:00Z)"
         ) from error
-    until = [record for record in records if record.ts <= ts]
+    timed = [record for record in records if record.cause is not Cause.BEGIN]
+    until = [record for record in timed if record.ts <= ts]
     if not until:
-        raise UsageError(f"found {asked}, expected a time from {text_from_ns(records[0].ts)} on")
+        first = f" from {text_from_ns(timed[0].ts)} on" if timed else ", but nothing happened in this run"
+        raise UsageError(f"found {asked}, expected a time{first}")
     last = [record for record in until if record.ts == until[-1].ts]
     return next((record.number for record in last if record.decisions), last[-1].number)
 
