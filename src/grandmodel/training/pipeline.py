@@ -10,7 +10,7 @@
 The validation span lies behind the training span and is not learnt from: its decisions begin after the last training label and an embargo
 of a whole window. Everything follows from the seed: the same markets, settings and seed give the same file, byte for byte.
 
-Read next: ``mappo.py`` and ``models/model_file.py``.
+Read next: ``comparisons.py``, the single agent and the one network that this is held against.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def run_warm_start(
 
     start = warm_start if prepared.layer == "strategic" else warm_start_trunk
     return start(
-        prepared.architecture, prepared.windows, learnt_from, held_back, settings, _seed_of(seed, "warm start"), tell
+        prepared.architecture, prepared.windows, learnt_from, held_back, settings, stage_seed(seed, "warm start"), tell
     )
 
 
@@ -276,7 +276,7 @@ def run_mappo(
     prepared: Prepared, weights: Weights, settings: LayerTrainingSettings, seed: int, on_progress: OnProgress
 ) -> mappo.TrainResult:
     """Train all agents on the batched environment from ``weights``."""
-    options = msgspec.structs.replace(settings.mappo, seed=_seed_of(seed, "mappo"))
+    options = msgspec.structs.replace(settings.mappo, seed=stage_seed(seed, "mappo"))
 
     def tell(update: mappo.Update) -> None:
         on_progress(Progress(stage="mappo", done=update.update, total=options.updates, report=update))
@@ -479,6 +479,6 @@ def _distributions(beliefs: Floats) -> Floats:
     return whole
 
 
-def _seed_of(seed: int, stage: str) -> int:
+def stage_seed(seed: int, stage: str) -> int:
     """A stage's own seed, so that a change in one leaves the draws of the other."""
     return int(np.random.SeedSequence([seed, *stage.encode()]).generate_state(1)[0] >> 1)

@@ -132,10 +132,15 @@ def warm_start_trunk(
     settings: WarmStartSettings,
     seed: int,
     on_progress: OnClassifier | None = None,
+    *,
+    classes: tuple[str, ...] = ("up", "down"),
 ) -> WarmStart:
-    """Train the one trunk of ``architecture`` through an auxiliary head of two classes (``labels.signs_of``), which is then dropped."""
+    """Train the one trunk of ``architecture`` through an auxiliary head, which is then dropped.
+
+    ``classes`` names what the labels count; the tactical trunk learns ``labels.signs_of``.
+    """
     (trunk,) = architecture.trunks
-    head = HeadSpec(agent="auxiliary", trunk=trunk.name, tail=0, hidden=0, actions=("up", "down"))
+    head = HeadSpec(agent="auxiliary", trunk=trunk.name, tail=0, hidden=0, actions=classes)
     own = Architecture(layer=architecture.layer, trunks=(trunk,), heads=(head,), dropout=architecture.dropout)
     found = train_belief(own, windows, learnt_from, held_back, settings, (seed, 0), on_progress)
     kept = {name: array for name, array in found.weights.items() if name.startswith(f"{trunk.name}.")}
