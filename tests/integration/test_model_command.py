@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from grandmodel.cli.model import app
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.model_file import DataSpan, DataSpans, write_model
+from grandmodel.training.trials import LOG_NAME, TrialLog
 from unit.models.model_cases import manifest_of, weights_of
 
 RUNNER = CliRunner()
@@ -106,6 +107,32 @@ def test_a_damaged_model_is_listed_as_such_with_exit_code_1(place: Path) -> None
         done = RUNNER.invoke(app, arguments)
         assert done.exit_code == 1
         assert "damaged" in done.output
+
+
+def test_every_trial_is_listed_whatever_became_of_it(place: Path) -> None:
+    assert "holds no trials" in " ".join(call("trials").split())
+    log = TrialLog(place / "models" / LOG_NAME)
+    for seed in range(3):
+        log.start(
+            layer="strategic", settings_hash="a", seed=seed, spans={}, data_hash="b", at_ns=10**18, note=f"try {seed}"
+        )
+    log.finish(1, {"sharpe": 0.0123}, at_ns=2 * 10**18)
+    log.fail(2, "DivergenceError: [loss] is nan", at_ns=2 * 10**18)
+    log.touch_last_fold("0f3a9c", layer="strategic", at_ns=10**18)
+    table = call("trials")
+    for text in (
+        "finished",
+        "try 0; sharpe 0.0123",
+        "try 1; DivergenceError: [loss] is nan",
+        "unfinished",
+        "the first look",
+    ):
+        assert text in table
+    assert "3 trials: 1 finished, 1 failed, 1 unfinished" in table
+    told = json.loads(call("trials", "--json"))
+    assert [trial["outcome"] for trial in told["trials"]] == ["finished", "failed", "unfinished"]
+    assert told["looks"][0]["model"] == "0f3a9c"
+    assert json.loads(call("trials", "--layer", "tactical", "--json"))["trials"] == []
 
 
 def test_the_command_itself_finds_the_registry_and_ends_with_2_where_it_is_misused(place: Path) -> None:
