@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grandmodel.cli.model_evaluation import evaluate_command
 from grandmodel.cli.model_training import train_command
 from grandmodel.cli.model_trials import trials_command
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("train")(train_command)
+app.command("evaluate")(evaluate_command)
 app.command("trials")(trials_command)
 
 MAIN_METRICS = 4

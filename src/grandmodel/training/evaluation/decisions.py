@@ -22,7 +22,8 @@ from grandmodel.features.schema import TIME_COLUMNS
 from grandmodel.models.architecture import BELIEF, DIRECTIONS, STRATEGIC_TAIL
 from grandmodel.models.calibration import calibrated, classify_outcomes, expected_moves, fit_temperature, log_loss
 from grandmodel.models.loaded import LoadedModel, decision_seed
-from grandmodel.models.model_file import ClassOutcomes
+from grandmodel.models.model_file import ClassOutcomes, ModelManifest
+from grandmodel.models.registry import Entry
 from grandmodel.models.superposition import collapse_to_mode
 from grandmodel.models.tails import write_strategic_tail
 from grandmodel.risk.breakers import BreakerLadder, Trigger
@@ -31,7 +32,7 @@ from grandmodel.risk.sizing import is_inside_dead_band
 from grandmodel.strategic.decision import Evidence, StrategicSettings, size_exposure
 from grandmodel.training.evaluation.errors import EvaluationError
 from grandmodel.training.evaluation.walk_forward import Fold, fold_places, span_text
-from grandmodel.training.market import TrainingMarket
+from grandmodel.training.market import Span, TrainingMarket
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -108,6 +109,48 @@ def models_of_folds(models: Sequence[LoadedModel], folds: Sequence[Fold]) -> dic
     if len(set(counts.values())) > 1:
         raise EvaluationError(f"models: found {counts} by fold, expected as many seeds in each")
     return found
+
+
+def models_trained_for(entries: Sequence[Entry], folds: Sequence[Fold]) -> dict[str, list[str]]:
+    """By fold: ids of the registry's models that were trained on exactly its spans, the newest for each seed, in order of seed.
+
+    What ``grandmodel model train LAYER --folds`` leaves behind. Raises ``EvaluationError`` where a fold has none, folds differ in their
+    seeds, or the newest were trained with different settings.
+    """
+    found: dict[str, list[str]] = {}
+    seeds: dict[str, list[tuple[int, ...]]] = {}
+    for fold in folds:
+        newest: dict[tuple[int, ...], Entry] = {}
+        for entry in entries:
+            if entry.manifest is None or _spans_of(entry.manifest) != (fold.train, fold.calibration):
+                continue
+            known = newest.get(entry.manifest.seeds)
+            if known is None or entry.added_ns >= known.added_ns:
+                newest[entry.manifest.seeds] = entry
+        if not newest:
+            raise EvaluationError(
+                f"fold {fold.name}: found no model trained on {span_text(fold.train)} and calibrated on {span_text(fold.calibration)}; "
+                "run `grandmodel model train LAYER --folds` first"
+            )
+        kept = [newest[key] for key in sorted(newest)]
+        if any(
+            entry.manifest.settings != kept[0].manifest.settings
+            for entry in kept
+            if entry.manifest and kept[0].manifest
+        ):
+            raise EvaluationError(
+                f"fold {fold.name}: found models trained with different settings, expected one set of settings for all seeds; "
+                "train the fold again with --folds"
+            )
+        found[fold.name], seeds[fold.name] = [entry.id for entry in kept], sorted(newest)
+    if len({tuple(one) for one in seeds.values()}) > 1:
+        raise EvaluationError(f"models: found seeds {seeds} by fold, expected the same in each")
+    return found
+
+
+def _spans_of(manifest: ModelManifest) -> tuple[Span, Span | None]:
+    train, held_back = manifest.data.train, manifest.data.validation
+    return Span(train.start_ns, train.end_ns), Span(held_back.start_ns, held_back.end_ns) if held_back else None
 
 
 def _learnt_until(model: LoadedModel) -> int:
