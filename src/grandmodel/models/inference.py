@@ -23,6 +23,7 @@ from grandmodel.models.architecture import COORDINATOR, TACTICAL_ACTIONS, Archit
 from grandmodel.models.dropout import (
     BLOCK,
     BYTES,
+    FEATURES,
     MOST_AGENTS,
     ROWS,
     Masks,
@@ -35,6 +36,7 @@ from grandmodel.models.dropout import (
     to_probabilities,
 )
 from grandmodel.models.errors import ModelError
+from grandmodel.models.inference_batch import head_logits, layer_of_patches, normalise_block, turn_tails
 from grandmodel.models.model_file import Model, Tensors
 from grandmodel.models.superposition import (
     OUTCOMES,
@@ -53,7 +55,9 @@ Bools = NDArray[np.bool_]
 SAMPLES = 1_000
 """Draws of dropout behind a decision."""
 BATCH = 256
-"""Windows that a batch works on at a time."""
+"""Windows that a batch works on at a time, so that what lies between two layers stays in the cache."""
+LANES = 16
+"""Blocks are filled up to a multiple of this many windows: a whole vector."""
 _NUMBERS = ("purity", "entropy", "predictive_entropy", "expected_entropy", "mutual_information")
 _NO_TAIL = np.empty(0, np.float32)
 _WORD = (1 << 64) - 1
@@ -191,6 +195,41 @@ class _Samples(NamedTuple):
     """(A, K, S) of every sample."""
 
 
+class _Block(NamedTuple):
+    """The memory of a block of B windows on their way through the networks; see ``inference_batch.py``."""
+
+    flat: Floats
+    """(R C,) one window."""
+    turned: Singles
+    """(16, R C) a few, normalised."""
+    cells: Singles
+    """(R C, B)."""
+    tails: Singles
+    """(T, B)."""
+    level1: Singles
+    level2: Singles
+    features: Singles
+    """(trunks x 32, B)."""
+
+    @classmethod
+    def of(cls, trunks: _Trunks, shape: tuple[int, int], tail: int, count: int) -> _Block:
+        """For blocks of up to ``count`` windows of ``shape``; lanes that no window fills hold zeros."""
+        cells, lanes = shape[0] * shape[1], -(-max(count, 1) // LANES) * LANES
+
+        def singles(rows: int) -> Singles:
+            return np.zeros((rows, lanes), np.float32)
+
+        return cls(
+            np.empty(cells),
+            np.empty((LANES, cells), np.float32),
+            singles(cells),
+            singles(tail),
+            singles(trunks.level1.size),
+            singles(trunks.level2.size),
+            singles(trunks.features.size),
+        )
+
+
 class CompiledModel:
     """A model ready to decide."""
 
@@ -209,6 +248,8 @@ class CompiledModel:
         self._centre, self._scale = np.array(manifest.normaliser.centre), np.array(manifest.normaliser.scale)
         self._known = np.ones(len(schema.columns), np.bool_)
         self._known[list(schema.unknown_columns)] = False
+        centre, scale, known = (np.tile(one, schema.rows) for one in (self._centre, self._scale, self._known))
+        self._of_cells = centre, scale, known
         _check_compiled_form(self.architecture)
         self.agents = tuple(head.agent for head in self.architecture.heads if head.trunk)
         """Agents with a window, in order: those that beliefs, weights and stances are about."""
@@ -316,34 +357,68 @@ class CompiledModel:
             )
         tails = np.ascontiguousarray(tails, np.float32)
         logits = {head.agent: np.empty((count, len(head.actions)), np.float32) for head in self.architecture.heads}
-        features = np.empty((count, *self._trunks.features.shape), np.float32)
+        features = np.empty((count, self._trunks.features.size), np.float32)
+        block = _Block.of(self._trunks, self._shape, self._tail, min(BATCH, count))
         for start in range(0, count, BATCH):
             part = slice(start, min(start + BATCH, count))
-            self._batch_part(
-                start, windows[part], tails[part], {name: out[part] for name, out in logits.items()}, features[part]
-            )
-        return logits, features.reshape(count, -1)
+            self._fill_block(block, windows[part], tails[part], start)
+            self._run_block(block, {agent: out[part] for agent, out in logits.items()})
+            features[part] = block.features[:, : part.stop - start].T
+        return logits, features
 
-    def _batch_part(
-        self, start: int, windows: Floats, tails: Singles, logits: dict[str, Singles], features: Singles
-    ) -> None:
-        count, (_, columns) = len(windows), self._shape
-        rows = np.empty((count, *self._shape), np.float32)
-        bad = normalise_many(windows, self._centre, self._scale, self._known, tails, rows)
+    def _fill_block(self, block: _Block, windows: Floats, tails: Singles, start: int) -> None:
+        """Normalise and turn some windows; raise for the first number that is not finite."""
+        centre, scale, known = self._of_cells
+        bad = normalise_block(windows, centre, scale, known, block.flat, block.turned, block.cells)
+        if bad < 0:
+            bad = turn_tails(tails, block.tails)
         if bad >= 0:
-            number, place = divmod(bad, self._shape[0] * columns + self._tail)
-            self._check_known(place, f" {start + number}")
-        trunks = self._trunks
-        for place, trunk_columns in enumerate(trunks.columns):
-            patches = rows[:, :, trunk_columns].reshape(-1, trunks.weight1.shape[1])
-            level1 = _relu(patches @ trunks.weight1[place] + trunks.bias1[place])
-            level2 = _relu(level1.reshape(-1, trunks.weight2.shape[1]) @ trunks.weight2[place] + trunks.bias2[place])
-            features[:, place] = _relu(level2.reshape(count, -1) @ trunks.weight3[place] + trunks.bias3[place])
+            window = np.ascontiguousarray(windows[bad])
+            place = normalise(window, self._centre, self._scale, self._known, tails[bad], self._rows)
+            self._check_known(place, f" {start + bad}")
+
+    def _run_block(self, block: _Block, logits: dict[str, Singles]) -> None:
+        """The networks on a block: its features, and every agent's logits (n, K) into ``logits``."""
+        trunks, width = self._trunks, FEATURES
+        (patches1, inputs1), (patches2, inputs2) = trunks.patches.shape, trunks.level1.shape
+        per_patch, all_columns = inputs1 // trunks.columns.shape[1], self._shape[1]
+        for place, columns in enumerate(trunks.columns):
+            cells = (all_columns * np.arange(per_patch)[:, None] + columns).ravel()
+            layer_of_patches(
+                block.cells,
+                per_patch * all_columns,
+                cells,
+                trunks.weight1[place],
+                trunks.bias1[place],
+                patches1,
+                block.level1,
+            )
+            layer_of_patches(
+                block.level1,
+                inputs2,
+                np.arange(inputs2),
+                trunks.weight2[place],
+                trunks.bias2[place],
+                patches2,
+                block.level2,
+            )
+            features = block.features[place * width : (place + 1) * width]
+            every = np.arange(len(trunks.level2))
+            layer_of_patches(block.level2, 0, every, trunks.weight3[place], trunks.bias3[place], 1, features)
+        shared = len(trunks.columns) == 1
         for place, agent in enumerate(self.agents):
-            logits[agent][:] = _head_logits(self._heads[agent], features[:, place % len(trunks.columns)], tails)
+            first = 0 if shared else place * width
+            self._run_head_on_block(agent, block.features[first : first + width], block, logits[agent])
         if COORDINATOR in logits:
             beliefs = np.concatenate([softmax(logits[agent]) for agent in self.agents], axis=1)
-            logits[COORDINATOR][:] = _head_logits(self._heads[COORDINATOR], beliefs.astype(np.float32), tails)
+            seen = np.zeros((beliefs.shape[1], block.cells.shape[1]), np.float32)
+            seen[:, : len(beliefs)] = beliefs.T
+            self._run_head_on_block(COORDINATOR, seen, block, logits[COORDINATOR])
+
+    def _run_head_on_block(self, agent: str, seen: Singles, block: _Block, logits: Singles) -> None:
+        head = self._heads[agent]
+        hidden = np.empty((len(head.bias1), seen.shape[1]), np.float32)
+        head_logits(seen, len(seen), block.tails, head.weight1, head.bias1, head.weight2, head.bias2, hidden, logits)
 
     def _check(self, layer: str, window: Floats, tail: Singles, spread: float) -> None:
         if self.architecture.layer != layer:
@@ -459,21 +534,6 @@ def _stack_heads(heads: list[_Head], samples: int) -> _Samples:
     )
 
 
-def _head_logits(head: _Head, inputs: Singles, tails: Singles) -> Singles:
-    """(N, K) logits of features or beliefs (N, I) and what the head takes of the tails (N, T)."""
-    width = inputs.shape[1]
-    tail = len(head.weight1) - width
-    first: Singles = inputs @ head.weight1[:width] + (tails[:, :tail] @ head.weight1[width:] + head.bias1)
-    if not len(head.weight2):
-        return first
-    last: Singles = _relu(first) @ head.weight2.T + head.bias2
-    return last
-
-
-def _relu(values: Singles) -> Singles:
-    return np.maximum(values, 0.0, out=values)
-
-
 @kernel
 def join_beliefs(
     beliefs: Floats,
@@ -556,16 +616,6 @@ def normalise(window: Floats, centre: Floats, scale: Floats, known: Bools, tail:
     for place in range(len(tail)):
         if not np.isfinite(tail[place]):
             return len(window) * columns + place
-    return -1
-
-
-@kernel
-def normalise_many(windows: Floats, centre: Floats, scale: Floats, known: Bools, tails: Singles, rows: Singles) -> int:
-    """``normalise`` of (N, R, C) windows; -1, or the place of the first number that is not finite, windows and tails in turn."""
-    for number in range(len(windows)):
-        bad = normalise(windows[number], centre, scale, known, tails[number], rows[number])
-        if bad >= 0:
-            return int(number * (rows[number].size + len(tails[number])) + bad)
     return -1
 
 
