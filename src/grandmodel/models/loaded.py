@@ -63,6 +63,7 @@ class LoadedModel:
     def _compile(self) -> None:
         """Meet every compiled function once, so that none is compiled while the market waits."""
         window = np.zeros((self.schema.rows, len(self.schema.columns)))
+        window.flags.writeable = False  # As the features room gives it: to the compiler that is a type of its own.
         tail = np.zeros(max(head.tail for head in self.manifest.architecture.heads), np.float32)
         if self.manifest.layer == "strategic":
             output, _, _ = self.strategic(window, tail, 0)
