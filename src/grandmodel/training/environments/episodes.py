@@ -47,7 +47,8 @@ EPISODE = np.dtype(
         # As things stand at the present close, until the bar after it is rewarded.
         ("bar", "<i8"),  # g
         ("equity", "<i8"),
-        ("drawdown", "<f8"),
+        ("peak", "<i8"),  # highest equity at a close; the gate's own also counts what fills within a bar pass through
+        ("drawdown", "<f8"),  # the gate's
         ("full_lots", "<f8"),
         ("bar_risk", "<f8"),  # micros: one deviation of a bar's move at full exposure
     ]
@@ -116,7 +117,7 @@ def begin(tables: Any, episodes: Rows, n: int, seed: int, g: int) -> None:
     """A new episode of copy ``n``, at bar ``g``."""
     episode = episodes[n]
     episode.seed = seed
-    episode.bars = 0
+    episode.bars = episode.peak = 0
     episode.target = 0
     given = tables.exposure[g]
     episode.exposure = draw_exposure(seed, 0) if math.isnan(given) else given
@@ -135,6 +136,7 @@ def take_stock(tables: Any, numbers: Numbers, account: Any, episode: Any) -> Non
     scale, tick_value = tables.scale[g], tables.tick_value[m]
     episode.bar = g
     episode.equity = account.equity_micros
+    episode.peak = max(episode.peak, account.equity_micros)
     episode.drawdown = drawdown_of(account.equity_micros, account.peak_micros)
     episode.full_lots = lots_of_full_exposure(
         scale,
@@ -171,8 +173,8 @@ def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactica
         profit,
         ideal,
         episode.bar_risk,
-        episode.drawdown,
-        drawdown_of(account.equity_micros, account.peak_micros),
+        drawdown_of(episode.equity, episode.peak),
+        drawdown_of(account.equity_micros, max(episode.peak, account.equity_micros)),
         numbers.drawdown_limit,
         numbers.profit_weight,
         numbers.drawdown_weight,

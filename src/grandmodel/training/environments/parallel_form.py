@@ -190,7 +190,7 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
 
 
 _VIEWED = tuple(AccountView.__slots__)
-_TOLD = ("equity_micros", "lots", "fees_micros", "traded_lots", "refused_lots")
+_TOLD = ("equity_micros", "peak_micros", "lots", "fees_micros", "traded_lots", "refused_lots")
 
 
 def _box(size: int) -> spaces.Box:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.domain.time import NS_PER_HOUR
 from grandmodel.features.normaliser import NormaliserData
 from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
 from grandmodel.training.lanes import LaneSettings
@@ -54,7 +52,7 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mean_scale: dict[str, float] | None = None
     """Mean scale of moves in ticks by instrument, as a model file carries it; None: measured on the bars of the span."""
     bars_per_day: dict[str, float] | None = None
-    """Bars of an ordinary trading day by instrument; None: the median of the market's days."""
+    """Bars of an ordinary trading day by instrument; others have the ``session_hours`` of ``lane.risk.var``, as the gate counts."""
 
     def __post_init__(self) -> None:
         """Refuse counts below 1, and a dead band that holds everything."""
@@ -80,7 +78,6 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         known = scales[scales > 0.0]
         return float(known.mean()) if len(known) else float("nan")
 
-    def bars_per_day_of(self, market: Any, measured: Callable[[Any], float]) -> float:
-        """Bars of an ordinary day of ``market``: the setting's, or what ``measured`` finds."""
-        given = (self.bars_per_day or {}).get(market.instrument.id)
-        return measured(market) if given is None else given
+    def bars_per_day_of(self, instrument: str, width_ns: int) -> float:
+        """Bars of ``width_ns`` in an ordinary trading day of ``instrument``."""
+        return (self.bars_per_day or {}).get(instrument, self.lane.risk.var.session_hours * NS_PER_HOUR / width_ns)

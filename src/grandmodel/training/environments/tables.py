@@ -7,9 +7,9 @@ runs; ``episodes.py`` holds what does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ Integers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 TRADING_DAYS_PER_YEAR = 252.0
-TRUNKS = {"strategic": 3, "tactical": 1}
 
 
 class Tables(NamedTuple):
@@ -96,12 +95,6 @@ class Ground:
         return len(self.schema.columns) + self.tail_size
 
 
-def bars_per_day(market: TrainingMarket) -> float:
-    """Bars of an ordinary trading day: the median over the days of the market."""
-    _, counts = np.unique(market.day, return_counts=True)
-    return float(np.median(counts))
-
-
 def build_ground(
     layer: Layer,
     markets: Sequence[TrainingMarket],
@@ -138,9 +131,12 @@ def build_ground(
     tables = Tables(
         tick_value=np.array([float(market.instrument.tick_value_micros) for market in markets]),
         bars_per_year=np.array(
-            [settings.bars_per_day_of(market, bars_per_day) * TRADING_DAYS_PER_YEAR for market in markets]
+            [
+                settings.bars_per_day_of(market.instrument.id, market.width_ns) * TRADING_DAYS_PER_YEAR
+                for market in markets
+            ]
         ),
-        bars_per_day=np.array([settings.bars_per_day_of(market, bars_per_day) for market in markets]),
+        bars_per_day=np.array([settings.bars_per_day_of(market.instrument.id, market.width_ns) for market in markets]),
         mean_scale=np.array(
             [
                 settings.mean_scale_of(market.instrument.id, market.scale[here])
@@ -217,13 +213,3 @@ def _exposures(
                 f"exposures of {market.instrument.id}: found {used[~(np.abs(used) <= 1.0)][0]}, expected numbers in [-1, 1]"
             )
     return np.nan_to_num(np.concatenate(exposures).astype(np.float64))
-
-
-def describe(tables: Tables) -> Mapping[str, Any]:
-    """Sizes, for a log line."""
-    return {
-        "markets": len(tables.tick_value),
-        "bars": len(tables.close),
-        "steps": int(tables.can_step.sum()),
-        "starts": len(tables.starts),
-    }
