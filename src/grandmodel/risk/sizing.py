@@ -126,7 +126,7 @@ class SizingInput:
     mean_correlation: float = 0.0
     """Mean correlation between them."""
     scale: float = 1.0
-    """The breakers' share: 1 normally, 0.5 in caution (``RiskGate.size_scale``)."""
+    """A share of the size besides: 1 for all of it. Not the breakers': the gate cuts what opens by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,20 @@ def without_new_risk(held: int, wanted: int) -> int:
     if wanted * held < 0:
         return 0
     return wanted if abs(wanted) <= abs(held) else held
+
+
+def lots_that_breakers_leave(held: int, wanted: int, size_scale: float) -> int:
+    """The position that the gate lets come of a wish for ``wanted`` lots: it cuts what opens to ``size_scale`` of the whole itself.
+
+    ``size_scale`` is ``RiskGate.size_scale``. One asks for the whole and not for a share of it, which would be cut again.
+    """
+    if not takes_new_risk(held, wanted) or size_scale >= 1.0:
+        return wanted
+    if size_scale <= 0.0:
+        return without_new_risk(held, wanted)
+    kept = abs(held) if held * wanted > 0 else 0
+    lots = max(kept, int(size_scale * abs(wanted)))
+    return lots if wanted > 0 else -lots
 
 
 def is_inside_dead_band(held: int, wanted: int, band_lots: float) -> bool:

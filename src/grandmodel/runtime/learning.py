@@ -21,7 +21,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.models.loaded import LoadedModel
-from grandmodel.risk.sizing import ExposureSettings, is_inside_dead_band, takes_new_risk, without_new_risk
+from grandmodel.risk.sizing import ExposureSettings, is_inside_dead_band, lots_that_breakers_leave
 from grandmodel.runtime.model_loading import LEARNING_AGENT, Layer, ModelSource, find_model, load_model
 from grandmodel.strategic.agent import StrategicLayer
 from grandmodel.strategic.decision import StrategicSettings
@@ -153,12 +153,11 @@ class LearningAgent(Agent):
         name = decision.instrument
         if isinstance(decision, NoDecision):
             return TargetPosition(instrument=name, lots=0, reasons=decision.reasons) if held else None
-        lots = int(decision.target_exposure * decision.risk_lots * min(size_scale, 1.0))
-        if size_scale <= 0.0 and takes_new_risk(held, lots):
-            lots = without_new_risk(held, lots)
-        if lots == held or is_inside_dead_band(held, lots, self._dead_band * decision.risk_lots):
+        lots = int(decision.target_exposure * decision.risk_lots)
+        left = lots_that_breakers_leave(held, lots, size_scale)
+        if left == held or is_inside_dead_band(held, left, self._dead_band * decision.risk_lots):
             return None
-        return TargetPosition(instrument=name, lots=lots, reasons=decision.reasons)
+        return TargetPosition(instrument=name, lots=lots if size_scale > 0.0 else left, reasons=decision.reasons)
 
 
 def _model(layer: Layer, reference: str, found: Mapping[str, Any] | None) -> LoadedModel:

@@ -19,7 +19,13 @@ from grandmodel.domain.decisions import Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.architecture import EXECUTION_ACTIONS, RISK_SCALES, STOP_SCALES, TACTICAL_STANCES
 from grandmodel.models.choices import URGENCIES, tactical_stop, tactical_target, tactical_urgency
-from grandmodel.risk.sizing import ExposureSettings, is_inside_dead_band, takes_new_risk, without_new_risk
+from grandmodel.risk.sizing import (
+    ExposureSettings,
+    is_inside_dead_band,
+    lots_that_breakers_leave,
+    takes_new_risk,
+    without_new_risk,
+)
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +64,7 @@ class Reason(enum.StrEnum):
     SLICED = "slice", "a third of what is left is asked for"
     SCALED = "scaled", "the risk agent allows less than the strategic exposure"
     DEAD_BAND = "dead_band", "the lots asked for lie too near those held: nothing is traded"
-    NO_NEW_RISK = "no_new_risk", "risk allows no new position now: what is held is at the most reduced"
+    NO_NEW_RISK = "no_new_risk", "risk leaves no more than what is held: nothing is opened"
     NOVEL = "novel", "the window lies outside what training saw: nothing new is opened"
 
 
@@ -106,18 +112,21 @@ def plan_trade(
 ) -> Plan:
     """The position that the three chosen actions ask for, within what risk allows.
 
-    ``size_scale``: share of a position that risk lets one ask for. The position is left as it is inside the dead band, unless it is
+    ``size_scale``: share of what opens that risk will leave of it; it cuts by itself, so the whole is asked for. The position is left as it is inside the dead band, unless it is
     to end or to turn.
     """
     stance, risk, execution = choices
     reasons = [(Reason.ENTER, Reason.HOLD, Reason.EXIT)[stance]]
-    room = full_lots * min(size_scale, 1.0)
-    whole = int(tactical_target(stance, risk, _AGGRESSIVE, exposure, room, held))
-    lots = int(tactical_target(stance, risk, execution, exposure, room, held))
+    whole = int(tactical_target(stance, risk, _AGGRESSIVE, exposure, full_lots, held))
+    lots = int(tactical_target(stance, risk, execution, exposure, full_lots, held))
     if stance == _ENTER and exposure != 0.0 and RISK_SCALES[risk // len(STOP_SCALES)] < 1.0:
         reasons.append(Reason.SCALED)
-    if takes_new_risk(held, lots) and (size_scale <= 0.0 or is_novel):
-        reasons.append(Reason.NO_NEW_RISK if size_scale <= 0.0 else Reason.NOVEL)
+    left = lots_that_breakers_leave(held, lots, size_scale)
+    if left != lots and (size_scale <= 0.0 or left == held):
+        reasons.append(Reason.NO_NEW_RISK)
+        lots = left
+    elif is_novel and takes_new_risk(held, lots):
+        reasons.append(Reason.NOVEL)
         lots = without_new_risk(held, lots)
     elif is_inside_dead_band(held, whole, settings.dead_band * full_lots):
         reasons.append(Reason.DEAD_BAND)

@@ -15,6 +15,7 @@ from grandmodel.risk.sizing import (
     SizingSettings,
     compute_size,
     is_inside_dead_band,
+    lots_that_breakers_leave,
     takes_new_risk,
     without_new_risk,
 )
@@ -179,3 +180,12 @@ def test_the_dead_band_never_keeps_a_position_that_is_to_end_or_turn(held, wante
         assert not inside
     else:
         assert inside == (abs(wanted - held) < band)
+
+
+@given(LOTS, LOTS, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+def test_what_breakers_leave_asked_for_again_is_left_alone(held, wanted, size_scale):
+    """Else the position would creep, or the record fill with refusals."""
+    left = lots_that_breakers_leave(held, wanted, size_scale)
+    assert lots_that_breakers_leave(left, wanted, size_scale) == left
+    assert abs(left) <= max(abs(held), abs(wanted))
+    assert left * wanted >= 0 or left == wanted
