@@ -274,7 +274,7 @@ class MarketArrays(NamedTuple):
 
 
 def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> LaneArrays:
-    """Memory for ``count`` lanes of at most ``orders`` working orders each; 4 are enough where nothing but market orders is sent.
+    """Memory for ``count`` lanes of at most ``orders`` working orders each; 8 are plenty where nothing but market orders is sent.
 
     A lane that needs more raises ``RuntimeError``: every addition with a stop of its own keeps one more order working.
     """
@@ -413,7 +413,7 @@ def view_lane(lanes: LaneArrays, n: int) -> AccountView:
 
 # -- the life of a lane ------------------------------------------------------------------------------------------------
 
-_ENDED = int(SlotState.ENDED)
+_ENDED, _WORKING = int(SlotState.ENDED), int(SlotState.WORKING)
 _MARKET, _LIMIT, _STOP = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.STOP)
 _DAY, _GTC = int(TimeInForce.DAY), int(TimeInForce.GTC)
 _FEED_BARS = int(Feed.BARS)
@@ -508,7 +508,7 @@ def settle_lane(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
     _show(lanes, n)
 
 
-@kernel
+@kernel(inline=True)
 def _show(lanes: LaneArrays, n: int) -> None:
     """Bring the fields of ``ACCOUNT`` that others hold up to date."""
     account, known = lanes.account[n], lanes.instruments[n]
@@ -517,7 +517,7 @@ def _show(lanes: LaneArrays, n: int) -> None:
     account.open_profit_micros = known.position * known.mark * known.tick_value - known.cost
 
 
-@kernel
+@kernel(inline=True)
 def _rests(lanes: LaneArrays, n: int) -> bool:
     """True where an order that is not a protective stop is working."""
     for k in range(lanes.step[n].slots):
@@ -636,7 +636,7 @@ def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, u
     change = lots - expected
     if change == 0:
         return
-    if state.slots + 3 > lanes.slots.shape[1]:
+    if state.slots + 2 + (stop_ticks != 0) > lanes.slots.shape[1]:
         raise RuntimeError(
             "lanes: found every order slot of a lane in use, expected some free: build_lanes(orders=...)"
         )
@@ -662,7 +662,7 @@ def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, u
         _protect(lanes, n, markets, lots, stop_ticks, 0)
 
 
-@kernel
+@kernel(inline=True)
 def _cancel_resting(lanes: LaneArrays, n: int, held: int) -> int:
     """Cancel the limits of an earlier wish; the position with what is still to come of its market orders."""
     state, expected = lanes.step[n], held
@@ -711,7 +711,7 @@ def _open_quantity(lanes: LaneArrays, n: int, order_id: int) -> int:
     return 2**62
 
 
-@kernel
+@kernel(inline=True)
 def _send(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, passive: bool) -> int:
     """Send what risk lets through of an exit or entry, at the market or, ``passive``, at the mark; the lots sent."""
     account, known = lanes.account[n], lanes.instruments[n]
@@ -729,6 +729,10 @@ def _send(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, pa
             known.mark if passive else 0, 0,
             lanes.step[n].now, lanes.step[n].now, bar.expires, 0, 0 if passive else market.slippage, 0, 0,
         )  # fmt: skip
+    if quantity > 0 and not passive:
+        # Nothing comes between a decision and its arrival: a market order waits for the next bar at once.
+        lanes.slots[n, lanes.step[n].slots - 1].state = _WORKING
+        known.active += 1
     return quantity
 
 
@@ -769,7 +773,7 @@ def _stop_is_sound(lanes: LaneArrays, n: int, markets: MarketArrays, quantity: i
     )
 
 
-@kernel
+@kernel(inline=True)
 def _meets_own(lanes: LaneArrays, n: int, side: int) -> bool:
     """True where an order of ``side`` at the mark would trade with our own limit, be it one whose cancel is on its way."""
     mark = lanes.instruments[n].mark
@@ -781,7 +785,7 @@ def _meets_own(lanes: LaneArrays, n: int, side: int) -> bool:
     return False
 
 
-@kernel
+@kernel(inline=True)
 def _room(lanes: LaneArrays, n: int, markets: MarketArrays, side: int, asked: int, counted: int) -> int:
     """What the size checks leave of ``asked`` lots beside everything that works now (``lots_with_room``)."""
     account, known = lanes.account[n], lanes.instruments[n]
@@ -849,7 +853,7 @@ def walk_market(
             f"walk: found {len(targets)} targets from bar {first} on, expected some, within the {rows['last'] - rows['first']} bars"
         )
     kept = np.zeros((5, len(targets)), np.int64)
-    lanes = build_lanes(1, settings, orders=4)
+    lanes = build_lanes(1, settings)
     _walk(lanes, markets, m, int(rows["first"]) + first, targets, kept)
     return WalkResult(
         equity_micros=kept[0],
