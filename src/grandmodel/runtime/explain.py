@@ -318,7 +318,7 @@ def _tell_strategic(decision: StrategicDecision, engine: Engine, record: Record)
             *_uncertainty(decision, len(BELIEF)),
             _interval_text(decision, engine.instruments, engine),
         ),
-        sizing=_sizing(decision, record),
+        sizing=_sizing(decision, record, engine.lots(decision.instrument)),
     )
 
 
@@ -386,7 +386,7 @@ def _interval_text(decision: StrategicDecision, instruments: tuple[Instrument, .
     )
 
 
-def _sizing(decision: StrategicDecision, record: Record) -> tuple[str, ...]:
+def _sizing(decision: StrategicDecision, record: Record, held: int) -> tuple[str, ...]:
     known, familiar = trust_in(decision.mutual_information, decision.novelty)
     equity = currency_text(record.equity_micros)
     lines = [
@@ -396,6 +396,8 @@ def _sizing(decision: StrategicDecision, record: Record) -> tuple[str, ...]:
     lines += [
         f"{line.meaning.capitalize()}." for line in _reasons(decision.reasons, StrategicReason) if line.code in _BINDS
     ]
+    wished = any(one.intent.instrument == decision.instrument for one in record.intents)
+    lines.append(f"Held then: {held:+d} lots{'' if wished else '; nothing was wished for'}.")
     return tuple(lines)
 
 

@@ -169,4 +169,4 @@ def size_exposure(
         reasons.append(Reason.DISAGREE)
     if direction and evidence.interval[0] <= 0.0 <= evidence.interval[1]:
         reasons.append(Reason.NOT_COVERED)
-    return direction * exposure, tuple(reasons)
+    return direction * exposure if exposure else 0.0, tuple(reasons)
