@@ -77,6 +77,7 @@ def test_the_diagonal_is_the_weighted_mean_of_the_beliefs(given_agents):
 
 
 @given(distributions(3), distributions(4))
+@settings(deadline=None)
 def test_agents_who_agree_are_pure_however_unsure_they_are(belief, weights):
     found = superpose(np.tile(belief, (4, 1)), weights)
     assert found.purity == pytest.approx(1.0, abs=1e-12)
@@ -131,6 +132,7 @@ def test_a_small_change_of_a_belief_is_a_small_change_of_the_state(given_agents,
 
 
 @given(agents())
+@settings(deadline=None)
 def test_an_agent_without_weight_does_not_count(given_agents):
     beliefs, weights = given_agents
     here = superpose(beliefs, weights)
@@ -171,6 +173,7 @@ def test_what_is_not_a_distribution_is_refused(beliefs, weights):
 
 
 @given(distributions(3))
+@settings(deadline=None)
 def test_entropy_is_0_for_the_sure_and_log_3_for_the_flat(belief):
     positive = belief[belief > 0]
     assert entropy_of(belief) == pytest.approx(float(-(positive * np.log(positive)).sum()), abs=1e-12)
@@ -179,6 +182,7 @@ def test_entropy_is_0_for_the_sure_and_log_3_for_the_flat(belief):
 
 
 @given(distributions(3))
+@settings(deadline=None)
 def test_the_mode_is_the_largest_and_a_tie_commits_to_nothing(belief):
     place = collapse_to_mode(belief)
     if (belief == belief.max()).sum() == 1:
@@ -207,6 +211,7 @@ def test_draws_follow_the_belief_and_the_seed():
 
 
 @given(distributions(3), distributions(len(RISK_ACTIONS)), distributions(len(EXECUTION_ACTIONS)))
+@settings(deadline=None)
 def test_stances_are_what_the_actions_lean_to(tactical, risk, execution):
     stances = tactical_stances(tactical, risk, execution)
     by_name = dict(zip(RISK_ACTIONS, risk, strict=True))

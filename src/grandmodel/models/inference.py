@@ -198,8 +198,6 @@ class _Samples(NamedTuple):
 class _Block(NamedTuple):
     """The memory of a block of B windows on their way through the networks; see ``inference_batch.py``."""
 
-    flat: Floats
-    """(R C,) one window."""
     turned: Singles
     """(16, R C) a few, normalised."""
     cells: Singles
@@ -220,7 +218,6 @@ class _Block(NamedTuple):
             return np.zeros((rows, lanes), np.float32)
 
         return cls(
-            np.empty(cells),
             np.empty((LANES, cells), np.float32),
             singles(cells),
             singles(tail),
@@ -369,7 +366,8 @@ class CompiledModel:
     def _fill_block(self, block: _Block, windows: Floats, tails: Singles, start: int) -> None:
         """Normalise and turn some windows; raise for the first number that is not finite."""
         centre, scale, known = self._of_cells
-        bad = normalise_block(windows, centre, scale, known, block.flat, block.turned, block.cells)
+        flat = np.ascontiguousarray(windows.reshape(len(windows), -1), np.float64)
+        bad = normalise_block(flat, centre, scale, known, block.turned, block.cells)
         if bad < 0:
             bad = turn_tails(tails, block.tails)
         if bad >= 0:

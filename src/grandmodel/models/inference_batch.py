@@ -24,20 +24,17 @@ _ZERO = np.float32(0.0)
 
 
 @kernel
-def normalise_block(
-    windows: Floats, centre: Floats, scale: Floats, known: Bools, flat: Floats, turned: Singles, out: Singles
-) -> int:
-    """``Normaliser.apply`` of up to B windows (n, R, C) into ``out`` (R C, B), columns from 0.
+def normalise_block(windows: Floats, centre: Floats, scale: Floats, known: Bools, turned: Singles, out: Singles) -> int:
+    """``Normaliser.apply`` of up to B windows (n, R C) into ``out`` (R C, B), columns from 0.
 
-    ``centre``, ``scale``, ``known``: for every cell of a window (R C,). ``flat`` (R C,) and ``turned`` (few, R C) are scratch: a few
-    windows are turned at a time, so that what is written lies together. -1, or the number of the first window with a known cell
-    that is not finite.
+    ``centre``, ``scale``, ``known``: for every cell of a window (R C,). ``turned`` (few, R C) is scratch: a few windows are turned at a
+    time, so that what is written lies together. -1, or the number of the first window with a known cell that is not finite.
     """
     cells, few = len(centre), len(turned)
     for start in range(0, len(windows), few):
         count = min(few, len(windows) - start)
         for lane in range(count):
-            if normalise_window(windows[start + lane], centre, scale, known, flat, turned[lane]):
+            if normalise_window(windows[start + lane], centre, scale, known, turned[lane]):
                 return start + lane
         for cell in range(cells):
             run = out[cell, start : start + count]
@@ -47,19 +44,16 @@ def normalise_block(
 
 
 @kernel
-def normalise_window(window: Floats, centre: Floats, scale: Floats, known: Bools, flat: Floats, out: Singles) -> int:
-    """One window (R, C) into ``out`` (R C,); how many known cells are not finite."""
-    columns, unknown = window.shape[1], 0
-    for row in range(len(window)):
-        for column in range(columns):
-            flat[row * columns + column] = window[row, column]
+def normalise_window(window: Floats, centre: Floats, scale: Floats, known: Bools, out: Singles) -> int:
+    """One window (R C,) into ``out`` (R C,); how many known cells are not finite."""
+    unknown = 0
     for cell in range(len(centre)):
-        value = flat[cell]
+        value = window[cell]
         held = min(max(np.divide(value - centre[cell], scale[cell]), -LIMIT), LIMIT)
         out[cell] = held if known[cell] else 0.0
     for cell in range(len(centre)):
         # A number less itself is 0, unless it is not finite.
-        unknown += 1 if known[cell] and flat[cell] - flat[cell] != 0.0 else 0
+        unknown += 1 if known[cell] and window[cell] - window[cell] != 0.0 else 0
     return unknown
 
 

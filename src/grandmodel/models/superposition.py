@@ -74,9 +74,14 @@ def density_matrix(beliefs: Floats, weights: Floats, rho: Floats) -> None:
     """Fill ``rho`` (3, 3) from ``beliefs`` (N, 3) and ``weights`` (N,), scaled to trace 1."""
     rho[:] = 0.0
     for agent in range(len(weights)):
-        for j in range(OUTCOMES):
-            for k in range(j, OUTCOMES):
-                rho[j, k] += weights[agent] * math.sqrt(beliefs[agent, j] * beliefs[agent, k])
+        weight, first, middle, last = weights[agent], beliefs[agent, 0], beliefs[agent, 1], beliefs[agent, 2]
+        psi0, psi1, psi2 = math.sqrt(first), math.sqrt(middle), math.sqrt(last)
+        rho[0, 0] += weight * first
+        rho[1, 1] += weight * middle
+        rho[2, 2] += weight * last
+        rho[0, 1] += weight * psi0 * psi1
+        rho[0, 2] += weight * psi0 * psi2
+        rho[1, 2] += weight * psi1 * psi2
     trace = rho[0, 0] + rho[1, 1] + rho[2, 2]
     for j in range(OUTCOMES):
         for k in range(j, OUTCOMES):
@@ -111,7 +116,7 @@ def eigenvalues(matrix: Floats) -> tuple[float, float, float]:
     a, b, c = matrix[0, 0], matrix[1, 1], matrix[2, 2]
     d, e, f = matrix[0, 1], matrix[1, 2], matrix[0, 2]
     for _ in range(_SWEEPS):
-        if abs(d) + abs(e) + abs(f) <= 1e-17 * (abs(a) + abs(b) + abs(c)):
+        if abs(d) + abs(e) + abs(f) <= 1e-15 * (abs(a) + abs(b) + abs(c)):
             break
         a, b, d, f, e = _rotate(a, b, d, f, e)  # rows 0 and 1; what they share with row 2 turns with them
         b, c, e, d, f = _rotate(b, c, e, d, f)
