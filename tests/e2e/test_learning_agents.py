@@ -7,16 +7,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grandmodel.compliance.journal_file import JournalReader, decode_record, encode_record
+from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, Begin, Cause, ModelRefresh
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.features.schema import STRATEGIC_SCHEMA
+from grandmodel.models.conformal import ConformalSettings, conformal_history
 from grandmodel.models.errors import ModelMismatchError
+from grandmodel.models.scale import move_scales
+from grandmodel.risk.sizing import ExposureSettings
+from grandmodel.runtime.agents import build_agent
+from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.model_loading import refresh_of
 from grandmodel.runtime.replay import replay
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.snapshot import restore_engine, save_engine
+from grandmodel.training.market import build_market
 from learning_runs import BAD, NQ, ROLL, SCHEDULE, build_engine, records_of, run_settings, walk, write_random_model
 
 HALF_HOURS = walk(THIRTY_MINUTES_NS, 800)
@@ -133,6 +141,66 @@ def test_a_position_that_differs_little_is_left_alone(direct, models):
     lazy = run_settings(THIRTY_MINUTES_NS, strategic=models["one"], dead_band=0.5)
     counts = [trades(records_of(build_engine(one), HALF_HOURS)) for one in (eager, lazy)]
     assert counts[0] > trades(direct[1]) > counts[1] > 0
+
+
+def test_intervals_and_sizes_are_those_of_one_pass_over_the_history(direct):
+    """The engine's bar by bar against the batch forms: scale, interval with its roll and its bad bars, lots of full exposure."""
+    _, records = direct
+    closes = [record for record in records if record.cause is Cause.BAR]
+    made = [record.decisions[0] for record in closes]
+    close = HALF_HOURS["close"].astype(float)
+    breaks = (HALF_HOURS["flags"] & int(Flag.ROLL | Flag.BAD_STRETCH)) != 0
+    scale = move_scales(close, breaks, 0.985)
+    decided = np.array([isinstance(one, StrategicDecision) for one in made])
+    expected = np.array([getattr(one, "expected_move", np.nan) for one in made])
+    time_of_day = build_market(HALF_HOURS, NQ, "strategic").rows[:, STRATEGIC_SCHEMA.place("time_of_day")]
+    history = conformal_history(
+        close, breaks, expected, np.where(decided, scale * np.sqrt(8), np.nan), time_of_day, ConformalSettings()
+    )
+    found = np.array([one.interval for one in made if isinstance(one, StrategicDecision)])
+    np.testing.assert_allclose(found, np.stack([history.low, history.high], axis=1)[decided], rtol=1e-12)
+    rule = ExposureSettings().rule(THIRTY_MINUTES_NS)
+    lots = [rule.lots(scale[k], 5e6, closes[k].equity_micros) for k in np.flatnonzero(decided) if not closes[k].fills]
+    assert [made[k].risk_lots for k in np.flatnonzero(decided)] == pytest.approx(lots)
+
+
+def test_decisions_are_taken_just_where_training_would_take_them(direct):
+    """``TrainingMarket.usable`` also asks for a bar behind, which a live run cannot know: those at a mark or the end differ."""
+    market = build_market(HALF_HOURS, NQ, "strategic")
+    decided = [isinstance(record.decisions[0], StrategicDecision) for record in direct[1] if record.cause is Cause.BAR]
+    before_a_mark = np.append(market.segment[:-1] != market.segment[1:], True)
+    np.testing.assert_array_equal(np.array(decided)[~before_a_mark], market.usable[~before_a_mark])
+
+
+def test_two_instruments_share_the_equity_evenly(models):
+    both = np.concatenate([HALF_HOURS[:620], HALF_HOURS[:620]])
+    both["instrument"][620:] = 1
+    both = both[np.lexsort((both["instrument"], both["ts_init"]))]
+    both["sequence"] = np.arange(len(both))
+    twin = msgspec.structs.replace(NQ, id="NQ2")
+    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["one"])
+    engine = Engine(chosen, (NQ, twin), (SCHEDULE, SCHEDULE), build_agent)
+    first = next(one for one in decisions_of(records_of(engine, both), StrategicDecision))
+    alone = next(one for one in decisions_of(records_of(build_engine(chosen), HALF_HOURS[:620]), StrategicDecision))
+    assert first.risk_lots == pytest.approx(alone.risk_lots / 2)
+
+
+def test_a_killed_run_is_resumed_with_the_models_it_had(tmp_path, models):
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    for name in (folder, whole):
+        name.parent.mkdir(exist_ok=True)
+    with start(whole, models) as session:
+        session.feed([HALF_HOURS[:650]])
+        session.refresh_model("strategic", models["two"], who="ann", why="retrained")
+        session.feed([HALF_HOURS[650:]], first=1)
+        session.end()
+    with start(folder, models) as session:
+        session.feed([HALF_HOURS[:650]])
+        session.refresh_model("strategic", models["two"], who="ann", why="retrained")
+    with Session.resume(folder, clock_ns=lambda: 0) as session:
+        session.feed([HALF_HOURS[650:]], first=1)
+        session.end()
+    assert encoded(records_in(folder)) == encoded(records_in(whole))
 
 
 # Exactness
