@@ -160,9 +160,10 @@ def build_actor(architecture: Architecture, generator: torch.Generator) -> Layer
 class LayerActorCritic(ActorCritic):
     """A layer's actor and critic; beliefs are held near those of a warm start.
 
-    A belief is a forecast before it is a policy: what is read of it is how likely the market rises. Reward alone would make it
-    surer than it may be, and worse than no forecast at all within 150,000 frames (``docs/models/training.md``). So the KL divergence
-    of every belief from the warm start's, times ``weight``, is added to the loss; where the reward speaks clearly it still moves.
+    A belief is a forecast before it is a policy: what is read of it is how likely the market rises. Reward alone makes it surer than it
+    may be: after 250,000 frames on NQ and CL the collapsed belief scored 2.22 nats on the months behind (1.10 with the best
+    temperature), a constant forecast 1.099, a belief anchored with weight 0.3 1.072. So the KL divergence of every belief from the warm
+    start's, times ``weight``, is added to the loss; where the reward speaks clearly it still moves.
     """
 
     def __init__(self, actor: LayerActor, critic: Critic, anchor: LayerActor | None, weight: float) -> None:
