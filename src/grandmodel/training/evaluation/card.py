@@ -85,6 +85,7 @@ def strategic_card(found: Evaluation, manifest: ModelManifest, model_id: str = "
                 ]
                 for way in found.ways
             ]
+            + [["frequencies before the test", f"{found.log_loss_constant:.4f}", "", "", ""]]
             + [["a third each", f"{found.log_loss_equal:.4f}", f"{2.0 / 3.0:.4f}", "", ""]],
         ),
         *_capacity(found),

@@ -87,6 +87,8 @@ class Forecast:
     outcomes: Floats
     """(N,) the move over the horizon in units of scale times sqrt(horizon); NaN where it is not known."""
     temperature: float
+    frequencies: Floats
+    """(3,) of the classes on the calibration stretch: what a forecast without features would say."""
 
 
 def models_of_folds(models: Sequence[LoadedModel], folds: Sequence[Fold]) -> dict[str, list[LoadedModel]]:
@@ -211,6 +213,7 @@ class DecisionBook:
             labels=np.where(known, came, -1),
             outcomes=outcomes,
             temperature=temperature,
+            frequencies=np.bincount(labels, minlength=len(BELIEF)) / len(labels),
         )
 
 

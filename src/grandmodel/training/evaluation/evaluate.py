@@ -176,6 +176,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Decisions with a known outcome, over all folds, markets and seeds."""
     log_loss_equal: float
     """Of a forecast that knows nothing: a third each."""
+    log_loss_constant: float
+    """Of one that always says how frequent the classes were on the calibration stretch."""
+    log_loss_gained: PairedDifference
+    """That one's less the Coordinator's; above 0 the features say something."""
     reliability: list[Reliability]
     overfitting: Overfitting
     content: str
@@ -233,6 +237,7 @@ def evaluate_strategic(
     combined = [CombinedAgents(book, way, sizes, is_sized=sized) for way in COMBINATIONS for sized in (True, False)]
     walks = run_walk_forward(folds, markets, [*plain, *combined], walker, on_walk)
     table = _Table(walks, [*plain, *combined], folds, trials, chosen.seed)
+    scores = _Scores(book, markets, folds, COORDINATED)
     return Evaluation(
         layer="strategic",
         code_version=__version__,
@@ -246,10 +251,12 @@ def evaluate_strategic(
         day_ns=table.day_ns,
         competitors=[table.result(competitor) for competitor in [*plain, *combined]],
         against={other.name: table.difference(MODEL, other.name) for other in plain if other.name != MODEL},
-        ways=_ways(table, book, markets, folds),
-        forecasts=len(_Scores(book, markets, folds, COORDINATED).labels),
+        ways=_ways(table, scores, book, markets, folds),
+        forecasts=len(scores.labels),
         log_loss_equal=float(np.log(len(BELIEF))),
-        reliability=_reliability(_Scores(book, markets, folds, COORDINATED)),
+        log_loss_constant=float(scores.log_losses(scores.constant).mean()),
+        log_loss_gained=_daily_difference(scores, scores.log_losses(scores.constant), scores, scores.log_losses()),
+        reliability=_reliability(scores),
         overfitting=table.overfitting(),
         content=content_of(models),
     )
@@ -366,7 +373,7 @@ class _Scores:
     """One way's forecasts at every decision with a known outcome, over folds, markets and seeds."""
 
     def __init__(self, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold], way: str) -> None:
-        beliefs, labels, outcomes, days = [], [], [], []
+        beliefs, labels, outcomes, days, constant = [], [], [], [], []
         for fold in folds:
             for market in markets:
                 for seed in range(book.seeds):
@@ -378,10 +385,12 @@ class _Scores:
                     labels.append(found.labels[known])
                     outcomes.append(found.outcomes[known])
                     days.append(market.day[found.places[known]])
+                    constant.append(np.tile(found.frequencies, (int(known.sum()), 1)))
         self.belief: Floats = np.concatenate(beliefs)
         self.labels: Integers = np.concatenate(labels)
         self.outcomes: Floats = np.concatenate(outcomes)
         self.days: Integers = np.concatenate(days)
+        self.constant: Floats = np.concatenate(constant)
 
     def daily(self, values: Floats) -> Floats:
         """(D,) what each trading day adds to the mean of ``values`` (N,): its sum over the decisions of a mean day."""
@@ -390,9 +399,9 @@ class _Scores:
         shares: Floats = sums * len(sums) / len(values)
         return shares
 
-    def log_losses(self) -> Floats:
-        """(N,) nats."""
-        given = self.belief[np.arange(len(self.labels)), self.labels]
+    def log_losses(self, belief: Floats | None = None) -> Floats:
+        """(N,) nats, of the way's own beliefs or of others (N, 3) at the same decisions."""
+        given = (self.belief if belief is None else belief)[np.arange(len(self.labels)), self.labels]
         losses: Floats = -np.log(np.maximum(given, LEAST_PROBABILITY))
         return losses
 
@@ -415,9 +424,8 @@ class _Scores:
 
 
 def _ways(
-    table: _Table, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
+    table: _Table, own: _Scores, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
 ) -> list[WayResult]:
-    own = _Scores(book, markets, folds, COORDINATED)
     rows = []
     for way in COMBINATIONS:
         scores = own if way == COORDINATED else _Scores(book, markets, folds, way)
@@ -507,10 +515,12 @@ def verdict_of(found: Evaluation) -> Verdict:
         f"Of the ways to pick the best of all {found.overfitting.strategies} strategies in half the days, "
         f"{found.overfitting.probability:.0%} end below the median in the other half (probability of backtest overfitting)."
     )
-    gain = found.log_loss_equal - found.way.log_loss
+    gained = found.log_loss_gained
+    words = "better" if gained.low > 0.0 else "worse" if gained.high < 0.0 else "no different beyond luck"
     sentences.append(
-        f"Its forecasts have a log loss of {found.way.log_loss:.4f} nats, {abs(gain):.4f} {'better' if gain > 0.0 else 'worse'} than "
-        f"a third each; calibration error {found.way.calibration_error:.3f}, "
+        f"Its forecasts have a log loss of {found.way.log_loss:.4f} nats; against always saying how frequent the outcomes were before "
+        f"({found.log_loss_constant:.4f}) that is {words}: {gained.value:+.4f} gained ({gained.level:.0%}: {gained.low:+.4f} to "
+        f"{gained.high:+.4f}). Calibration error {found.way.calibration_error:.3f}, "
         f"{'within' if is_calibrated else 'beyond'} the {WELL_CALIBRATED} that counts as calibrated."
     )
     worse = [way.name for way in found.ways if way.log_loss_less is not None and way.log_loss_less.high < 0.0]

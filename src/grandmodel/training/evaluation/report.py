@@ -298,8 +298,8 @@ def _forecasts(page: Page, found: Evaluation) -> None:
     section.add_chart(
         BarChart(
             title="Log loss, nats",
-            labels=[*(way.name for way in found.ways), "a third each"],
-            bars=[Bars("log loss", [*(way.log_loss for way in found.ways), found.log_loss_equal])],
+            labels=[*(way.name for way in found.ways), "frequencies before", "a third each"],
+            bars=[Bars("log loss", [*(w.log_loss for w in found.ways), found.log_loss_constant, found.log_loss_equal])],
             is_horizontal=True,
         ),
         is_half=True,
