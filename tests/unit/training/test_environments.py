@@ -102,7 +102,7 @@ def test_the_coordinators_tail_and_the_reward_are_what_their_formulas_say():
         limit = env.ground.settings.lane.risk.breakers.drawdown.caution
         assert account["reward_profit"] == pytest.approx((equity - before) / risk, rel=1e-9, abs=1e-12)
         assert account["reward_drawdown"] == pytest.approx(-weights.drawdown * fall / limit, rel=1e-9, abs=1e-12)
-        assert account["reward_implementation"] == 0.0
+        assert account["reward_implementation"] == account["reward_tracking"] == 0.0
         assert rewards["mlmi"] == account["reward_profit"] + account["reward_drawdown"]
         now = full_lots(env, row, equity)
         tail = dict(zip(STRATEGIC_TAIL, seen["coordinator"], strict=True))
@@ -134,6 +134,8 @@ def test_the_implementation_term_compares_with_the_exposure_held_without_cost():
         profit = account["equity_micros"] - equity
         unit = lots * market.scale[row] * value
         assert account["reward_implementation"] == pytest.approx((profit - ideal) / unit, rel=1e-9, abs=1e-9)
+        gap = 0.8 - account["lots"] / lots
+        assert account["reward_tracking"] == pytest.approx(-0.05 * abs(gap), rel=1e-9, abs=1e-9)
         row, equity = there, account["equity_micros"]
         tail = dict(zip(TACTICAL_TAIL, seen["execution"][-len(TACTICAL_TAIL) :], strict=True))
         assert tail["exposure"] == np.float32(0.8)

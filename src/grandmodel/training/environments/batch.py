@@ -59,7 +59,7 @@ class TradingBatch(BatchedEnv):
         self.lanes = build_lanes(count, ground.settings.lane, orders=_order_slots(ground))
         self.episodes = np.zeros(count, EPISODE)
         self.reward_terms = np.zeros((count, len(TERMS)))
-        """(N, 3): the ``TERMS`` of the newest step's rewards, before any restart."""
+        """(N, 4): the ``TERMS`` of the newest step's rewards, before any restart."""
         agents = self.spec.agent_count
         self._seed = 0
         self._episode_numbers = np.zeros(count, np.int64)

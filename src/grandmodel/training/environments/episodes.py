@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
+from grandmodel.models.tails import share_of
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.sizing import is_inside_dead_band, lots_of_full_exposure
@@ -75,6 +76,7 @@ class Numbers(NamedTuple):
     profit_weight: float
     drawdown_weight: float
     implementation_weight: float
+    tracking_weight: float
     dead_band: float
     episode_bars: int
     slices: int
@@ -162,12 +164,13 @@ def find_end(tables: Any, numbers: Numbers, account: Any, episode: Any) -> int:
 
 @kernel
 def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactical: bool, terms: Any) -> float:
-    """The reward of the bar that has ended and, where the episode has too, of its settlement; its ``TERMS`` into ``terms`` (3,)."""
+    """The reward of the bar that has ended and, where the episode has too, of its settlement; its ``TERMS`` into ``terms`` (4,)."""
     profit = float(account.equity_micros - episode.equity)
-    ideal = profit
+    ideal, gap = profit, 0.0
     if is_tactical:
         move = tables.close[account.row] - tables.close[episode.bar]
         ideal = episode.exposure * episode.full_lots * move * tables.tick_value[account.market]
+        gap = episode.exposure - share_of(float(account.lots), episode.full_lots)
     write_reward_terms(
         terms,
         profit,
@@ -176,11 +179,13 @@ def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactica
         drawdown_of(episode.equity, episode.peak),
         drawdown_of(account.equity_micros, max(episode.peak, account.equity_micros)),
         numbers.drawdown_limit,
+        gap,
         numbers.profit_weight,
         numbers.drawdown_weight,
         numbers.implementation_weight,
+        numbers.tracking_weight,
     )
-    return float(terms[0] + terms[1] + terms[2])
+    return float(terms[0] + terms[1] + terms[2] + terms[3])
 
 
 @kernel
@@ -237,6 +242,7 @@ def build_numbers(layer: Layer, settings: EnvSettings) -> Numbers:
         profit_weight=settings.rewards.profit,
         drawdown_weight=settings.rewards.drawdown,
         implementation_weight=settings.rewards.implementation,
+        tracking_weight=settings.rewards.tracking,
         dead_band=settings.dead_band,
         episode_bars=settings.bars_of(layer),
         slices=settings.slices,
