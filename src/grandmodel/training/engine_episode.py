@@ -80,7 +80,7 @@ class EngineEpisode:
         self._check_begun()
         if self._decided:
             raise TrainingError(f"episode: found a second wish at bar {self._row}, expected one a bar")
-        if self.view.ended:
+        if self._has_ended():
             return
         self._asked = lots
         engine, name = self._engine, self.market.instrument.id
@@ -95,7 +95,7 @@ class EngineEpisode:
         """Go on to the close of the next bar; False, and nothing done, where the episode or the segment has ended."""
         self._check_begun()
         row, segment = self._row + 1, self.market.segment
-        if row >= len(segment) or segment[row] != segment[self._row] or self.view.ended or self._is_settled:
+        if row >= len(segment) or segment[row] != segment[self._row] or self._has_ended() or self._is_settled:
             return False
         if not self._decided:
             self._decide()
@@ -132,7 +132,7 @@ class EngineEpisode:
         ledger, position = engine.ledger, engine.ledger.positions[0]
         standing = engine.standing(name)
         equity = ledger.equity_micros() if self._is_settled else engine.equity_micros
-        ended = engine.gate.state is not BreakerState.NORMAL or equity <= 0
+        ended = self._has_ended()
         return AccountView(
             row=self._row,
             lots=position.lots,
@@ -149,6 +149,10 @@ class EngineEpisode:
             working=self._rests and not ended and not self._is_settled,
             ended=ended,
         )
+
+    def _has_ended(self) -> bool:
+        """True once the ladder has left normal, or equity is gone; settling at the last mark does not change it."""
+        return self._engine.gate.state is not BreakerState.NORMAL or self._engine.equity_micros <= 0
 
     def _check_begun(self) -> None:
         if not self._begun:
