@@ -6,6 +6,7 @@ from pettingzoo.utils.conversions import parallel_to_aec
 
 from grandmodel.training import strategic_env, tactical_env
 from grandmodel.training.environments import EnvSettings, strategic_batch, tactical_batch
+from grandmodel.training.environments.rewards import TERMS
 from grandmodel.training.errors import EnvironmentContractError
 from grandmodel.training.parallel import ParallelBatch
 
@@ -110,7 +111,7 @@ def test_all_agents_earn_alike_and_the_terms_add_up(make_env):
         assert len(set(terminated.values())) == len(set(truncated.values())) == 1
         for agent, info in infos.items():
             terms = [value for name, value in info.items() if name.startswith("reward_")]
-            assert len(terms) == 3
+            assert len(terms) == len(TERMS)
             assert sum(terms) == pytest.approx(rewards[agent], abs=1e-12)
 
 
