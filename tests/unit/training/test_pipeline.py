@@ -151,10 +151,14 @@ def test_progress_counts_up_through_the_stages(markets):
     assert all(1 <= one.done <= one.total for one in seen)
 
 
-def test_without_a_warm_start_networks_begin_at_random(markets):
-    found = train_layer("strategic", markets, *spans_of(markets[0]), quick(warm_start=None), seed=0)
+def test_without_a_warm_start_networks_begin_at_random_by_the_seed(markets):
+    found, other = (
+        train_layer("strategic", markets, *spans_of(markets[0]), quick(warm_start=None), seed=seed) for seed in (0, 1)
+    )
     assert found.warm_start == ()
     assert not any(name.startswith("warm_start") for name in found.manifest.metrics)
+    for name in ("mlmi_trunk.patch1.weight", "coordinator.hidden.weight"):
+        assert np.abs(found.tensors[name] - other.tensors[name]).max() > 0.1
 
 
 def test_the_tactical_layer_is_trained_the_same_way():
