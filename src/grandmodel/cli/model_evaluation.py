@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from grandmodel.models.loaded import LoadedModel
     from grandmodel.models.registry import Registry
-    from grandmodel.training.evaluation.evaluate import Evaluation, Trials
+    from grandmodel.training.evaluation.evaluate import Evaluation, Forecasters, Trials
     from grandmodel.training.evaluation.tactical import TacticalEvaluation
     from grandmodel.training.evaluation.walk_forward import Fold
     from grandmodel.training.market import Layer, TrainingMarket
@@ -55,6 +55,13 @@ def evaluate_command(
     again: Annotated[
         str, typer.Option(help="Why the last fold is looked at once more with other models; goes on the record.")
     ] = "",
+    comparisons: Annotated[
+        bool,
+        typer.Option(
+            "--comparisons",
+            help="Strategic: also train a single agent and one big network per fold and seed, and hold it against them.",
+        ),
+    ] = False,
     page: Annotated[
         Path | None, typer.Option(help="Where to write the page; default: evaluation-LAYER.html here.")
     ] = None,
@@ -80,10 +87,11 @@ def evaluate_command(
     )
     models = _load(found, wanted, ids, markets)
     log = trial_log(trials, found.location)
+    forecasters = _train_comparisons(markets, folds, models, log) if comparisons and wanted == "strategic" else None
     looks = _touch(log, wanted, folds, models, again)
     counted = _trials(log, wanted, markets, sum(len(kept) for kept in models.values()))
     console.print(f"{len(folds)} folds, {len(next(iter(models.values())))} seeds, {counted.count} trials on the log")
-    result = _evaluate(wanted, markets, folds, models, counted, looks)
+    result = _evaluate(wanted, markets, folds, models, counted, looks, forecasters)
     target = page or Path(f"evaluation-{wanted}.html")
     _write(target, _page(result))
     if out is not None:
@@ -122,6 +130,39 @@ def _touch(
     return len(log.last_fold(layer))
 
 
+def _train_comparisons(
+    markets: Sequence[TrainingMarket], folds: Sequence[Fold], models: Mapping[str, Sequence[LoadedModel]], log: TrialLog
+) -> Forecasters:
+    """A single agent and one big network for every fold and seed, trained on the fold's training stretch; each is on the log."""
+    from grandmodel.models.model_file import DataSpan
+    from grandmodel.training.campaign import data_hash, settings_hash
+    from grandmodel.training.comparisons import train_one_network, train_single_agent
+    from grandmodel.training.evaluation.evaluate import BeliefsAt
+    from grandmodel.training.pipeline import default_settings
+
+    settings = default_settings("strategic")
+    trained: dict[str, dict[str, list[BeliefsAt]]] = {"single-agent PPO": {}, "one big network": {}}
+    for name, by_fold in trained.items():
+        for fold in folds:
+            by_fold[fold.name] = []
+            for seed in range(len(models[fold.name])):
+                trial = {
+                    "layer": "strategic",
+                    "settings_hash": settings_hash(settings),
+                    "seed": seed,
+                    "spans": {"train": DataSpan(start_ns=fold.train.start_ns, end_ns=fold.train.end_ns)},
+                    "data_hash": data_hash(markets),
+                    "note": f"comparison, {name}, {fold.name} seed {seed}",
+                }
+                with console.status(f"training {name}, {fold.name}, seed {seed}"), log.recorded(time.time_ns, **trial):
+                    if name == "one big network":
+                        made = train_one_network(markets, fold.train, settings, seed)
+                    else:
+                        made = train_single_agent("strategic", markets, fold.train, settings, seed)
+                by_fold[fold.name].append(made.beliefs)
+    return trained
+
+
 def _trials(log: TrialLog, layer: Layer, markets: Sequence[TrainingMarket], evaluated: int) -> Trials:
     """What is known of the trials; the log keeps ratios per bar, here they are per day."""
     import numpy as np
@@ -140,6 +181,7 @@ def _evaluate(
     models: Mapping[str, Sequence[LoadedModel]],
     trials: Trials,
     looks: int,
+    forecasters: Forecasters | None,
 ) -> Evaluation | TacticalEvaluation:
     from grandmodel.training.evaluation.evaluate import evaluate_strategic
     from grandmodel.training.evaluation.tactical import evaluate_tactical
@@ -154,6 +196,7 @@ def _evaluate(
             models,
             trials,
             looks=looks,
+            forecasters=forecasters,
             on_walk=lambda walk: status.update(f"walked {walk.competitor}, seed {walk.seed}, fold {walk.fold}"),
         )
 

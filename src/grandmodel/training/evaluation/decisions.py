@@ -11,7 +11,7 @@ gives each fold its newest such models, and refuses a fold without one. Read ``s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,20 +196,37 @@ class DecisionBook:
             self._forecasts[key] = self._forecast(market, fold, seed, way)
         return self._forecasts[key]
 
+    def forecast_elsewhere(
+        self, market: TrainingMarket, fold: Fold, seed: int, beliefs: Callable[[TrainingMarket, Integers], Floats]
+    ) -> Forecast:
+        """The same for a forecaster from elsewhere, in the classes of the model of that fold and seed."""
+        calibration, test = fold_places(fold, market).calibration, fold_places(fold, market).test
+        return self._forecast_of(market, fold, seed, test, beliefs(market, calibration), beliefs(market, test))
+
     def _forecast(self, market: TrainingMarket, fold: Fold, seed: int, way: str) -> Forecast:
         model, decided = self.model(fold, seed), self.decided(market, fold, seed)
         classes = class_outcomes(model)
         places = fold_places(fold, market).calibration
         beliefs, weights = point_beliefs(model, market, places)
-        labels = classify_outcomes(market.outcome[places], classes.lower, classes.upper)
-        best = best_agent(beliefs, labels)
-        temperature = fit_temperature(combine(beliefs, weights, way, best), labels).value
-        outcomes = market.outcome[decided.places]
+        best = best_agent(beliefs, classify_outcomes(market.outcome[places], classes.lower, classes.upper))
+        before = combine(beliefs, weights, way, best)
+        after = combine(decided.beliefs, decided.weights, way, best)
+        return self._forecast_of(market, fold, seed, decided.places, before, after)
+
+    def _forecast_of(
+        self, market: TrainingMarket, fold: Fold, seed: int, test: Integers, before: Floats, after: Floats
+    ) -> Forecast:
+        """``after`` (N, 3) at the bars ``test``, at the temperature that suits ``before`` on the calibration stretch."""
+        classes = class_outcomes(self.model(fold, seed))
+        held_back = market.outcome[fold_places(fold, market).calibration]
+        labels = classify_outcomes(held_back, classes.lower, classes.upper)
+        temperature = fit_temperature(before, labels).value
+        outcomes = market.outcome[test]
         known = np.isfinite(outcomes)
         came = classify_outcomes(np.where(known, outcomes, 0.0), classes.lower, classes.upper)
         return Forecast(
-            places=decided.places,
-            belief=calibrated(combine(decided.beliefs, decided.weights, way, best), temperature),
+            places=test,
+            belief=calibrated(after, temperature),
             labels=np.where(known, came, -1),
             outcomes=outcomes,
             temperature=temperature,

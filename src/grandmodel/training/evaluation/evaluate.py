@@ -50,6 +50,8 @@ from grandmodel.training.evaluation.statistics import (
     trial_variance_of,
 )
 from grandmodel.training.evaluation.strategies import (
+    AnyForecaster,
+    Beliefs,
     CombinedAgents,
     LaneWalker,
     ModelAsTraded,
@@ -71,6 +73,11 @@ from grandmodel.training.market import TrainingMarket
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+BeliefsAt = Callable[[TrainingMarket, Integers], Floats]
+"""(market, places (N,)) -> beliefs (N, 3): one trained forecaster from elsewhere."""
+Forecasters = Mapping[str, Mapping[str, Sequence[BeliefsAt]]]
+"""By name, by fold, by seed: a single agent, one big network; each learnt from its fold's training stretch alone."""
 
 MODEL = "model"
 PASSES = 0.95
@@ -133,7 +140,8 @@ class WayResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Share of forecasts other than neutral whose direction came true."""
     sharpe_direction: float
     """Annual, of a full exposure in its direction."""
-    sharpe_sized: float
+    sharpe_sized: float | None
+    """None for forecasters from elsewhere, which say nothing of their ignorance and so have no size of their own."""
     log_loss_less: PairedDifference | None = None
     """Coordinator's less this one's; below 0 the Coordinator is better. None for the Coordinator."""
     brier_less: PairedDifference | None = None
@@ -209,13 +217,13 @@ def evaluate_strategic(
     settings: EvaluationSettings | None = None,
     *,
     looks: int = 0,
-    others: Sequence[Competitor] = (),
+    forecasters: Forecasters | None = None,
     walk: WalkMarket | None = None,
     on_walk: Callable[[Walk], None] | None = None,
 ) -> Evaluation:
     """Play ``models`` (by fold, one per seed; ``decisions.models_of_folds``) and all they are held against through ``folds``.
 
-    ``others`` are further competitors, a single agent or one big network for instance. The caller has noted a look at the last
+    ``forecasters`` join the competitors as bare directions, and the comparison of forecasts. The caller has noted a look at the last
     fold, if it is among the folds (``TrialLog.touch_last_fold``), and hands in how many there were. Raises ``EvaluationError``.
     """
     chosen = settings or EvaluationSettings()
@@ -228,6 +236,10 @@ def evaluate_strategic(
     )
     walker = walk or LaneWalker(markets, chosen.lane, full)
     model = ModelAsTraded(book, MODEL)
+    elsewhere = forecasters or {}
+    others = [
+        AnyForecaster(name, _beliefs_of(by_fold), sizes, _seeds_of(by_fold)) for name, by_fold in elsewhere.items()
+    ]
     plain: list[Competitor] = [
         model,
         *simple_rules(sizes),
@@ -251,7 +263,13 @@ def evaluate_strategic(
         day_ns=table.day_ns,
         competitors=[table.result(competitor) for competitor in [*plain, *combined]],
         against={other.name: table.difference(MODEL, other.name) for other in plain if other.name != MODEL},
-        ways=_ways(table, scores, book, markets, folds),
+        ways=[
+            *_ways(table, scores, book, markets, folds),
+            *(
+                _way_row(table, scores, _Scores(book, markets, folds, name, by_fold), name)
+                for name, by_fold in elsewhere.items()
+            ),
+        ],
         forecasts=len(scores.labels),
         log_loss_equal=float(np.log(len(BELIEF))),
         log_loss_constant=float(scores.log_losses(scores.constant).mean()),
@@ -372,14 +390,25 @@ def _last_closes(paths: Sequence[EquityPath], days: Integers) -> list[int]:
 class _Scores:
     """One way's forecasts at every decision with a known outcome, over folds, markets and seeds."""
 
-    def __init__(self, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold], way: str) -> None:
+    def __init__(
+        self,
+        book: DecisionBook,
+        markets: Sequence[TrainingMarket],
+        folds: Sequence[Fold],
+        way: str,
+        elsewhere: Mapping[str, Sequence[BeliefsAt]] | None = None,
+    ) -> None:
+        """``elsewhere``: a forecaster by fold and seed instead of a way to combine; it is given the model's labels."""
         beliefs, labels, outcomes, days, constant = [], [], [], [], []
         for fold in folds:
             for market in markets:
-                for seed in range(book.seeds):
+                for seed in range(_seeds_of(elsewhere) if elsewhere else book.seeds):
                     if not fold.test.holds(market.ts_event)[market.usable].any():
                         continue
-                    found = book.forecast(market, fold, seed, way)
+                    if elsewhere is None:
+                        found = book.forecast(market, fold, seed, way)
+                    else:
+                        found = book.forecast_elsewhere(market, fold, seed % book.seeds, elsewhere[fold.name][seed])
                     known = found.labels >= 0
                     beliefs.append(found.belief[known])
                     labels.append(found.labels[known])
@@ -426,29 +455,42 @@ class _Scores:
 def _ways(
     table: _Table, own: _Scores, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
 ) -> list[WayResult]:
-    rows = []
-    for way in COMBINATIONS:
-        scores = own if way == COORDINATED else _Scores(book, markets, folds, way)
-        row = WayResult(
-            name=way,
-            log_loss=log_loss(scores.belief, scores.labels),
-            brier=brier_score(scores.belief, scores.labels),
-            calibration_error=classwise_calibration_error(scores.belief, scores.labels),
-            hit_rate=scores.hit_rate(),
-            sharpe_direction=table.annual_sharpe(f"{way}, direction"),
-            sharpe_sized=table.annual_sharpe(f"{way}, sized"),
-        )
-        if way != COORDINATED:
-            row = msgspec.structs.replace(
-                row,
-                log_loss_less=_daily_difference(own, own.log_losses(), scores, scores.log_losses()),
-                brier_less=_daily_difference(own, own.briers(), scores, scores.briers()),
-                hit_rate_more=_daily_difference(own, own.hits(), scores, scores.hits()),
-                sharpe_direction_more=table.difference(f"{COORDINATED}, direction", f"{way}, direction"),
-                sharpe_sized_more=table.difference(f"{COORDINATED}, sized", f"{way}, sized"),
-            )
-        rows.append(row)
-    return rows
+    return [
+        _way_row(table, own, own if way == COORDINATED else _Scores(book, markets, folds, way), way)
+        for way in COMBINATIONS
+    ]
+
+
+def _way_row(table: _Table, own: _Scores, scores: _Scores, way: str) -> WayResult:
+    is_combination = way in COMBINATIONS
+    direction = f"{way}, direction" if is_combination else way
+    row = WayResult(
+        name=way,
+        log_loss=log_loss(scores.belief, scores.labels),
+        brier=brier_score(scores.belief, scores.labels),
+        calibration_error=classwise_calibration_error(scores.belief, scores.labels),
+        hit_rate=scores.hit_rate(),
+        sharpe_direction=table.annual_sharpe(direction),
+        sharpe_sized=table.annual_sharpe(f"{way}, sized") if is_combination else None,
+    )
+    if way == COORDINATED:
+        return row
+    return msgspec.structs.replace(
+        row,
+        log_loss_less=_daily_difference(own, own.log_losses(), scores, scores.log_losses()),
+        brier_less=_daily_difference(own, own.briers(), scores, scores.briers()),
+        hit_rate_more=_daily_difference(own, own.hits(), scores, scores.hits()),
+        sharpe_direction_more=table.difference(f"{COORDINATED}, direction", direction),
+        sharpe_sized_more=table.difference(f"{COORDINATED}, sized", f"{way}, sized") if is_combination else None,
+    )
+
+
+def _beliefs_of(by_fold: Mapping[str, Sequence[BeliefsAt]]) -> Beliefs:
+    return lambda market, fold, seed, places: by_fold[fold.name][seed](market, places)
+
+
+def _seeds_of(by_fold: Mapping[str, Sequence[BeliefsAt]]) -> int:
+    return len(next(iter(by_fold.values())))
 
 
 def _daily_difference(first: _Scores, a: Floats, second: _Scores, b: Floats) -> PairedDifference:

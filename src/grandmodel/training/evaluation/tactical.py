@@ -565,6 +565,6 @@ def tactical_verdict(found: TacticalEvaluation) -> list[str]:
     sentences.append(
         "Verdict: it works positions more cheaply than every simple way."
         if is_better
-        else f"Verdict: it was not shown to work positions more cheaply than the simple ways; the cheapest was {best.name}."
+        else f"Verdict: it was not shown to work positions more cheaply than the simple ways. Least was measured for: {best.name}."
     )
     return sentences

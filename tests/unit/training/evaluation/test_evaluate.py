@@ -56,12 +56,27 @@ def case():
 @pytest.fixture(scope="module")
 def found(case):
     market, folds, models = case
-    return evaluate_strategic([market], folds, models, Trials(count=12, sharpes=[0.01, -0.02, 0.03]))
+    return evaluate_strategic(
+        [market], folds, models, Trials(count=12, sharpes=[0.01, -0.02, 0.03]), forecasters=FORECASTERS
+    )
+
+
+def hopeful(market, places):
+    return np.tile([0.5, 0.3, 0.2], (len(places), 1))
+
+
+def gloomy(market, places):
+    return np.tile([0.2, 0.3, 0.5], (len(places), 1))
+
+
+FORECASTERS = {"single agent": {"a": [hopeful, gloomy], "b": [hopeful, gloomy]}}
 
 
 def test_an_evaluation_says_the_same_twice_and_survives_json(case, found):
     market, folds, models = case
-    again = evaluate_strategic([market], folds, models, Trials(count=12, sharpes=[0.01, -0.02, 0.03]))
+    again = evaluate_strategic(
+        [market], folds, models, Trials(count=12, sharpes=[0.01, -0.02, 0.03]), forecasters=FORECASTERS
+    )
     encoded = msgspec.json.encode(found)
     assert msgspec.json.encode(again) == encoded
     assert msgspec.json.decode(encoded, type=Evaluation) == found
@@ -89,12 +104,23 @@ def test_numbers_agree_with_each_other(found):
 
 
 def test_the_coordinator_is_compared_with_every_other_way(found):
-    assert [way.name for way in found.ways] == ["coordinator", "equal weights", "majority vote", "best agent"]
+    assert [way.name for way in found.ways] == [
+        "coordinator",
+        "equal weights",
+        "majority vote",
+        "best agent",
+        "single agent",
+    ]
     own = found.way
     assert own.log_loss_less is None
     for way in found.ways[1:]:
         assert way.log_loss_less.value == pytest.approx(own.log_loss - way.log_loss, abs=1e-9)
         assert way.brier_less.value == pytest.approx(own.brier - way.brier, abs=1e-9)
+        assert way.sharpe_direction_more.value == pytest.approx(own.sharpe_direction - way.sharpe_direction, abs=1e-9)
+        if way.name == "single agent":
+            assert way.sharpe_sized is None
+            assert "single agent" in found.against
+            continue
         assert way.sharpe_sized_more.value == pytest.approx(own.sharpe_sized - way.sharpe_sized, abs=1e-9)
         assert way.log_loss_less.low <= way.log_loss_less.value <= way.log_loss_less.high
     assert found.log_loss_equal == pytest.approx(math.log(3))
