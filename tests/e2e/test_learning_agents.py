@@ -213,7 +213,7 @@ def test_blocks_cut_anywhere_give_the_same_records(direct, cuts):
     assert encoded(records_of(build_engine(chosen), HALF_HOURS, cuts=cuts)) == encoded(records)
 
 
-@pytest.mark.parametrize("at", [100, FIRST + 3, 700, 790])
+@pytest.mark.parametrize("at", [100, FIRST + 3, 640, 655, 683, 711, 790])
 def test_a_run_goes_on_from_a_snapshot(direct, at):
     chosen, records = direct
     check_snapshot(chosen, HALF_HOURS, at, records)
