@@ -2,9 +2,8 @@
 
 import hashlib
 import math
-import multiprocessing
-import resource
-import signal
+import subprocess
+import sys
 
 import msgspec
 import numpy as np
@@ -216,28 +215,32 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path):
         read_model(large)
 
 
-def _write_on_a_full_disk(path, limit, answer):
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        write_model(path, manifest_of("tactical", seeds=(9,)), weights_of("tactical"))
-        answer.put("written")
-    except OSError as error:
-        answer.put(type(error).__name__)
+WRITE_ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from grandmodel.models.model_file import read_model, write_model
+model = read_model(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    write_model(Path(sys.argv[2]), model.manifest, model.weights)
+except OSError:
+    sys.exit(28)
+"""
+"""Copies a model in a process that may write files up to a size: the disk is full there."""
 
 
 @pytest.mark.parametrize("limit", [0, 5_000, 40_000])
 def test_a_full_disk_leaves_the_old_model_and_nothing_else(tmp_path, limit):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(PAYLOAD)
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    child = context.Process(target=_write_on_a_full_disk, args=(path, limit, answer))
-    child.start()
-    assert answer.get(timeout=60) == "OSError"
-    child.join(60)
-    assert [one.name for one in tmp_path.iterdir()] == ["model.safetensors"]
-    assert path.read_bytes() == PAYLOAD
+    new, folder = tmp_path / "new.safetensors", tmp_path / "models"
+    write_model(new, manifest_of("tactical", seeds=(9,)), weights_of("tactical"))
+    folder.mkdir()
+    old = folder / "model.safetensors"
+    old.write_bytes(PAYLOAD)
+    command = [sys.executable, "-c", WRITE_ON_A_FULL_DISK, str(new), str(old), str(limit)]
+    assert subprocess.run(command).returncode == 28
+    assert [one.name for one in folder.iterdir()] == ["model.safetensors"]
+    assert old.read_bytes() == PAYLOAD
 
 
 def test_the_manifest_refuses_what_it_does_not_know():
