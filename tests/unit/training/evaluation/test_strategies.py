@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from grandmodel.models.calibration import log_loss
 from grandmodel.models.loaded import LoadedModel, decision_seed
 from grandmodel.models.model_file import DataSpan, DataSpans, Model
+from grandmodel.models.registry import Entry, Stage
 from grandmodel.risk.sizing import ExposureSettings
 from grandmodel.strategic.decision import StrategicSettings
 from grandmodel.training.evaluation.decisions import (
@@ -26,6 +28,7 @@ from grandmodel.training.evaluation.decisions import (
     combine,
     directions,
     models_of_folds,
+    models_trained_for,
 )
 from grandmodel.training.evaluation.errors import EvaluationError
 from grandmodel.training.evaluation.measures import daily_returns
@@ -301,3 +304,31 @@ def test_a_model_is_not_asked_about_what_it_learnt_from(market):
     peeked = LoadedModel(Model("0" * 64, manifest_of(data=spans), weights_of(), {}), "peeked")
     with pytest.raises(EvaluationError, match="fold a: found no model"):
         models_of_folds([peeked], folds[:1])
+
+
+def entry_of(fold, seed, added=0, model="", **changes):
+    def span(found):
+        return DataSpan(start_ns=found.start_ns, end_ns=found.end_ns)
+
+    spans = DataSpans(instruments=("NQ",), train=span(fold.train), validation=span(fold.calibration))
+    manifest = manifest_of(data=spans, seeds=(seed,), **changes)
+    return Entry(
+        id=model or f"{fold.name}{seed}{added}", layer="strategic", stage=Stage.CANDIDATE, added_ns=added, bytes=1,
+        manifest=manifest, problem="",
+    )  # fmt: skip
+
+
+def test_the_newest_model_of_each_seed_is_taken_from_the_registry(market):
+    folds = [fold_of(market, 900, 1_000, 1_200, "a"), fold_of(market, 1_100, 1_200, 1_400, "b")]
+    entries = [entry_of(fold, seed, added) for fold in folds for seed in (1, 0) for added in (5, 9, 7)]
+    found = models_trained_for(entries, folds)
+    assert found == {"a": ["a09", "a19"], "b": ["b09", "b19"]}
+    damaged = msgspec.structs.replace(entries[0], manifest=None, id="x", added_ns=99)
+    assert models_trained_for([damaged, *entries], folds) == found
+    with pytest.raises(EvaluationError, match="fold b: found no model trained on"):
+        models_trained_for(entries[:6], folds)
+    with pytest.raises(EvaluationError, match="the same in each"):
+        models_trained_for(entries[:9], folds)
+    other = entry_of(folds[0], 1, 20, settings={"epochs": 4})
+    with pytest.raises(EvaluationError, match="different settings"):
+        models_trained_for([*entries, other], folds)
