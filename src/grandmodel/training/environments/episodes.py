@@ -214,17 +214,25 @@ def day_loss(account: Any) -> float:
 
 
 @kernel
+def copy_numbers(numbers: Any, into: Any) -> None:
+    """Copy one array into another of its length.
+
+    Both are slices taken before the loop: their places are then known not to be negative, and the loop is compiled to wide copies
+    (three windows in 0.1 us instead of 0.8).
+    """
+    for k in range(len(numbers)):
+        into[k] = numbers[k]
+
+
+@kernel
 def copy_window(table: Any, columns: int, rows: int, g: int, out: Any, n: int, a: int) -> int:
     """The newest ``rows`` rows up to bar ``g``, oldest first, into ``out[n, a]``; how many numbers they are.
 
-    ``table`` is flat, (G * ``columns``,). The two slices are taken before the loop: their places are then known not to be
-    negative, and the loop is compiled to wide copies (three windows in 0.1 us instead of 0.8).
+    ``table`` is flat, (G * ``columns``,).
     """
     size = rows * columns
     start = (g - rows + 1) * columns
-    window, into = table[start : start + size], out[n, a, :size]
-    for k in range(len(window)):
-        into[k] = window[k]
+    copy_numbers(table[start : start + size], out[n, a, :size])
     return size
 
 

@@ -15,6 +15,7 @@ from grandmodel.models.tails import write_strategic_tail
 from grandmodel.training.environments.episodes import (
     Numbers,
     Rows,
+    copy_numbers,
     copy_window,
     day_loss,
     horizon_risk,
@@ -52,11 +53,11 @@ def observe_strategic(
     copy_window(tables.trunks[0], tables.columns[0], _ROWS, g, observations, n, 0)
     copy_window(tables.trunks[1], tables.columns[1], _ROWS, g, observations, n, 1)
     copy_window(tables.trunks[2], tables.columns[2], _ROWS, g, observations, n, 2)
-    columns = tables.newest.shape[1]
-    for c in range(columns):
-        state[n, c] = tables.newest[g, c]
+    newest = tables.newest[g]
+    row, tail = state[n, : len(newest)], state[n, len(newest) :]
+    copy_numbers(newest, row)
     write_strategic_tail(
-        state[n, columns:],
+        tail,
         tables.time_of_day[g],
         tables.day_of_week[g],
         account.lots,
@@ -72,5 +73,4 @@ def observe_strategic(
         tables.scale[g],
         tables.mean_scale[m],
     )
-    for k in range(state.shape[1] - columns):
-        observations[n, _COORDINATOR, k] = state[n, columns + k]
+    copy_numbers(tail, observations[n, _COORDINATOR, : len(tail)])

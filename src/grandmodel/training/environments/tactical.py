@@ -15,6 +15,7 @@ from grandmodel.models.tails import write_tactical_tail
 from grandmodel.training.environments.episodes import (
     Numbers,
     Rows,
+    copy_numbers,
     copy_window,
     day_loss,
     horizon_risk,
@@ -52,11 +53,11 @@ def observe_tactical(
     account, episode = accounts[n], episodes[n]
     take_stock(tables, numbers, account, episode)
     g = account.row
-    columns = tables.newest.shape[1]
-    for c in range(columns):
-        state[n, c] = tables.newest[g, c]
+    newest = tables.newest[g]
+    row, tail = state[n, : len(newest)], state[n, len(newest) :]
+    copy_numbers(newest, row)
     write_tactical_tail(
-        state[n, columns:],
+        tail,
         episode.exposure,
         tables.age[g],
         account.lots,
@@ -72,5 +73,4 @@ def observe_tactical(
     )
     for a in range(3):
         place = copy_window(tables.trunks[0], tables.columns[0], _ROWS, g, observations, n, a)
-        for k in range(state.shape[1] - columns):
-            observations[n, a, place + k] = state[n, columns + k]
+        copy_numbers(tail, observations[n, a, place : place + len(tail)])
