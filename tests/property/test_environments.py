@@ -34,8 +34,8 @@ FRAGILE = msgspec.structs.replace(
         ORDINARY.risk,
         breakers=msgspec.structs.replace(
             ORDINARY.risk.breakers,
-            drawdown=Thresholds(caution=0.002, reduce=0.03, halt=0.05),
-            daily_loss=Thresholds(caution=0.0015, reduce=0.03, halt=0.05),
+            drawdown=Thresholds(caution=0.0008, reduce=0.03, halt=0.05),
+            daily_loss=Thresholds(caution=0.0006, reduce=0.03, halt=0.05),
         ),
     ),
 )
