@@ -4,8 +4,8 @@
 it trades, its bare direction, and the combinations that the superposition is held against. The Coordinator and the sizes see an
 account that is filled at each close without cost, because the real one is known only after the walk.
 
-A model may only be asked about a fold whose test lies after everything that it learnt from or was chosen by: ``models_of_folds``
-gives each fold its newest such models, and refuses a fold without one. Read ``strategies.py`` next.
+A model may only be asked about a fold whose test lies after everything that it learnt from or was calibrated on: ``check_unseen``
+refuses any other. Read ``strategies.py`` next.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from grandmodel.domain.time import text_from_ns
 from grandmodel.features.schema import TIME_COLUMNS
 from grandmodel.models.architecture import BELIEF, DIRECTIONS, STRATEGIC_TAIL
 from grandmodel.models.calibration import calibrated, classify_outcomes, expected_moves, fit_temperature, log_loss
@@ -91,26 +92,21 @@ class Forecast:
     """(3,) of the classes on the calibration stretch: what a forecast without features would say."""
 
 
-def models_of_folds(models: Sequence[LoadedModel], folds: Sequence[Fold]) -> dict[str, list[LoadedModel]]:
-    """By fold: the models, one per seed, that learnt from most without seeing its test.
+def check_unseen(models: Mapping[str, Sequence[LoadedModel]], folds: Sequence[Fold]) -> None:
+    """Refuse models that learnt from, or were calibrated on, anything at or after the beginning of their fold's test.
 
-    A model belongs to a fold where the data of its training and validation end before the fold's test begins. Raises
-    ``EvaluationError`` where a fold has none, or folds differ in how many they have.
+    ``models``: by fold, one per seed. Raises ``EvaluationError``, also where a fold has none or folds differ in how many they have.
     """
-    found: dict[str, list[LoadedModel]] = {}
+    counts = {fold.name: len(models.get(fold.name, ())) for fold in folds}
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        raise EvaluationError(f"models: found {counts} by fold, expected as many seeds in each, at least one")
     for fold in folds:
-        able = [model for model in models if _learnt_until(model) <= fold.test.start_ns]
-        if not able:
-            raise EvaluationError(
-                f"fold {fold.name}: found no model whose data ends before {span_text(fold.test)} begins, expected one per seed; "
-                "train for this fold, or leave it out"
-            )
-        newest = max(model.manifest.data.train.end_ns for model in able)
-        found[fold.name] = [model for model in able if model.manifest.data.train.end_ns == newest]
-    counts = {name: len(chosen) for name, chosen in found.items()}
-    if len(set(counts.values())) > 1:
-        raise EvaluationError(f"models: found {counts} by fold, expected as many seeds in each")
-    return found
+        for model in models[fold.name]:
+            if _learnt_until(model) > fold.test.start_ns:
+                raise EvaluationError(
+                    f"fold {fold.name}, {model.path}: found a model made from data up to {text_from_ns(_learnt_until(model))}, "
+                    f"expected none of the test, {span_text(fold.test)}"
+                )
 
 
 def models_trained_for(entries: Sequence[Entry], folds: Sequence[Fold]) -> dict[str, list[str]]:

@@ -25,7 +25,13 @@ from grandmodel.models.calibration import (
 )
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.strategic.decision import StrategicSettings
-from grandmodel.training.evaluation.decisions import COMBINATIONS, COORDINATED, DecisionBook, DecisionSettings
+from grandmodel.training.evaluation.decisions import (
+    COMBINATIONS,
+    COORDINATED,
+    DecisionBook,
+    DecisionSettings,
+    check_unseen,
+)
 from grandmodel.training.evaluation.errors import EvaluationError
 from grandmodel.training.evaluation.measures import (
     EquityPath,
@@ -221,7 +227,7 @@ def evaluate_strategic(
     walk: WalkMarket | None = None,
     on_walk: Callable[[Walk], None] | None = None,
 ) -> Evaluation:
-    """Play ``models`` (by fold, one per seed; ``decisions.models_of_folds``) and all they are held against through ``folds``.
+    """Play ``models`` (by fold, one per seed) and all they are held against through ``folds``.
 
     ``forecasters`` join the competitors as bare directions, and the comparison of forecasts. The caller has noted a look at the last
     fold, if it is among the folds (``TrialLog.touch_last_fold``), and hands in how many there were. Raises ``EvaluationError``.
@@ -229,12 +235,13 @@ def evaluate_strategic(
     chosen = settings or EvaluationSettings()
     if any(fold.is_last for fold in folds) and looks < 1:
         raise EvaluationError("the last fold is among the folds: found no look noted, expected it in the log of trials")
+    check_unseen(models, folds)
     full = chosen.strategic.full
     sizes = Sizes(chosen.lane.capital_micros, full)
     book = DecisionBook(
         models, DecisionSettings(chosen.strategic, chosen.lane.risk, chosen.lane.capital_micros, chosen.seed)
     )
-    walker = walk or LaneWalker(markets, chosen.lane, full)
+    walker = walk or LaneWalker(chosen.lane, full)
     model = ModelAsTraded(book, MODEL)
     elsewhere = forecasters or {}
     others = [

@@ -7,7 +7,7 @@ Read ``decisions.py`` for what the models say, ``evaluate.py`` for how it is put
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,19 +37,21 @@ DEAD_BAND = 0.1
 class LaneWalker:
     """Walks wished positions through the compiled account (``training/lanes.py``), and says what came of them."""
 
-    def __init__(self, markets: Sequence[TrainingMarket], settings: LaneSettings, full: ExposureSettings) -> None:
-        """Prepare ``markets``; each is walked once by a real engine for its risk numbers, which takes seconds a year of bars."""
+    def __init__(self, settings: LaneSettings, full: ExposureSettings) -> None:
         self._settings, self._full = settings, full
-        self._arrays: dict[str, MarketArrays] = {
-            market.instrument.id: build_market_arrays(market, settings) for market in markets
-        }
+        self._arrays: dict[str, MarketArrays] = {}
 
     def __call__(self, market: TrainingMarket, lots: Integers, span: Span) -> EquityPath:
-        """The account's path over the bars of ``span``, wishing for ``lots`` (T,) at each close."""
+        """The account's path over the bars of ``span``, wishing for ``lots`` (T,) at each close.
+
+        The first walk of a market also walks it once by a real engine, for the risk numbers of a lot: seconds a year of bars.
+        """
         instrument = market.instrument
         inside = np.flatnonzero(span.holds(market.ts_event))
         if not len(inside):
             raise EvaluationError(f"{instrument.id}: found no bar in the test span, expected some")
+        if instrument.id not in self._arrays:
+            self._arrays[instrument.id] = build_market_arrays(market, self._settings)
         part = slice(int(inside[0]), int(inside[-1]) + 1)
         made = walk_market(self._arrays[instrument.id], 0, lots[part], self._settings, first=part.start)
         traded = np.diff(made.traded_lots, prepend=0)

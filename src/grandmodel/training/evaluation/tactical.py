@@ -29,7 +29,7 @@ from grandmodel.models.tails import write_tactical_tail
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.tactical.decision import TacticalSettings, collapse, plan_trade
 from grandmodel.training.environments.episodes import CHANGE_SHARE, FLAT_SHARE
-from grandmodel.training.evaluation.decisions import banded_lots
+from grandmodel.training.evaluation.decisions import banded_lots, check_unseen
 from grandmodel.training.evaluation.errors import EvaluationError
 from grandmodel.training.evaluation.evaluate import LEVEL, MODEL, Trials, content_of
 from grandmodel.training.evaluation.measures import EquityPath, daily_returns, periods_per_year
@@ -419,17 +419,20 @@ def evaluate_tactical(
     check_folds(folds)
     if any(fold.is_last for fold in folds) and looks < 1:
         raise EvaluationError("the last fold is among the folds: found no look noted, expected it in the log of trials")
+    check_unseen(models, folds)
     settings, plan = lane or LaneSettings(), tactical or TacticalSettings()
     executors: list[Executor] = [
         ModelExecutor(models, plan, settings), AtOnce(), Slices(), AlwaysPassive(), RandomWait()
     ]  # fmt: skip
-    arrays = {market.instrument.id: build_market_arrays(market, settings) for market in markets}
+    arrays: dict[str, MarketArrays] = {}
     stretches = []
     for fold in folds:
         tested = [market for market in markets if len(fold_places(fold, market).test)]
         if not tested:
             raise EvaluationError(f"fold {fold.name}: found no decision in any market, expected some")
         for market in tested:
+            if market.instrument.id not in arrays:
+                arrays[market.instrument.id] = build_market_arrays(market, settings)
             wished = wished_path(market, fold, (exposures or draw_exposures)(market, fold, seed), settings, plan)
             stretches.append((fold, market, wished, full_lots(market, settings.capital_micros, plan.full)))
     table = _Shortfalls()

@@ -25,9 +25,9 @@ from grandmodel.training.evaluation.decisions import (
     DecisionSettings,
     banded_lots,
     best_agent,
+    check_unseen,
     combine,
     directions,
-    models_of_folds,
     models_trained_for,
 )
 from grandmodel.training.evaluation.errors import EvaluationError
@@ -85,8 +85,8 @@ def fold(market):
 
 
 @pytest.fixture(scope="module")
-def walker(market):
-    return LaneWalker([market], LANES, SIZES.full)
+def walker():
+    return LaneWalker(LANES, SIZES.full)
 
 
 @pytest.fixture(scope="module")
@@ -288,22 +288,22 @@ def test_a_model_is_not_asked_about_what_it_learnt_from(market):
     folds = [fold_of(market, 900, 1_000, 1_200, "a"), fold_of(market, 1_100, 1_200, 1_400, "b")]
     early = [model_of(k, train_to=int(ts[900])) for k in range(2)]
     late = [model_of(k + 5, train_to=int(ts[1_100])) for k in range(2)]
-    found = models_of_folds([*late, *early], folds)
-    assert [model.id for model in found["a"]] == [model.id for model in early]
-    assert [model.id for model in found["b"]] == [model.id for model in late]
-    assert [model.id for model in models_of_folds(early, folds)["b"]] == [model.id for model in early]
-    with pytest.raises(EvaluationError, match="fold a: found no model"):
-        models_of_folds(late, folds)
+    check_unseen({"a": early, "b": late}, folds)
+    check_unseen({"a": early, "b": early}, folds)
+    with pytest.raises(EvaluationError, match="fold a, model 5: found a model made from data up to"):
+        check_unseen({"a": late, "b": late}, folds)
     with pytest.raises(EvaluationError, match="as many seeds"):
-        models_of_folds([*late, early[0]], folds)
+        check_unseen({"a": early, "b": late[:1]}, folds)
+    with pytest.raises(EvaluationError, match="at least one"):
+        check_unseen({}, folds)
     spans = DataSpans(
         instruments=("NQ",),
         train=DataSpan(start_ns=0, end_ns=int(ts[900])),
         validation=DataSpan(start_ns=int(ts[900]), end_ns=int(ts[1_001])),
     )
     peeked = LoadedModel(Model("0" * 64, manifest_of(data=spans), weights_of(), {}), "peeked")
-    with pytest.raises(EvaluationError, match="fold a: found no model"):
-        models_of_folds([peeked], folds[:1])
+    with pytest.raises(EvaluationError, match="fold a, peeked"):
+        check_unseen({"a": [peeked]}, folds[:1])
 
 
 def entry_of(fold, seed, added=0, model="", **changes):
