@@ -38,7 +38,7 @@ from grandmodel.models.calibration import (
     fit_temperature,
     log_loss,
 )
-from grandmodel.models.conformal import ConformalSettings, fit_conformal
+from grandmodel.models.conformal import FEWEST_SCORES, ConformalSettings, fit_conformal
 from grandmodel.models.loaded import LoadedModel, decision_seed
 from grandmodel.models.model_file import (
     NOVELTY,
@@ -56,7 +56,7 @@ from grandmodel.models.novelty import Novelty, fit_novelty, window_statistics
 from grandmodel.models.scale import STRATEGIC_DECAY, TACTICAL_DECAY
 from grandmodel.models.tails import write_strategic_tail
 from grandmodel.training import mappo
-from grandmodel.training.environments import EnvSettings, TradingBatch, strategic_batch, tactical_batch
+from grandmodel.training.environments import EnvSettings, RewardWeights, TradingBatch, strategic_batch, tactical_batch
 from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
 from grandmodel.training.labels import Examples, Windows, find_examples, hold_back, signs_of
 from grandmodel.training.layer_networks import LayerActor, Weights, build_layer_networks, export_weights
@@ -117,10 +117,20 @@ def default_settings(layer: Layer) -> LayerTrainingSettings:
     """What this project's models of ``layer`` are trained with.
 
     The tactical layer has no warm start: on NQ, January to May 2019, no pass over the sign of the next six bars was better on what was
-    held back than the network before the first (0.693 nats, a coin's).
+    held back than the network before the first (0.693 nats, a coin's). Its reward leaves profit itself out: exposures are drawn at random
+    in its training, so profit says nothing about how they were traded; the implementation term holds what does.
     """
     settings = LayerTrainingSettings()
-    return settings if layer == "strategic" else msgspec.structs.replace(settings, warm_start=None, belief_anchor=0.0)
+    if layer == "strategic":
+        return settings
+    rewards = RewardWeights(profit=0.0, drawdown=1.0)
+    return msgspec.structs.replace(
+        settings,
+        warm_start=None,
+        belief_anchor=0.0,
+        env=msgspec.structs.replace(settings.env, rewards=rewards),
+        mappo=msgspec.structs.replace(settings.mappo, discount=0.9, entropy_end=0.003),
+    )
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -401,6 +411,11 @@ def _calibrated_manifest(
     conformal: dict[str, ConformalSettings] = {}
     for m, market in enumerate(prepared.markets):
         own = examples.market == m
+        if own.sum() < FEWEST_SCORES:
+            raise TrainingDataError(
+                f"{market.instrument.id}: found {own.sum()} decisions in the validation span, expected at least {FEWEST_SCORES}: "
+                "take a longer span, or leave the market out"
+            )
         conformal[str(market.instrument.id)] = fit_conformal(
             (examples.outcomes * forecasts.unit)[own],
             (moves * forecasts.unit)[own],

@@ -184,6 +184,11 @@ def test_what_cannot_be_trained_is_refused(markets):
     end = int(markets[0].ts_event[-1])
     with pytest.raises(TrainingDataError, match="no decision with a known outcome"):
         train_layer("strategic", markets, train, Span(end, end + 1), quick())
+    brief = Span(int(markets[0].ts_event[1_900]), int(markets[0].ts_event[2_050]))
+    with pytest.raises(
+        TrainingDataError, match=r"NQ: found 9[0-9] decisions in the validation span, expected at least 100"
+    ):
+        train_layer("strategic", markets, train, brief, quick(warm_start=None))
     with pytest.raises(TrainingSettingsError, match="expected 'state' and false"):
         LayerTrainingSettings(mappo=Settings(frames=1))
     with pytest.raises(TrainingSettingsError, match="belief_anchor"):
