@@ -273,10 +273,12 @@ def page(
     if said["no different"]:
         sentences.append(f"Not to be told from ours on these months: {', '.join(said['no different'])}.")
     least = min(float(np.mean([one.bets for one in scores])) for scores in found.values())
-    sentences.append(
-        f"{'No encoder tells' if least > np.log(2) else 'The best tells'} up from down {'better than a coin' if least > np.log(2) else f'at {least:.4f}'}: "
-        "what they gain over the constant forecast is when the market moves at all."
-    )
+    if least > np.log(2):
+        sentences.append(
+            "No encoder tells up from down better than a coin: what they gain over the constant forecast is when the market moves at all."
+        )
+    else:
+        sentences.append(f"Up is told from down with {least:.4f} at best, where a coin has {np.log(2):.4f}.")
     head = (HERE / "encoders.head.md").read_text(encoding="utf-8")
     numbers = f"Learnt from {learnt:,} decisions (NQ and CL, July 2020 to about May 2022), scored on {scored:,} (October 2022 to June 2023)."
     verdict = " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
