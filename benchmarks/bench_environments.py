@@ -41,6 +41,7 @@ from grandmodel.training.environments import (
 )
 from grandmodel.training.environments.batch import _play_bar
 from grandmodel.training.environments.episodes import take_stock
+from grandmodel.training.environments.parallel_form import TradingParallel
 from grandmodel.training.environments.strategic import decide_strategic
 from grandmodel.training.environments.tactical import decide_tactical
 from grandmodel.training.parallel import ParallelBatch
@@ -50,7 +51,7 @@ sys.path.insert(0, str(HERE / "peers"))
 PEERS = ("gym_anytrading", "gym_trading_env")
 COPIES = 256
 AIM = 1_000_000.0
-LAYERS: dict[str, tuple[Callable[..., Any], Callable[..., TradingBatch]]] = {
+LAYERS: dict[str, tuple[Callable[..., TradingParallel], Callable[..., TradingBatch]]] = {
     "strategic": (strategic_env, strategic_batch),
     "tactical": (tactical_env, tactical_batch),
 }
