@@ -129,7 +129,9 @@ def default_settings(layer: Layer) -> LayerTrainingSettings:
         warm_start=None,
         belief_anchor=0.0,
         env=msgspec.structs.replace(settings.env, rewards=rewards),
-        mappo=msgspec.structs.replace(settings.mappo, discount=0.9, entropy_end=0.003),
+        mappo=msgspec.structs.replace(
+            settings.mappo, learning_rate=3e-3, minibatches=8, discount=0.8, trace_decay=0.9, entropy_start=0.005
+        ),
     )
 
 

@@ -135,7 +135,7 @@ def test_the_implementation_term_compares_with_the_exposure_held_without_cost():
         unit = lots * market.scale[row] * value
         assert account["reward_implementation"] == pytest.approx((profit - ideal) / unit, rel=1e-9, abs=1e-9)
         gap = 0.8 - account["lots"] / lots
-        assert account["reward_tracking"] == pytest.approx(-0.05 * abs(gap), rel=1e-9, abs=1e-9)
+        assert account["reward_tracking"] == pytest.approx(-0.2 * abs(gap), rel=1e-9, abs=1e-9)
         row, equity = there, account["equity_micros"]
         tail = dict(zip(TACTICAL_TAIL, seen["execution"][-len(TACTICAL_TAIL) :], strict=True))
         assert tail["exposure"] == np.float32(0.8)

@@ -24,9 +24,10 @@ class RewardWeights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What a fall from no drawdown to its limit costs, in deviations of one bar."""
     implementation: float = 1.0
     """Of the tactical layer alone."""
-    tracking: float = 0.05
+    tracking: float = 0.2
     """Of the tactical layer alone: what a bar at a gap of one full exposure costs, in deviations of a bar. To trade a whole
-    exposure costs about 0.07 of them on NQ's 5-minute bars, so within two or three bars it is worth it."""
+    exposure costs 0.07 to 0.25 of them (NQ, GC), and at a gap of one the noise of the implementation term is a whole one a bar: at
+    0.05 MAPPO still learnt to stay flat within 250,000 frames, at 0.2 it follows the exposure."""
 
     def __post_init__(self) -> None:
         """Refuse what would turn a cost into a gain."""
