@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+DATA ?=
 # Test processes: one per core of the smallest machine that this is meant for.
 WORKERS ?= 2
 
-.PHONY: help setup setup-dev run test test-fast lint format bench bench-peers clean
+.PHONY: help setup setup-dev run test test-fast lint format bench bench-peers models clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -51,6 +52,10 @@ bench: setup-dev ## the benchmarks; ARGS='engine features' for some of them
 
 bench-peers: setup-dev ## the same jobs in other libraries, each in an environment of its own
 	$(BIN)/python benchmarks/peers/run_peers.py $(ARGS)
+	$(BIN)/python benchmarks/peers/run_mappo.py --quick
+
+models: setup-dev ## train and evaluate the shipped models anew from real bars; DATA=folder with bars/ (about 40 minutes)
+	$(BIN)/python models/make_models.py $(DATA) $(ARGS)
 
 clean:           ## environments, caches and run folders
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

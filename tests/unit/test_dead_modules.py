@@ -66,9 +66,7 @@ PUBLIC = {
 WAITING = {
     "grandmodel.execution.brokers.loopback": "the way to the venue of the crash tests; no command runs a broker yet",
     "grandmodel.risk.controls": "a list for people, held complete by a test; no report prints it yet",
-    "grandmodel.runtime.snapshot": "for recovery without a whole replay, and for a standby; no program takes snapshots yet",
     "grandmodel.training.distributed": "rollouts on Ray, chosen by whoever trains; no command offers it yet",
-    "grandmodel.training.progress": "the trainer's progress line; no command trains yet",
 }
 """Modules that nothing uses yet, each with what it waits for. A line goes as soon as its module is used."""
 

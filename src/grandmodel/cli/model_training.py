@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +70,9 @@ def train_command(
     seeds: Annotated[int, typer.Option(help="With --folds: trainings per fold.")] = 5,
     frames: Annotated[int | None, typer.Option(help="Environment steps of the MAPPO part.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that train side by side.")] = 1,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Also write every update to TensorBoard files in this folder.")
+    ] = None,
     registry: RegistryOption = None,
     trials: TrialsOption = None,
     as_json: JsonFlag = False,
@@ -98,7 +101,7 @@ def train_command(
             f"{market.instrument.id}: {len(market.bars):,} bars, {int(market.usable.sum()):,} decisions, volume {market.schema.volume}"
         )
     lines: list[dict[str, Any]] = []
-    with _progress(jobs, workers) as on_progress:
+    with _progress(jobs, workers, tensorboard) as on_progress:
         for done in run_jobs(
             jobs, markets, trial_log(trials, found.location), time.time_ns, workers=workers, on_progress=on_progress
         ):
@@ -209,8 +212,10 @@ def _settings(layer: Layer, frames: int | None) -> Any:
 
 
 @contextmanager
-def _progress(jobs: Sequence[Job], workers: int) -> Iterator[OnProgress | None]:
+def _progress(jobs: Sequence[Job], workers: int, tensorboard: Path | None) -> Iterator[OnProgress | None]:
     """A line with the stage, return, entropy, KL, clip share and explained variance; nothing where several processes train."""
+    if tensorboard is not None and (workers > 1 or len(jobs) > 1):
+        raise UsageError("--tensorboard: found several trainings, expected one, in this process")
     if workers > 1:
         console.print(f"{len(jobs)} trainings in {workers} processes")
         yield None
@@ -219,6 +224,7 @@ def _progress(jobs: Sequence[Job], workers: int) -> Iterator[OnProgress | None]:
     from rich.progress import Progress as Bar
 
     from grandmodel.training.mappo import Update
+    from grandmodel.training.progress import TensorBoardLog, format_update
 
     columns = (
         TextColumn("{task.description}"),
@@ -226,18 +232,17 @@ def _progress(jobs: Sequence[Job], workers: int) -> Iterator[OnProgress | None]:
         TextColumn("{task.fields[said]}"),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=console, transient=False) as bar:
+    with ExitStack() as stack:
+        listeners = [] if tensorboard is None else [stack.enter_context(closing(TensorBoardLog(tensorboard)))]
+        bar = stack.enter_context(Bar(*columns, console=console, transient=False))
         task = bar.add_task("preparing", total=None, said="")
 
         def tell(progress: Progress) -> None:
             report, said = progress.report, ""
             if isinstance(report, Update):
-                earned = "-" if report.episode_return is None else f"{report.episode_return:.1f}"
-                explained = "-" if report.explained_variance is None else f"{report.explained_variance:.2f}"
-                said = (
-                    f"return {earned}, entropy {report.entropy:.3f}, KL {report.kl:.4f}, clipped {report.clip_share:.1%}, "
-                    f"explained {explained}"
-                )
+                said = format_update(report)
+                for listener in listeners:
+                    listener(report)
             elif report is not None:
                 said = f"{report.agent}: log loss {report.log_loss:.4f}, of a constant {report.constant_log_loss:.4f}"
             bar.update(task, description=progress.stage, completed=progress.done, total=progress.total, said=said)
