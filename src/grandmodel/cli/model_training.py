@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from grandmodel.training.campaign import Job
     from grandmodel.training.market import Layer, Span, TrainingMarket
-    from grandmodel.training.pipeline import OnProgress, Progress
+    from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, Progress
     from grandmodel.training.trials import TrialLog
 
 LayerArgument = Annotated[
@@ -84,13 +84,16 @@ def train_command(
     """
     from grandmodel.training.campaign import Job, jobs_of_folds, run_jobs
     from grandmodel.training.evaluation.walk_forward import default_folds
+    from grandmodel.training.pipeline import default_settings
 
     wanted = as_layer(layer)
     found = open_registry(registry)
     markets = training_markets(
         wanted, data, time_zone, label, profile, store, instrument, instruments, bar_width, start, end
     )
-    settings = _settings(wanted, frames)
+    settings = default_settings(wanted)
+    if frames is not None:
+        settings = with_frames(settings, frames)
     if folds:
         jobs = jobs_of_folds(wanted, default_folds(wanted), seeds, settings)
     else:
@@ -200,14 +203,10 @@ def _spans(
     return Span(first, middle), Span(middle, last)
 
 
-def _settings(layer: Layer, frames: int | None) -> Any:
+def with_frames(settings: LayerTrainingSettings, frames: int) -> LayerTrainingSettings:
+    """``settings`` with other environment steps of the MAPPO part."""
     import msgspec
 
-    from grandmodel.training.pipeline import default_settings
-
-    settings = default_settings(layer)
-    if frames is None:
-        return settings
     return msgspec.structs.replace(settings, mappo=msgspec.structs.replace(settings.mappo, frames=frames))
 
 

@@ -45,7 +45,10 @@ UNATTENDED = ("risk.breakers.automatic_release=halt",)
 
 DEFAULT_DAY = "2024-07-10"
 """Trading day of the default simulated session; any day would do, since its prices are invented."""
-WARM_UP_DAYS = 4
+WARM_UP_DAYS = 14
+"""Trading days before it: a strategic window is whole after 576 half-hour bars."""
+SESSION_CAPITAL = "account.capital_micros=10000000000000"
+"""What the default session begins with, unless --set says otherwise: 10 million, so that a small exposure is still whole lots."""
 SIMULATED = ("NQ", "CL")
 
 SettingsOption = Annotated[Path | None, typer.Option("--settings", help="Settings file, TOML or JSON.")]
@@ -53,7 +56,10 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override one setting: account.capital_micros=5e11 (repeatable).")
 ]
 AgentOption = Annotated[
-    str | None, typer.Option("--agent", help="moving_average_cross, random, buy_and_hold, or module:Class.")
+    str | None,
+    typer.Option(
+        "--agent", help="grandmodel (the learning agents), moving_average_cross, random, buy_and_hold, or module:Class."
+    ),
 ]
 AgentSetOption = Annotated[
     list[str] | None, typer.Option("--agent-set", help="A parameter of --agent, such as fast=20 (repeatable).")
@@ -87,10 +93,14 @@ def run_command(
     """The main job: one paper session through the whole system, with a summary and a report page at the end.
 
     Without --data the market is simulated: NQ and CL quotes and trades from a model whose parameters were fitted to real
-    bars. Four days warm up the agents and the risk numbers, then one trading day is traded.
+    bars. Fourteen days warm up the features and the risk numbers, then one trading day is traded. Without --agent and --settings
+    the live models of the registry decide (`grandmodel model list`), with 10 million to begin with.
     """
     from grandmodel.runtime.settings import Mode, changed
 
+    if agent is None and settings is None:
+        overrides = [SESSION_CAPITAL, *(overrides or ())]
+        agent, agent_set = "grandmodel", ["strategic=live", "tactical=live", *(agent_set or ())]
     chosen = _settings(settings, overrides, agent, agent_set, Mode.PAPER)
     if data:
         feed = file_feed(data, time_zone, label, profile, instruments)
@@ -214,7 +224,7 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
     except ValueError as error:
         raise UsageError(f"--day {day}: expected a date such as {DEFAULT_DAY}") from error
     chosen = instruments_named(SIMULATED)
-    schedule = schedules_for(chosen, day_ns, day_ns + NS_PER_DAY)[0]
+    schedule = schedules_for(chosen, day_ns - 3 * WARM_UP_DAYS * NS_PER_DAY, day_ns + NS_PER_DAY)[0]
     places = np.flatnonzero(schedule.day_ns == day_ns)
     if not len(places):
         raise UsageError(f"--day {day}: found no trading session of {chosen[0].id} on that day, expected a trading day")

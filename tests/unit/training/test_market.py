@@ -7,31 +7,17 @@ from hypothesis import strategies as st
 
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.profile import ImportProfile, Label
-from grandmodel.domain.blocks import BAR, Flag
-from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.time import FIVE_MINUTES_NS
 from grandmodel.runtime.feeds import instruments_named
 from grandmodel.training.errors import TrainingDataError
 from grandmodel.training.market import HORIZON_BARS, Span, build_market, build_markets, check_one_layer
 from shared_data import shared
-
-NQ = instruments_named(["NQ"])[0]
-START = 1_600_000_200 * 10**9 - (1_600_000_200 * 10**9) % THIRTY_MINUTES_NS
+from training_markets import NQ, some_bars
 
 
-def some_bars(count, seed, marks=(), width=THIRTY_MINUTES_NS, volume=True):
-    generator = np.random.default_rng(seed)
-    close = 60_000 + generator.normal(0, 40, count).cumsum().round().astype(np.int64)
-    bars = np.zeros(count, BAR)
-    bars["ts_event"] = bars["ts_init"] = START + width * np.arange(1, count + 1)
-    bars["ts_open"] = bars["ts_event"] - width
-    bars["close"] = close
-    bars["open"] = np.concatenate([close[:1], close[:-1]])
-    reach = generator.integers(0, 30, (2, count))
-    bars["high"] = np.maximum(bars["open"], close) + reach[0]
-    bars["low"] = np.minimum(bars["open"], close) - reach[1]
-    bars["volume"] = generator.integers(100, 5_000, count) if volume else -1
-    for place, flag in marks:
-        bars["flags"][place] |= int(flag)
+def without_volume(bars):
+    bars["volume"] = -1
     return bars
 
 
@@ -77,7 +63,7 @@ def test_the_decisions_of_a_span_have_their_outcomes_inside_it():
 
 def test_a_market_without_volume_has_a_schema_of_its_own():
     known = build_market(some_bars(700, 3, width=FIVE_MINUTES_NS), NQ, "tactical")
-    unknown = build_market(some_bars(700, 3, width=FIVE_MINUTES_NS, volume=False), NQ, "tactical")
+    unknown = build_market(without_volume(some_bars(700, 3, width=FIVE_MINUTES_NS)), NQ, "tactical")
     assert unknown.schema.volume == "unknown"
     assert unknown.usable.any()
     with pytest.raises(Exception, match="found feature schema"):
@@ -104,7 +90,8 @@ def test_a_span_without_length_is_refused():
 
 
 def test_one_market_of_unknown_volume_leaves_volume_out_for_all_and_short_bars_are_joined():
-    known, unknown = some_bars(3_500, 4, width=60 * 10**9), some_bars(700, 5, width=FIVE_MINUTES_NS, volume=False)
+    known = some_bars(3_500, 4, width=60 * 10**9)
+    unknown = without_volume(some_bars(700, 5, width=FIVE_MINUTES_NS))
     known["instrument"], unknown["instrument"] = 1, 0
     whole = np.concatenate([known, unknown])
     blocks = [whole[:1_000], whole[1_000:]]
