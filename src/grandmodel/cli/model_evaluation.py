@@ -62,6 +62,7 @@ def evaluate_command(
             help="Strategic: also train a single agent and one big network per fold and seed, and hold it against them.",
         ),
     ] = False,
+    workers: Annotated[int, typer.Option(help="With --comparisons: processes that train side by side.")] = 1,
     page: Annotated[
         Path | None, typer.Option(help="Where to write the page; default: evaluation-LAYER.html here.")
     ] = None,
@@ -87,7 +88,9 @@ def evaluate_command(
     )
     models = _load(found, wanted, ids, markets)
     log = trial_log(trials, found.location)
-    forecasters = _train_comparisons(markets, folds, models, log) if comparisons and wanted == "strategic" else None
+    forecasters = (
+        _train_comparisons(markets, folds, models, log, workers) if comparisons and wanted == "strategic" else None
+    )
     looks = _touch(log, wanted, folds, models, again)
     counted = _trials(log, wanted, markets, sum(len(kept) for kept in models.values()))
     console.print(f"{len(folds)} folds, {len(next(iter(models.values())))} seeds, {counted.count} trials on the log")
@@ -131,35 +134,45 @@ def _touch(
 
 
 def _train_comparisons(
-    markets: Sequence[TrainingMarket], folds: Sequence[Fold], models: Mapping[str, Sequence[LoadedModel]], log: TrialLog
+    markets: Sequence[TrainingMarket],
+    folds: Sequence[Fold],
+    models: Mapping[str, Sequence[LoadedModel]],
+    log: TrialLog,
+    workers: int,
 ) -> Forecasters:
     """A single agent and one big network for every fold and seed, trained on the fold's training stretch; each is on the log."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from contextlib import ExitStack
+
     from grandmodel.models.model_file import DataSpan
     from grandmodel.training.campaign import data_hash, settings_hash
-    from grandmodel.training.comparisons import train_one_network, train_single_agent
+    from grandmodel.training.comparisons import train_comparison
     from grandmodel.training.evaluation.evaluate import BeliefsAt
     from grandmodel.training.pipeline import default_settings
 
     settings = default_settings("strategic")
-    trained: dict[str, dict[str, list[BeliefsAt]]] = {"single-agent PPO": {}, "one big network": {}}
-    for name, by_fold in trained.items():
-        for fold in folds:
-            by_fold[fold.name] = []
-            for seed in range(len(models[fold.name])):
-                trial = {
-                    "layer": "strategic",
-                    "settings_hash": settings_hash(settings),
-                    "seed": seed,
-                    "spans": {"train": DataSpan(start_ns=fold.train.start_ns, end_ns=fold.train.end_ns)},
-                    "data_hash": data_hash(markets),
-                    "note": f"comparison, {name}, {fold.name} seed {seed}",
-                }
-                with console.status(f"training {name}, {fold.name}, seed {seed}"), log.recorded(time.time_ns, **trial):
-                    if name == "one big network":
-                        made = train_one_network(markets, fold.train, settings, seed)
-                    else:
-                        made = train_single_agent("strategic", markets, fold.train, settings, seed)
-                by_fold[fold.name].append(made.beliefs)
+    trained: dict[str, dict[str, list[BeliefsAt]]] = {
+        name: {fold.name: [] for fold in folds} for name in ("single-agent PPO", "one big network")
+    }
+    jobs = [(name, fold, seed) for name in trained for fold in folds for seed in range(len(models[fold.name]))]
+    # Processes of their own, one a core: each training is one thread.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool, ExitStack() as noted:
+        waiting = []
+        for name, fold, seed in jobs:
+            trial = {
+                "layer": "strategic",
+                "settings_hash": settings_hash(settings),
+                "seed": seed,
+                "spans": {"train": DataSpan(start_ns=fold.train.start_ns, end_ns=fold.train.end_ns)},
+                "data_hash": data_hash(markets),
+                "note": f"comparison, {name}, {fold.name} seed {seed}",
+            }
+            noted.enter_context(log.recorded(time.time_ns, **trial))
+            waiting.append(pool.submit(train_comparison, name, markets, fold.train, settings, seed))
+        for done, ((name, fold, seed), future) in enumerate(zip(jobs, waiting, strict=True), 1):
+            trained[name][fold.name].append(future.result().beliefs)
+            console.print(f"{name}, {fold.name} seed {seed} ({done} of {len(jobs)})")
     return trained
 
 

@@ -57,6 +57,8 @@ class StrategicDecision(
     """In [-1, 1], as a share of the instrument's risk limit."""
     novelty: float = 0.0
     """How unlike the training data the window is: 1 at the edge of what was seen, more beyond."""
+    support: float = 1.0
+    """How far held-back data support the model's directions, in [0, 1]; the size is multiplied by it."""
     expected_move: float = 0.0
     """Ticks over the horizon, from the calibrated belief."""
     interval: tuple[float, float] = (0.0, 0.0)

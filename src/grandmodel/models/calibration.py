@@ -12,6 +12,7 @@ Read next: ``conformal.py``, an interval of the move that keeps its promise even
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -247,6 +248,39 @@ def expected_moves(beliefs: Floats, outcomes: ClassOutcomes) -> tuple[Floats, Fl
     second: Floats = beliefs @ np.array(outcomes.mean_square, np.float64)
     variance: Floats = np.maximum(second - first**2, 0.0)
     return first, variance
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionSupport:
+    """How far held-back data support the direction of the expected moves."""
+
+    slope: float
+    """Outcome per unit of expected move; 1 where the forecasts mean what they say, 0 where they say nothing of the direction."""
+    deviation: float
+    """Standard error of the slope, outcomes that overlap allowed for."""
+    share: float
+    """In [0, 1]: the expected sign of the true slope, 2 Phi(slope / deviation) - 1, and 0 where that is negative."""
+
+
+def direction_support(parts: Sequence[tuple[Floats, Floats]], horizon: int) -> DirectionSupport:
+    """Hold expected moves against outcomes: ``parts`` are (expected (N,), outcome (N,)) of each market, in order of time.
+
+    Least squares through the origin, since a position proportional to the expected move earns just that slope. Outcomes of ``horizon`` bars
+    overlap, so the error is Newey and West's (1987) over as many lags. Without any forecast, or any error, the share is 0.
+    """
+    square = sum(float(x @ x) for x, _ in parts)
+    if not square > 0.0:
+        return DirectionSupport(0.0, math.inf, 0.0)
+    slope = sum(float(x @ y) for x, y in parts) / square
+    variance = 0.0
+    for x, y in parts:
+        score = x * (y - slope * x)
+        variance += float(score @ score)
+        for lag in range(1, min(horizon, len(score))):
+            variance += 2.0 * (1.0 - lag / horizon) * float(score[lag:] @ score[:-lag])
+    deviation = math.sqrt(max(variance, 0.0)) / square
+    share = math.erf(slope / deviation / math.sqrt(2.0)) if deviation > 0.0 else 0.0
+    return DirectionSupport(slope, deviation, max(share, 0.0))
 
 
 def _one_hot(labels: Integers, classes: int) -> Floats:

@@ -391,7 +391,10 @@ def _sizing(decision: StrategicDecision, record: Record, held: int) -> tuple[str
     equity = currency_text(record.equity_micros)
     lines = [
         f"Volatility target and VaR budget allow {decision.risk_lots:.2f} lots at an equity of {equity}.",
-        f"Ignorance leaves {known:.1%} of the size, novelty {familiar:.1%} of that.",
+        (
+            f"Ignorance leaves {known:.1%} of the size, novelty {familiar:.1%} of that, and {decision.support:.1%} of that is as much as "
+            "held-back data support the model's directions."
+        ),
     ]
     lines += [
         f"{line.meaning.capitalize()}." for line in _reasons(decision.reasons, StrategicReason) if line.code in _BINDS

@@ -3,9 +3,10 @@
     full lots  = the smaller of what the volatility target and the VaR budget allow          (``risk.sizing``)
     Kelly lots = kelly_fraction x edge / variance x equity, over the horizon of the belief
     trust      = (1 - mutual information / ln 3) x what is left of it where the window is novel
-    exposure   = direction x smaller of (Kelly lots, full lots) / full lots x trust           in [-1, 1]
+    support    = how far held-back data support the model's directions, from its file, in [0, 1] (``models.calibration``)
+    exposure   = direction x smaller of (Kelly lots, full lots) / full lots x trust x support  in [-1, 1]
 
-Trust comes last, so that ignorance and novelty make every position smaller, also one that risk's own limits had cut already.
+Trust and support come last, so that ignorance, novelty and an unproven direction make every position smaller, also one that risk's own limits had cut already.
 
 The direction is the belief collapsed by its mode; where the expected move does not point the same way there is no edge and
 nothing is held. Read next: ``agent.py``, which calls this at each 30-minute close.
@@ -29,6 +30,8 @@ from grandmodel.risk.sizing import ExposureSettings
 
 Floats = NDArray[np.float64]
 
+WELL_SUPPORTED = 0.5
+"""A support below this is put on the record."""
 LARGEST_MUTUAL_INFORMATION = math.log(len(BELIEF))
 """Nats: samples that are each sure of one direction, and spread evenly over the three."""
 
@@ -64,6 +67,7 @@ class Reason(enum.StrEnum):
     KELLY_SMALL = "kelly_small", "the Kelly share asks for less than the dead band"
     VOLATILITY_TARGET = "volatility_target", "the volatility target set the size"
     VAR_BUDGET = "var_budget", "the value-at-risk budget set the size"
+    UNPROVEN = "unproven", "held-back data support the direction of this model's forecasts by less than half"
     NOVEL = "novel", "the window lies outside what training saw; the size was cut for it"
     DISAGREE = "disagree", "the agents' joint state is far from pure"
     IGNORANT = "ignorant", "mutual information took more than a tenth of the size"
@@ -109,6 +113,8 @@ class Evidence:
     """Nats."""
     purity: float
     novelty: float
+    support: float
+    """In [0, 1]: how far the model's held-back data support its directions (``ModelManifest.direction_support``)."""
     interval: tuple[float, float]
     equity_micros: float
     tick_value_micros: float
@@ -151,7 +157,7 @@ def size_exposure(
             settings.kelly_fraction,
         )
         share = lots / full_lots
-        exposure = min(share, 1.0) * known * familiar
+        exposure = min(share, 1.0) * known * familiar * evidence.support
         reasons.append(
             _BINDING[settings.full.binding]
             if share >= 1.0
@@ -161,6 +167,8 @@ def size_exposure(
         )
     elif direction:
         reasons.append(Reason.NO_EDGE)
+    if direction and evidence.support < WELL_SUPPORTED:
+        reasons.append(Reason.UNPROVEN)
     if familiar < 1.0:
         reasons.append(Reason.NOVEL)
     if known < 0.9:

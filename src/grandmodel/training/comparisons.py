@@ -250,6 +250,16 @@ def train_one_network(
     return Forecaster(prepared, architecture, found.weights, found.reports)
 
 
+def train_comparison(
+    name: str, markets: Sequence[TrainingMarket], span: Span, settings: LayerTrainingSettings, seed: int
+) -> Forecaster:
+    """The strategic comparison called ``name``, on one thread of torch: what a process of its own is given to do."""
+    with mappo.torch_threads(1):
+        if name == "one big network":
+            return train_one_network(markets, span, settings, seed)
+        return train_single_agent("strategic", markets, span, settings, seed)
+
+
 class _Held:
     """An account that holds a whole exposure in one direction, as the Coordinator's tail tells of it."""
 

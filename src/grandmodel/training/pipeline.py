@@ -33,6 +33,7 @@ from grandmodel.models.calibration import (
     calibrated,
     classify_outcomes,
     classwise_calibration_error,
+    direction_support,
     expected_moves,
     fit_class_outcomes,
     fit_temperature,
@@ -410,6 +411,10 @@ def _calibrated_manifest(
     temperature = fit_temperature(forecasts.beliefs, classes)
     scaled = calibrated(forecasts.beliefs, temperature.value)
     moves, _ = expected_moves(scaled, prepared.outcomes)
+    support = direction_support(
+        [(moves[examples.market == m], examples.outcomes[examples.market == m]) for m in range(len(prepared.markets))],
+        prepared.markets[0].horizon,
+    )
     conformal: dict[str, ConformalSettings] = {}
     for m, market in enumerate(prepared.markets):
         own = examples.market == m
@@ -434,6 +439,8 @@ def _calibrated_manifest(
         "validation.log_loss_mean_of_agents": log_loss(_distributions(forecasts.agents.mean(axis=1)), classes),
         "validation.brier": brier_score(scaled, classes),
         "validation.calibration_error": classwise_calibration_error(scaled, classes),
+        "validation.direction_slope": support.slope,
+        "validation.direction_slope_error": support.deviation,
         "validation.mutual_information": float(forecasts.mutual_information.mean()),
         "validation.novel_share": float((forecasts.novelty > 1.0).mean()),
     }
@@ -443,6 +450,7 @@ def _calibrated_manifest(
     return msgspec.structs.replace(
         manifest,
         temperature=temperature.value,
+        direction_support=support.share,
         conformal=msgspec.to_builtins(conformal),
         metrics=manifest.metrics | metrics,
     )

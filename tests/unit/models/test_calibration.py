@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
+from scipy.stats import norm
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -20,6 +22,7 @@ from grandmodel.models.calibration import (
     calibration_error,
     classify_outcomes,
     classwise_calibration_error,
+    direction_support,
     expected_move,
     expected_moves,
     fit_class_outcomes,
@@ -211,3 +214,31 @@ def test_what_cannot_be_measured_is_refused():
         fit_class_outcomes(np.zeros(200))
     with pytest.raises(ModelError, match="reliability: found"):
         reliability_bins(np.array([]), np.array([], bool))
+
+
+@pytest.mark.parametrize(("slope", "seed"), [(1.0, 0), (0.0, 1), (-0.5, 2)])
+def test_the_support_of_the_direction_rests_on_the_slope_that_statsmodels_finds(slope, seed):
+    generator = np.random.default_rng(seed)
+    expected = generator.normal(0, 0.1, 900)
+    noise = np.convolve(generator.normal(0, 1, 907), np.ones(8), "valid") / np.sqrt(8)
+    outcome = slope * expected + noise
+    found = direction_support([(expected, outcome)], 8)
+    peer = sm.OLS(outcome, expected).fit(cov_type="HAC", cov_kwds={"maxlags": 7, "use_correction": False})
+    assert found.slope == pytest.approx(peer.params[0], rel=1e-9)
+    assert found.deviation == pytest.approx(peer.bse[0], rel=1e-9)
+    assert found.share == pytest.approx(max(2 * norm.cdf(peer.tvalues[0]) - 1, 0), abs=1e-12)
+
+
+def test_support_is_nothing_where_nothing_is_foretold_or_the_opposite_came():
+    ones, nothing = np.ones(50), np.zeros(50)
+    assert direction_support([(nothing, ones)], 8).share == 0.0
+    assert direction_support([(ones, -ones + np.tile([0.1, -0.1], 25))], 8).share == 0.0
+
+
+def test_markets_are_held_apart_where_outcomes_overlap():
+    generator = np.random.default_rng(5)
+    parts = [(generator.normal(size=60), generator.normal(size=60)) for _ in range(2)]
+    apart = direction_support(parts, 8)
+    joined = direction_support([tuple(np.concatenate(column) for column in zip(*parts, strict=True))], 8)
+    assert apart.slope == pytest.approx(joined.slope)
+    assert apart.deviation != joined.deviation

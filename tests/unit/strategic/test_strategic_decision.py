@@ -43,6 +43,7 @@ def evidence(**changes):
         "mutual_information": 0.02,
         "purity": 0.99,
         "novelty": 0.5,
+        "support": 1.0,
         "interval": (-150.0, 151.0),
         "equity_micros": 1e12,
         "tick_value_micros": 5e6,
@@ -189,3 +190,11 @@ def test_what_breakers_leave_asked_for_again_is_left_alone(held, wanted, size_sc
     assert lots_that_breakers_leave(left, wanted, size_scale) == left
     assert abs(left) <= max(abs(held), abs(wanted))
     assert left * wanted >= 0 or left == wanted
+
+
+@given(st.floats(0.0, 1.0))
+def test_a_size_is_in_proportion_to_what_held_back_data_support(first):
+    one, reasons = size_exposure(evidence(support=first), 1.0, SETTINGS)
+    whole, _ = size_exposure(evidence(support=1.0), 1.0, SETTINGS)
+    assert one == pytest.approx(whole * first, abs=1e-15)
+    assert (Reason.UNPROVEN in reasons) == (first < 0.5)

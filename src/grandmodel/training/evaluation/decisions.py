@@ -74,6 +74,8 @@ class Decided:
     """(N,) 1 at the edge of what training saw."""
     lots: Integers
     """(N,) the position that the strategic decision asks for."""
+    support: float
+    """Of the model's directions, by its held-back data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,7 @@ def decide(model: LoadedModel, market: TrainingMarket, places: Integers, setting
     found = Decided(
         places=places, beliefs=np.empty((count, agents, 3)), weights=np.empty((count, agents)),
         mutual_information=np.empty(count), purity=np.empty(count), novelty=np.empty(count), lots=np.zeros(count, np.int64),
+        support=model.manifest.direction_support,
     )  # fmt: skip
     account = _FilledAccount(market, settings, model.mean_scale(market.instrument.id))
     for n, place in enumerate(places.tolist()):
@@ -313,6 +316,7 @@ def decide(model: LoadedModel, market: TrainingMarket, places: Integers, setting
             mutual_information=output.mutual_information,
             purity=output.purity,
             novelty=novelty,
+            support=model.manifest.direction_support,
             interval=(0.0, 0.0),  # it only writes a reason code
             equity_micros=account.equity,
             tick_value_micros=float(market.instrument.tick_value_micros),
@@ -422,6 +426,7 @@ def sized_lots(
             mutual_information=float(decided.mutual_information[n]),
             purity=float(decided.purity[n]),
             novelty=float(decided.novelty[n]),
+            support=decided.support,
             interval=(0.0, 0.0),
             equity_micros=account.equity,
             tick_value_micros=float(market.instrument.tick_value_micros),
