@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from grandmodel.cli.model import app
+from grandmodel.cli.output import stdout
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.model_file import DataSpan, DataSpans, write_model
 from grandmodel.training.trials import LOG_NAME, TrialLog
@@ -109,7 +110,8 @@ def test_a_damaged_model_is_listed_as_such_with_exit_code_1(place: Path) -> None
         assert "damaged" in done.output
 
 
-def test_every_trial_is_listed_whatever_became_of_it(place: Path) -> None:
+def test_every_trial_is_listed_whatever_became_of_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdout, "width", 160)
     assert "holds no trials" in " ".join(call("trials").split())
     log = TrialLog(place / "models" / LOG_NAME)
     for seed in range(3):
