@@ -146,6 +146,9 @@ def _train_comparisons(
     from contextlib import ExitStack
 
     from grandmodel.models.model_file import DataSpan
+    from grandmodel.training.extras import require_extra
+
+    require_extra("torch", "train")
     from grandmodel.training.campaign import data_hash, settings_hash
     from grandmodel.training.comparisons import train_comparison
     from grandmodel.training.evaluation.evaluate import BeliefsAt

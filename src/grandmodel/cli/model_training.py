@@ -82,6 +82,9 @@ def train_command(
     Every training is written to the log of trials before it begins, so that `model evaluate` can allow for all of them. The same data,
     settings and seed give the same file, byte for byte.
     """
+    from grandmodel.training.extras import require_extra
+
+    require_extra("torch", "train")
     from grandmodel.training.campaign import Job, jobs_of_folds, run_jobs
     from grandmodel.training.evaluation.walk_forward import default_folds
     from grandmodel.training.pipeline import default_settings

@@ -29,7 +29,10 @@ def strategic_env(
     Agents ``mlmi``, ``nwrqk`` and ``regime`` choose bullish, neutral or bearish, the ``coordinator`` whom to follow. ``markets``: 30-minute
     markets (``training.market.build_market``); None: some weeks of simulated NQ. ``span``: where episodes may run; None: everywhere.
     """
-    from grandmodel.training.environments import ground_of  # noqa: PLC0415 - see the module
+    from grandmodel.training.extras import require_extra  # noqa: PLC0415 - see the module
+
+    require_extra("pettingzoo", "train")
+    from grandmodel.training.environments import ground_of  # noqa: PLC0415
     from grandmodel.training.environments.parallel_form import TradingParallel  # noqa: PLC0415
 
     return TradingParallel(ground_of("strategic", markets, settings, span))
@@ -47,6 +50,9 @@ def tactical_env(
     Agents ``tactical`` (enter, hold, exit), ``risk`` (scale and stop) and ``execution`` (wait, passive, aggressive, slice) work towards
     a strategic exposure: ``exposures`` holds one per bar and market, in [-1, 1]; None: drawn by seed. The rest as for ``strategic_env``.
     """
+    from grandmodel.training.extras import require_extra  # noqa: PLC0415
+
+    require_extra("pettingzoo", "train")
     from grandmodel.training.environments import ground_of  # noqa: PLC0415
     from grandmodel.training.environments.parallel_form import TradingParallel  # noqa: PLC0415
 

@@ -6,7 +6,6 @@ Each class here is called with every ``Update``; pass them to ``train(..., on_up
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from grandmodel.training.errors import TrainingSettingsError
+from grandmodel.training.extras import require_extra
 from grandmodel.training.mappo import Settings, Update
 
 MEASURES = tuple(name for name in Update.__struct_fields__ if name not in {"update", "frames"})
@@ -75,7 +74,7 @@ class TensorBoardLog(_Listener):
     """Writes a TensorBoard event file into ``folder``. Raises ``TrainingSettingsError`` without the extra."""
 
     def __init__(self, folder: Path) -> None:
-        _require("tensorboard", "tensorboard")
+        require_extra("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
 
         self._writer = SummaryWriter(str(folder))
@@ -94,7 +93,7 @@ class MlflowLog(_Listener):
     """Logs to an MLflow run: the settings as parameters, every update as metrics. Needs the extra ``mlflow``."""
 
     def __init__(self, settings: Settings, tracking_uri: str, experiment: str) -> None:
-        _require("mlflow", "mlflow")
+        require_extra("mlflow", "mlflow")
         self._client: Any = import_module("mlflow").MlflowClient(tracking_uri=tracking_uri)
         found = self._client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
@@ -120,10 +119,3 @@ def measured(update: Update) -> dict[str, float]:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def _require(package: str, extra: str) -> None:
-    if find_spec(package) is None:
-        raise TrainingSettingsError(
-            f"the package {package} is not installed; install it with: pip install 'grandmodel[{extra}]'"
-        )

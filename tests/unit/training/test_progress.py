@@ -5,7 +5,6 @@ import io
 import pytest
 from rich.console import Console
 
-from grandmodel.training import progress
 from grandmodel.training.errors import TrainingSettingsError
 from grandmodel.training.mappo import Settings, Update, train
 from grandmodel.training.progress import MEASURES, MlflowLog, ProgressLine, TensorBoardLog, format_update, measured
@@ -73,7 +72,7 @@ def test_mlflow_reads_back_what_was_logged(tmp_path, monkeypatch):
 
 
 def test_a_missing_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(progress, "find_spec", {}.get)
+    monkeypatch.setattr("grandmodel.training.extras.find_spec", {}.get)
     with pytest.raises(TrainingSettingsError, match=r"grandmodel\[tensorboard\]"):
         TensorBoardLog(tmp_path)
     with pytest.raises(TrainingSettingsError, match=r"grandmodel\[mlflow\]"):
