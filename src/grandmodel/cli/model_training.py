@@ -182,10 +182,9 @@ def training_markets(
 
 def trial_log(given: Path | None, registry: str) -> TrialLog:
     """The log that ``--trials`` names, else the one that belongs to the registry."""
-    from grandmodel.training.trials import LOG_NAME, TrialLog
+    from grandmodel.training.trials import TrialLog, log_path
 
-    folder = Path("models") if "://" in registry else Path(registry)
-    return TrialLog(given or folder / LOG_NAME)
+    return TrialLog(given or log_path(registry))
 
 
 def _spans(
