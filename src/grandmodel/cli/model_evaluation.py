@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grandmodel.cli.model_training import LayerArgument, TrialsOption, as_layer, training_markets, trial_log
+from grandmodel.cli.model_training import LayerArgument, TrialsOption, training_markets, trial_log
 from grandmodel.cli.output import JsonFlag, console, print_json, print_table, say
 from grandmodel.cli.registries import RegistryOption, open_registry, user_name
 from grandmodel.cli.sources import (
@@ -76,6 +76,7 @@ def evaluate_command(
     Takes the registry's models of the folds (`model train LAYER --folds`) and gives each model of the last evaluated fold its card. The
     last fold is for one look: it is written to the log of trials, and a second one with other models needs --again.
     """
+    from grandmodel.models.registry import as_layer
     from grandmodel.training.evaluation.decisions import models_trained_for
     from grandmodel.training.evaluation.walk_forward import default_folds
 

@@ -82,6 +82,7 @@ def train_command(
     Every training is written to the log of trials before it begins, so that `model evaluate` can allow for all of them. The same data,
     settings and seed give the same file, byte for byte.
     """
+    from grandmodel.models.registry import as_layer
     from grandmodel.training.extras import require_extra
 
     require_extra("torch", "train")
@@ -135,13 +136,6 @@ def train_command(
         shown = (f"{metrics[name]:.4f}" if name in metrics else "-" for name in names)
         table.add_row(str(line["name"]), str(line["id"])[:12], *shown)
     stdout.print(table)
-
-
-def as_layer(text: str) -> Layer:
-    """``strategic`` or ``tactical``, or a usage error."""
-    if text not in ("strategic", "tactical"):
-        raise UsageError(f"found layer {text!r}, expected strategic or tactical")
-    return text  # type: ignore[return-value]
 
 
 def training_markets(
