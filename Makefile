@@ -1,4 +1,4 @@
-# One command per task. Every target does its own set-up: a virtual environment in .venv, with the versions of constraints.txt.
+# One command per task. Every target does its own set-up: a virtual environment in .venv, with the versions and hashes of requirements/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ DATA ?=
 # Test processes: one per core of the smallest machine that this is meant for.
 WORKERS ?= 2
 
-.PHONY: help setup setup-dev run test test-fast lint format bench bench-peers models clean
+.PHONY: help setup setup-dev run test test-fast lint format bench bench-peers models lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -15,19 +15,32 @@ help:            ## this list
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "setup: installing the runtime into $(VENV) (about 30 seconds the first time)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+# Every package is pinned by version and sha256 in requirements/ (make lock); the project itself is built without isolation.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+HASHED := --require-hashes --no-deps --requirement
+
+$(VENV)/.runtime: pyproject.toml requirements/runtime.txt | $(BIN)/python
+	@echo "setup: installing the runtime into $(VENV) (one to two minutes the first time)"
+	$(PIP) $(HASHED) requirements/runtime.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "setup: installing runtime, training and development packages into $(VENV) (two to three minutes the first time)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+# torch comes by version: its builds differ from machine to machine, so no hash could hold on all of them.
+$(VENV)/.dev: pyproject.toml requirements/dev.txt | $(BIN)/python
+	@echo "setup: installing runtime, training and development packages into $(VENV) (three to five minutes the first time)"
+	$(PIP) $(HASHED) requirements/dev.txt
+	$(PIP) torch==2.13.0
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime
 
+# backtesting.py is AGPL-3: what a test compares with it runs in a process and an environment of its own.
+.venv-peer-backtesting/.ready: benchmarks/peers/backtesting.txt
+	$(PYTHON) -m venv .venv-peer-backtesting
+	.venv-peer-backtesting/bin/python -m pip install --quiet --disable-pip-version-check $(HASHED) benchmarks/peers/backtesting.txt
+	@touch $@
+
 setup: $(VENV)/.runtime          ## the runtime, in .venv
-setup-dev: $(VENV)/.dev          ## runtime, training and development packages, in .venv
+setup-dev: $(VENV)/.dev .venv-peer-backtesting/.ready ## runtime, training and development packages, in .venv
 
 run: setup       ## the main job: one simulated paper session, a summary and a report page
 	$(BIN)/grandmodel run $(ARGS)
@@ -56,6 +69,11 @@ bench-peers: setup-dev ## the same jobs in other libraries, each in an environme
 
 models: setup-dev ## train and evaluate the shipped models anew from real bars; DATA=folder with bars/ (about 40 minutes)
 	$(BIN)/python models/make_models.py $(DATA) $(ARGS)
+
+lock:            ## resolve all packages anew: requirements/*.txt with hashes, and the list of components
+	$(PYTHON) -m venv .venv-supply
+	.venv-supply/bin/python -m pip install --quiet --disable-pip-version-check $(HASHED) requirements/supply.txt
+	.venv-supply/bin/python requirements/make_locks.py $(ARGS)
 
 clean:           ## environments, caches and run folders
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

@@ -1,5 +1,8 @@
 """Rollouts on Ray workers give the results of one process."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,8 @@ from grandmodel.training.mappo import Settings, train
 from grandmodel.training.parallel import ParallelBatch
 from training_games import MaskedGame, MortalGame
 
+TESTS = str(Path(__file__).resolve().parents[1])
+SOURCES = str(Path(__file__).resolve().parents[2] / "src")
 SMALL = Settings(frames=100, envs=5, steps=10, epochs=2, hidden=(8,))
 
 
@@ -23,7 +28,16 @@ def test_without_the_extra_it_is_named(monkeypatch):
 @pytest.fixture(scope="module")
 def ray():
     module = pytest.importorskip("ray")
-    module.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    module.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+        runtime_env={
+            "env_vars": {"PYTHONPATH": os.pathsep.join((TESTS, SOURCES))}
+        },  # Workers import the games by name.
+    )
     yield module
     module.shutdown()
 

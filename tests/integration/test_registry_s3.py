@@ -1,6 +1,6 @@
 """The registry in an object store: a real S3 server on loopback (moto), through fsspec and s3fs.
 
-Needs ``pip install s3fs 'moto[server]'``, which no extra of this project brings for tests; skipped without them.
+``make setup-dev`` brings what it needs; elsewhere it is skipped.
 """
 
 import threading
@@ -14,8 +14,8 @@ from grandmodel.models.registry import Registry
 from grandmodel.models.storage import ObjectStorage
 from unit.models.model_cases import manifest_of, weights_of
 
-pytest.importorskip("s3fs", reason="needs s3fs: pip install s3fs 'moto[server]'")
-pytest.importorskip("moto.server", reason="needs a loopback S3 server: pip install s3fs 'moto[server]'")
+pytest.importorskip("s3fs", reason="needs s3fs: make setup-dev")
+pytest.importorskip("moto.server", reason="needs a loopback S3 server: make setup-dev")
 
 BY = {"who": "ana", "why": "test"}
 FILES = [model_bytes(manifest_of(), weights_of(seed=seed)) for seed in range(2)]
