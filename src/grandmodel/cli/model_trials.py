@@ -1,4 +1,4 @@
-"""``grandmodel model trials``: every trial that was ever trained, and the looks at the last fold."""
+"""``grandmodel model trials``: the trials that were trained with this log, and the looks at the last fold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trials_command(
     layer: Annotated[str | None, typer.Option("--layer", help="strategic or tactical; default: both.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Every trial that was ever trained, the failed and abandoned ones too, and the looks at the last fold."""
+    """The trials that were trained with this log, the failed and abandoned ones too, and the looks at the last fold."""
     from grandmodel.models.registry import LAYERS, as_layer
     from grandmodel.training.trials import TrialLog, log_path
 

@@ -3,7 +3,7 @@
 A model is known by the SHA-256 of its file, and every read checks it. Per layer it stands in one of three stages:
 
     candidate    any number; where every model begins
-    shadow       at most one: decides beside the live one, and trades nothing
+    shadow       at most one: next in line; no run lets it decide yet
     live         at most one: trades
 
 It goes up one stage at a time and down any number; whoever stood in its place steps down one stage. Each change is one small

@@ -2,7 +2,8 @@
 
 ``append_input`` and ``append_record`` only collect; ``commit`` writes all that was collected in one transaction. Whoever
 sends orders sends them after the ``commit`` that holds their record. With ``Durability.DISK`` a commit returns when the
-bytes are on the disk; with ``Durability.OS`` it does not wait, so a killed process loses nothing but a power cut may.
+bytes are on the disk; with ``Durability.OS`` it does not wait, so a killed process loses nothing, and a power cut may take the newest
+commits; what is left is whole (SQLite's ``synchronous=NORMAL`` in WAL mode syncs before it moves pages into the file).
 
 What the file holds is described in ``compliance.journal_file``; how a run goes on after a crash is in ``recovery``; how it
 is run again and compared is in ``replay``.
@@ -442,7 +443,7 @@ class Journal:
         )
 
 
-_SYNCHRONOUS = {Durability.DISK: "PRAGMA synchronous=FULL", Durability.OS: "PRAGMA synchronous=OFF"}
+_SYNCHRONOUS = {Durability.DISK: "PRAGMA synchronous=FULL", Durability.OS: "PRAGMA synchronous=NORMAL"}
 _ROWS_AT_ONCE = 64
 _INSERT_RECORD = "INSERT INTO records VALUES (?, ?, ?, ?)"
 _INSERT_RECORDS = _INSERT_RECORD + ", (?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)

@@ -1,6 +1,6 @@
 """Run a journal again and compare: the same inputs must give the same records, byte for byte.
 
-Used by ``grandmodel audit replay`` on any run, and as the end of every test that claims determinism.
+Used by ``grandmodel audit replay`` on a run whose code, models, agents and stored data are still those of then, and as the end of every test that claims determinism.
 """
 
 from __future__ import annotations

@@ -101,7 +101,13 @@ def _default_text(field: Any) -> str:
         if default is None:
             return "required"
     if isinstance(default, msgspec.Struct):
-        return f"see {type(default).__name__}"
+        own = {
+            name: getattr(default, name)
+            for name in default.__struct_fields__
+            if getattr(default, name) != getattr(type(default)(), name)
+        }
+        # A default that is not the type's own is spelled out: what the type says of itself would look like what is in force.
+        return f"`{msgspec.json.encode(own).decode()}`" if own else f"see {type(default).__name__}"
     if isinstance(default, tuple) and default and isinstance(default[0], msgspec.Struct):
         return f"one {type(default[0]).__name__}"
     return f"`{msgspec.json.encode(default).decode()}`"

@@ -1,4 +1,4 @@
-"""The log of every trial that was ever trained, so that the statistics of luck count all of them.
+"""The log of the trials that the training commands begin, so that the statistics of luck count all of them.
 
 The best of many trials looks good by luck alone; a deflated Sharpe ratio allows for that, if it knows how many there were. So a
 trial is written down before its training starts, and what became of it afterwards: one that crashed, or was abandoned because

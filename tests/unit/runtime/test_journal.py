@@ -181,7 +181,7 @@ def test_checkpoints_that_a_crash_prevented_are_written_on_opening(tmp_path):
         assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("durability", "level"), [(Durability.DISK, 2), (Durability.OS, 0)])
+@pytest.mark.parametrize(("durability", "level"), [(Durability.DISK, 2), (Durability.OS, 1)])
 def test_durability_sets_what_sqlite_waits_for(tmp_path, durability, level):
     with Journal.create(tmp_path / "run", durability=durability) as journal:
         assert journal._connection.execute("PRAGMA synchronous").fetchone() == (level,)
