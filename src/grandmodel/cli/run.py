@@ -64,6 +64,14 @@ AgentOption = Annotated[
 AgentSetOption = Annotated[
     list[str] | None, typer.Option("--agent-set", help="A parameter of --agent, such as fast=20 (repeatable).")
 ]
+CommandsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--commands",
+        help="What people and measurements tell the run: JSON lines of ts, kind (pause, resume, flatten, kill, release, stop, "
+        "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source.",
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders are made.")]
 NameOption = Annotated[
     str | None, typer.Option("--name", help="Name of the run folder; the next free number by default.")
@@ -83,6 +91,7 @@ def run_command(
     overrides: SetOption = None,
     agent: AgentOption = None,
     agent_set: AgentSetOption = None,
+    commands: CommandsOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
     resume: Annotated[
@@ -108,7 +117,7 @@ def run_command(
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
         chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
-    _run(chosen, feed, out, name or "", resume, as_json=as_json)
+    _run(chosen, feed, out, name or "", resume, commands, as_json=as_json)
 
 
 @app.command("run")
@@ -128,6 +137,7 @@ def backtest_command(
     overrides: SetOption = None,
     agent: AgentOption = None,
     agent_set: AgentSetOption = None,
+    commands: CommandsOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
@@ -152,7 +162,7 @@ def backtest_command(
         raise UsageError(
             "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
         )
-    _run(_fit_to(chosen, feed, settings), feed, out, name or "", resume, as_json=as_json)
+    _run(_fit_to(chosen, feed, settings), feed, out, name or "", resume, commands, as_json=as_json)
 
 
 @app.command("report")
@@ -234,13 +244,24 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
     return SimulatedFeed(chosen, start_ns, end_ns, seed, row_scale), int(schedule.open_ns[places[0]])
 
 
-def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path | None, *, as_json: bool) -> None:
+def _run(
+    settings: RunSettings,
+    feed: Feed,
+    out: Path,
+    name: str,
+    resume: Path | None,
+    commands: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from grandmodel.runtime.commands import read_commands
     from grandmodel.runtime.runs import next_run_folder, resume_feed, run_feed
 
     if name and Path(name).name != name:
         raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
+    from_file = read_commands(commands) if commands else ()
     folder = resume or (out / name if name else next_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
     start_ns, end_ns = feed.span
@@ -270,6 +291,7 @@ def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path |
             on_progress=on_progress,
             signer=_signer(),
             settings=settings,
+            told=from_file,
         )
         progress.update(task, completed=end_ns - start_ns)
     _show(summary, folder, as_json=as_json)

@@ -30,6 +30,7 @@ from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, Mod
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.runtime.commands import Part, Told, in_time_order
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.inputs import InputEngine, begin_run
 from grandmodel.runtime.journal import Durability, Journal
@@ -176,22 +177,41 @@ class Session:
         ``keep_rows`` writes the rows into the journal; otherwise it holds their sha256 and ``where#number``, and whoever
         replays must find them there again.
         """
-        for number, block in enumerate(blocks, start=first):
+        self.feed_parts(in_time_order(blocks, first=first), where=where, on_progress=on_progress, keep_rows=keep_rows)
+
+    def feed_parts(
+        self,
+        parts: Iterable[Part | Told],
+        *,
+        where: str = "",
+        on_progress: Callable[[Progress], None] | None = None,
+        keep_rows: bool = True,
+    ) -> None:
+        """``feed`` with what the run is told in between, as ``commands.in_time_order`` puts it."""
+        for part in parts:
+            if not isinstance(part, Part):
+                self._take(part)
+                continue
+            block = part.rows
             schema = schema_of(block)
             if keep_rows:
                 given = MarketData(schema=schema.value, count=len(block), rows=block.tobytes())
             else:
-                source = f"{rows_sha256(block)} {where}#{number}"
+                source = f"{rows_sha256(block)} {where}#{part.place}"
                 given = MarketData(schema=schema.value, count=len(block), source=source)
             self.journal.append_input(given)
             self._walk(block)
             if on_progress is not None:
                 on_progress(self.progress())
 
-    def journalled_blocks(self) -> list[str]:
-        """The sha256 of each block that the journal held when it was opened, in order."""
+    def journalled_feed(self) -> list[str | Told]:
+        """What the journal held of the feed when it was opened, in order: each block's sha256, and what the run was told."""
         found = (decode_input(row.body) for row in self.journal.input_rows())
-        return [given.source.partition(" ")[0] for given in found if isinstance(given, MarketData)]
+        return [
+            given.source.partition(" ")[0] if isinstance(given, MarketData) else given
+            for given in found
+            if isinstance(given, MarketData | Command | Signal)
+        ]
 
     def command(self, command: Command) -> None:
         """A person told the engine something: it is journalled and acted on at once."""
@@ -201,7 +221,7 @@ class Session:
         """Something was measured outside the engine: it is journalled, and the ladder takes it at once."""
         self._take(signal)
 
-    def _take(self, given: Command | Signal) -> None:
+    def _take(self, given: Told) -> None:
         number = self.journal.append_input(given)
         for record in self._inputs.on_input(number, given):
             self._keep(record)

@@ -475,7 +475,7 @@ def test_what_a_role_may_not_do_is_an_alert_and_changes_nothing(kind):
     list(engine.on_block(stack(flat_bars(6))))
     list(engine.on_signal(signal(SignalTrigger.LATENCY, 0.5, 30)))
     (record,) = engine.on_command(command(kind, 31, who="ann/trader"))
-    assert [alert.code for alert in record.alerts][0].endswith("_refused")
+    assert next(alert.code for alert in record.alerts).endswith("_refused")
     assert engine.gate.size_scale == 0.5
 
 
