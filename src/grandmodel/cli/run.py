@@ -40,8 +40,8 @@ app = typer.Typer(help="History through the engine.", no_args_is_help=True)
 SIGNING_KEY_VARIABLE = "GRANDMODEL_SIGNING_KEY"
 """Environment variable with the path of the private key of `grandmodel audit key`; unset: checkpoints are not signed."""
 
-UNATTENDED = ("risk.breakers.automatic_release=halt",)
-"""What a backtest without a settings file sets first."""
+UNATTENDED = ("risk.breakers.automatic_release=halt", "risk.flow.throttle_release_ns=86400000000000")
+"""What a backtest without a settings file sets first: breakers and the throttle come back by themselves, after a day."""
 
 DEFAULT_DAY = "2024-07-10"
 """Trading day of the default simulated session; any day would do, since its prices are invented."""
@@ -145,7 +145,8 @@ def backtest_command(
 ) -> None:
     """Run history through the engine and write a run folder: journal, summary.json and report.html.
 
-    Without a settings file the circuit breakers release by themselves after a calm day, since no person is there to do it.
+    Without a settings file the circuit breakers, and sides that too many executions shut, come back by themselves after a day,
+    since no person is there to do it; --commands gives them one.
     Data comes from files (--data NQ=FILE) or from a store (--store DIR --instrument NQ --from 2020-06-29 --to 2024-06-29).
     """
     from grandmodel.runtime.settings import Mode

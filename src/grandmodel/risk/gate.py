@@ -327,6 +327,10 @@ class RiskGate:
 
     def react(self, view: RiskView) -> tuple[tuple[Intent, ...], tuple[Alert, ...]]:
         """Run the breakers on the present state; called at every engine step. Returns what they do, and the alerts."""
+        if self.flow.throttled:
+            for index, side in self.flow.open_by_rule(view.ts):
+                text = f"{self.instruments[index].id}: {'buys' if side > 0 else 'sells'} open again by rule"
+                self._alert("medium", "throttle_released", text)
         equity = view.equity_micros
         day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
         if day != self._day:

@@ -441,6 +441,20 @@ def test_stop_and_kill_close_nothing_and_say_what_is_held_without_a_stop():
         assert not engine.working(NQ.id)
 
 
+@pytest.mark.parametrize(("minutes", "left"), [(0, 2), (10, 0)])
+def test_a_flatten_needs_time_before_a_stop(minutes, left):
+    """Killed in the same breath, the closing order is cancelled with the rest; a bar later it has filled."""
+    engine = build_engine((at(3, target(2)),))
+    list(engine.on_block(stack(flat_bars(8))))
+    list(engine.on_command(command(CommandKind.FLATTEN, 40)))
+    later = [bar_row(5 * k, 1_000, 1_000, 1_000, 1_000, sequence=k) for k in range(8, 14)]
+    if minutes:
+        list(engine.on_block(stack(later[: minutes // 5])))
+    list(engine.on_command(command(CommandKind.STOP, 40 + minutes)))
+    records_of(engine, later[minutes // 5 :])
+    assert engine.lots(NQ.id) == left
+
+
 def test_after_a_kill_agents_go_on_wishing_and_two_releases_let_them_trade():
     engine = build_engine((lambda number, bars, account: [target(number)],))
     list(engine.on_block(stack(flat_bars(6))))
