@@ -293,6 +293,7 @@ def _run(
             signer=_signer(),
             settings=settings,
             told=from_file,
+            on_begin=lambda lines: console.print(*lines, sep="\n", soft_wrap=True) if lines else None,
         )
         progress.update(task, completed=end_ns - start_ns)
     _show(summary, folder, as_json=as_json)
@@ -335,6 +336,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     latency = summary.latency_us.get("decision", {})
     rows = [
         ("data", summary.data),
+        *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
         ("profit after fees", currency_text(summary.profit_micros)),
         ("return", f"{summary.return_fraction:+.4%}"),
         ("fees", currency_text(summary.fees_micros)),

@@ -197,8 +197,9 @@ class Engine:
     # Inputs.
 
     def begin(self, note: Mapping[str, object]) -> Record:
-        """The first record: what the run is made of."""
-        return self._record(Cause.BEGIN, _Step(), note=note)
+        """The first record: what the run is made of, and what its agents say that they trade."""
+        lines = [line for agent in self.agents for line in agent.introduce()]
+        return self._record(Cause.BEGIN, _Step(), note={**note, "traded_by": lines} if lines else note)
 
     def on_block(self, block: Block) -> Iterator[Record]:
         """Walk one block; a record for every stop."""
@@ -259,6 +260,8 @@ class Engine:
         else:
             takers = [agent.name for agent in self.agents if agent.take_model(refresh.layer, model)]
             text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
+            lines = [line for agent in self.agents if agent.name in takers for line in agent.introduce()]
+            text = ": ".join((text, "; ".join(lines))) if lines else text
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
         yield self._finish(Cause.MODEL, step, note={"refresh": refresh})
 

@@ -32,8 +32,12 @@ def run_feed(
     on_progress: Callable[[Progress], None] | None = None,
     signer: Signer | None = None,
     told: Sequence[Told] = (),
+    on_begin: Callable[[Sequence[str]], None] | None = None,
 ) -> Summary:
-    """Run ``feed`` in a new run folder, told ``told`` (by time) on the way; write summary and report beside the journal."""
+    """Run ``feed`` in a new run folder, told ``told`` (by time) on the way; write summary and report beside the journal.
+
+    ``on_begin`` hears what the agents say that they trade, before the first block.
+    """
     check_within(told, feed.span)
     with Session.start(
         folder,
@@ -45,6 +49,8 @@ def run_feed(
         resolver=StoreResolver(),
         signer=signer,
     ) as session:
+        if on_begin is not None:
+            on_begin(session.traded_by)
         parts = in_time_order(feed.blocks(), told)
         session.feed_parts(parts, where=feed.where, keep_rows=feed.keeps_rows, on_progress=on_progress)
         session.end()
@@ -60,6 +66,7 @@ def resume_feed(
     on_progress: Callable[[Progress], None] | None = None,
     signer: Signer | None = None,
     told: Sequence[Told] = (),
+    on_begin: Callable[[Sequence[str]], None] | None = None,
 ) -> Summary:
     """Go on with the run in ``folder`` from the block after the last one that its journal holds.
 
@@ -68,6 +75,8 @@ def resume_feed(
     """
     with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver(), signer=signer) as session:
         _check_same_run(session, feed, settings, told)
+        if on_begin is not None:
+            on_begin(session.traded_by)
         if not session.is_ended:
             session.feed_parts(
                 _parts_after(session, feed, told),

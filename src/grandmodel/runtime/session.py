@@ -159,6 +159,11 @@ class Session:
         return self._inputs.begin
 
     @property
+    def traded_by(self) -> tuple[str, ...]:
+        """What the agents say that they trade, and by what."""
+        return tuple(line for agent in self.engine.agents for line in agent.introduce())
+
+    @property
     def is_ended(self) -> bool:
         """True where the journal holds the end of the run already."""
         return self.recovered is not None and self.recovered.ended
