@@ -103,7 +103,8 @@ def run_command(
 
     Without --data the market is simulated: NQ and CL quotes and trades from a model whose parameters were fitted to real
     bars. Fourteen days warm up the features and the risk numbers, then one trading day is traded. Without --agent and --settings
-    the live models of the registry decide (`grandmodel model list`), with 10 million to begin with.
+    the live models of the registry decide (`grandmodel model list`), with 10 million to begin with, on the instruments that their
+    files name: the first lines say which model trades what.
     """
     from grandmodel.runtime.settings import Mode, changed
 
