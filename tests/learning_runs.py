@@ -60,7 +60,7 @@ def walk(width_ns, count, seed=0, *, marks=True):
     return bars
 
 
-def write_random_model(path, layer, *, seed=0, temperature=0.5, horizon=None, training_seed=9):
+def write_random_model(path, layer, *, seed=0, temperature=0.5, horizon=None, training_seed=9, instruments=("NQ",)):
     """A model file for ``layer`` with drawn weights, everything else fitted on another walk; its id."""
     strategic = layer == "strategic"
     schema = STRATEGIC_SCHEMA if strategic else TACTICAL_SCHEMA
@@ -92,11 +92,11 @@ def write_random_model(path, layer, *, seed=0, temperature=0.5, horizon=None, tr
         normaliser=normaliser.to_data(),
         horizon_bars=horizon or market.horizon,
         scale_decay=0.985 if strategic else 0.9975,
-        mean_scale={"NQ": float(np.nanmean(market.scale))},
+        mean_scale=dict.fromkeys(instruments, float(np.nanmean(market.scale))),
         outcomes=fit_class_outcomes(known) if strategic else None,
         temperature=temperature,
         novelty=msgspec.to_builtins(novelty.parameters),
-        data=DataSpans(instruments=("NQ",), train=span),
+        data=DataSpans(instruments=instruments, train=span),
         seeds=(seed,),
         settings={},
         code_version="test",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from grandmodel.compliance.journal_file import JournalReader, decode_record, encode_record
 from grandmodel.domain.blocks import Flag
-from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision
+from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision, Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, Begin, Cause, ModelRefresh
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
@@ -29,18 +29,23 @@ from learning_runs import BAD, NQ, ROLL, SCHEDULE, build_engine, records_of, run
 
 HALF_HOURS = walk(THIRTY_MINUTES_NS, 800)
 FIVES = walk(FIVE_MINUTES_NS, 4_000)
+TWIN = msgspec.structs.replace(NQ, id="NQ2")
 FIRST = 576
 """Bars before the first window is whole."""
+NAMES = ("one", "two", "tactical", "other_horizon", "twins", "elsewhere", "tactical_elsewhere")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    paths = {name: folder / f"{name}.safetensors" for name in ("one", "two", "tactical", "other_horizon")}
+    paths = {name: folder / f"{name}.safetensors" for name in NAMES}
     write_random_model(paths["one"], "strategic", seed=4)
     write_random_model(paths["two"], "strategic", seed=2)
     write_random_model(paths["other_horizon"], "strategic", seed=2, horizon=4)
     write_random_model(paths["tactical"], "tactical", seed=3)
+    write_random_model(paths["twins"], "strategic", seed=4, instruments=("NQ", "NQ2"))
+    write_random_model(paths["elsewhere"], "strategic", seed=4, instruments=("ES", "GC"))
+    write_random_model(paths["tactical_elsewhere"], "tactical", seed=3, instruments=("ES",))
     return {name: str(path) for name, path in paths.items()}
 
 
@@ -173,16 +178,93 @@ def test_decisions_are_taken_just_where_training_would_take_them(direct):
 
 
 def test_two_instruments_share_the_equity_evenly(models):
-    both = np.concatenate([HALF_HOURS[:620], HALF_HOURS[:620]])
-    both["instrument"][620:] = 1
-    both = both[np.lexsort((both["instrument"], both["ts_init"]))]
-    both["sequence"] = np.arange(len(both))
-    twin = msgspec.structs.replace(NQ, id="NQ2")
-    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["one"])
-    engine = Engine(chosen, (NQ, twin), (SCHEDULE, SCHEDULE), build_agent)
+    both = twice(HALF_HOURS[:620])
+    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["twins"])
+    engine = Engine(chosen, (NQ, TWIN), (SCHEDULE, SCHEDULE), build_agent)
     first = next(one for one in decisions_of(records_of(engine, both), StrategicDecision))
     alone = next(one for one in decisions_of(records_of(build_engine(chosen), HALF_HOURS[:620]), StrategicDecision))
     assert first.risk_lots == pytest.approx(alone.risk_lots / 2)
+
+
+def twice(bars):
+    """The same bars of two instruments."""
+    both = np.concatenate([bars, bars])
+    both["instrument"][len(bars) :] = 1
+    both = both[np.lexsort((both["instrument"], both["ts_init"]))]
+    both["sequence"] = np.arange(len(both))
+    return both
+
+
+# Instruments that a model's file does not name
+
+
+def test_what_the_strategic_file_does_not_name_is_not_traded(models):
+    engine = Engine(
+        run_settings(THIRTY_MINUTES_NS, strategic=models["one"]), (NQ, TWIN), (SCHEDULE, SCHEDULE), build_agent
+    )
+    begun = engine.begin({})
+    records = records_of(engine, twice(HALF_HOURS))
+    assert {one.instrument for one in decisions_of(records, StrategicDecision)} == {"NQ"}
+    silent = [one for one in decisions_of(records, NoDecision) if one.instrument == "NQ2"]
+    assert len(silent) == len(HALF_HOURS)
+    assert {one.reasons for one in silent} == {("instrument_not_in_model",)}
+    assert {fill.instrument for record in records for fill in record.fills} == {"NQ"}
+    known, unknown = msgspec.json.decode(begun.note)["traded_by"]
+    assert known.startswith("NQ: strategic/")
+    assert "NQ2: not traded" in unknown
+    assert unknown.endswith("names NQ only")
+
+
+def test_what_the_tactical_file_does_not_name_is_traded_by_market_orders_at_the_strategic_closes(models):
+    chosen = run_settings(FIVE_MINUTES_NS, strategic=models["twins"], tactical=models["tactical"])
+    engine = Engine(chosen, (NQ, TWIN), (SCHEDULE, SCHEDULE), build_agent)
+    begun = engine.begin({})
+    records = records_of(engine, twice(FIVES))
+    tactical = [one for one in decisions_of(records, TacticalDecision | NoDecision) if one.model.startswith("tactical")]
+    named = {one.instrument for one in tactical if isinstance(one, TacticalDecision)}
+    silent = {one.reasons for one in tactical if one.instrument == "NQ2"}
+    assert (named, silent) == ({"NQ"}, {("instrument_not_in_model",)})
+    wished = [
+        (record, one.intent)
+        for record in records
+        for one in record.intents
+        if one.agent == "grandmodel" and one.intent.instrument == "NQ2"
+    ]
+    assert wished
+    assert all(any(bar.width_ns == THIRTY_MINUTES_NS for bar in record.bars) for record, _ in wished)
+    assert all(intent.stop_ticks == 0 and intent.urgency is Urgency.AGGRESSIVE for _, intent in wished)
+    assert {fill.instrument for record in records for fill in record.fills} == {"NQ", "NQ2"}
+    lines = msgspec.json.decode(begun.note)["traded_by"]
+    assert "tactical/" in lines[0]
+    assert "market orders at its closes; tactical/" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"), [("strategic", "train one for them"), ("tactical", "leave tactical out")]
+)
+def test_a_model_that_names_none_of_the_instruments_is_refused_before_the_run(models, layer, message):
+    named = {"strategic": models["one"], "tactical": models["tactical"]}
+    named[layer] = models["elsewhere" if layer == "strategic" else "tactical_elsewhere"]
+    with pytest.raises(UsageError, match=message):
+        build_engine(run_settings(FIVE_MINUTES_NS, **named))
+
+
+def test_a_position_is_closed_when_the_next_model_does_not_name_its_instrument(models):
+    chosen = run_settings(THIRTY_MINUTES_NS, strategic=models["twins"])
+    engine = Engine(chosen, (NQ, TWIN), (SCHEDULE, SCHEDULE), build_agent)
+    bars = twice(HALF_HOURS)
+    list(engine.on_block(bars[: 2 * FIRST]))
+    at = 2 * FIRST
+    while not engine.lots(TWIN.id):
+        list(engine.on_block(bars[at : at + 1]))
+        at += 1
+    refresh, model = refresh_of(
+        "strategic", models["one"], ts=engine.now, who="ann", why="retrained", agents=engine.agents
+    )
+    *_, told = engine.on_refresh(refresh, model)
+    assert "NQ2: not traded" in told.alerts[0].text
+    list(engine.on_block(bars[at : at + 6]))
+    assert engine.lots(TWIN.id) == 0
 
 
 def test_a_killed_run_is_resumed_with_the_models_it_had(tmp_path, models):
@@ -311,7 +393,7 @@ def test_what_is_remembered_carries_over_to_the_next_model(models):
     assert layer.model.id != before[1]
 
 
-@pytest.mark.parametrize("name", ["tactical", "other_horizon"])
+@pytest.mark.parametrize("name", ["tactical", "other_horizon", "elsewhere"])
 def test_a_model_that_does_not_fit_is_refused_and_the_old_one_decides_on(tmp_path, models, name):
     folder = tmp_path / "run"
     with start(folder, models) as session:

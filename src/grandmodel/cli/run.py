@@ -40,8 +40,8 @@ app = typer.Typer(help="History through the engine.", no_args_is_help=True)
 SIGNING_KEY_VARIABLE = "GRANDMODEL_SIGNING_KEY"
 """Environment variable with the path of the private key of `grandmodel audit key`; unset: checkpoints are not signed."""
 
-UNATTENDED = ("risk.breakers.automatic_release=halt",)
-"""What a backtest without a settings file sets first."""
+UNATTENDED = ("risk.breakers.automatic_release=halt", "risk.flow.throttle_release_ns=86400000000000")
+"""What a backtest without a settings file sets first: breakers and the throttle come back by themselves, after a day."""
 
 DEFAULT_DAY = "2024-07-10"
 """Trading day of the default simulated session; any day would do, since its prices are invented."""
@@ -64,6 +64,14 @@ AgentOption = Annotated[
 AgentSetOption = Annotated[
     list[str] | None, typer.Option("--agent-set", help="A parameter of --agent, such as fast=20 (repeatable).")
 ]
+CommandsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--commands",
+        help="What people and measurements tell the run: JSON lines of ts, kind (pause, resume, flatten, kill, release, stop, "
+        "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source.",
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders are made.")]
 NameOption = Annotated[
     str | None, typer.Option("--name", help="Name of the run folder; the next free number by default.")
@@ -83,6 +91,7 @@ def run_command(
     overrides: SetOption = None,
     agent: AgentOption = None,
     agent_set: AgentSetOption = None,
+    commands: CommandsOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
     resume: Annotated[
@@ -94,7 +103,8 @@ def run_command(
 
     Without --data the market is simulated: NQ and CL quotes and trades from a model whose parameters were fitted to real
     bars. Fourteen days warm up the features and the risk numbers, then one trading day is traded. Without --agent and --settings
-    the live models of the registry decide (`grandmodel model list`), with 10 million to begin with.
+    the live models of the registry decide (`grandmodel model list`), with 10 million to begin with, on the instruments that their
+    files name: the first lines say which model trades what.
     """
     from grandmodel.runtime.settings import Mode, changed
 
@@ -108,7 +118,7 @@ def run_command(
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
         chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
-    _run(chosen, feed, out, name or "", resume, as_json=as_json)
+    _run(chosen, feed, out, name or "", resume, commands, as_json=as_json)
 
 
 @app.command("run")
@@ -128,6 +138,7 @@ def backtest_command(
     overrides: SetOption = None,
     agent: AgentOption = None,
     agent_set: AgentSetOption = None,
+    commands: CommandsOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
@@ -135,7 +146,8 @@ def backtest_command(
 ) -> None:
     """Run history through the engine and write a run folder: journal, summary.json and report.html.
 
-    Without a settings file the circuit breakers release by themselves after a calm day, since no person is there to do it.
+    Without a settings file the circuit breakers, and sides that too many executions shut, come back by themselves after a day,
+    since no person is there to do it; --commands gives them one.
     Data comes from files (--data NQ=FILE) or from a store (--store DIR --instrument NQ --from 2020-06-29 --to 2024-06-29).
     """
     from grandmodel.runtime.settings import Mode
@@ -152,7 +164,7 @@ def backtest_command(
         raise UsageError(
             "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
         )
-    _run(_fit_to(chosen, feed, settings), feed, out, name or "", resume, as_json=as_json)
+    _run(_fit_to(chosen, feed, settings), feed, out, name or "", resume, commands, as_json=as_json)
 
 
 @app.command("report")
@@ -234,13 +246,24 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
     return SimulatedFeed(chosen, start_ns, end_ns, seed, row_scale), int(schedule.open_ns[places[0]])
 
 
-def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path | None, *, as_json: bool) -> None:
+def _run(
+    settings: RunSettings,
+    feed: Feed,
+    out: Path,
+    name: str,
+    resume: Path | None,
+    commands: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from grandmodel.runtime.commands import read_commands
     from grandmodel.runtime.runs import next_run_folder, resume_feed, run_feed
 
     if name and Path(name).name != name:
         raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
+    from_file = read_commands(commands) if commands else ()
     folder = resume or (out / name if name else next_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
     start_ns, end_ns = feed.span
@@ -270,6 +293,8 @@ def _run(settings: RunSettings, feed: Feed, out: Path, name: str, resume: Path |
             on_progress=on_progress,
             signer=_signer(),
             settings=settings,
+            told=from_file,
+            on_begin=lambda lines: console.print(*lines, sep="\n", soft_wrap=True) if lines else None,
         )
         progress.update(task, completed=end_ns - start_ns)
     _show(summary, folder, as_json=as_json)
@@ -312,6 +337,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     latency = summary.latency_us.get("decision", {})
     rows = [
         ("data", summary.data),
+        *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
         ("profit after fees", currency_text(summary.profit_micros)),
         ("return", f"{summary.return_fraction:+.4%}"),
         ("fees", currency_text(summary.fees_micros)),

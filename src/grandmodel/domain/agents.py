@@ -89,6 +89,10 @@ class Agent:
         self.instruments = instruments
         self.generator = generator
 
+    def introduce(self) -> tuple[str, ...]:
+        """What this agent trades, by what, and what it does not and why: lines for people, on the first record; none by default."""
+        return ()
+
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Every bar that closed at this moment, of every width kept, shortest first within an instrument."""
         raise NotImplementedError

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.models.calibration import expected_move, scale_belief
 from grandmodel.models.conformal import ConformalSettings
-from grandmodel.models.errors import ModelFileError
+from grandmodel.models.errors import ModelFileError, ModelMismatchError
 from grandmodel.models.inference import CompiledModel, StrategicOutput, TacticalOutput
 from grandmodel.models.model_file import Model
 from grandmodel.models.novelty import Novelty, spread_factor
@@ -108,9 +108,22 @@ class LoadedModel:
         mean, variance = expected_move(belief, self._mean, self._mean_square)
         return float(mean), float(variance)
 
+    def knows(self, instrument: InstrumentId) -> bool:
+        """Whether the file names ``instrument`` among those that it learnt from: the model decides on no other."""
+        return instrument in self.manifest.data.instruments
+
+    @property
+    def instruments(self) -> str:
+        """The instruments that the file names, for people."""
+        return ", ".join(self.manifest.data.instruments)
+
     def mean_scale(self, instrument: InstrumentId) -> float:
-        """Mean scale of moves over the training data, ticks; 0 (not known) for an instrument that the model never saw."""
-        return self.manifest.mean_scale.get(instrument, 0.0)
+        """Mean scale of moves over the training data, ticks. Raises ``ModelMismatchError`` for an instrument that the file does not name."""
+        if not self.knows(instrument):
+            raise ModelMismatchError(
+                f"{self.path}: found instrument {instrument}, expected one that the model learnt from: {self.instruments}; train one for it"
+            )
+        return self.manifest.mean_scale[instrument]
 
     def conformal(self, instrument: InstrumentId) -> ConformalSettings:
         """How the intervals of ``instrument`` begin; the plain start for one that the model never saw."""

@@ -55,6 +55,7 @@ class DataSpans(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What the model was fitted on, what settled its choices, and what it was judged on."""
 
     instruments: tuple[str, ...]
+    """Those that it learnt from: it decides on no other."""
     train: DataSpan
     validation: DataSpan | None = None
     test: DataSpan | None = None
@@ -88,7 +89,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     scale_decay: float
     """Weight of the past in the scale of moves after one bar."""
     mean_scale: dict[str, float]
-    """Mean scale of moves over the training data, ticks, by instrument."""
+    """Mean scale of moves over the training data, ticks, by instrument; one for each of ``data.instruments``."""
     outcomes: ClassOutcomes | None = None
     """Of a strategic model; a tactical one foretells nothing."""
     temperature: float = 1.0
@@ -302,6 +303,13 @@ def _check_manifest(manifest: ModelManifest, name: str) -> None:
         raise ModelFileError(
             f"{name}: found a normaliser of {len(normaliser.centre)} centres and {len(normaliser.scale)} scales, "
             f"expected {columns} of each, scales above 0"
+        )
+    without = [
+        instrument for instrument in manifest.data.instruments if not manifest.mean_scale.get(instrument, 0.0) > 0.0
+    ]
+    if without:
+        raise ModelFileError(
+            f"{name}: found no mean scale of moves above 0 for {', '.join(without)}, expected one for each instrument that it names"
         )
     if not manifest.temperature > 0.0:
         raise ModelFileError(f"{name}: found temperature {manifest.temperature}, expected above 0")

@@ -20,8 +20,8 @@ class OrderFlow:
 
     def __init__(self, limits: FlowLimits) -> None:
         self.limits = limits
-        self.throttled: set[tuple[int, int]] = set()
-        """(instrument index, side) stopped for repeated executions until a person resets them."""
+        self.throttled: dict[tuple[int, int], int] = {}
+        """(instrument index, side) stopped for repeated executions, and since when."""
         self._orders: deque[int] = deque()
         self._messages: deque[int] = deque()
         self._sent: dict[tuple[Any, ...], int] = {}
@@ -62,8 +62,19 @@ class OrderFlow:
         count = count_recent(times, fill.ts_init - self.limits.repeat_window_ns)
         if count <= self.limits.max_repeats or key in self.throttled:
             return 0
-        self.throttled.add(key)
+        self.throttled[key] = fill.ts_init
         return count
+
+    def open_by_rule(self, ts: int) -> list[tuple[int, int]]:
+        """Re-enable what has been stopped for ``throttle_release_ns``; (instrument index, side) of each. Never, where that is None."""
+        wait = self.limits.throttle_release_ns
+        if wait is None:
+            return []
+        opened = [key for key, since in self.throttled.items() if ts - since >= wait]
+        for key in opened:
+            del self.throttled[key]
+            self._executions.pop(key, None)
+        return opened
 
     def reset_throttle(self) -> None:
         """Forget the executions and re-enable what was stopped."""
@@ -78,7 +89,7 @@ class OrderFlow:
                 list(self._messages),
                 [(list(key), ts) for key, ts in self._sent.items()],
                 [(key, list(times)) for key, times in self._executions.items()],
-                sorted(self.throttled),
+                sorted(self.throttled.items()),
             )
         )
 
@@ -91,13 +102,13 @@ class OrderFlow:
                 list[int],
                 list[tuple[list[Any], int]],
                 list[tuple[tuple[int, int], list[int]]],
-                list[tuple[int, int]],
+                list[tuple[tuple[int, int], int]],
             ],
         )
         self._orders, self._messages = deque(orders), deque(messages)
         self._sent = {tuple(key): ts for key, ts in sent}
         self._executions = {key: deque(times) for key, times in executions}
-        self.throttled = set(throttled)
+        self.throttled = dict(throttled)
 
 
 def count_recent(times: deque[int], oldest: int) -> int:

@@ -95,6 +95,9 @@ class FlowLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Executions of one instrument and side within ``repeat_window_ns`` before it is disabled until a person resets it."""
     repeat_window_ns: int = NS_PER_MINUTE
     """Length of the window that executions are counted in."""
+    throttle_release_ns: int | None = None
+    """How long a side stays disabled before it is enabled by itself; None: until a person resets it, as RTS 6 article 15(3) asks
+    of an algorithm that trades. A backtest, where there is no person, may say a day."""
 
     def __post_init__(self) -> None:
         """Refuse negative limits and empty windows."""
@@ -102,6 +105,8 @@ class FlowLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             _check_not_negative(name, getattr(self, name))
         for name in ("window_ns", "repeat_window_ns"):
             _check_positive(name, getattr(self, name))
+        if self.throttle_release_ns is not None:
+            _check_positive("throttle_release_ns", self.throttle_release_ns)
 
 
 class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -37,6 +37,7 @@ from grandmodel.domain.events import (
     End,
     ModelRefresh,
     Record,
+    Signal,
     VenueReport,
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
@@ -57,6 +58,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
+from grandmodel.risk.breakers import Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.feature_book import FeatureBook
@@ -195,8 +197,9 @@ class Engine:
     # Inputs.
 
     def begin(self, note: Mapping[str, object]) -> Record:
-        """The first record: what the run is made of."""
-        return self._record(Cause.BEGIN, _Step(), note=note)
+        """The first record: what the run is made of, and what its agents say that they trade."""
+        lines = [line for agent in self.agents for line in agent.introduce()]
+        return self._record(Cause.BEGIN, _Step(), note={**note, "traded_by": lines} if lines else note)
 
     def on_block(self, block: Block) -> Iterator[Record]:
         """Walk one block; a record for every stop."""
@@ -238,6 +241,14 @@ class Engine:
         self._stopped = self._stopped or command.kind is CommandKind.STOP
         yield self._finish(Cause.COMMAND, step, note={"command": command})
 
+    def on_signal(self, signal: Signal) -> Iterator[Record]:
+        """Something was measured outside: the ladder takes it, and risk reacts in the same step."""
+        yield from self.on_advance(Advance(ts=signal.ts))
+        step = _Step()
+        self._view = None
+        self.gate.on_signal(Trigger(signal.trigger.value), signal.value, self.market.now)
+        yield self._finish(Cause.SIGNAL, step, note={"signal": signal})
+
     def on_refresh(self, refresh: ModelRefresh, model: object | None) -> Iterator[Record]:
         """Let ``model``, loaded and checked by the caller, decide from now on; None where its file was refused."""
         yield from self.on_advance(Advance(ts=refresh.ts))
@@ -249,6 +260,8 @@ class Engine:
         else:
             takers = [agent.name for agent in self.agents if agent.take_model(refresh.layer, model)]
             text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
+            lines = [line for agent in self.agents if agent.name in takers for line in agent.introduce()]
+            text = ": ".join((text, "; ".join(lines))) if lines else text
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
         yield self._finish(Cause.MODEL, step, note={"refresh": refresh})
 

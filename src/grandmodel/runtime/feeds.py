@@ -162,26 +162,38 @@ class StoreResolver:
     def __init__(self) -> None:
         self._where = ""
         self._blocks: Iterator[Block] = iter(())
-        self._next = 0
+        self._block: Block | None = None
+        self._number = -1
 
     def __call__(self, given: MarketData) -> bytes:
-        """The rows that ``given.source`` names; raises ``LookupError`` where they are not to be had."""
+        """The rows that ``given.source`` names; raises ``LookupError`` where they are not to be had.
+
+        The place is ``query#block``, or ``query#block:row`` for ``given.count`` rows of a block that was cut.
+        """
         _, _, place = given.source.partition(" ")
-        where, _, number_text = place.rpartition("#")
-        number = int(number_text)
-        if where != self._where or number < self._next:
+        where, _, numbers = place.rpartition("#")
+        number_text, is_cut, start_text = numbers.partition(":")
+        block = self._find(where, int(number_text))
+        if is_cut:
+            block = block[int(start_text) : int(start_text) + given.count]
+        return block.tobytes()
+
+    def _find(self, where: str, number: int) -> Block:
+        if where != self._where or number < self._number:
             try:
                 query = msgspec.json.decode(where, type=StoreQuery)
             except msgspec.DecodeError as error:
-                raise LookupError(f"{given.source[:200]}: not a store query") from error
-            self._where, self._blocks, self._next = where, StoreFeed(query).blocks(), 0
-        while True:
-            block = next(self._blocks, None)
-            if block is None:
+                raise LookupError(f"{where[:200]}: not a store query") from error
+            self._where, self._blocks, self._number = where, StoreFeed(query).blocks(), -1
+        while self._number < number:
+            self._block = next(self._blocks, None)
+            if self._block is None:
+                self._number = 2**62  # Whoever asks again begins anew.
                 raise LookupError(f"block {number} of {where}: the store ends before it")
-            self._next += 1
-            if self._next > number:
-                return block.tobytes()
+            self._number += 1
+        if self._block is None:
+            raise LookupError(f"block {number} of {where}: the store ends before it")
+        return self._block
 
 
 def schedules_for(instruments: Sequence[Instrument], start_ns: int, end_ns: int) -> tuple[SessionSchedule, ...]:

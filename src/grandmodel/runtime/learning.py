@@ -2,7 +2,8 @@
 
 At one close the strategic layer speaks first, so that the tactical one works towards the newest exposure, as it did in training.
 Where there is no tactical model, or no 5-minute bar to decide on (a backtest on 30-minute data), the strategic exposure is traded
-directly with market orders. Models are named by the agent's parameters and can be changed between two events (``take_model``).
+directly with market orders; so is that of an instrument which the tactical model's file does not name. What the strategic model's file
+does not name is not traded. Models are named by the agent's parameters and can be changed between two events (``take_model``).
 """
 
 from __future__ import annotations
@@ -74,6 +75,23 @@ class LearningAgent(Agent):
                 seeds[1],
             )
         self._dead_band = dead_band
+        self.check_model("strategic", self.strategic.model)
+        if self.tactical is not None:
+            self.check_model("tactical", self.tactical.model)
+
+    def introduce(self) -> tuple[str, ...]:
+        """Which model trades which instrument, and why one does not."""
+        return tuple(self._introduce(name) for name in self.instruments)
+
+    def _introduce(self, name: InstrumentId) -> str:
+        strategic, tactical = self.strategic.model, None if self.tactical is None else self.tactical.model
+        if not strategic.knows(name):
+            return f"{name}: not traded; {strategic.name} names {strategic.instruments} only"
+        if tactical is None:
+            return f"{name}: {strategic.name} decides, market orders at its closes"
+        if not tactical.knows(name):
+            return f"{name}: {strategic.name} decides, market orders at its closes; {tactical.name} names {tactical.instruments} only"
+        return f"{name}: {strategic.name} decides, {tactical.name} trades"
 
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Decide for every instrument whose 30- or 5-minute bar closed."""
@@ -86,7 +104,7 @@ class LearningAgent(Agent):
                 standing = standings[bar.instrument]
                 decision = self.strategic.on_bar(bar, account, standing)
                 wishes.append(decision)
-                if self.tactical is None or not self._has_five_minutes(bar, bars):
+                if not self._is_tactical(bar, bars):
                     wish = self._direct(decision, account.lots(bar.instrument), standing.size_scale)
                     if wish is not None:
                         wishes.append(wish)
@@ -101,9 +119,17 @@ class LearningAgent(Agent):
         return wishes
 
     def check_model(self, layer: str, model: object) -> None:
-        """Raise ``UsageError`` where ``model`` foretells something else than the one before."""
-        if layer == "strategic" and isinstance(model, LoadedModel):
+        """Raise ``UsageError`` where ``model`` foretells something else than the one before, or names none of the instruments."""
+        if not isinstance(model, LoadedModel):
+            return
+        if layer == "strategic":
             self.strategic.check_model(model)
+        if not any(model.knows(name) for name in self.instruments):
+            instead = f"train one for them, or leave {layer} out to trade by market orders"
+            raise UsageError(
+                f"{layer} model {model.path}: found instruments {model.instruments}, expected one of this run's, "
+                f"{', '.join(self.instruments)}: {instead if layer == 'tactical' else 'train one for them'}"
+            )
 
     def take_model(self, layer: str, model: object) -> bool:
         """Let ``model`` decide for its layer from now on; False where this agent has no such layer."""
@@ -142,9 +168,11 @@ class LearningAgent(Agent):
                 self.tactical.take_model(load_model("tactical", saved.tactical))
             self.tactical.restore(saved.tactical_state)
 
-    def _has_five_minutes(self, bar: ClosedBar, bars: Sequence[ClosedBar]) -> bool:
-        """Whether the tactical layer has bars of this instrument to decide on."""
-        if self.tactical is not None and self.tactical.has_bars(bar.instrument):
+    def _is_tactical(self, bar: ClosedBar, bars: Sequence[ClosedBar]) -> bool:
+        """Whether the tactical layer works the exposure of this instrument: its model names it, and it has bars to decide on."""
+        if self.tactical is None or not self.tactical.model.knows(bar.instrument):
+            return False
+        if self.tactical.has_bars(bar.instrument):
             return True
         return any(one.width_ns == FIVE_MINUTES_NS and one.instrument == bar.instrument for one in bars)
 

@@ -66,6 +66,8 @@ def _lead(lead: Section, summary: Summary, currency: str) -> None:
             f"The data holds stretches marked bad ({named}); nothing was traded there unless the settings ignore marks.",
             "caution",
         )
+    for line in summary.traded_by:
+        lead.add_note(f"{line}.")
     lead.add_note(f"Costs assumed: {summary.costs}.")
     profit = summary.profit_micros / 1e6
     lead.add_tiles([

@@ -62,6 +62,8 @@ class RunResults:
     """Orders cut or refused, by the check that did it."""
     causes: Counter[str] = field(default_factory=Counter)
     history: dict[InstrumentId, InstrumentHistory] = field(default_factory=dict)
+    traded_by: tuple[str, ...] = ()
+    """What the agents said, when the run began, that they trade and by what."""
     ending: dict[str, object] | None = None
     """What the last record says of positions, cash and data; None where the run did not end."""
 
@@ -130,5 +132,7 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
             history.times.append(bar.ts_event)
             history.closes.append(bar.close)
             history.lots.append(lots[bar.instrument])
+    if record.cause.value == "begin" and isinstance(record.note, msgspec.Raw):
+        results.traded_by = tuple(msgspec.json.decode(record.note).get("traded_by", ()))
     if record.cause.value == "end" and isinstance(record.note, msgspec.Raw):
         results.ending = msgspec.json.decode(record.note)

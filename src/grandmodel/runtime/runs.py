@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from grandmodel.compliance.checkpoints import Signer
-from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import UsageError
+from grandmodel.runtime.commands import Part, Told, check_within, described, in_time_order
 from grandmodel.runtime.feeds import Feed, StoreResolver
 from grandmodel.runtime.model_loading import without_sources
 from grandmodel.runtime.report import report_page
@@ -30,19 +31,28 @@ def run_feed(
     clock_ns: Callable[[], int],
     on_progress: Callable[[Progress], None] | None = None,
     signer: Signer | None = None,
+    told: Sequence[Told] = (),
+    on_begin: Callable[[Sequence[str]], None] | None = None,
 ) -> Summary:
-    """Run ``feed`` in a new run folder and write summary and report beside the journal."""
+    """Run ``feed`` in a new run folder, told ``told`` (by time) on the way; write summary and report beside the journal.
+
+    ``on_begin`` hears what the agents say that they trade, before the first block.
+    """
+    check_within(told, feed.span)
     with Session.start(
         folder,
         settings,
         feed.instruments,
         feed.schedules,
-        data=feed.description,
+        data=described(feed.description, told),
         clock_ns=clock_ns,
         resolver=StoreResolver(),
         signer=signer,
     ) as session:
-        session.feed(feed.blocks(), where=feed.where, keep_rows=feed.keeps_rows, on_progress=on_progress)
+        if on_begin is not None:
+            on_begin(session.traded_by)
+        parts = in_time_order(feed.blocks(), told)
+        session.feed_parts(parts, where=feed.where, keep_rows=feed.keeps_rows, on_progress=on_progress)
         session.end()
     return write_reports(folder)[1]
 
@@ -55,32 +65,34 @@ def resume_feed(
     settings: RunSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     signer: Signer | None = None,
+    told: Sequence[Told] = (),
+    on_begin: Callable[[Sequence[str]], None] | None = None,
 ) -> Summary:
     """Go on with the run in ``folder`` from the block after the last one that its journal holds.
 
-    Raises ``UsageError`` where ``feed`` does not give the blocks that the journal holds, or ``settings`` (if given) are not
-    those that the run began with: one run never continues another.
+    Raises ``UsageError`` where ``feed`` does not give the blocks that the journal holds, or ``told`` or ``settings`` (if given)
+    are not those that the run began with: one run never continues another.
     """
     with Session.resume(folder, clock_ns=clock_ns, resolver=StoreResolver(), signer=signer) as session:
-        _check_same_run(session, feed, settings)
+        _check_same_run(session, feed, settings, told)
+        if on_begin is not None:
+            on_begin(session.traded_by)
         if not session.is_ended:
-            known = session.journalled_blocks()
-            session.feed(
-                _blocks_after(session, feed, known),
+            session.feed_parts(
+                _parts_after(session, feed, told),
                 where=feed.where,
                 keep_rows=feed.keeps_rows,
                 on_progress=on_progress,
-                first=len(known),
             )
         session.end()
     return write_reports(folder)[1]
 
 
-def _check_same_run(session: Session, feed: Feed, settings: RunSettings | None) -> None:
-    begin = session.begin
-    if begin.data != feed.description:
+def _check_same_run(session: Session, feed: Feed, settings: RunSettings | None, told: Sequence[Told]) -> None:
+    begin, data = session.begin, described(feed.description, told)
+    if begin.data != data:
         raise UsageError(
-            f"{session.folder}: found a run on {begin.data!r}, expected the feed that it began with, not {feed.description!r}"
+            f"{session.folder}: found a run on {begin.data!r}, expected the feed that it began with, not {data!r}"
         )
     if settings is None:
         return
@@ -95,17 +107,27 @@ def _check_same_run(session: Session, feed: Feed, settings: RunSettings | None) 
         )
 
 
-def _blocks_after(session: Session, feed: Feed, known: Sequence[str]) -> Iterator[Block]:
-    """The feed's blocks behind the ``known`` ones of the journal (sha256 each), which must be the same to the byte."""
-    blocks = feed.blocks()
-    for number, expected in enumerate(known):
-        block = next(blocks, None)
-        if block is None or rows_sha256(block) != expected:
-            raise UsageError(
-                f"{session.folder}: block {number} of {feed.description!r} is not the one in the journal, expected the same data: "
-                "the files, the store or the options have changed since the run began"
-            )
-    return blocks
+def _parts_after(session: Session, feed: Feed, told: Sequence[Told]) -> Iterator[Part | Told]:
+    """The feed, and what the run is told, behind what the journal holds of both, which must be the same to the byte.
+
+    What the journal was told and the file does not tell came from elsewhere, and is there already.
+    """
+    parts = in_time_order(feed.blocks(), told)
+    known = session.journalled_feed()
+    number = 0
+    part = next(parts, None)
+    for held in known:
+        if isinstance(held, str):
+            if not isinstance(part, Part) or rows_sha256(part.rows) != held:
+                raise UsageError(
+                    f"{session.folder}: block {number} of {feed.description!r} is not the one in the journal, expected the same data: "
+                    "the files, the store or the options have changed since the run began"
+                )
+            number += 1
+        elif part != held:
+            continue
+        part = next(parts, None)
+    return iter(()) if part is None else chain((part,), parts)
 
 
 def write_reports(folder: Path) -> tuple[RunResults, Summary]:

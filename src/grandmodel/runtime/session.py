@@ -26,10 +26,11 @@ from grandmodel.compliance.checkpoints import Signer
 from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block, schema_of
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record
+from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.runtime.commands import Part, Told, in_time_order
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.inputs import InputEngine, begin_run
 from grandmodel.runtime.journal import Durability, Journal
@@ -158,6 +159,11 @@ class Session:
         return self._inputs.begin
 
     @property
+    def traded_by(self) -> tuple[str, ...]:
+        """What the agents say that they trade, and by what."""
+        return tuple(line for agent in self.engine.agents for line in agent.introduce())
+
+    @property
     def is_ended(self) -> bool:
         """True where the journal holds the end of the run already."""
         return self.recovered is not None and self.recovered.ended
@@ -176,27 +182,53 @@ class Session:
         ``keep_rows`` writes the rows into the journal; otherwise it holds their sha256 and ``where#number``, and whoever
         replays must find them there again.
         """
-        for number, block in enumerate(blocks, start=first):
+        self.feed_parts(in_time_order(blocks, first=first), where=where, on_progress=on_progress, keep_rows=keep_rows)
+
+    def feed_parts(
+        self,
+        parts: Iterable[Part | Told],
+        *,
+        where: str = "",
+        on_progress: Callable[[Progress], None] | None = None,
+        keep_rows: bool = True,
+    ) -> None:
+        """``feed`` with what the run is told in between, as ``commands.in_time_order`` puts it."""
+        for part in parts:
+            if not isinstance(part, Part):
+                self._take(part)
+                continue
+            block = part.rows
             schema = schema_of(block)
             if keep_rows:
                 given = MarketData(schema=schema.value, count=len(block), rows=block.tobytes())
             else:
-                source = f"{rows_sha256(block)} {where}#{number}"
+                source = f"{rows_sha256(block)} {where}#{part.place}"
                 given = MarketData(schema=schema.value, count=len(block), source=source)
             self.journal.append_input(given)
             self._walk(block)
             if on_progress is not None:
                 on_progress(self.progress())
 
-    def journalled_blocks(self) -> list[str]:
-        """The sha256 of each block that the journal held when it was opened, in order."""
+    def journalled_feed(self) -> list[str | Told]:
+        """What the journal held of the feed when it was opened, in order: each block's sha256, and what the run was told."""
         found = (decode_input(row.body) for row in self.journal.input_rows())
-        return [given.source.partition(" ")[0] for given in found if isinstance(given, MarketData)]
+        return [
+            given.source.partition(" ")[0] if isinstance(given, MarketData) else given
+            for given in found
+            if isinstance(given, MarketData | Command | Signal)
+        ]
 
     def command(self, command: Command) -> None:
         """A person told the engine something: it is journalled and acted on at once."""
-        number = self.journal.append_input(command)
-        for record in self._inputs.on_input(number, command):
+        self._take(command)
+
+    def signal(self, signal: Signal) -> None:
+        """Something was measured outside the engine: it is journalled, and the ladder takes it at once."""
+        self._take(signal)
+
+    def _take(self, given: Told) -> None:
+        number = self.journal.append_input(given)
+        for record in self._inputs.on_input(number, given):
             self._keep(record)
         self._commit()
 

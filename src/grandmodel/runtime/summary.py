@@ -54,6 +54,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     data: str
     simulated_market: bool
+    traded_by: tuple[str, ...]
+    """Which model trades which instrument, and why one does not; empty where the agents are rules."""
     settings_hash: str
     code_version: str
     record_head: str
@@ -111,6 +113,7 @@ def summarise(results: RunResults) -> Summary:
         mode=results.begin.mode,
         data=results.begin.data,
         simulated_market=results.begin.data.startswith("simulated"),
+        traded_by=results.traded_by,
         settings_hash=results.settings_hash,
         code_version=results.begin.code_version,
         record_head=results.record_head,

@@ -275,6 +275,8 @@ class StrategicLayer:
         self, track: Track, bar: ClosedBar, window: NDArray[np.float64], scale: float, full_lots: float
     ) -> Reason | None:
         """Why no decision may be taken at this close; None where one may."""
+        if not self.model.knows(bar.instrument):
+            return Reason.INSTRUMENT_NOT_IN_MODEL
         if bar.flags & _BAD:
             return Reason.BAD_STRETCH
         if track.since_bad < self._clean_bars:

@@ -58,6 +58,7 @@ class Reason(enum.StrEnum):
     )
     BAD_STRETCH = "bad_stretch", "no decision: the bar lies in a stretch of data that is marked bad"
     SCALE_UNKNOWN = "scale_unknown", "no decision: fewer than 48 moves of the price are known, or it has not moved"
+    INSTRUMENT_NOT_IN_MODEL = "instrument_not_in_model", "no decision: the model's file does not name this instrument"
     NO_ROOM = "no_room", "no decision: the account is worth nothing, so no exposure stands for any lots"
     LONG = "long", "the likeliest direction is up"
     SHORT = "short", "the likeliest direction is down"

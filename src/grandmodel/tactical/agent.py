@@ -109,6 +109,8 @@ class TacticalLayer:
             none = NoDecision(
                 instrument=name, ts=bar.ts_event, layer=LAYER, reasons=(refusal.value,), model=self.model.name
             )
+            if refusal is Reason.INSTRUMENT_NOT_IN_MODEL:  # Whoever asks trades it without this layer.
+                return none, None
             return none, self._way_out(name, track, decided_ts, exposure)
         working = any(order.tag not in _PROTECTIVE for order in account.working(name))
         age = (bar.ts_event - decided_ts) / FIVE_MINUTES_NS
@@ -247,6 +249,8 @@ class TacticalLayer:
         decided_ts: int,
     ) -> Reason | None:
         """Why no decision may be taken at this close; None where one may."""
+        if not self.model.knows(bar.instrument):
+            return Reason.INSTRUMENT_NOT_IN_MODEL
         if bar.flags & _BAD:
             return Reason.BAD_STRETCH
         if track.since_bad < self._clean_bars:

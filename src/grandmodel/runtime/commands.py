@@ -1,0 +1,147 @@
+"""What people and measurements tell a run from outside: read from a file, and put between the blocks of its feed.
+
+A run without a control socket takes its commands from a file, one JSON object a line, which ``--commands`` names:
+
+    {"ts": "2024-07-10T15:00:00Z", "kind": "flatten", "who": "ann/risk_officer", "why": "news"}
+    {"ts": 1720625400000000000, "trigger": "disconnect", "value": 1, "source": "drill"}
+
+The first is a ``Command``, the second a ``Signal``. Both are read before the engine is built, go into it in time order with the
+data, and stand in the journal like any input: a replay needs no file. Nothing here proves who wrote a line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from grandmodel.domain.blocks import Block
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
+from grandmodel.domain.time import ns_from_text, text_from_ns
+
+Told: TypeAlias = Command | Signal
+"""One thing that a run is told from outside."""
+
+MOST_BYTES = 16 << 20
+"""A larger file is no list of commands; it is refused before it is read."""
+
+
+class _CommandLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ts: int | str
+    kind: CommandKind
+    who: str
+    why: str
+
+
+class _SignalLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ts: int | str
+    trigger: SignalTrigger
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A block of a feed, or as much of it as comes before something that a run is told."""
+
+    rows: Block
+    number: int
+    """Of the block in its feed."""
+    start: int = 0
+    """Row of the block with which this part begins."""
+    whole: bool = True
+
+    @property
+    def place(self) -> str:
+        """Where in the feed: the block's number, and the first row where it is not the whole block."""
+        return str(self.number) if self.whole else f"{self.number}:{self.start}"
+
+
+def read_commands(path: Path) -> tuple[Told, ...]:
+    """The commands and signals of a file of JSON lines, by time; those of one time as they stand in the file.
+
+    Raises ``UsageError`` with file and line where one cannot be meant: an unknown field or word, no zone in the time, nobody named.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise UsageError(f"{path}: found {size} bytes, expected commands of at most {MOST_BYTES}")
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: the commands cannot be read ({error.strerror}): check the name") from error
+    told = [_one(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    return tuple(sorted(told, key=lambda one: one.ts))
+
+
+def described(description: str, told: Sequence[Told]) -> str:
+    """A feed's description with what the run is told beside it: a run that goes on must be told the same."""
+    if not told:
+        return description
+    digest = hashlib.sha256(msgspec.json.encode(told)).hexdigest()
+    return f"{description}; told {len(told)} times from a file ({digest[:16]})"
+
+
+def check_within(told: Sequence[Told], span: tuple[int, int]) -> None:
+    """Raise ``UsageError`` for anything outside the data's first and last time: it would never come, or let time run on."""
+    for one in told:
+        if not span[0] <= one.ts <= span[1]:
+            first, last = (text_from_ns(ts)[:19] + "Z" for ts in span)
+            raise UsageError(
+                f"commands: found {_name(one)} at {text_from_ns(one.ts)[:19]}Z, expected a time within the data: {first} to {last}"
+            )
+
+
+def in_time_order(blocks: Iterable[Block], told: Sequence[Told] = (), first: int = 0) -> Iterator[Part | Told]:
+    """``blocks``, numbered from ``first``, cut where something of ``told`` (by time) comes, with it in between.
+
+    It comes after every row that was known at its time, and before the next; the cut changes nothing else, because results do
+    not depend on how a stream is cut into blocks.
+    """
+    waiting = list(reversed(told))
+    for number, block in enumerate(blocks, start=first):
+        start = 0
+        while start < len(block) and waiting:
+            if waiting[-1].ts < block["ts_init"][start]:
+                yield waiting.pop()
+                continue
+            stop = int(np.searchsorted(block["ts_init"], waiting[-1].ts, side="right"))
+            if stop == len(block):  # The next block may begin at the same time.
+                break
+            yield Part(block[start:stop], number, start, whole=False)
+            start = stop
+        yield Part(block[start:], number, start, whole=not start)
+    yield from reversed(waiting)
+
+
+def _one(line: bytes, where: str) -> Told:
+    try:
+        fields = msgspec.json.decode(line, type=dict[str, Any])
+        if "trigger" in fields:
+            signal = msgspec.convert(fields, _SignalLine)
+            return Signal(ts=_ts(signal.ts), trigger=signal.trigger, value=signal.value, source=signal.source)
+        command = msgspec.convert(fields, _CommandLine)
+        if not command.who.strip() or not command.why.strip():
+            raise ValueError("found nobody or no reason, expected who (name/role) and why")
+        return Command(kind=command.kind, ts=_ts(command.ts), who=command.who, why=command.why)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f'{where}: {error}; expected {{"ts", "kind", "who", "why"}} for a command, '
+            '{"ts", "trigger", "value", "source"} for a signal'
+        ) from error
+
+
+def _ts(given: int | str) -> int:
+    ts = ns_from_text(given) if isinstance(given, str) else given
+    if not 0 <= ts < 2**62:
+        raise ValueError(f"found ts {ts}, expected int64 nanoseconds UTC, or a time with its zone")
+    return ts
+
+
+def _name(one: Told) -> str:
+    return one.kind.value if isinstance(one, Command) else one.trigger.value

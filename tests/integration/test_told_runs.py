@@ -1,0 +1,169 @@
+"""A run that people tell something on the way: by a file, on the record, replayed without it, and taken up again with it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from bar_files import NQ, random_bars, session_opens
+from engine_runs import open_risk
+from grandmodel.cli.run import app
+from grandmodel.compliance.journal_file import JournalReader, decode_record
+from grandmodel.data.historical.store import Store
+from grandmodel.domain.blocks import Block, Schema, empty_block, freeze
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import Cause, Command, CommandKind, Record, Signal, SignalTrigger
+from grandmodel.domain.time import THIRTY_MINUTES_NS, text_from_ns
+from grandmodel.runtime.commands import Told, described, in_time_order
+from grandmodel.runtime.feeds import BlockFeed, Feed, StoreFeed, StoreQuery, StoreResolver
+from grandmodel.runtime.inputs import InputEngine
+from grandmodel.runtime.replay import replay
+from grandmodel.runtime.runs import resume_feed, run_feed
+from grandmodel.runtime.session import Session
+from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
+
+SETTINGS = RunSettings(
+    mode=Mode.BACKTEST,
+    agents=(AgentSettings(kind="random", parameters={"probability": 0.7}),),
+    widths_ns=(THIRTY_MINUTES_NS,),
+    risk=open_risk(width_ns=THIRTY_MINUTES_NS),
+)
+
+
+def bars() -> Block:
+    opens = session_opens("2024-07-08", "2024-07-10", NQ, THIRTY_MINUTES_NS)
+    values = random_bars(len(opens), 3)
+    block = empty_block(Schema.BARS, len(opens))
+    block["ts_open"] = opens
+    block["ts_event"] = block["ts_init"] = block["ts_open"] + THIRTY_MINUTES_NS
+    for column, name in enumerate(("open", "high", "low", "close")):
+        block[name] = values[:, column] * 4
+    block["volume"] = values[:, 4]
+    block["sequence"] = np.arange(len(opens))
+    return freeze(block)
+
+
+BARS = bars()
+AT = [int(BARS["ts_init"][row]) for row in (30, 45, 60, 70)]
+TOLD: tuple[Told, ...] = (
+    Command(kind=CommandKind.FLATTEN, ts=AT[0], who="ann/trader", why="news"),
+    Command(kind=CommandKind.RESUME, ts=AT[1] + 1, who="ann/trader", why="it is over"),
+    Signal(ts=AT[2], trigger=SignalTrigger.LATENCY, value=0.7, source="drill"),
+    Command(kind=CommandKind.STOP, ts=AT[3], who="ann/trader", why="enough"),
+)
+
+
+def feed() -> Feed:
+    return BlockFeed([NQ], [BARS], "made by a test")
+
+
+def records(folder: Path) -> list[Record]:
+    with JournalReader.open(folder) as reader:
+        return [decode_record(row.body) for row in reader.record_rows()]
+
+
+def test_what_a_run_is_told_stands_in_its_journal_and_a_replay_needs_no_file(tmp_path: Path) -> None:
+    summary = run_feed(tmp_path / "run", SETTINGS, feed(), clock_ns=int, told=TOLD)
+    made = records(tmp_path / "run")
+    assert [(r.cause, r.ts) for r in made if r.cause in (Cause.COMMAND, Cause.SIGNAL)] == [
+        (Cause.COMMAND, AT[0]),
+        (Cause.COMMAND, AT[1] + 1),
+        (Cause.SIGNAL, AT[2]),
+        (Cause.COMMAND, AT[3]),
+    ]
+    quiet = [order for r in made if AT[0] < r.ts < AT[1] for order in r.orders]
+    assert any(order for r in made if r.ts < AT[0] for order in r.orders)
+    assert not any(order.tag == "entry" for order in quiet)
+    assert any(order.tag == "entry" for r in made if AT[1] < r.ts < AT[2] for order in r.orders)
+    assert not any(r.orders for r in made if r.ts > AT[3])
+    assert summary.data.startswith("made by a test; told 4 times")
+    with JournalReader.open(tmp_path / "run") as reader:
+        assert replay(reader, InputEngine()).equal
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5, 8])
+def test_a_told_run_that_died_goes_on_to_the_same_end(tmp_path: Path, parts: int) -> None:
+    run_feed(tmp_path / "whole" / "run", SETTINGS, feed(), clock_ns=int, told=TOLD)
+    cut_off(tmp_path / "cut" / "run", parts)
+    resume_feed(tmp_path / "cut" / "run", feed(), settings=SETTINGS, clock_ns=int, told=TOLD)
+    assert records(tmp_path / "cut" / "run") == records(tmp_path / "whole" / "run")
+
+
+def cut_off(folder: Path, parts: int) -> None:
+    """The run after so many parts of its feed, and one signal that no file told."""
+    source = feed()
+    data = run_description()
+    with Session.start(folder, SETTINGS, source.instruments, source.schedules, data=data, clock_ns=int) as session:
+        stream = in_time_order(source.blocks(), TOLD)
+        session.feed_parts(part for _, part in zip(range(parts), stream, strict=False))
+        session.journal.commit()
+
+
+def run_description() -> str:
+    return described("made by a test", TOLD)
+
+
+def test_a_signal_from_elsewhere_is_kept_when_a_told_run_goes_on(tmp_path: Path) -> None:
+    source = feed()
+    with Session.start(
+        tmp_path / "run", SETTINGS, source.instruments, source.schedules, data=run_description(), clock_ns=int
+    ) as session:
+        stream = in_time_order(source.blocks(), TOLD)
+        session.feed_parts([next(stream), next(stream)])
+        session.signal(Signal(ts=session.engine.now, trigger=SignalTrigger.LATENCY, value=0.1, source="edge"))
+    resume_feed(tmp_path / "run", feed(), settings=SETTINGS, clock_ns=int, told=TOLD)
+    causes = [record.cause for record in records(tmp_path / "run")]
+    assert (causes.count(Cause.SIGNAL), causes.count(Cause.COMMAND)) == (2, 3)
+
+
+@pytest.mark.parametrize("told", [(), TOLD[:3]])
+def test_a_told_run_is_not_gone_on_with_when_told_something_else(tmp_path: Path, told: tuple[Told, ...]) -> None:
+    cut_off(tmp_path / "run", 1)
+    with pytest.raises(UsageError, match="expected the feed that it began with"):
+        resume_feed(tmp_path / "run", feed(), settings=SETTINGS, clock_ns=int, told=told)
+
+
+def test_what_lies_outside_the_data_leaves_no_folder(tmp_path: Path) -> None:
+    late = (Command(kind=CommandKind.STOP, ts=2**61, who="a", why="b"),)
+    with pytest.raises(UsageError, match="expected a time within the data"):
+        run_feed(tmp_path / "run", SETTINGS, feed(), clock_ns=int, told=late)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_told_run_over_the_store_finds_its_cut_blocks_again(tmp_path: Path) -> None:
+    Store(tmp_path / "store").write(NQ, Schema.BARS, BARS, "made")
+    query = StoreQuery(
+        store=str(tmp_path / "store"), instruments=(NQ,), schema="bars", start_ns=int(BARS["ts_init"][0]), end_ns=AT[3] + 1,
+        bar_width="30m", rows_per_block=50,
+    )  # fmt: skip
+    run_feed(tmp_path / "run", SETTINGS, StoreFeed(query), clock_ns=int, told=TOLD)
+    with JournalReader.open(tmp_path / "run", StoreResolver()) as reader:
+        sources = [row.body.decode() for row in reader.input_rows() if b'"market"' in row.body]
+        assert any("#0:46" in source for source in sources), sources
+        report = replay(reader, InputEngine())
+    assert report.equal
+    assert report.records > 60
+
+
+def test_the_command_reads_the_file_and_says_what_was_told(tmp_path: Path) -> None:
+    files = {"NQ.csv": "ts,open,high,low,close,volume\n", "told.jsonl": ""}
+    for row in BARS:
+        prices = ",".join(str(row[name] / 4) for name in ("open", "high", "low", "close"))
+        files["NQ.csv"] += f"{text_from_ns(int(row['ts_event']))[:19]}Z,{prices},{row['volume']}\n"
+    files["told.jsonl"] = json.dumps(
+        {"ts": text_from_ns(AT[3])[:19] + "Z", "kind": "kill", "who": "ann/trader", "why": "drill"}
+    )
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    done = CliRunner().invoke(
+        app,
+        [
+            "run", "--data", f"NQ={tmp_path / 'NQ.csv'}", "--label", "close", "--time-zone", "UTC",
+            "--agent", "random", "--commands", str(tmp_path / "told.jsonl"), "--out", str(tmp_path), "--name", "run",
+        ],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (told,) = [record for record in records(tmp_path / "run") if record.cause is Cause.COMMAND]
+    assert next(alert.code for alert in told.alerts) == "breaker_killed"

@@ -1,0 +1,107 @@
+"""Commands and signals from a file: how a line is read, where it comes between the blocks of a feed, and what is refused."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
+from grandmodel.runtime.commands import Part, check_within, described, in_time_order, read_commands
+from strategies import MINUTE, START, bar_row, stack
+
+FLATTEN = b'{"ts": "2024-07-10T15:00:00Z", "kind": "flatten", "who": "ann/risk_officer", "why": "news"}\n'
+LOST = b'{"ts": 1720620000000000000, "trigger": "disconnect", "value": 1, "source": "drill"}\n'
+
+
+def read(tmp_path, content):
+    path = tmp_path / "told.jsonl"
+    path.write_bytes(content)
+    return read_commands(path)
+
+
+def pause(ts):
+    return Command(kind=CommandKind.PAUSE, ts=ts, who="ann/risk_officer", why="test")
+
+
+def test_lines_are_read_by_time_and_those_of_one_time_as_they_stand(tmp_path):
+    again = FLATTEN.replace(b"flatten", b"stop")
+    told = read(tmp_path, FLATTEN + b"\n" + LOST + again)
+    assert told == (
+        Signal(ts=1720620000000000000, trigger=SignalTrigger.DISCONNECT, value=1.0, source="drill"),
+        Command(kind=CommandKind.FLATTEN, ts=1720623600000000000, who="ann/risk_officer", why="news"),
+        Command(kind=CommandKind.STOP, ts=1720623600000000000, who="ann/risk_officer", why="news"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"flatten now", "malformed"),
+        (b"\xff\xfe", "line 2"),
+        (b"[" * 100_000, "line 2"),
+        (b'{"ts": 1, "kind": "explode", "who": "a", "why": "b"}', "explode"),
+        (b'{"ts": 1, "kind": "stop", "who": "a", "why": "b", "now": 1}', "now"),
+        (b'{"ts": 1, "kind": "stop", "why": "b"}', "who"),
+        (b'{"ts": 1, "kind": "stop", "who": " ", "why": "b"}', "found nobody"),
+        (b'{"ts": true, "kind": "stop", "who": "a", "why": "b"}', "ts"),
+        (b'{"ts": -1, "kind": "stop", "who": "a", "why": "b"}', "found ts -1"),
+        (b'{"ts": 1e400, "kind": "stop", "who": "a", "why": "b"}', "line 2"),
+        (b'{"ts": "2024-07-10T15:00:00", "kind": "stop", "who": "a", "why": "b"}', "without a zone"),
+        (b'{"ts": "soon", "kind": "stop", "who": "a", "why": "b"}', "soon"),
+        (b'{"ts": 1, "trigger": "drawdown", "value": 1, "source": "s"}', "drawdown"),
+        (b'{"ts": 1, "trigger": "latency", "value": 1e999, "source": "s"}', "line 2"),
+        (b'{"ts": 1, "trigger": "latency", "value": null, "source": "s"}', "value"),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_refused_with_its_number(tmp_path, line, message):
+    with pytest.raises(UsageError, match=r"told\.jsonl, line 2") as refused:
+        read(tmp_path, FLATTEN + line + b"\n")
+    assert message in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_commands(tmp_path / "none.jsonl")
+
+
+def test_what_lies_outside_the_data_is_refused():
+    check_within([pause(5), pause(9)], (5, 9))
+    for ts in (4, 10):
+        with pytest.raises(UsageError, match="found pause at"):
+            check_within([pause(ts)], (5, 9))
+
+
+@given(
+    times=st.lists(st.integers(0, 8), min_size=1, max_size=12),
+    told=st.lists(st.integers(-1, 9), max_size=5),
+    cuts=st.lists(st.integers(0, 12), max_size=3),
+)
+def test_a_command_comes_after_every_row_of_its_time_and_before_the_next(times, told, cuts):
+    rows = stack([bar_row(5 * t, 1, 1, 1, 1, sequence=k) for k, t in enumerate(sorted(times))])
+    stamps = rows["ts_init"]
+    edges = sorted({0, len(rows), *(cut for cut in cuts if cut <= len(rows))})
+    blocks = [rows[a:b] for a, b in pairwise(edges)]
+    wanted = [pause(START + 5 * t * MINUTE) for t in sorted(told)]
+    parts = list(in_time_order(blocks, wanted))
+    assert [one for one in parts if not isinstance(one, Part)] == wanted
+    walked = [one for one in parts if isinstance(one, Part)]
+    assert np.concatenate([part.rows for part in walked]).tobytes() == rows.tobytes()
+    seen = 0
+    for one in parts:
+        if isinstance(one, Part):
+            block = blocks[one.number]
+            assert one.rows.tobytes() == block[one.start : one.start + len(one.rows)].tobytes()
+            assert one.whole == (len(one.rows) == len(block))
+            seen += len(one.rows)
+        else:
+            assert seen == int((stamps <= one.ts).sum())
+
+
+def test_a_run_that_is_told_something_else_has_another_description():
+    plain, told, other = (described("files", tuple(map(pause, ts))) for ts in ((), (5,), (6,)))
+    assert plain == "files"
+    assert told.startswith("files; told 1 times")
+    assert told != other
