@@ -57,6 +57,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
+from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.feature_book import FeatureBook
@@ -359,12 +360,14 @@ class Engine:
             self._halt_where_broken(step, index)
         return step.fills
 
-    def _halt_where_broken(self, step: _Step, index: int) -> bool:
+    def _halt_where_broken(self, step: _Step, index: int, *, leaving: bool = False) -> bool:
         """Look at what an instrument's position can become; True, and trading halts, where a limit on lots is broken.
 
-        What the gate does about it (cancel, flatten) comes at the end of this step or of the next.
+        ``leaving``: an order or a change that is about to leave has just been added. What the gate does about a broken limit (cancel,
+        flatten) comes at the end of this step or of the next.
         """
-        broken = self.limits.look(index, self.ledger.positions[index].lots)
+        is_halted = leaving and self.gate.state >= BreakerState.HALT
+        broken = self.limits.look(index, self.ledger.positions[index].lots, closes_only=is_halted)
         if broken is None:
             return False
         step.alerts.extend(self.gate.halt_on_broken_limit(broken.text, broken.value, broken.limit, self.market.now))
@@ -706,7 +709,7 @@ class Engine:
             return None
         order = verdict.order
         self.lives.add(order, self.mark(order.instrument), self._records)
-        if self._halt_where_broken(step, self._index[order.instrument]):
+        if self._halt_where_broken(step, self._index[order.instrument], leaving=True):
             self.lives.take_back(order.order_id)
             self._halt_where_broken(step, self._index[order.instrument])
             deed.refused = deed.refused or "limit_broken"
@@ -759,7 +762,7 @@ class Engine:
             stop_price=intent.stop_price,
         )
         self.lives.ask_replace(request)
-        if self._halt_where_broken(step, self._index[order.instrument]):
+        if self._halt_where_broken(step, self._index[order.instrument], leaving=True):
             life.change = None
             self._halt_where_broken(step, self._index[order.instrument])
             deed.refused = "limit_broken"

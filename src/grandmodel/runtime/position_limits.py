@@ -5,6 +5,8 @@ from what is held and from the open orders as the venue's reports left them, and
 every open buy filled, with every open sell filled, and the larger of the two over all instruments. None of them may grow beyond its
 limit. The gate keeps this true; where it is not true something that the gate rests on is wrong, and trading stops.
 
+While trading is halted every limit is 0 for an order that is about to leave: it may close and never open.
+
 It is growth that breaks a limit. What was beyond one already (a position from before a limit was lowered, a fill that a venue
 was not asked for, once it has been told) may shrink and may stay, so that the way out is open.
 """
@@ -41,20 +43,25 @@ class PositionLimits:
         """Per instrument the lots that it can be long, and short, with everything of that side filled."""
         self._sum = 0
 
-    def look(self, index: int, position: int) -> BrokenLimit | None:
-        """Reckon instrument ``index`` anew at ``position`` (signed lots); the first limit that it has grown beyond, if any."""
+    def look(self, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit | None:
+        """Reckon instrument ``index`` anew at ``position`` (signed lots); the first limit that it has grown beyond, if any.
+
+        With ``closes_only`` the limits of the instrument are 0.
+        """
         name = self._ids[index]
         buys, sells = self._lives.most_open(name)
         ends, before = (position + buys, sells - position), self._ends[index]
         total = self._sum + max(*ends, 0) - max(*before, 0)
         sum_before, self._sum, self._ends[index] = self._sum, total, ends
-        for end, was, top, way in zip(ends, before, self._tops[index], ("long", "short"), strict=True):
+        tops = (0, 0) if closes_only else self._tops[index]
+        for end, was, top, way in zip(ends, before, tops, ("long", "short"), strict=True):
             if end > top and end > was:
-                text = f"{name}: {abs(position)} lots held and what is open can become {end} lots {way}, the limit is {top}"
+                why = "trading is halted and nothing may open" if closes_only else f"the limit is {top}"
+                text = f"{name}: {position} lots held and what is open can become {end} lots {way}; {why}"
                 return BrokenLimit(text=text, value=end, limit=top)
         if total > self._overall and total > sum_before:
             text = (
-                f"{name} and the others: what is held and open can become {total} lots over all instruments, the limit is "
+                f"{name} and the others: what is held and open can become {total} lots over all instruments; the limit is "
                 f"{self._overall}"
             )
             return BrokenLimit(text=text, value=total, limit=self._overall)

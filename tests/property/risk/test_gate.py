@@ -39,7 +39,7 @@ _side_lots_with = WorkingOrders.side_lots_with
 def _fills_of_a_group_as_room(book: WorkingOrders, order: Order, index: int) -> tuple[int, int, bool]:
     """What the others of a group filled before is room for a new one."""
     added, counted, child = _side_lots_with(book, order, index)
-    filled = sum(m.filled for m in book._members(index, order.oco_group)) if order.oco_group else 0
+    filled = max((m.filled + m.reduced for m in book._members(index, order.oco_group)), default=0)
     return max(0, added - filled), counted + min(added, filled), child
 
 
