@@ -68,6 +68,7 @@ class Held:
     resting: bool = False
     born_in: int = -1
     shut: bool = False
+    triggered: bool = False
 
     @property
     def side(self):
@@ -96,6 +97,7 @@ class Market:
     quotes: int = 0
     feed: str = ""
     halted: bool = False
+    position: int = 0
 
 
 @dataclass
@@ -246,7 +248,7 @@ class ReferenceExchange:
                 self.take(held, ts)
             elif held.state == "live":
                 if other is not NONE and (held.price - other) * held.side >= 0:
-                    lots = self.gets(held, market.ask_size if held.side > 0 else market.bid_size)
+                    lots = self.gets(held, market.ask_size if held.side > 0 else market.bid_size, ts)
                     if lots:
                         self.use(market, held.side, lots)
                         self.fill(held, lots, held.price, ts, maker=True)
@@ -273,7 +275,7 @@ class ReferenceExchange:
                 elif beyond == 0 and rule is FillRuleName.QUEUE:
                     available = max(0, left - held.ahead)
                     held.ahead = max(0, held.ahead - left)
-                lots = self.gets(held, available) if available > 0 else 0
+                lots = self.gets(held, available, ts) if available > 0 else 0
                 if lots:
                     if self.settings.liquidity is LiquidityName.DISPLAYED:
                         left -= lots
@@ -316,6 +318,7 @@ class ReferenceExchange:
             return
         if held.sent <= opened:
             if held.kind is OrderType.MARKET:
+                price = self.not_better_than_trigger(held, price)
                 self.fill_in_bar(held, price + held.slippage * held.side, opened, opened, closed, maker=False)
             elif (held.price - price) * held.side >= 0:
                 self.fill_in_bar(held, price, opened, opened, closed, maker=held.resting)
@@ -347,8 +350,25 @@ class ReferenceExchange:
     def mine(self, instrument):
         return [held for held in self.orders if held.instrument == instrument]
 
-    def gets(self, held, available):
-        return held.leaves if self.settings.liquidity is LiquidityName.UNLIMITED else min(held.leaves, available)
+    def gets(self, held, available, ts):
+        lots = self.closable(held, ts)
+        return lots if self.settings.liquidity is LiquidityName.UNLIMITED else min(lots, available)
+
+    def closable(self, held, ts):
+        """What is open, or for an order that only reduces what it can close; it ends where that is nothing."""
+        if not held.order.reduce_only:
+            return held.leaves
+        position = self.markets[held.instrument].position
+        against = max(0, -position) if held.side > 0 else max(0, position)
+        if against == 0:
+            self.end(held, "4", "reduce_only", ts)
+        return min(held.leaves, against)
+
+    @staticmethod
+    def not_better_than_trigger(held, price):
+        if not held.triggered:
+            return price
+        return max(price, held.stop) if held.side > 0 else min(price, held.stop)
 
     def use(self, market, side, lots):
         if self.settings.liquidity is LiquidityName.UNLIMITED:
@@ -392,9 +412,13 @@ class ReferenceExchange:
         if price is NONE and not market.quotes:
             price, size = market.last, held.leaves
         lots = 0
+        if price is not NONE:
+            price = self.not_better_than_trigger(held, price)
+        if held.kind is OrderType.LIMIT:
+            held.triggered = False
         shown = price is not NONE and not market.halted
         if shown and (held.kind is OrderType.MARKET or (held.price - price) * held.side >= 0):
-            lots = self.gets(held, size)
+            lots = self.gets(held, size, ts)
         if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
             lots = 0
         if lots:
@@ -424,10 +448,11 @@ class ReferenceExchange:
     def trigger(self, held, ts):
         held.kind = OrderType.MARKET if held.kind is OrderType.STOP else OrderType.LIMIT
         held.state = "live"
+        held.triggered = True
         self.say(held, "L", ts)
 
     def fill_in_bar(self, held, price, ts, child_sent, child_born, *, maker):
-        lots = min(held.leaves, self.budget)
+        lots = min(self.closable(held, ts), self.budget)
         if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
             return
         if lots > 0:
@@ -436,10 +461,14 @@ class ReferenceExchange:
 
     def fill(self, held, lots, price, ts, *, maker, child_sent=None, child_born=None):
         held.filled += lots
+        market = self.markets[held.instrument]
+        market.position += lots * held.side
         self.say(held, "F", ts, lots=lots, price=price, maker=maker)
         if held.order.oco_group:
             for other in self.orders:
                 if other is held or other.order.oco_group != held.order.oco_group or other.state == "gone":
+                    continue
+                if other.instrument != held.instrument:
                     continue
                 other.reduced += lots
                 if other.state != "asleep" and other.leaves == 0:
@@ -460,6 +489,8 @@ class ReferenceExchange:
                 self.say(child, "0", ts)
         if held.leaves == 0:
             held.state = "asleep" if self.may_wake_again(held) else "gone"
+        elif held.order.reduce_only and market.position * held.side >= 0:
+            self.end(held, "4", "reduce_only", ts)
 
     def may_wake_again(self, held):
         if held.order.parent is None or held.quantity <= held.filled + held.reduced:
@@ -478,7 +509,9 @@ class ReferenceExchange:
     def apply_change(self, held, ts):
         before, price_before = held.leaves, held.price
         held.change_at = NEVER_NS
-        held.quantity, held.price, held.stop = held.change
+        held.quantity, held.price, stop = held.change
+        if not held.triggered:
+            held.stop = stop
         if held.quantity <= held.filled + held.reduced:
             self.end(held, "4", "asked", ts)
             return

@@ -153,8 +153,12 @@ def requests(draw, made, groups, instruments=1):
             continue
         instrument = draw(st.integers(0, instruments - 1))
         if what == "pair":
-            groups.append(len(groups) + 1)
-            asked += [_order(draw, made, instrument, oco_group=groups[-1]) for _ in range(2)]
+            if not groups or draw(
+                st.booleans()
+            ):  # Else the numbers of old groups come again, also in another instrument.
+                groups.append(len(groups) + 1)
+            group = draw(st.sampled_from(groups))
+            asked += [_order(draw, made, instrument, oco_group=group) for _ in range(draw(st.integers(1, 3)))]
             continue
         entry = _order(draw, made, instrument)
         asked.append(entry)
@@ -182,6 +186,7 @@ def _order(draw, made, instrument, **more):
         fields["expire_ts"] = draw(st.sampled_from((1, 10**6, 10 * MINUTE, 200 * MINUTE)))
     side = draw(st.sampled_from(tuple(Side)))
     quantity = draw(st.integers(1, 8))
+    more.setdefault("reduce_only", draw(st.sampled_from((False, False, True))))
     return _make(made, instrument, side=side, quantity=quantity, order_type=kind, time_in_force=life, **fields, **more)
 
 

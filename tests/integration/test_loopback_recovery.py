@@ -27,7 +27,7 @@ RUN = RunId("run")
 
 def order(number, side=Side.BUY, quantity=1, kind=OrderType.MARKET, mark=100, **more):
     made = Order(
-        order_id=OrderId(number), instrument=InstrumentId("NQ"), side=side, quantity=quantity,
+        order_id=OrderId(number), instrument=InstrumentId(more.pop("instrument", "NQ")), side=side, quantity=quantity,
         order_type=kind, ts=number, **more,
     )  # fmt: skip
     name = request_id(RUN, made.order_id, 0)
@@ -91,6 +91,20 @@ def test_a_bracket_starts_with_its_parent_and_one_exit_ends_the_other():
     assert [row for row in made if row[0] in {2, 3}] == [
         (2, NEW, 0, 0, 2), (3, NEW, 0, 0, 2), (3, TRADE, 1, 110, 1), (3, TRADE, 1, 110, 0), (2, ENDED, 0, 0, 0),
     ]  # fmt: skip
+
+
+def test_one_group_number_in_two_instruments_is_two_groups_here_too():
+    limits = [
+        order(n, kind=OrderType.LIMIT, price=90, oco_group=7, instrument=name) for n, name in ((1, "NQ"), (2, "CL"))
+    ]
+    made = outcome(*limits, order(3, mark=89, instrument="NQ"))
+    assert [row for row in made if row[0] in {1, 2}] == [(1, NEW, 0, 0, 1), (2, NEW, 0, 0, 1), (1, TRADE, 1, 90, 0)]
+
+
+def test_an_order_that_only_reduces_stops_at_zero_and_ends_here_too():
+    made = outcome(order(1, quantity=2), order(2, Side.SELL, 5, reduce_only=True))
+    assert [row[:3] for row in made if row[0] == 2] == [(2, NEW, 0), (2, TRADE, 1), (2, TRADE, 1), (2, ENDED, 0)]
+    assert outcome(order(1, Side.SELL, reduce_only=True)) == [(1, NEW, 0, 0, 1), (1, ENDED, 0, 0, 0)]
 
 
 def test_the_children_of_a_parent_that_ends_without_a_fill_end_too():

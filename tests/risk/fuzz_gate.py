@@ -1,7 +1,7 @@
 """Random orders against the gate and a venue that fills, cancels and rejects at random, with a book-keeping of its own.
 
-After every step the worst case of everything that is out is worked out from the venue's side, by enumeration, and held
-against every limit. ``python tests/risk/fuzz_gate.py 1000000`` runs a million orders; the test runs some ten thousand.
+Plain orders, groups of three agents, brackets, reduce-only orders, changes; reports that are late. After every step the worst
+case of everything that is out is worked out from the venue's side, by enumeration, and held against every limit. ``python tests/risk/fuzz_gate.py 1000000`` runs a million orders; the test runs some ten thousand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import math
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, Order, OrderType, Side
+from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.risk.gate import Verdict
 from grandmodel.risk.settings import (
     BreakerSettings,
@@ -79,28 +79,66 @@ _TRIGGERS = {
 }
 
 
+class Held:
+    """One order as the venue has it."""
+
+    def __init__(self, order: Order, parent: Held | None) -> None:
+        self.order, self.parent = order, parent
+        self.index, self.side = desk.NAMES.index(order.instrument), int(order.side)
+        self.quantity = order.quantity
+        self.filled = self.reduced = self.woken = 0
+        self.arrived = self.alive = False
+        self.asked: Order | None = None
+        """A change that is on its way."""
+
+    @property
+    def leaves(self) -> int:
+        most = self.quantity if self.parent is None else min(self.quantity, self.woken)
+        return max(0, most - self.filled - self.reduced) if self.alive else 0
+
+    @property
+    def most(self) -> int:
+        """Lots that can still fill if the change on its way is made."""
+        if not self.alive:
+            return 0
+        most = self.quantity if self.asked is None else max(self.quantity, self.asked.quantity)
+        most = most if self.parent is None else min(most, self.woken)
+        return max(0, most - self.filled - self.reduced)
+
+    @property
+    def waits(self) -> bool:
+        """A child with nothing open that grows again once its parent fills more."""
+        return self.parent is not None and self.parent.alive and self.quantity > self.filled + self.reduced
+
+
 class Desk:
-    """The gate on one side, the venue on the other."""
+    """The gate on one side, the venue on the other, and reports that take their time between them.
+
+    Three agents share it: their group numbers are few and come again, alone, together, and in several instruments.
+    """
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.settings = settings(rng)
         self.gate = desk.gate(self.settings)
         self.view = desk.view(rates_micros=list(RATES))
-        self.orders: dict[int, Order] = {}
-        self.filled: dict[int, int] = {}
-        self.group_filled: Counter[int] = Counter()
-        self.pending: dict[int, Order] = {}
+        self.held: dict[int, Held] = {}
+        """Orders that have not ended, by id."""
+        self.positions = [0, 0, 0]
+        """As the venue has them; ``view.positions`` are what has been heard."""
+        self.on_their_way: deque[tuple[ExecutionReport, Fill | None]] = deque()
         self.next_id = 1
+        self.changing: set[int] = set()
+        """Orders whose change has not been answered yet, as far as has been heard: one change at a time."""
         self.reports = 0
         self.outcomes: Counter[str] = Counter()
+        self.happened: Counter[str] = Counter()
         # Reference numbers, from the public covariance and not from the gate's coefficients.
         gate_var = self.settings.var
         quantile = stats.t.ppf(gate_var.level, gate_var.degrees) * math.sqrt(1 - 2 / gate_var.degrees)
         scale = gate_var.horizon_days * gate_var.bars_per_day * quantile**2
         unit = np.array(RATES) / 1e6
         self.matrix = self.gate.running.covariance.covariance * np.outer(unit, unit) * scale
-        self.single = np.sqrt(np.diagonal(self.matrix))
         self.stressed = np.array(self.gate.running.coefficients([0, 0, 0], RATES).stressed)
         instruments = self.gate.instruments
         self.notional = np.array(
@@ -118,103 +156,125 @@ class Desk:
 
     # -- the venue ------------------------------------------------------------------------------------------------
 
-    def active(self, order: Order, quantity: int | None = None) -> int:
-        """Lots of ``order`` that can still fill at the venue."""
-        ceiling = order.quantity if quantity is None else quantity
-        if order.parent is not None:
-            ceiling = min(ceiling, self.filled[order.parent])
-        done = self.group_filled[order.oco_group] if order.oco_group else self.filled[order.order_id]
-        return max(0, ceiling - done)
-
     def open_lots(self) -> tuple[list[int], list[int]]:
-        """Most lots that can still be bought and sold, by instrument."""
+        """Most lots that can still be bought and sold, by instrument, from what the venue holds."""
         buys, sells = [0] * 3, [0] * 3
         groups: dict[tuple[int, int, int], int] = {}
-        for number, order in self.orders.items():
-            index, side = desk.NAMES.index(order.instrument), int(order.side)
-            changed = self.pending.get(number)
-            lots = self.active(order)
-            if changed is not None:
-                lots = max(lots, self.active(order, changed.quantity))
-            if order.oco_group:
-                key = (order.oco_group, index, side)
-                groups[key] = max(groups.get(key, 0), lots)
+        for held in self.held.values():
+            if held.order.oco_group:
+                key = (held.order.oco_group, held.index, held.side)
+                groups[key] = max(groups.get(key, 0), held.most)
             else:
-                (buys if side > 0 else sells)[index] += lots
+                (buys if held.side > 0 else sells)[held.index] += held.most
         for (_, index, side), lots in groups.items():
             (buys if side > 0 else sells)[index] += lots
         return buys, sells
 
-    def report(self, number: int, kind: ExecType, **changes: int) -> None:
+    def say(self, held: Held, kind: ExecType, lots: int = 0, leaves: int = 0) -> None:
+        """Send a report on its way."""
         self.reports += 1
-        fill = None
+        order, fill = held.order, None
+        changes = {"leaves": leaves, "cumulative": held.filled}
         if kind is ExecType.TRADE:
-            order = self.orders[number]
-            index = desk.NAMES.index(order.instrument)
-            lots = changes["last_quantity"]
-            price = desk.MARKS[index]
-            fill = desk.fill(number, lots, price, order.side, order.instrument, self.view.ts)
-            self.view.positions[index] += int(order.side) * lots
-        self.gate.on_report(desk.report(number, kind, self.reports, self.view.ts, **changes), fill)
+            changes["last_quantity"] = lots
+            fill = desk.fill(order.order_id, lots, desk.MARKS[held.index], order.side, order.instrument, self.view.ts)
+        report = desk.report(order.order_id, kind, self.reports, self.view.ts, **changes)
+        self.on_their_way.append((report, fill))
+
+    def hear(self, count: int) -> None:
+        """The oldest ``count`` reports reach the gate."""
+        for _ in range(min(count, len(self.on_their_way))):
+            report, fill = self.on_their_way.popleft()
+            if fill is not None:
+                self.view.positions[desk.NAMES.index(fill.instrument)] += fill.signed_quantity
+            if report.exec_type in (ExecType.REPLACED, ExecType.CANCEL_REJECTED):
+                self.changing.discard(report.order_id)
+            self.gate.on_report(report, fill)
+
+    def arrive(self) -> None:
+        """Every order on its way is at the venue."""
+        for held in self.held.values():
+            if not held.arrived and held.parent is None:
+                held.arrived = True
+                self.say(held, ExecType.NEW, leaves=held.leaves)
 
     def fill(self) -> None:
-        open_ones = [n for n, order in self.orders.items() if self.active(order)]
+        open_ones = [held for held in self.held.values() if held.arrived and held.leaves]
         if not open_ones:
             return
-        number = int(self.rng.choice(open_ones))
-        order = self.orders[number]
-        most = self.active(order)
+        held = open_ones[int(self.rng.integers(0, len(open_ones)))]
+        most = held.leaves
+        if held.order.reduce_only:
+            most = min(most, max(0, -self.positions[held.index] * held.side))
+            if not most:
+                self.end(held, ExecType.CANCELED)
+                return
         lots = most if self.rng.random() < 0.5 else int(self.rng.integers(1, most + 1))
-        self.filled[number] += lots
-        if order.oco_group:
-            self.group_filled[order.oco_group] += lots
-        leaves = self.active(order)
-        self.report(number, ExecType.TRADE, last_quantity=lots, leaves=leaves, cumulative=self.filled[number])
-        parent_alive = order.parent is not None and order.parent in self.orders
-        if not leaves and not parent_alive and number not in self.pending:
-            self._forget(number)
-            if order.oco_group:
-                for other in [n for n, o in self.orders.items() if o.oco_group == order.oco_group]:
+        self.happened["filled"] += 1
+        held.filled += lots
+        self.positions[held.index] += held.side * lots
+        self.say(held, ExecType.TRADE, lots, held.leaves)
+        group = held.order.oco_group
+        for other in list(self.held.values()):
+            if group and other is not held and (other.order.oco_group, other.index) == (group, held.index):
+                other.reduced += lots
+                self.happened["shrunk by its group"] += 1
+                if not other.leaves and not other.waits:
                     self.end(other, ExecType.CANCELED)
+        for child in list(self.held.values()):
+            if child.parent is held:
+                child.woken += lots
+                if not child.arrived:
+                    child.arrived = True
+                    self.say(child, ExecType.NEW, leaves=child.leaves)
+        if not held.leaves and not held.waits:
+            self.forget(held)
 
-    def end(self, number: int, kind: ExecType) -> None:
-        self.report(number, kind)
-        self._forget(number)
-        if not self.filled[number]:
-            for child in [n for n, o in self.orders.items() if o.parent == number]:
+    def end(self, held: Held, kind: ExecType) -> None:
+        self.forget(held)
+        self.say(held, kind)
+        for child in list(self.held.values()):
+            if child.parent is held and not child.leaves:
                 self.end(child, ExecType.CANCELED)
 
-    def _forget(self, number: int) -> None:
-        del self.orders[number]
-        self.pending.pop(number, None)
+    def forget(self, held: Held) -> None:
+        held.alive = False
+        self.held.pop(held.order.order_id, None)
 
     def confirm(self) -> None:
         """The venue takes or refuses one waiting change."""
-        if not self.pending:
+        waiting = [held for held in self.held.values() if held.asked is not None and held.arrived]
+        if not waiting:
             return
-        number = next(iter(self.pending))
-        changed = self.pending.pop(number)
-        order = self.orders[number]
-        if self.rng.random() < 0.3 or changed.quantity <= self.filled[number]:
-            self.report(number, ExecType.CANCEL_REJECTED)
+        held = waiting[0]
+        asked, held.asked = held.asked, None
+        if self.rng.random() < 0.3:
+            self.say(held, ExecType.CANCEL_REJECTED, leaves=held.leaves)
+            return
+        held.quantity = asked.quantity
+        left = held.quantity - held.filled - held.reduced
+        if left <= 0:
+            self.end(held, ExecType.CANCELED)
         else:
-            self.orders[number] = changed
-            self.report(number, ExecType.REPLACED, leaves=self.active(changed), cumulative=self.filled[number])
-            order = changed
-        if not self.active(order):
-            self.end(number, ExecType.CANCELED)
+            self.say(held, ExecType.REPLACED, leaves=left)
+            self.happened["changed"] += 1
 
     # -- the desk -------------------------------------------------------------------------------------------------
 
     def random_order(self) -> Order:
-        index = int(self.rng.integers(0, 3))
+        index, group = int(self.rng.integers(0, 3)), 0
+        if self.rng.random() < 0.4:
+            group = int(self.rng.integers(0, 3)) * 2**32 + int(self.rng.integers(1, 4))
+            others = [held for held in self.held.values() if held.order.oco_group > 0]
+            if others and self.rng.random() < 0.6:  # Join a group whose orders are out.
+                other = others[int(self.rng.integers(0, len(others)))]
+                index, group = other.index, other.order.oco_group
         side = Side.BUY if self.rng.random() < 0.5 else Side.SELL
         kind = OrderType(int(self.rng.choice([1, 1, 2, 3])))
         mark = desk.MARKS[index]
         offset = int(self.rng.integers(0, 60))
         price = mark - int(side) * offset if kind is OrderType.LIMIT else None
         stop = mark + int(side) * offset if kind is OrderType.STOP else None
-        group = int(self.rng.integers(1, 40)) if self.rng.random() < 0.1 else 0
         number = self.next_id
         self.next_id += 1
         return desk.order(
@@ -225,7 +285,9 @@ class Desk:
             order_type=kind,
             price=price,
             stop_price=stop,
-            oco_group=group and number * 100 + group if self.rng.random() < 0.5 else 0,
+            ts=self.view.ts,
+            oco_group=group,
+            reduce_only=bool(self.rng.random() < 0.15),
         )
 
     def ask(self, order: Order) -> Order | None:
@@ -247,114 +309,105 @@ class Desk:
             same = one.value == two.value or math.isclose(one.value, two.value, rel_tol=1e-12)
             assert same, (one, two)
 
-    def send(self) -> None:
-        order = self.random_order()
+    def place(self, order: Order, parent: Held | None = None) -> Held | None:
+        """Ask for ``order``; where some of it may go, it is on its way."""
         sent = self.ask(order)
         if sent is None:
-            return
-        self.orders[sent.order_id] = sent
-        self.filled[sent.order_id] = 0
-        choice = self.rng.random()
-        if choice < 0.2 and not sent.oco_group:
-            self.bracket(sent)
-        elif choice < 0.35:
-            self.pair(sent)
+            return None
+        held = Held(sent, parent)
+        held.alive = True
+        self.held[sent.order_id] = held
+        return held
 
-    def bracket(self, parent: Order) -> None:
+    def send(self) -> None:
+        """One to three orders of one step, now and then with a bracket around one of them."""
+        first = self.random_order()
+        held = self.place(first)
+        if held is not None and not first.reduce_only and self.rng.random() < 0.25:
+            self.bracket(held)
+        for _ in range(int(self.rng.choice(3, p=[0.6, 0.25, 0.15]))):
+            other = self.random_order()
+            if first.oco_group:  # Another of the same group, sent together with it.
+                at_market = {"order_type": OrderType.MARKET, "price": None, "stop_price": None}
+                same = {"instrument": first.instrument, "oco_group": first.oco_group} | at_market
+                other = msgspec.structs.replace(other, **same)
+            self.place(other)
+
+    def bracket(self, parent: Held) -> None:
         """A stop and a target for ``parent``: one cancels the other, and both wait for it."""
-        index = desk.NAMES.index(parent.instrument)
-        away = 100 * int(parent.side)
-        group = self.next_id * 100
-        for kind, price, stop in (
-            (OrderType.STOP, None, desk.MARKS[index] - away),
-            (OrderType.LIMIT, desk.MARKS[index] + away, None),
-        ):
+        order = parent.order
+        away = 100 * parent.side
+        mark = desk.MARKS[parent.index]
+        for kind, price, stop in ((OrderType.STOP, None, mark - away), (OrderType.LIMIT, mark + away, None)):
             child = desk.order(
                 self.next_id,
-                instrument=parent.instrument,
-                side=Side(-int(parent.side)),
-                quantity=parent.quantity,
+                instrument=order.instrument,
+                side=Side(-parent.side),
+                quantity=order.quantity,
                 order_type=kind,
                 price=price,
                 stop_price=stop,
-                parent=OrderId(parent.order_id),
-                oco_group=group,
+                ts=self.view.ts,
+                parent=OrderId(order.order_id),
+                oco_group=-order.order_id,
             )
             self.next_id += 1
-            sent = self.ask(child)
-            if sent is not None:
-                self.orders[sent.order_id] = sent
-                self.filled[sent.order_id] = 0
-
-    def pair(self, first: Order) -> None:
-        """A second order in the first one's group, on either side."""
-        if not first.oco_group:
-            return
-        other = self.random_order()
-        sent = self.ask(
-            msgspec.structs.replace(
-                other,
-                instrument=first.instrument,
-                oco_group=first.oco_group,
-                order_type=OrderType.MARKET,
-                price=None,
-                stop_price=None,
-            )
-        )
-        if sent is not None:
-            self.orders[sent.order_id] = sent
-            self.filled[sent.order_id] = 0
+            self.place(child, parent)
 
     def change(self) -> None:
-        """Ask for another quantity of a plain working order."""
-        plain = [
-            n
-            for n, o in self.orders.items()
-            if not o.oco_group
-            and o.parent is None
-            and n not in self.pending
-            and not any(c.parent == n for c in self.orders.values())
-        ]
-        if not plain:
+        """Ask for another quantity of a working order: plain ones, those of a group, children, those that only reduce."""
+        known = self.gate.working.orders
+        able = [held for number, held in self.held.items() if number in known and number not in self.changing]
+        if not able:
             return
-        order = self.orders[int(self.rng.choice(plain))]
-        wanted = msgspec.structs.replace(
-            order, quantity=self.filled[order.order_id] + int(self.rng.integers(1, 40)), ts=self.view.ts
-        )
-        sent = self.ask(wanted)
+        held = able[int(self.rng.integers(0, len(able)))]
+        seen = known[held.order.order_id]
+        quantity = seen.filled + seen.reduced + int(self.rng.integers(1, 40))
+        sent = self.ask(msgspec.structs.replace(held.order, quantity=quantity, ts=self.view.ts))
         if sent is not None:
-            self.pending[order.order_id] = sent
+            held.asked = sent
+            self.changing.add(sent.order_id)
 
     def cancel(self) -> None:
-        if self.orders:
+        arrived = [held for held in self.held.values() if held.arrived]
+        if arrived:
             kind = ExecType.CANCELED if self.rng.random() < 0.8 else ExecType.EXPIRED
-            self.end(int(self.rng.choice(list(self.orders))), kind)
+            self.end(arrived[int(self.rng.integers(0, len(arrived)))], kind)
 
     def step(self) -> None:
-        """One random thing happens."""
+        """One random thing happens, and perhaps some reports arrive."""
         self.view.ts += 10**6
         self.view.mark_ts = [self.view.ts] * 3
+        self.gate.working.batch += 1
         draw = self.rng.random()
-        if len(self.orders) > 12 or draw < 0.10:
+        if len(self.held) > 12 or draw < 0.10:
             self.cancel()
         elif draw < 0.35:
             self.fill()
-        elif draw < 0.42:
+        elif draw < 0.45:
             self.change()
-        elif draw < 0.5:
+        elif draw < 0.55:
             self.confirm()
         else:
             self.send()
+        if self.rng.random() < 0.5:
+            self.arrive()
+        if self.rng.random() < 0.5:
+            self.hear(len(self.on_their_way) if self.rng.random() < 0.3 else 1)
 
     def check_limits(self) -> None:
-        """No combination of fills of what is out breaks a limit."""
+        """No combination of fills of what is out breaks a limit, and the gate knows of all of it."""
         buys, sells = self.open_lots()
-        gate = self.gate
-        assert gate.working.buys == buys, (gate.working.buys, buys)
-        assert gate.working.sells == sells, (gate.working.sells, sells)
-        limits, portfolio = self.settings.limits, self.settings.portfolio
-        position = np.array(self.view.positions)
+        seen_buys, seen_sells = self.gate.working.buys, self.gate.working.sells
+        position, seen = np.array(self.positions), np.array(self.view.positions)
         high, low = position + np.array(buys), position - np.array(sells)
+        seen_high, seen_low = seen + np.array(seen_buys), seen - np.array(seen_sells)
+        assert (seen_high >= high).all(), (seen_high, high)
+        assert (seen_low <= low).all(), (seen_low, low)
+        if not self.on_their_way and all(held.arrived or held.parent for held in self.held.values()):
+            assert (seen_high.tolist(), seen_low.tolist()) == (high.tolist(), low.tolist())
+            assert set(self.gate.working.orders) == set(self.held)
+        limits, portfolio = self.settings.limits, self.settings.portfolio
         worst = np.maximum(np.abs(high), np.abs(low))
         capital = desk.CAPITAL
         assert high.max() <= max(limits.max_long_lots, 0)
@@ -371,23 +424,28 @@ class Desk:
         assert math.sqrt(max(variance, 0.0)) <= portfolio.max_var * capital * (1 + 1e-9)
 
 
-def run(orders: int, seed: int, per_desk: int = 2_000) -> Counter[str]:
-    """Ask the gate about at least ``orders`` random orders, with new random limits every ``per_desk``; how they ended."""
+def run(orders: int, seed: int, per_desk: int = 2_000) -> tuple[Counter[str], Counter[str]]:
+    """Ask the gate about at least ``orders`` random orders, with new random limits every ``per_desk``.
+
+    The result is how they ended, and what else happened.
+    """
     rng = np.random.default_rng(seed)
     outcomes: Counter[str] = Counter()
+    happened: Counter[str] = Counter()
     while outcomes.total() < orders:
         here = Desk(rng)
         while here.outcomes.total() < min(per_desk, orders - outcomes.total()):
             here.step()
             here.check_limits()
         outcomes += here.outcomes
-    return outcomes
+        happened += here.happened
+    return outcomes, happened
 
 
 if __name__ == "__main__":
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     start = time.monotonic()
-    found = run(wanted, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    found, others = run(wanted, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     print(f"{found.total():,} orders, no limit exceeded, {time.monotonic() - start:.0f} s")
-    for reason, count in found.most_common():
+    for reason, count in (found + others).most_common():
         print(f"{count:>9,}  {reason}")

@@ -138,6 +138,10 @@ class PlaceOrder(
     bracket_stop: int | None = None
     bracket_target: int | None = None
     oco_group: int = 0
+    """Orders of one agent, one instrument and one number above 0 (below 2^32) are a one-cancels-other group: what one fills is
+    taken from what the others may still fill, from the moment on at which they are sent. 0: none."""
+    reduce_only: bool = False
+    """Only close: the order never takes the position through zero, and ends where there is nothing left to close."""
     reasons: tuple[str, ...] = ()
 
 

@@ -97,6 +97,8 @@ class Reason(enum.StrEnum):
     TOO_LATE = "too_late"
     """A cancel or change of an order that had already ended."""
     INVALID = "invalid"
+    REDUCE_ONLY = "reduce_only"
+    """A reduce-only order met the market and the position that it could close was gone."""
 
 
 class Order(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -119,7 +121,9 @@ class Order(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_
     parent: OrderId | None = None
     """A bracket's child: it starts when the parent fills, with as many lots as the parent filled."""
     oco_group: int = 0
-    """Orders of one group other than 0 reduce and cancel each other."""
+    """Orders of one instrument and one group other than 0 reduce each other (``domain/groups.py``). Below 0: a bracket's own."""
+    reduce_only: bool = False
+    """It closes and never opens: the venue fills no more than takes the position to zero, and ends the rest."""
     intent: int = 0
     """Number of the intent it comes from."""
     tag: str = ""

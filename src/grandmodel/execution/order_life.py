@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import msgspec
 
 from grandmodel.domain.errors import InvariantError
+from grandmodel.domain.groups import most_lots, shrink_partners
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, ReplaceOrder
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType, OrdStatus, ReplaceOrder
 
 _NEXT_STATUS = {
     ExecType.NEW: OrdStatus.NEW,
@@ -32,11 +33,36 @@ class OrderLife:
     cancel_asked: bool = False
     change: ReplaceOrder | None = None
     """The change that is under way; ``order`` has the new terms once the venue has confirmed them."""
+    batch: int = 0
+    """The step in which it was sent."""
+    reduced: int = 0
+    """Lots that the others of its one-cancels-other group filled since it joined."""
+    woken: int = 0
+    """Of a bracket's child: lots that its parent filled."""
+    is_child: bool = False
+    """True where its parent was open, and had filled nothing, when it was sent."""
+    withdrawn: bool = False
+    """True where the simulated venue has been told that nothing of it may fill any more."""
+
+    @property
+    def ts(self) -> int:
+        """When it was sent, int64 ns."""
+        return self.order.ts
 
     @property
     def leaves(self) -> int:
-        """Lots that may still fill."""
-        return 0 if self.status.is_final else self.quantity - self.filled
+        """Lots that may still fill; of a bracket's child, once its parent has."""
+        return 0 if self.status.is_final else max(0, self.quantity - self.filled - self.reduced)
+
+    @property
+    def most_lots(self) -> int:
+        """Lots that it can fill now if a change under way is made: a child's no more than its parent filled."""
+        if self.withdrawn or self.status.is_final:
+            return 0
+        most = self.quantity if self.change is None else max(self.quantity, self.change.quantity)
+        if self.is_child:
+            most = min(most, self.woken)
+        return max(0, most - self.filled - self.reduced)
 
 
 class OrderLives:
@@ -53,11 +79,19 @@ class OrderLives:
         self._last_order_id = 0
         self._seen_until = 0
         self._seen_beyond: set[int] = set()
+        self._heard = -1
 
-    def add(self, order: Order, reference_price: int | None) -> None:
-        """An order has been sent."""
-        self.open[order.order_id] = OrderLife(order, OrdStatus.PENDING_NEW, order.quantity, 0, reference_price)
+    def add(self, order: Order, reference_price: int | None, batch: int) -> None:
+        """An order has been sent; ``batch`` numbers the step and rises."""
+        life = OrderLife(order, OrdStatus.PENDING_NEW, order.quantity, 0, reference_price, batch=batch)
+        parent = None if order.parent is None else self.open.get(order.parent)
+        life.is_child = parent is not None and parent.filled == 0
+        self.open[order.order_id] = life
         self._last_order_id = max(self._last_order_id, order.order_id)
+
+    def take_back(self, order_id: OrderId) -> None:
+        """An order that was added did not leave after all."""
+        del self.open[order_id]
 
     def ask_cancel(self, order_id: OrderId) -> bool:
         """Note that a cancel was sent; False where the order has ended or a cancel is already under way."""
@@ -87,15 +121,19 @@ class OrderLives:
             raise InvariantError(
                 f"report {report.exec_id}: found order {report.order_id}, expected one that is open (last sent: {self._last_order_id})"
             )
+        if report.exec_type is not ExecType.CANCEL_REJECTED:
+            self._heard = max(self._heard, life.batch)
         if report.exec_type is ExecType.TRADE:
             life.filled += report.last_quantity
             if life.filled > life.quantity or report.last_quantity <= 0:
                 raise InvariantError(
                     f"order {report.order_id}: found {life.filled} lots filled of {life.quantity} (last fill {report.last_quantity})"
                 )
-            life.status = OrdStatus.FILLED if life.filled == life.quantity else OrdStatus.PARTIALLY_FILLED
+            self._touch_others(life, report)
+            has_ended = life.filled == life.quantity or (report.leaves == 0 and not self._waits_for_parent(life))
+            life.status = OrdStatus.FILLED if has_ended else OrdStatus.PARTIALLY_FILLED
         elif report.exec_type is ExecType.REPLACED:
-            life.quantity = report.cumulative + report.leaves
+            life.quantity = report.cumulative + life.reduced + report.leaves
             _confirm_change(life)
         elif report.exec_type is ExecType.CANCEL_REJECTED:
             life.cancel_asked = False
@@ -111,14 +149,71 @@ class OrderLives:
         """Open orders of one instrument, oldest first."""
         return (life for life in self.open.values() if life.order.instrument == instrument)
 
-    def counts(self) -> tuple[int, int, int, int, list[int]]:
-        """What is remembered beside the open orders, for a snapshot."""
-        return self.ended, self.repeated_reports, self._last_order_id, self._seen_until, sorted(self._seen_beyond)
+    def most_open(self, instrument: InstrumentId) -> tuple[int, int]:
+        """The most lots that the open orders of one instrument can still buy, and sell.
 
-    def restore_counts(self, counts: tuple[int, int, int, int, list[int]]) -> None:
+        Orders of one group count together (``domain/groups.py``), and a change under way counts as the larger quantity.
+        """
+        buys = sells = 0
+        groups: dict[tuple[int, bool], list[tuple[int, int]]] = {}
+        for life in self.of(instrument):
+            is_buy, lots = life.order.side > 0, life.most_lots
+            if life.order.oco_group:
+                groups.setdefault((life.order.oco_group, is_buy), []).append((life.batch, lots))
+            elif is_buy:
+                buys += lots
+            else:
+                sells += lots
+        for (_, is_buy), members in groups.items():
+            lots = most_lots(members, self._heard)
+            buys, sells = (buys + lots, sells) if is_buy else (buys, sells + lots)
+        return buys, sells
+
+    def position_coming(self, instrument: InstrumentId, position: int, passes_over: frozenset[str]) -> int:
+        """What ``position`` becomes once the market orders on their way have filled, in the order in which they were sent.
+
+        Orders that are being cancelled, and those whose tag is among ``passes_over``, are taken not to fill. What one order of a
+        group fills is no longer there for the others, and a reduce-only order closes at most what is there.
+        """
+        filled: dict[int, int] = {}
+        for life in self.of(instrument):
+            order = life.order
+            if order.order_type is not OrderType.MARKET or life.cancel_asked or order.tag in passes_over:
+                continue
+            side = 1 if order.side > 0 else -1
+            lots = max(0, life.leaves - filled.get(order.oco_group, 0))
+            if order.reduce_only:
+                lots = min(lots, max(0, -position * side))
+            if order.oco_group:
+                filled[order.oco_group] = filled.get(order.oco_group, 0) + lots
+            position += lots * side
+        return position
+
+    def counts(self) -> tuple[int, int, int, int, list[int], int]:
+        """What is remembered beside the open orders, for a snapshot."""
+        beyond = sorted(self._seen_beyond)
+        return self.ended, self.repeated_reports, self._last_order_id, self._seen_until, beyond, self._heard
+
+    def restore_counts(self, counts: tuple[int, int, int, int, list[int], int]) -> None:
         """Put back what ``counts`` gave."""
-        self.ended, self.repeated_reports, self._last_order_id, self._seen_until, beyond = counts
+        self.ended, self.repeated_reports, self._last_order_id, self._seen_until, beyond, self._heard = counts
         self._seen_beyond = set(beyond)
+
+    def _touch_others(self, life: OrderLife, report: ExecutionReport) -> None:
+        """A fill takes its lots from the others of its group and gives them to its bracket's children."""
+        order = life.order
+        if order.oco_group:
+            partners = [
+                one for one in self.of(order.instrument) if one is not life and one.order.oco_group == order.oco_group
+            ]
+            shrink_partners(partners, life, report.last_quantity, report.ts_event, self._heard)
+        for child in self.open.values():
+            if child.is_child and child.order.parent == order.order_id:
+                child.woken += report.last_quantity
+
+    def _waits_for_parent(self, life: OrderLife) -> bool:
+        """True where a child with nothing open grows again once its parent fills more."""
+        return life.is_child and life.order.parent in self.open and life.quantity > life.filled + life.reduced
 
     def _is_repeated(self, exec_id: ExecId) -> bool:
         """Remember ``exec_id``; ids mostly rise by one, so the memory is one number and a few exceptions."""

@@ -116,6 +116,12 @@ class BreakerLadder:
             return None
         return self._move(BreakerState.NORMAL, Trigger.PERSON, ts, who="rule", reason="calm")
 
+    def halt(self, who: str, reason: str, ts: int) -> Transition | None:
+        """Go to halt at once; None where the ladder stands there already, or beyond."""
+        if self.state >= BreakerState.HALT:
+            return None
+        return self._move(BreakerState.HALT, Trigger.PERSON, ts, who=who, reason=reason)
+
     def kill(self, who: str, reason: str, ts: int) -> Transition | None:
         """Go to killed at once; anybody may."""
         self._first_release = None

@@ -128,5 +128,6 @@ def _fingerprint(order: Order) -> tuple[Any, ...]:
         order.stop_price,
         order.parent,
         order.oco_group,
+        order.reduce_only,
         order.tag,  # an exit and the entry behind it may look alike
     )

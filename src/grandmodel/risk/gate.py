@@ -327,6 +327,7 @@ class RiskGate:
 
     def react(self, view: RiskView) -> tuple[tuple[Intent, ...], tuple[Alert, ...]]:
         """Run the breakers on the present state; called at every engine step. Returns what they do, and the alerts."""
+        self.working.batch += 1
         if self.flow.throttled:
             for index, side in self.flow.open_by_rule(view.ts):
                 text = f"{self.instruments[index].id}: {'buys' if side > 0 else 'sells'} open again by rule"
@@ -495,6 +496,14 @@ class RiskGate:
         """After a release: losses up to here are known and accepted, the lines are drawn from the present equity."""
         self._standing.peak_micros = self._standing.day_start_micros = equity_micros
         self._streak = 0
+
+    def halt_on_broken_limit(self, text: str, value: int, limit: int, ts: int) -> tuple[Alert, ...]:
+        """A limit is broken in spite of every check: what the checks rest on is not so. Cancel, flatten, no new risk."""
+        self._alert("critical", "limit_broken", text, value, limit)
+        moved = self.ladder.halt("engine", text, ts)
+        if moved is not None:
+            self._moved(moved)
+        return self._drain_alerts()
 
     def kill(self, who: str, reason: str, ts: int) -> None:
         """Stop everything at once: whatever works is cancelled at the next step and nothing new leaves."""

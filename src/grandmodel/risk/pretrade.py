@@ -129,7 +129,7 @@ class PretradeChecks:
         else:
             end, other = sells - position, position + buys
         reducing = child or end + asked <= 0
-        sound = self._order_checks(order, view, i, side, child, checks)
+        sound = self._order_checks(order, view, i, side, checks)
         if view.marks[i] == UNDEFINED_PRICE or not 0 < view.rates_micros[i] < _MAX_RATE:
             return _cut_short(checks, RiskReason.NO_PRICE)
         sound &= self._flow_checks(order, view, i, side, reducing, child, checks)
@@ -156,6 +156,7 @@ class PretradeChecks:
             order.order_id in working.orders
             or order.oco_group
             or order.parent is not None
+            or order.reduce_only
             or not self._authorised[i]
             or self._restricted[i]
             or not view.in_session[i]
@@ -302,9 +303,7 @@ class PretradeChecks:
 
     # -- what the order is ----------------------------------------------------------------------------------------
 
-    def _order_checks(
-        self, order: Order, view: RiskView, i: int, side: int, child: bool, checks: list[RiskCheck]
-    ) -> bool:
+    def _order_checks(self, order: Order, view: RiskView, i: int, side: int, checks: list[RiskCheck]) -> bool:
         """authorised_instrument to price_collar."""
         limits = self._limits[i]
         quantity = order.quantity
@@ -322,7 +321,7 @@ class PretradeChecks:
             code = RiskReason.TRADING_HALTED if view.in_session[i] else RiskReason.OUT_OF_SESSION
             add(_refused("session", None, None, code))
             sound = False
-        broken = self._rule_broken(order, i, view.ts, child)
+        broken = self._rule_broken(order, i, view.ts, side * view.positions[i])
         if broken is None:
             add(_RULES)
         else:
@@ -360,7 +359,8 @@ class PretradeChecks:
             sound = False
         return sound
 
-    def _rule_broken(self, order: Order, i: int, ts: int, child: bool) -> RiskReason | None:
+    def _rule_broken(self, order: Order, i: int, ts: int, held: int) -> RiskReason | None:
+        """``held``: the position, seen from the order's side."""
         if not 0 < order.quantity <= MAX_QUANTITY_LOTS:
             return RiskReason.INVALID_QUANTITY
         kind, price, stop = order.order_type, order.price, order.stop_price
@@ -374,7 +374,9 @@ class PretradeChecks:
             return RiskReason.INVALID_PRICE
         if order.time_in_force is _GTD and order.expire_ts <= ts:
             return RiskReason.EXPIRED
-        if child and order.parent is not None:
+        if order.reduce_only and held >= 0:
+            return RiskReason.NOTHING_TO_REDUCE
+        if order.parent is not None:
             parent = self._working.orders.get(order.parent)
             if parent is not None and (
                 parent.side == order.side or parent.index != i or order.quantity > parent.quantity

@@ -18,6 +18,7 @@ class RiskReason(enum.StrEnum):
     INVALID_PRICE = "invalid_price"  # order_rules
     EXPIRED = "expired"  # order_rules
     CHILD_MISMATCH = "child_mismatch"  # order_rules: a bracket child on its parent's side or larger than it
+    NOTHING_TO_REDUCE = "nothing_to_reduce"  # order_rules: a reduce-only order without a position that it could close
     ORDER_QUANTITY = "order_quantity"
     ORDER_NOTIONAL = "order_notional"
     NO_PRICE = "no_price"  # price_collar: no reference price

@@ -58,17 +58,20 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
-from grandmodel.risk.breakers import Trigger
+from grandmodel.risk.breakers import BreakerState, Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.feature_book import FeatureBook
 from grandmodel.runtime.market_step import MarketStep, Stop
+from grandmodel.runtime.position_limits import PositionLimits
 from grandmodel.runtime.settings import Mode, RollPolicy, RunSettings
 
 RISK = "risk"
 """The name under which the risk gate's own intents stand on the record."""
 
-_PROTECTIVE = ("stop", "target")
+_PROTECTIVE = frozenset(("stop", "target"))
+_GROUPS_OF_AN_AGENT = 2**32
+"""Group numbers that an agent has to itself: the group 7 of one is not the group 7 of another."""
 
 
 class AgentFactory(Protocol):
@@ -121,6 +124,7 @@ class Engine:
         )
         self.features = FeatureBook(instruments) if any(agent.needs_features for agent in self.agents) else None
         self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
+        self.limits = PositionLimits(settings.risk, self._ids, self.lives)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self._schedules = tuple(schedules)
         self._records = 0
@@ -352,17 +356,34 @@ class Engine:
     def _apply_reports(self, step: _Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
         """Fold reports into orders, ledger and market step."""
         step.reports = reports
+        touched = set()
         for report in reports:
             life = self.lives.apply(report)
             if life is None:
                 continue
+            touched.add(self._index[life.order.instrument])
             fill = None
             if report.exec_type is ExecType.TRADE:
                 fill = self._fill(life, report)
                 step.fills.append(fill)
                 self._book(fill)
             self.gate.on_report(report, fill)
+        for index in sorted(touched):
+            self._halt_where_broken(step, index)
         return step.fills
+
+    def _halt_where_broken(self, step: _Step, index: int, *, leaving: bool = False) -> bool:
+        """Look at what an instrument's position can become; True, and trading halts, where a limit on lots is broken.
+
+        ``leaving``: an order or a change that is about to leave has just been added. What the gate does about a broken limit (cancel,
+        flatten) comes at the end of this step or of the next.
+        """
+        is_halted = leaving and self.gate.state >= BreakerState.HALT
+        broken = self.limits.look(index, self.ledger.positions[index].lots, closes_only=is_halted)
+        if broken is None:
+            return False
+        step.alerts.extend(self.gate.halt_on_broken_limit(broken.text, broken.value, broken.limit, self.market.now))
+        return True
 
     def _fill(self, life: OrderLife, report: ExecutionReport) -> Fill:
         order = life.order
@@ -426,8 +447,10 @@ class Engine:
         began = int(row["ts_open"] if "ts_open" in names else row["ts_init"])
         for life in self.lives.of(instrument):
             self.exchange.withdraw(life.order.order_id, began)
+            life.withdrawn = self.settings.mode is not Mode.LIVE
         lots = self.ledger.positions[index].lots
         if not lots:
+            self._halt_where_broken(step, index)
             return
         if self.settings.mode is Mode.LIVE:
             text = f"{instrument}: the feed is marked {why} while {lots} lots are held; deal with them at the broker"
@@ -472,6 +495,8 @@ class Engine:
             )
             step.fills.append(fill)
             self._book(fill)
+            self.market.instruments[index]["venue_position"] += signed
+        self._halt_where_broken(step, index)
 
     # From wishes to orders.
 
@@ -493,10 +518,10 @@ class Engine:
             if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
-                self._act(step, agent.name, wish)
+                self._act(step, agent.name, wish, self.agents.index(agent))
 
-    def _act(self, step: _Step, who: str, intent: Intent) -> None:
-        """Turn one intent into orders, cancels and changes, as far as risk lets it."""
+    def _act(self, step: _Step, who: str, intent: Intent, place: int = 0) -> None:
+        """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents."""
         if not isinstance(intent, Intent):
             raise AgentError(f"agent {who}: found a wish of type {type(intent).__name__}, expected an intent")
         if intent.instrument not in self._index:
@@ -504,7 +529,7 @@ class Engine:
                 f"agent {who}: found instrument {intent.instrument!r}, expected one of {', '.join(self._ids)}"
             )
         self._intents += 1
-        deed = _Deed(number=self._intents, who=who, intent=intent)
+        deed = _Deed(number=self._intents, who=who, intent=intent, place=place)
         if isinstance(intent, TargetPosition):
             self._pursue_target(step, deed, intent)
         elif isinstance(intent, PlaceOrder):
@@ -530,15 +555,11 @@ class Engine:
         """
         if intent.urgency is Urgency.WAIT:
             return
-        instrument, held = intent.instrument, self.lots(intent.instrument)
-        expected = held
+        instrument = intent.instrument
         for life in list(self.lives.of(instrument)):
-            if life.order.tag in _PROTECTIVE:
-                continue
-            if life.order.order_type is OrderType.MARKET and not life.cancel_asked:
-                expected += life.leaves * int(life.order.side)
-            else:
+            if life.order.tag not in _PROTECTIVE and life.order.order_type is not OrderType.MARKET:
                 self._cancel(step, life.order.order_id, "retarget")
+        expected = self.lives.position_coming(instrument, self.lots(instrument), _PROTECTIVE)
         change = intent.lots - expected
         if change == 0:
             return
@@ -552,9 +573,8 @@ class Engine:
                 if life.order.tag not in _PROTECTIVE:
                     continue
                 if left and not places_anew:
-                    shrunk = ReplaceIntent(
-                        instrument=instrument, order_id=life.order.order_id, quantity=life.filled + left
-                    )
+                    quantity = life.filled + life.reduced + left
+                    shrunk = ReplaceIntent(instrument=instrument, order_id=life.order.order_id, quantity=quantity)
                     self._replace(step, deed, shrunk)
                 else:
                     self._cancel(step, life.order.order_id, "retarget")
@@ -637,13 +657,15 @@ class Engine:
             or (intent.stop_price is not None) != needs_stop
             or (intent.expire_ts is not None) != (intent.time_in_force is TimeInForce.GTD)
             or intent.quantity <= 0
-            or intent.oco_group < 0
+            or not 0 <= intent.oco_group < _GROUPS_OF_AN_AGENT
+            or (intent.reduce_only and (intent.bracket_stop is not None or intent.bracket_target is not None))
         ):
             raise AgentError(
                 f"agent {deed.who}: found {intent.order_type.name} {intent.time_in_force.name} of {intent.quantity} lots with "
-                f"price {intent.price}, stop_price {intent.stop_price}, expire_ts {intent.expire_ts} and oco_group "
-                f"{intent.oco_group}, expected a positive quantity, just the prices that the type has, expire_ts for GTD "
-                "only, and a group of 0 or more"
+                f"price {intent.price}, stop_price {intent.stop_price}, expire_ts {intent.expire_ts}, oco_group "
+                f"{intent.oco_group}, reduce_only {intent.reduce_only}, bracket_stop {intent.bracket_stop} and bracket_target "
+                f"{intent.bracket_target}, expected a positive quantity, just the prices that the type has, expire_ts for GTD "
+                "only, a group of 0 to 2^32 - 1, and no bracket around an order that only closes"
             )
         extra = {} if intent.expire_ts is None else {"expire_ts": intent.expire_ts}
         order = self._order(
@@ -655,7 +677,8 @@ class Engine:
             price=intent.price,
             stop_price=intent.stop_price,
             time_in_force=intent.time_in_force,
-            oco_group=intent.oco_group,
+            oco_group=intent.oco_group and deed.place * _GROUPS_OF_AN_AGENT + intent.oco_group,
+            reduce_only=intent.reduce_only,
             tag="entry",
             **extra,
         )
@@ -697,8 +720,13 @@ class Engine:
             deed.refused = deed.refused or verdict.reason
             return None
         order = verdict.order
+        self.lives.add(order, self.mark(order.instrument), self._records)
+        if self._halt_where_broken(step, self._index[order.instrument], leaving=True):
+            self.lives.take_back(order.order_id)
+            self._halt_where_broken(step, self._index[order.instrument])
+            deed.refused = deed.refused or "limit_broken"
+            return None
         self.gate.on_order(order)
-        self.lives.add(order, self.mark(order.instrument))
         deed.orders.append(order.order_id)
         step.orders.append(order)
         if self.settings.mode is not Mode.LIVE:
@@ -745,8 +773,13 @@ class Engine:
             price=intent.price,
             stop_price=intent.stop_price,
         )
-        self.gate.on_order(verdict.order)
         self.lives.ask_replace(request)
+        if self._halt_where_broken(step, self._index[order.instrument], leaving=True):
+            life.change = None
+            self._halt_where_broken(step, self._index[order.instrument])
+            deed.refused = "limit_broken"
+            return
+        self.gate.on_order(verdict.order)
         step.replaces.append(request)
         if self.settings.mode is not Mode.LIVE:
             self.exchange.replace(request)
@@ -802,6 +835,7 @@ class Engine:
         """Put back what ``counters`` gave."""
         self._records, self._orders, self._intents, self._own_reports, self._stopped = counters
         self._view = None
+        self.limits.restore([position.lots for position in self.ledger.positions])
 
     def state_summary(self) -> dict[str, object]:
         """How things stand, for the last record: positions, cash, open orders and what was counted in the data."""
@@ -861,10 +895,12 @@ class _Step:
 class _Deed:
     """What becomes of one intent."""
 
-    __slots__ = ("checks", "intent", "number", "orders", "refused", "who")
+    __slots__ = ("checks", "intent", "number", "orders", "place", "refused", "who")
 
-    def __init__(self, number: int, who: str, intent: Intent) -> None:
+    def __init__(self, number: int, who: str, intent: Intent, place: int) -> None:
         self.number, self.who, self.intent = number, who, intent
+        self.place = place
+        """The agent's place among the agents."""
         self.checks: list[tuple[OrderId, tuple[RiskCheck, ...]]] = []
         self.orders: list[OrderId] = []
         self.refused = ""

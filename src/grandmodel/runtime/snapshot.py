@@ -17,7 +17,7 @@ from grandmodel.domain.ledger import Position
 from grandmodel.execution.order_life import OrderLife
 from grandmodel.runtime.engine import Engine
 
-_FORMAT = 1
+_FORMAT = 2
 _ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 
 
@@ -28,7 +28,7 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cash_micros: dict[str, int]
     positions: list[Position]
     lives: list[OrderLife]
-    lives_counts: tuple[int, int, int, int, list[int]]
+    lives_counts: tuple[int, int, int, int, list[int], int]
     exchange: tuple[str, int]
     gate: bytes
     agents: list[tuple[str, bytes]]

@@ -300,7 +300,7 @@ class _Trails:
             self._add_report(record, report, fills.get(report.exec_id))
         intents = {intent.number: intent for intent in record.intents}
         for order in record.orders:
-            self._lives.add(order, None)
+            self._lives.add(order, None, record.number)
             life = self._lives.open[order.order_id]
             self.known[order.order_id] = _Trail(life, record.number, record.ts, intents[order.intent])
             self._note_request(record, "sent", order.order_id, order.quantity, order.price, order.stop_price, "")

@@ -445,7 +445,7 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     state.now = bar.ts_close
     state.equity = state.equity_peak = account.cash_micros
     state.slots = state.report_head = state.report_tail = state.last_report_due = 0
-    known.position = known.cost = known.marked_base = known.active = known.halted = 0
+    known.position = known.venue_position = known.cost = known.marked_base = known.active = known.halted = 0
     known.mark, known.mark_ts = bar.close, bar.ts_close
     known.bid = known.ask = UNDEFINED_PRICE
     known.rate, known.tick_value, known.spot, known.feed = 1_000_000, market.tick_value, market.spot, _FEED_BARS
@@ -501,6 +501,7 @@ def settle_lane(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
     if lots != 0:
         side = 1 if lots > 0 else -1
         _book(lanes, n, market, -lots, known.mark - side * market.slippage)
+        known.venue_position = 0
         account.bars_held = 0
     lanes.step[n].slots = 0
     known.active = 0
@@ -691,11 +692,12 @@ def _adapt_stops(lanes: LaneArrays, n: int, markets: MarketArrays, left: int, pl
         quantity = slot.filled + left
         if not _stop_is_sound(lanes, n, markets, quantity, slot.stop_price):
             continue
-        if slot.parent == 0:
-            added = max(0, left - slot.leaves)
-            quantity = _room(lanes, n, markets, slot.side, added, quantity - added)
-        elif _open_quantity(lanes, n, slot.parent) < quantity:
+        if slot.parent != 0 and _open_quantity(lanes, n, slot.parent) < quantity:
             continue
+        most = quantity if slot.parent == 0 else min(quantity, slot.woken)
+        added = max(0, most - slot.filled - slot.leaves)
+        if slot.parent == 0 or added > 0:
+            quantity = _room(lanes, n, markets, slot.side, added, most - added)
         if quantity > 0:
             slot.ts_replace = state.now
             slot.new_quantity, slot.new_price, slot.new_stop = quantity, slot.price, slot.stop_price
@@ -727,7 +729,7 @@ def _send(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, pa
         place_order(
             lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, side, _LIMIT if passive else _MARKET, _DAY, quantity,
             known.mark if passive else 0, 0,
-            lanes.step[n].now, lanes.step[n].now, bar.expires, 0, 0 if passive else market.slippage, 0, 0,
+            lanes.step[n].now, lanes.step[n].now, bar.expires, 0, 0 if passive else market.slippage, 0, 0, 0,
         )  # fmt: skip
     if quantity > 0 and not passive:
         # Nothing comes between a decision and its arrival: a market order waits for the next bar at once.
@@ -752,7 +754,7 @@ def _protect(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int,
             return False
     place_order(
         lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, -direction, _STOP, _GTC, quantity, 0, level,
-        lanes.step[n].now, lanes.step[n].now, NEVER_NS, 0, market.slippage, parent, -account.orders,
+        lanes.step[n].now, lanes.step[n].now, NEVER_NS, 0, market.slippage, parent, -account.orders, 0,
     )  # fmt: skip
     return True
 

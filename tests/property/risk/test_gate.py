@@ -1,15 +1,20 @@
 """Properties of the risk gate: the fuzz, and that raising a limit never denies more."""
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.orders import OrderType, Side
+from grandmodel.domain.orders import Order, OrderType, Side
+from grandmodel.risk import working
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, RiskSettings
+from grandmodel.risk.working import WorkingOrder, WorkingOrders
 from risk import desk, fuzz_gate
 
 WARM = desk.gate().running.save()
@@ -19,11 +24,55 @@ FLOW_LIMITS = ["max_orders", "max_messages"]
 
 
 def test_no_limit_is_ever_exceeded_by_any_combination_of_fills() -> None:
-    outcomes = fuzz_gate.run(20_000, seed=3, per_desk=1_000)
-    assert outcomes["passed"] > 2_000
+    outcomes, happened = fuzz_gate.run(12_000, seed=3, per_desk=1_000)
+    assert outcomes["passed"] > 1_000
     sizes = ("position_long", "position_short", "position_overall", "gross_exposure", "net_exposure", "concentration")
     for reason in (*sizes, "margin", "var_limit", "stressed_var_limit", "order_quantity", "order_notional"):
         assert outcomes[reason] > 0, reason
+    for what in ("filled", "shrunk by its group", "changed"):
+        assert happened[what] > 50, what
+
+
+_side_lots_with = WorkingOrders.side_lots_with
+
+
+def _fills_of_a_group_as_room(book: WorkingOrders, order: Order, index: int) -> tuple[int, int, bool]:
+    """What the others of a group filled before is room for a new one."""
+    added, counted, child = _side_lots_with(book, order, index)
+    filled = max((m.filled + m.reduced for m in book._members(index, order.oco_group)), default=0)
+    return max(0, added - filled), counted + min(added, filled), child
+
+
+def _always_take(partners: list[WorkingOrder], filler: WorkingOrder, lots: int, ts_event: int, heard: int) -> None:
+    """Take a fill from every partner, also from one that joined after it."""
+    for partner in partners:
+        partner.reduced += lots
+
+
+def _largest_alone(members: list[tuple[int, int]], heard: int) -> int:
+    """One that has just joined counts with the others, though they may fill before it is there."""
+    return max((lots for _, lots in members), default=0)
+
+
+def _leave_asleep(book: WorkingOrders, parent: int, lots: int) -> None:
+    """A bracket's children do not count, though their parent has filled."""
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fault"),
+    [
+        (WorkingOrders, "side_lots_with", _fills_of_a_group_as_room),
+        (working, "shrink_partners", _always_take),
+        (working, "most_lots", _largest_alone),
+        (WorkingOrders, "_wake_children", _leave_asleep),
+    ],
+)
+def test_the_fuzz_finds_a_planted_fault(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, fault: Callable[..., object]
+) -> None:
+    monkeypatch.setattr(where, name, fault)
+    with pytest.raises(AssertionError):
+        fuzz_gate.run(6_000, seed=3, per_desk=1_000)
 
 
 def _approved(limits: RiskSettings, positions: list[int], working: list[int], order: desk.Order) -> int:

@@ -331,3 +331,21 @@ def test_latency_above_a_bar_s_open_misses_that_bar_only_where_it_is_longer_than
     script = [first(order(1, BUY, 1)), second(104, 110, 90, 95), third(99, 99, 99, 99)]
     assert fills(script, latency=ConstantLatency(order=4 * MINUTE)) == [(1, 1, 104)]
     assert fills(script, latency=ConstantLatency(order=6 * MINUTE)) == [(1, 1, 99)]
+
+
+def test_what_is_left_of_a_stop_fills_no_better_than_its_trigger_at_the_next_open():
+    script = [first(order(1, SELL, 6, STOP, stop=95)), second(100, 100, 94, 99, 4), third(99, 99, 99, 99, 100)]
+    assert fills(script, participation_ppm=10**6) == [(1, 4, 95), (1, 2, 95)]
+
+
+def test_an_order_that_only_reduces_stops_at_zero_in_a_bar():
+    closing = {"reduce_only": True}
+    script = [
+        first(order(1, BUY, 2)),
+        (second(100, 100, 100, 100), order(2, SELL, 2, LIMIT, 105, **closing), order(3, SELL, 1)),
+        third(100, 106, 100, 100),
+    ]
+    assert fills(script) == [(1, 2, 100), (3, 1, 100), (2, 1, 105)]
+    assert ends(script) == [(2, "reduce_only")]
+    nothing = [first(order(1, SELL, 2, STOP, stop=95, **closing)), second(100, 100, 94, 96)]
+    assert (fills(nothing), ends(nothing)) == ([], [(1, "reduce_only")])

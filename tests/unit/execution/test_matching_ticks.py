@@ -5,7 +5,7 @@ import pytest
 from grandmodel.domain.blocks import Action, Flag
 from grandmodel.domain.orders import TimeInForce
 from grandmodel.execution.simulated.models import ConstantLatency, FixedSlippage, LognormalLatency
-from strategies import START, quote_row, schedule_of, tick_row, trade_row
+from strategies import CL, START, quote_row, schedule_of, tick_row, trade_row
 from venue_scripts import (
     BUY,
     LIMIT,
@@ -196,9 +196,11 @@ def test_a_bracket_over_partial_fills_of_its_entry():
         quote_row(5, 105, None, 1, 0),  # the target sells 1
         trade_row(6, 95, 1),  # the stop triggers; nobody bids
         quote_row(7, 94, None, 50, 0),  # it sells the other 3
-        quote_row(8, 96, 97, 50, 2),  # the entry buys its last 2, and the triggered stop sells them
+        quote_row(
+            8, 96, 97, 50, 2
+        ),  # the entry buys its last 2, and the triggered stop sells them, no better than its trigger
     ]
-    assert fills(script) == [(1, 4, 101), (3, 1, 105), (2, 3, 94), (1, 2, 97), (2, 2, 96)]
+    assert fills(script) == [(1, 4, 101), (3, 1, 105), (2, 3, 94), (1, 2, 97), (2, 2, 95)]
     assert ends(script) == [(3, "oco")]
 
 
@@ -278,3 +280,88 @@ def test_reports_come_in_the_venue_s_order_however_long_each_takes():
     reports = said(script, latency=latency)
     assert [one.ts_init for one in reports] == sorted(one.ts_init for one in reports)
     assert [one.number for one in reports] == list(range(1, 59))
+
+
+# A stop and its trigger.
+
+
+@pytest.mark.parametrize(
+    ("side", "level", "bid", "ask", "printed"),
+    [(SELL, 79_965, 79_999, 80_000, 79_960), (BUY, 80_035, 80_000, 80_001, 80_040)],
+)
+def test_a_stop_that_a_print_triggers_beside_a_stale_quote_fills_no_better_than_its_trigger(
+    side, level, bid, ask, printed
+):
+    script = [(quote_row(0, bid, ask), order(1, side, 2, STOP, stop=level)), trade_row(5, printed)]
+    assert fills(script) == [(1, 2, level)]
+    assert fills(script, slippage=FixedSlippage(ticks=3)) == [(1, 2, level - 3 if side is SELL else level + 3)]
+
+
+def test_a_stop_beyond_its_trigger_fills_at_the_quote():
+    script = [quote(order(1, SELL, 2, STOP, stop=95)), quote_row(3, 90, 91), trade_row(5, 91)]
+    assert fills(script) == [(1, 2, 90)]
+
+
+def test_the_rest_of_a_stop_fills_no_better_than_its_trigger_either():
+    script = [quote(order(1, SELL, 12, STOP, stop=95)), trade_row(5, 95), quote_row(6, 100, 101)]
+    assert fills(script) == [(1, 10, 95), (1, 2, 95)]
+
+
+def test_a_stop_limit_whose_limit_is_better_than_its_trigger_does_not_take_a_stale_quote():
+    """It rests at its limit, and fills there once the market comes back: a limit order pays its limit."""
+    script = [quote(order(1, SELL, 2, STOP_LIMIT, 97, stop=95)), trade_row(5, 94), trade_row(6, 98, 5)]
+    assert fills(script) == [(1, 2, 97)]
+    within = [quote(order(1, SELL, 2, STOP_LIMIT, 93, stop=95)), trade_row(5, 94)]
+    assert fills(within) == [(1, 2, 95)]
+
+
+def test_a_change_of_the_trigger_that_arrives_after_it_was_reached_changes_nothing():
+    script = [
+        quote(order(1, SELL, 12, STOP, stop=95)),
+        (trade_row(5, 95), change(1, 12, stop_price=90)),
+        quote_row(6, 100, 101),
+    ]
+    assert fills(script) == [(1, 10, 95), (1, 2, 95)]
+
+
+# Reduce-only orders.
+
+CLOSING = {"reduce_only": True}
+
+
+def test_an_order_that_only_reduces_stops_at_zero_and_ends():
+    held = quote(order(1, BUY, 2), order(2, SELL, 2, LIMIT, 105, **CLOSING))
+    script = [held, (quote_row(1, 100, 101), order(3, SELL, 1)), trade_row(5, 106, 9), LATER]
+    assert fills(script) == [(1, 2, 101), (3, 1, 100), (2, 1, 105)]
+    assert ends(script) == [(2, "reduce_only")]
+
+
+def test_an_order_that_only_reduces_ends_where_it_meets_the_market_with_nothing_to_close():
+    assert ends([quote(order(1, SELL, 2, **CLOSING)), LATER]) == [(1, "reduce_only")]
+    on_its_side = [quote(order(1, BUY, 2), order(2, BUY, 1, LIMIT, 95, **CLOSING)), trade_row(5, 94, 9)]
+    assert (fills(on_its_side), ends(on_its_side)) == ([(1, 2, 101)], [(2, "reduce_only")])
+    stop = [quote(order(1, SELL, 2, STOP, stop=95, **CLOSING)), quote_row(3, 94, 95), LATER]
+    assert ends(stop) == [(1, "reduce_only")]
+
+
+def test_the_venue_knows_the_position_before_we_hear_of_it():
+    held = quote(order(1, BUY, 2), order(2, SELL, 5, **CLOSING))
+    assert fills([held, LATER], latency=ConstantLatency(report=10**12)) == [(1, 2, 101), (2, 2, 100)]
+
+
+def test_all_or_nothing_that_only_reduces_is_all_of_the_order():
+    held = quote(order(1, BUY, 2), order(2, SELL, 3, **CLOSING, **FOK), order(3, SELL, 2, **CLOSING, **FOK))
+    assert fills([held, LATER]) == [(1, 2, 101), (3, 2, 100)]
+
+
+def test_one_group_number_in_two_instruments_is_two_groups():
+    pair = [order(1, BUY, 2, oco_group=7), order(2, BUY, 2, oco_group=7, instrument=CL.id)]
+    script = [quote(*pair), quote_row(5, 100, 101), quote_row(6, 50, 51, instrument=1)]
+    assert fills(script) == [(1, 2, 101), (2, 2, 51)]
+
+
+def test_an_order_that_joins_a_group_is_whole_whatever_the_others_filled_before():
+    first = quote(order(1, BUY, 3, oco_group=7), order(2, SELL, 5, STOP, stop=50, oco_group=7))
+    script = [first, (quote_row(5, 100, 101), order(3, SELL, 4, oco_group=7)), quote_row(6, 100, 101)]
+    assert fills(script) == [(1, 3, 101), (3, 4, 100)]
+    assert ends(script) == [(2, "oco")]

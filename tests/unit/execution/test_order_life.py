@@ -12,13 +12,13 @@ from venue_scripts import order
 def opened(*numbers, quantity=10):
     lives = OrderLives()
     for number in numbers:
-        lives.add(order(number, Side.BUY, quantity, OrderType.LIMIT, 100, stop=None), 101)
+        lives.add(order(number, Side.BUY, quantity, OrderType.LIMIT, 100, stop=None), 101, 0)
     return lives
 
 
-def report(exec_id, number, kind, lots=0, leaves=0, cumulative=0):
+def report(exec_id, number, kind, lots=0, leaves=1, cumulative=0, ts=0):
     return ExecutionReport(
-        exec_id=ExecId(exec_id), order_id=OrderId(number), exec_type=kind, ts_event=0, ts_init=0, last_quantity=lots,
+        exec_id=ExecId(exec_id), order_id=OrderId(number), exec_type=kind, ts_event=ts, ts_init=ts, last_quantity=lots,
         leaves=leaves, cumulative=cumulative,
     )  # fmt: skip
 
@@ -27,8 +27,10 @@ def test_an_order_s_life_in_fix_states():
     lives = opened(1)
     life = lives.open[OrderId(1)]
     seen = [(life.status, life.leaves)]
-    for kind, lots in ((ExecType.NEW, 0), (ExecType.TRADE, 4), (ExecType.TRIGGERED, 0), (ExecType.TRADE, 6)):
-        lives.apply(report(len(seen), 1, kind, lots))
+    for kind, lots, leaves in (
+        (ExecType.NEW, 0, 10), (ExecType.TRADE, 4, 6), (ExecType.TRIGGERED, 0, 6), (ExecType.TRADE, 6, 0),
+    ):  # fmt: skip
+        lives.apply(report(len(seen), 1, kind, lots, leaves))
         seen.append((life.status, life.leaves))
     assert seen == [
         (OrdStatus.PENDING_NEW, 10),
@@ -102,6 +104,74 @@ def test_an_order_that_is_being_cancelled_is_not_changed():
     lives.ask_cancel(OrderId(1))
     assert not lives.ask_replace(ReplaceOrder(order_id=OrderId(1), ts=0, quantity=6))
     assert not lives.ask_replace(ReplaceOrder(order_id=OrderId(9), ts=0, quantity=6))
+
+
+def grouped(*orders, batch=0):
+    """Orders (number, side, quantity) of one group, sent in one step."""
+    lives = OrderLives()
+    for number, side, quantity in orders:
+        lives.add(order(number, side, quantity, OrderType.MARKET, None, stop=None, oco_group=7), 101, batch)
+    return lives
+
+
+def test_an_order_that_its_group_left_nothing_ends_with_its_last_fill():
+    lives = grouped((1, Side.BUY, 1), (2, Side.BUY, 3))
+    lives.apply(report(1, 1, ExecType.TRADE, 1, 0))
+    assert [(life.order.order_id, life.leaves) for life in lives.open.values()] == [(2, 2)]
+    life = lives.apply(report(2, 2, ExecType.TRADE, 2, 0))
+    assert (life.status, life.filled, life.leaves) == (OrdStatus.FILLED, 2, 0)
+    assert (list(lives.open), lives.ended) == ([], 2)
+
+
+def test_a_member_that_joined_later_keeps_its_lots_for_fills_from_before_it_joined():
+    lives = grouped((1, Side.BUY, 3))
+    lives.apply(report(1, 1, ExecType.NEW))
+    later = order(2, Side.BUY, 3, OrderType.MARKET, None, stop=None, oco_group=7)
+    lives.add(later, 101, 1)
+    assert lives.most_open(later.instrument) == (6, 0)  # the first may have filled before the second came
+    lives.apply(report(2, 1, ExecType.TRADE, 1, 2))  # it had
+    assert (lives.open[OrderId(2)].leaves, lives.most_open(later.instrument)) == (3, (5, 0))
+    lives.apply(report(3, 2, ExecType.NEW))
+    assert lives.most_open(later.instrument) == (3, 0)
+    lives.apply(report(4, 1, ExecType.TRADE, 1, 1))
+    assert (lives.open[OrderId(2)].leaves, lives.most_open(later.instrument)) == (2, (2, 0))
+
+
+def bracketed(*levels):
+    """A buy of 3 and a sell for each of ``levels`` that waits for it."""
+    lives = OrderLives()
+    lives.add(order(1, Side.BUY, 3, OrderType.MARKET, None, stop=None), 101, 0)
+    for number, level in enumerate(levels, start=2):
+        exits = {"parent": OrderId(1), "oco_group": -1}
+        lives.add(order(number, Side.SELL, 3, OrderType.LIMIT, level, stop=None, **exits), 101, 0)
+    return lives
+
+
+def test_a_child_with_nothing_open_waits_for_its_parent_and_ends_with_it():
+    lives = bracketed(105)
+    lives.apply(report(1, 1, ExecType.TRADE, 1, 2))
+    child = lives.open[OrderId(2)]
+    assert child.most_lots == 1
+    lives.apply(report(2, 2, ExecType.TRADE, 1, 0))
+    assert (child.status, child.most_lots) == (OrdStatus.PARTIALLY_FILLED, 0)
+    lives.apply(report(3, 1, ExecType.TRADE, 1, 1))
+    assert child.most_lots == 1
+    lives.apply(report(4, 1, ExecType.CANCELED))
+    lives.apply(report(5, 2, ExecType.TRADE, 1, 0))
+    assert child.status is OrdStatus.FILLED
+    assert not lives.open
+
+
+def test_what_market_orders_on_their_way_lead_to_counts_a_group_once_and_a_way_out_to_zero():
+    lives = grouped((1, Side.BUY, 1), (2, Side.BUY, 3))
+    instrument = lives.open[OrderId(1)].order.instrument
+    assert lives.position_coming(instrument, 0, frozenset()) == 3
+    lives.add(order(3, Side.SELL, 9, OrderType.MARKET, None, stop=None, reduce_only=True), 101, 0)
+    assert lives.position_coming(instrument, 0, frozenset()) == 0
+    lives.ask_cancel(OrderId(2))
+    assert lives.position_coming(instrument, 1, frozenset()) == 0
+    lives.add(order(4, Side.SELL, 1, OrderType.MARKET, None, stop=None, tag="stop"), 101, 0)
+    assert lives.position_coming(instrument, -5, frozenset(("stop",))) == -4
 
 
 def test_open_orders_are_listed_oldest_first():

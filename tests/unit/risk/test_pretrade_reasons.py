@@ -275,6 +275,15 @@ def test_a_market_order_matches_our_own_order_at_the_touch() -> None:
     _refused(gate.check(desk.order(2), touch), "self_match", RiskReason.SELF_MATCH)
 
 
+@pytest.mark.parametrize("position", [0, 3])
+def test_an_order_that_only_reduces_needs_something_to_reduce(position: int) -> None:
+    view = desk.view(positions=[position, 0, 0])
+    verdict = desk.gate().check(desk.order(reduce_only=True), view)
+    _refused(verdict, "order_rules", RiskReason.NOTHING_TO_REDUCE)
+    short = desk.view(positions=[-3, 0, 0])
+    assert desk.gate().check(desk.order(quantity=3, reduce_only=True), short).reason == ""
+
+
 def test_position_long_counts_orders_that_have_only_been_sent() -> None:
     gate = desk.gate(_limits(max_long_lots=10))
     gate.on_order(desk.order(1, quantity=4))

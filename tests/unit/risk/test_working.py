@@ -84,6 +84,103 @@ def test_a_group_on_both_sides_counts_on_both() -> None:
     assert _lots(book) == (2, 1)
 
 
+def _joined(book: WorkingOrders, *orders: Order) -> None:
+    """``orders`` are sent in a step of their own."""
+    book.batch += 1
+    for order in orders:
+        book.send(order, 0)
+
+
+def test_what_a_group_filled_before_an_order_joined_is_not_the_order_s_room() -> None:
+    stop = desk.order(2, side=Side.SELL, quantity=5, order_type=OrderType.STOP, stop_price=1, oco_group=7)
+    book = _sent(desk.order(1, quantity=3, oco_group=7), stop)
+    book.report(_trade(1, 3, 0))
+    assert _lots(book) == (0, 2)
+    sell = desk.order(3, side=Side.SELL, quantity=10, oco_group=7)
+    book.batch += 1
+    assert book.side_lots_with(sell, 0) == (10, 0, False)
+    _joined(book, sell)
+    assert _lots(book) == (0, 12)  # the stop may have filled before the other came
+    book.report(desk.report(3, ExecType.NEW))
+    assert _lots(book) == (0, 10)
+    book.report(_trade(2, 2, 0))
+    assert _lots(book) == (0, 8)
+    book.report(_trade(3, 8, 0))
+    assert book.orders == {}
+
+
+def test_a_fill_from_before_an_order_joined_takes_nothing_from_it() -> None:
+    book = _sent(desk.order(1, side=Side.SELL, quantity=4, oco_group=7))
+    book.report(desk.report(1, ExecType.NEW))
+    _joined(book, desk.order(2, side=Side.SELL, quantity=4, oco_group=7))
+    book.report(_trade(1, 3, 1))  # on its way since before
+    assert _lots(book) == (0, 1 + 4)
+    book.report(desk.report(2, ExecType.NEW))
+    assert _lots(book) == (0, 4)
+    late = desk.report(1, ExecType.TRADE, ts=desk.START + 1, last_quantity=1, leaves=0)
+    book.report(late)
+    assert _lots(book) == (0, 3)
+
+
+def test_orders_of_one_step_take_from_each_other_whatever_the_stamps() -> None:
+    book = _sent(desk.order(1, quantity=1, oco_group=7), desk.order(2, quantity=3, oco_group=7))
+    assert _lots(book) == (3, 0)
+    book.report(_trade(1, 1, 0))
+    assert _lots(book) == (2, 0)
+    book.report(_trade(2, 2, 0))
+    assert book.orders == {}
+
+
+def test_one_number_in_two_instruments_is_two_groups() -> None:
+    book = WorkingOrders(2)
+    for number, index in ((1, 0), (2, 1)):
+        book.send(desk.order(number, quantity=4, oco_group=7), index)
+    book.report(_trade(1, 4, 0))
+    assert book.buys == [0, 4]
+
+
+def test_a_group_used_again_after_its_orders_ended_starts_anew() -> None:
+    book = _sent(desk.order(1, quantity=4, oco_group=7))
+    book.report(_trade(1, 4, 0))
+    assert book.side_lots_with(desk.order(2, quantity=4, oco_group=7), 0) == (4, 0, False)
+    _joined(book, desk.order(2, quantity=4, oco_group=7))
+    assert _lots(book) == (4, 0)
+
+
+def test_a_change_on_its_way_of_an_order_that_fills_whole_ends_with_it() -> None:
+    book = _sent(desk.order(1, quantity=5))
+    book.send(desk.order(1, quantity=9), 0)
+    book.report(_trade(1, 5, 0))
+    assert (_lots(book), book.orders) == ((0, 0), {})
+
+
+def test_a_child_with_nothing_open_ends_once_its_parent_has() -> None:
+    book = _sent(desk.order(1, quantity=4))
+    book.send(desk.order(2, side=Side.SELL, quantity=4, parent=OrderId(1), oco_group=-1), 0)
+    book.report(_trade(1, 1, 3))
+    book.report(desk.report(1, ExecType.CANCELED))
+    assert _lots(book) == (0, 1)
+    book.report(_trade(2, 1, 0))
+    assert book.orders == {}
+
+
+def test_a_child_changed_to_more_than_it_had_asks_for_room() -> None:
+    """Shrunk to 1 of the 5 that its parent bought, it may not grow again unasked: the position may be gone."""
+    book = _sent(desk.order(1, quantity=5))
+    child = {"side": Side.SELL, "parent": OrderId(1), "oco_group": -1}
+    book.send(desk.order(2, quantity=5, **child), 0)
+    book.report(_trade(1, 5, 0))
+    book.send(desk.order(2, quantity=1, **child), 0)
+    book.report(desk.report(2, ExecType.REPLACED, leaves=1))
+    assert _lots(book) == (0, 1)
+    assert book.side_lots_with(desk.order(2, quantity=5, **child), 0) == (4, 1, False)
+    assert book.side_lots_with(desk.order(2, quantity=9, **child), 0) == (
+        4,
+        1,
+        False,
+    )  # never more than the parent bought
+
+
 def test_a_child_counts_only_as_far_as_its_parent_has_filled() -> None:
     parent = desk.order(1, quantity=4)
     child = desk.order(2, side=Side.SELL, quantity=4, order_type=OrderType.STOP, stop_price=1, parent=OrderId(1))

@@ -20,7 +20,7 @@ from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Advance, Cause, Command, CommandKind, Signal, SignalTrigger, VenueReport
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, Side, TimeInForce
+from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, Reason, Side, TimeInForce
 from grandmodel.execution.simulated.models import ConstantLatency, PerLotFee
 from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.risk.settings import RiskSettings, Thresholds
@@ -109,6 +109,9 @@ def test_an_unknown_instrument_stops_the_run():
         {"quantity": 1, "time_in_force": TimeInForce.GTD},
         {"quantity": 1, "expire_ts": START},
         {"quantity": 1, "oco_group": -1},
+        {"quantity": 1, "oco_group": 2**32},
+        {"quantity": 1, "reduce_only": True, "bracket_stop": 900},
+        {"quantity": 1, "reduce_only": True, "bracket_target": 1_100},
     ],
 )
 def test_an_order_that_cannot_be_meant_stops_the_run(fields):
@@ -202,6 +205,136 @@ def test_an_agent_s_own_group_does_not_meet_a_bracket_s():
     rows = bars_at(1_000, 1_000, 1_000, 1_000, 1_000, 990, 990)
     _, engine = run(rows, at(3, target(2, stop_ticks=8, target_ticks=12), mine))
     assert [order.price for order in engine.working(NQ.id)] == [900]
+
+
+# Groups, orders that only reduce, and the limits on lots.
+
+
+def placed(side, quantity, *, group=0, stop=None, price=None, name=NQ.id, **more):
+    """A market order, a stop or a limit that works until it is cancelled."""
+    kind = OrderType.MARKET if stop is price is None else OrderType.STOP if price is None else OrderType.LIMIT
+    life = TimeInForce.DAY if kind is OrderType.MARKET else TimeInForce.GTC
+    return PlaceOrder(
+        instrument=name, side=side, quantity=quantity, order_type=kind, price=price, stop_price=stop, time_in_force=life,
+        oco_group=group, **more,
+    )  # fmt: skip
+
+
+def lots_risk(most, overall=2_000, short=None):
+    risk = open_risk()
+    limits = msgspec.structs.replace(risk.limits, max_long_lots=most, max_short_lots=most if short is None else short)
+    portfolio = msgspec.structs.replace(risk.portfolio, max_overall_lots=overall)
+    return msgspec.structs.replace(risk, limits=limits, portfolio=portfolio)
+
+
+def broken(records):
+    return [alert for record in records for alert in record.alerts if alert.code == "limit_broken"]
+
+
+@pytest.mark.parametrize("limits", [lots_risk(5), lots_risk(100, overall=5)])
+def test_what_a_group_filled_before_is_no_room_for_an_order_that_joins_it(limits):
+    script = steps(
+        _3=[placed(Side.BUY, 3, group=7), placed(Side.SELL, 5, group=7, stop=500)],
+        _6=[placed(Side.SELL, 10, group=7)],
+    )
+    records, engine = run(flat_bars(9), script, risk=limits)
+    sold = [order.quantity for record in records for order in record.orders][-1]
+    assert sold == 6  # 3 to close and 5 short, less the 2 that the stop may sell before the other is there
+    assert engine.lots(NQ.id) == -3
+    assert not engine.working(NQ.id)  # what it sold was taken from the stop
+    assert not broken(records)
+
+
+def test_one_number_used_by_two_agents_and_in_two_instruments_is_a_group_each():
+    rows = [bar_row(5 * (k // 2), 1_000, 1_000, 1_000, 1_000, instrument=k % 2, sequence=k) for k in range(20)]
+    mine = at(3, *(placed(Side.BUY, 1, group=7, name=name) for name in (NQ.id, CL.id)))
+    other = at(3, *(placed(Side.BUY, 2, group=7, name=name) for name in (NQ.id, CL.id)))
+    records, engine = run(rows, mine, other, instruments=(NQ, CL))
+    assert [engine.lots(name) for name in (NQ.id, CL.id)] == [3, 3]
+    groups = [order.oco_group for record in records for order in record.orders]
+    assert groups == [7, 7, 2**32 + 7, 2**32 + 7]
+
+
+@pytest.mark.parametrize(("wanted", "call"), [(0, 3), (0, 6), (2, 3), (2, 6), (-1, 3), (5, 6)])
+def test_a_target_counts_what_a_group_makes_of_its_orders(wanted, call):
+    """1 and 3 lots of one group buy 3, whether they are on their way or filled; none of them stays open for ever."""
+    wishes = {"_3": [placed(Side.BUY, 1, group=7), placed(Side.BUY, 3, group=7)]}
+    wishes[f"_{call}"] = [*wishes.get(f"_{call}", ()), target(wanted)]
+    records, engine = run(flat_bars(10), steps(**wishes))
+    assert engine.lots(NQ.id) == wanted
+    assert not engine.lives.open
+    assert not engine.gate.working.orders
+    assert sum(f.quantity for record in records for f in record.fills) == 3 + abs(wanted - 3)
+
+
+def test_a_stop_that_its_target_has_shrunk_still_covers_what_a_smaller_target_leaves():
+    rows = flat_bars(5)
+    rows.append(bar_row(25, 1_000, 1_011, 1_000, 1_000, 2, sequence=5))  # the target sells 2 of 5
+    rows += [bar_row(25 + 5 * k, 1_000, 1_000, 1_000, 1_000, sequence=5 + k) for k in range(1, 5)]
+    venue = msgspec.structs.replace(FREE, participation_ppm=10**6)
+    _, engine = run(rows, steps(_3=[target(5, stop_ticks=50, target_ticks=10)], _7=[target(1)]), venue=venue)
+    assert engine.lots(NQ.id) == 1
+    assert [(life.order.tag, life.leaves) for life in engine.lives.of(NQ.id)] == [("stop", 1), ("target", 1)]
+
+
+def test_an_order_that_only_reduces_never_turns_the_position():
+    rest = placed(Side.SELL, 2, price=1_010, reduce_only=True)
+    script = steps(_3=[placed(Side.BUY, 2)], _5=[rest], _6=[placed(Side.SELL, 1)])
+    rows = [
+        *flat_bars(8),
+        bar_row(40, 1_000, 1_020, 1_000, 1_000, sequence=8),
+        bar_row(45, 1_000, 1_000, 1_000, 1_000, sequence=9),
+    ]
+    records, engine = run(rows, script)
+    assert [(side, lots) for side, lots, _, _ in fills_of(records)] == [(1, 2), (-1, 1), (-1, 1)]
+    assert engine.lots(NQ.id) == 0
+    assert [(r.order_id, r.reason) for record in records for r in record.reports if r.reason] == [
+        (2, Reason.REDUCE_ONLY)
+    ]
+    alone, _ = run(flat_bars(6), at(3, placed(Side.SELL, 1, reduce_only=True)))
+    assert [deed.refused for record in alone for deed in record.intents] == ["nothing_to_reduce"]
+
+
+def test_a_limit_that_an_outside_venue_breaks_halts_with_a_critical_alert():
+    """Both orders of a group fill over a slow link: nobody can take that back, but everything stops and the way out is open."""
+    pair = at(3, placed(Side.BUY, 6, group=1, price=990), placed(Side.BUY, 6, group=1, price=980))
+    engine = build_engine((pair,), mode=Mode.LIVE, risk=lots_risk(6))
+    list(engine.on_block(stack(flat_bars(5))))
+    records = []
+    for number in (1, 2):
+        report = ExecutionReport(
+            exec_id=ExecId(number), order_id=OrderId(number), exec_type=ExecType.TRADE, ts_event=START + 26 * MINUTE,
+            ts_init=START + 26 * MINUTE, last_quantity=6, last_price=980, leaves=0, cumulative=6,
+        )  # fmt: skip
+        records += engine.on_report(VenueReport(report=report))
+        assert len(broken(records)) == number - 1
+    (alert,) = broken(records)
+    assert (alert.severity, alert.value, alert.limit) == ("critical", 12, 6)
+    assert [alert.code for alert in records[-1].alerts] == ["limit_broken", "breaker_halt"]
+    assert [(order.side, order.quantity) for order in records[-1].orders] == [(Side.SELL, 12)]
+
+
+def test_what_is_held_beyond_a_lowered_limit_may_shrink_and_alarms_nobody():
+    engine = build_engine((steps(_3=[target(5)], _6=[target(3)], _8=[target(4)]),), risk=lots_risk(5))
+    records = list(engine.on_block(stack(flat_bars(10)[:5])))
+    engine.limits._tops = [(2, 2)]
+    records += list(engine.on_block(stack(flat_bars(10)[5:8])))
+    assert engine.lots(NQ.id) == 3
+    assert not broken(records)
+    # More than is held is more again: the gate, which was not told of the new limit, lets it through, and the engine does not.
+    records = records_of(engine, flat_bars(10)[8:])
+    assert [deed.refused for record in records for deed in record.intents if deed.agent == "scripted"] == [
+        "limit_broken"
+    ]
+    assert len(broken(records)) == 1
+
+
+def test_the_way_out_of_a_bad_stretch_breaks_no_limit_though_its_stop_is_still_open():
+    rows = rolled(Flag.BAD_STRETCH)
+    records, engine = run(rows, at(3, target(5, stop_ticks=50)), risk=lots_risk(5, short=0))
+    assert any(fill.tag == "bad_stretch" for record in records for fill in record.fills)
+    assert not broken(records)
+    assert not engine.lives.open
 
 
 # Cancels and changes.

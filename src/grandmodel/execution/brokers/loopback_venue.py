@@ -7,7 +7,8 @@ same state, because its state is those requests applied in order (``VenueBook``)
 What it fills is decided by the requests alone, so two runs that send the same requests in the same order get the same
 reports with the same numbers. Its rules are simple on purpose: a market order fills at the ``mark`` that came with it;
 a limit at its limit once a mark reaches it; a stop at the mark that passes it; more than one lot fills in two parts; a
-bracket's children wait for the parent; OCO orders reduce each other. It knows no queue, no other traders and no sessions.
+bracket's children wait for the parent; the first OCO order of an instrument and group to fill ends the others; an order that
+only reduces stops at a position of zero and ends. It knows no queue, no other traders and no sessions.
 It is a test counterparty, not a simulation of a market: that is ``execution.simulated``.
 
 Faults can be switched on, each for every k-th request: ``drop`` (take it, close the line without an answer), ``twice``
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from grandmodel.domain.ids import ExecId, OrderId
+from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.orders import (
     ExecType,
     ExecutionReport,
@@ -90,6 +91,7 @@ class VenueBook:
     reject_every: int = 0
     orders: dict[int, VenueOrder] = field(default_factory=dict)
     reports: list[ExecutionReport] = field(default_factory=list)
+    positions: dict[InstrumentId, int] = field(default_factory=dict)
     _now: int = 0
 
     def apply(self, request: Request) -> None:
@@ -153,10 +155,14 @@ class VenueBook:
         price = _fill_price(one, mark)
         if price is None:
             return
-        first = one.leaves // 2
-        for lots in (first, one.leaves - first):
+        side, instrument = int(one.order.side), one.order.instrument
+        most = one.leaves
+        if one.order.reduce_only:
+            most = min(most, max(0, -self.positions.get(instrument, 0) * side))
+        for lots in (most // 2, most - most // 2):
             if lots:
                 one.filled += lots
+                self.positions[instrument] = self.positions.get(instrument, 0) + lots * side
                 if one.filled == one.quantity:
                     one.is_open = False
                 self._report(one, ExecType.TRADE, quantity=lots, price=price, leaves=one.quantity - one.filled)
@@ -165,8 +171,10 @@ class VenueBook:
                 other.is_held = False
                 other.quantity = one.filled
                 self._match(other, mark)
-            elif one.order.oco_group and other.order.oco_group == one.order.oco_group and other is not one:
+            elif one.filled and other is not one and _same_group(one.order, other.order):
                 self._end(other, Reason.OCO)
+        if one.order.reduce_only:
+            self._end(one, Reason.REDUCE_ONLY)
 
     def _end(self, one: VenueOrder, reason: Reason) -> None:
         if not one.is_open:
@@ -218,6 +226,10 @@ class VenueBook:
                 reason=reason,
             )
         )
+
+
+def _same_group(one: Order, other: Order) -> bool:
+    return one.oco_group != 0 and (one.oco_group, one.instrument) == (other.oco_group, other.instrument)
 
 
 def _fill_price(one: VenueOrder, mark: int) -> int | None:

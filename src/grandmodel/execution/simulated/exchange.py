@@ -100,6 +100,7 @@ class SimulatedExchange:
             slippage.slippage_ticks(order, self._generator),
             order.parent or 0,
             order.oco_group,
+            int(order.reduce_only),
         )
         if not place_order(arrays.step, arrays.slots, *terms):
             larger = np.zeros(2 * len(arrays.slots), SLOT)

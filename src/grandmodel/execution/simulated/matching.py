@@ -14,6 +14,15 @@ Fill rules, each with what it ignores:
 - **Order book.** As on quotes and trades; under ``QUEUE`` the lots ahead are those that stood at the price when we
   joined, less what left or traded since (``depth.py`` keeps the book). Ignored: implied orders, our own impact.
 
+Everywhere:
+
+- **One cancels other.** Orders of one instrument and one group reduce each other from the moment on at which they are sent: a lot that
+  one fills is taken from every other one, and an order with nothing left ends. One that joins later starts whole.
+- **A stop never fills better than its trigger**, whatever the quotes or the next open show. A stop-limit whose limit is better
+  than its trigger rests at its limit once it has triggered.
+- **A reduce-only order** fills no more than takes the position at the venue to zero. Where it meets the market and nothing, or
+  nothing more, is left to close, it ends.
+
 Latency: an order, cancel or change meets the market as it was known to us at decision + latency. A feed that arrives late
 is itself late in that picture, so set the latency to the round trip: feed delay plus order entry.
 """
@@ -45,6 +54,7 @@ _REJECTED, _EXPIRED, _TRIGGERED, _CANCEL_REJECTED = ord("8"), ord("C"), ord("L")
 # Positions in state.REASON_CODES.
 _NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED = range(8)
 _TOO_LATE = 10
+_REDUCE_ONLY = 12
 
 
 @kernel
@@ -96,6 +106,7 @@ def place_order(
     slippage: int,
     parent: int,
     oco_group: int,
+    reduce_only: int,
 ) -> bool:
     """Put an order decided at ``ts`` into the next slot, where it waits to arrive at ``ts_active``; False where none is free.
 
@@ -115,7 +126,8 @@ def place_order(
     slot.new_quantity = slot.new_price = slot.new_stop = 0
     slot.parent, slot.oco_group = parent, oco_group
     slot.report_latency, slot.slippage = report_latency, slippage
-    slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = 0
+    slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = slot.triggered = 0
+    slot.reduce_only = reduce_only
     step[0].slots = k + 1
     return True
 
@@ -169,14 +181,14 @@ def match_bar(
                 slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
         fills = slot.order_type == _MARKET or (slot.price - open_) * slot.side >= 0
         if slot.state == _WORKING and slot.ts_sent <= ts_open and fills:
-            lots = min(slot.leaves, budget)
+            lots = min(_fillable(step, slots, k, reports, instruments, ts_open), budget)
             if slot.time_in_force == _FOK and lots < slot.leaves:
                 lots = 0
             if lots > 0:
                 budget -= lots
                 price = open_
                 if slot.order_type == _MARKET:
-                    price += slot.slippage * slot.side
+                    price = _no_better_than_trigger(slots, k, open_) + slot.slippage * slot.side
                 _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
         if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
             _end(step, slots, k, reports, instruments, ts_open, _CANCELED, _NOT_FILLABLE)
@@ -190,7 +202,7 @@ def match_bar(
         reached = low if slot.side > 0 else high
         beyond = (slot.price - reached) * slot.side
         if beyond > 0 or (beyond == 0 and step[0].fill_rule == _TOUCH):
-            lots = min(slot.leaves, budget)
+            lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
             if lots > 0:
                 budget -= lots
                 _fill(step, slots, k, reports, instruments, lots, slot.price, ts_close, 1, ts_close, ts_close)
@@ -221,7 +233,9 @@ def match_quote(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth
             opposite = market.ask if slot.side > 0 else market.bid
             if opposite != UNDEFINED_PRICE and (slot.price - opposite) * slot.side >= 0:
                 size = market.ask_size if slot.side > 0 else market.bid_size
-                lots = slot.leaves if step[0].liquidity != _DISPLAYED else min(slot.leaves, size)
+                lots = _fillable(step, slots, k, reports, instruments, ts)
+                if step[0].liquidity == _DISPLAYED:
+                    lots = min(lots, size)
                 if lots > 0:
                     _use_size(step, instruments, i, slot.side, lots)
                     _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
@@ -261,10 +275,12 @@ def match_trade(
                 if instruments[i].feed != _BOOK:
                     slot.queue_ahead = max(0, slot.queue_ahead - left)
             if available > 0:
-                lots = slot.leaves if step[0].liquidity != _DISPLAYED else min(slot.leaves, available)
+                lots = _fillable(step, slots, k, reports, instruments, ts)
                 if step[0].liquidity == _DISPLAYED:
+                    lots = min(lots, available)
                     left -= lots
-                _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+                if lots > 0:
+                    _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
 
 
 @kernel
@@ -319,9 +335,15 @@ def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, dep
         price = market.last  # A feed of trades only: the last print stands for both sides.
         size = slot.leaves
     lots = 0
+    if price != UNDEFINED_PRICE:
+        price = _no_better_than_trigger(slots, k, price)
+    if slot.order_type == _LIMIT:
+        slot.triggered = 0  # From here on it is a limit like any other.
     within = slot.order_type == _MARKET or (slot.price - price) * slot.side >= 0
     if price != UNDEFINED_PRICE and not market.halted and within:
-        lots = slot.leaves if step[0].liquidity != _DISPLAYED else min(slot.leaves, size)
+        lots = _fillable(step, slots, k, reports, instruments, ts)
+        if step[0].liquidity == _DISPLAYED:
+            lots = min(lots, size)
     if slot.time_in_force == _FOK and lots < slot.leaves:
         lots = 0
     if lots > 0:
@@ -391,10 +413,11 @@ def _bar_stops(
         if (reached - slot.stop_price) * slot.side < 0:
             continue
         _trigger(step, slots, k, reports, ts_close)
-        lots = min(slot.leaves, budget)
+        lots = 0
         if slot.order_type == _LIMIT and (slot.price - slot.stop_price) * slot.side < 0:
             slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
-            lots = 0
+        else:
+            lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
         if slot.time_in_force == _FOK and lots < slot.leaves:
             lots = 0
         if lots > 0:
@@ -414,7 +437,33 @@ def _trigger(step: Rows, slots: Rows, k: int, reports: Rows, ts: int) -> None:
     slot = slots[k]
     slot.order_type = _MARKET if slot.order_type == _STOP else _LIMIT
     slot.state = _WORKING
+    slot.triggered = 1
     _report(step, slots, k, reports, ts, _TRIGGERED, 0, 0, 0, _NONE)
+
+
+@kernel
+def _no_better_than_trigger(slots: Rows, k: int, price: int) -> int:
+    """``price``, or the trigger where the order is a stop that has triggered and ``price`` is better for it."""
+    slot = slots[k]
+    if slot.triggered and (slot.stop_price - price) * slot.side > 0:
+        return int(slot.stop_price)
+    return int(price)
+
+
+@kernel
+def _fillable(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, ts: int) -> int:
+    """The lots that an order which meets the market may fill: all that is open, unless it only reduces.
+
+    A reduce-only order fills no more than takes the venue's position to zero; with nothing to close it ends here.
+    """
+    slot = slots[k]
+    if not slot.reduce_only:
+        return int(slot.leaves)
+    closable = -instruments[slot.instrument].venue_position * slot.side
+    if closable <= 0:
+        _end(step, slots, k, reports, instruments, ts, _CANCELED, _REDUCE_ONLY)
+        return 0
+    return int(min(slot.leaves, closable))
 
 
 @kernel
@@ -445,11 +494,12 @@ def _fill(
     slot = slots[k]
     slot.filled += lots
     slot.leaves = _open_lots(slots, k)
+    instruments[slot.instrument].venue_position += lots * slot.side
     _report(step, slots, k, reports, ts_event, _TRADE, lots, price, maker, _NONE)
     if slot.oco_group != 0:
         for other in range(step[0].slots):
             partner = slots[other]
-            if other == k or partner.oco_group != slot.oco_group:
+            if other == k or partner.oco_group != slot.oco_group or partner.instrument != slot.instrument:
                 continue
             if partner.state == _ENDED:
                 continue
@@ -482,6 +532,8 @@ def _fill(
         else:
             slot.state = _ENDED
             instruments[slot.instrument].active -= 1
+    elif slot.reduce_only and instruments[slot.instrument].venue_position * slot.side >= 0:
+        _end(step, slots, k, reports, instruments, ts_event, _CANCELED, _REDUCE_ONLY)
 
 
 @kernel
@@ -537,7 +589,8 @@ def _replace(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, 
     slot.ts_replace = NEVER_NS
     old_leaves, old_price = slot.leaves, slot.price
     slot.price = slot.new_price
-    slot.stop_price = slot.new_stop
+    if not slot.triggered:
+        slot.stop_price = slot.new_stop
     slot.quantity = slot.new_quantity
     most = slot.quantity - slot.filled - slot.reduced
     if most <= 0:

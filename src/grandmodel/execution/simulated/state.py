@@ -59,6 +59,7 @@ INSTRUMENT = np.dtype(
         ("ask_size", _I8),
         ("last", _I8),  # last trade
         ("last_ts", _I8),
+        ("venue_position", _I8),  # our position as the venue has it: with the fills that we have not heard of yet
         ("active", _I8),  # orders that market data can fill or trigger
         ("feed", _I8),
         ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
@@ -111,6 +112,8 @@ SLOT = np.dtype(
         ("fresh_ts", _I8),  # close of the bar within which a bracket's child came alive
         ("reduced", _I8),  # lots that one-cancels-other partners filled
         ("woken", _I8),  # a child: lots that its parent filled
+        ("triggered", _I8),  # 1 once a stop has triggered; a stop-limit's until it has taken what it can
+        ("reduce_only", _I8),  # 1: it takes the venue's position no further than to zero
     ]
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""
@@ -196,5 +199,6 @@ REASON_CODES = (
     "unknown_order",
     "too_late",
     "invalid",
+    "reduce_only",
 )
 """``Reason`` values by the integer that compiled code uses."""
