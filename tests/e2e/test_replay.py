@@ -14,7 +14,7 @@ import pytest
 from engine_runs import open_risk
 from grandmodel.compliance.journal_file import JournalReader
 from grandmodel.domain.errors import GrandModelError, UsageError
-from grandmodel.domain.events import Command, CommandKind
+from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
 from grandmodel.execution.simulated.models import LognormalLatency, RandomSlippage, VenueSettings
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.replay import replay
@@ -63,13 +63,15 @@ def start(folder, settings=SETTINGS):
 
 
 def finish(folder, settings=SETTINGS, **more):
-    """A whole run, with two commands on the way."""
+    """A whole run, with two commands and a signal on the way."""
     with start(folder, settings) as session:
         session.feed(blocks()[:6], **more)
         session.command(Command(kind=CommandKind.PAUSE, ts=session.engine.now, who="ann/risk_officer", why="test"))
         session.feed(blocks()[6:8], **more)
         session.command(Command(kind=CommandKind.RESUME, ts=session.engine.now, who="ann/risk_officer", why="test"))
-        session.feed(blocks()[8:], **more)
+        session.feed(blocks()[8:9], **more)
+        session.signal(Signal(ts=session.engine.now, trigger=SignalTrigger.LATENCY, value=0.6, source="test"))
+        session.feed(blocks()[9:], **more)
         session.end()
     return folder
 

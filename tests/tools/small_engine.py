@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from grandmodel.domain.blocks import BAR
-from grandmodel.domain.events import Begin, Cause, ClosedBar, Command, End, MarketData, Record, VenueReport
+from grandmodel.domain.events import Begin, Cause, ClosedBar, Command, End, MarketData, Record, Signal, VenueReport
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.orders import CancelOrder, ExecType, Fill, Order, OrderType, ReplaceOrder, Side
 
@@ -68,6 +68,8 @@ class SmallEngine:
                 yield self.on_report(given.report)
             case Command():
                 yield self.record(Cause.COMMAND, given.ts)
+            case Signal():
+                yield self.record(Cause.SIGNAL, given.ts)
             case End():
                 note = msgspec.json.encode(
                     {"position": self.position, "cash": self.cash, "working": sorted(self.orders)}

@@ -7,6 +7,7 @@ byte; that is why records hold integers wherever money or time is meant, and flo
 from __future__ import annotations
 
 import enum
+import math
 from typing import TypeAlias
 
 import msgspec
@@ -70,10 +71,18 @@ class CommandKind(enum.StrEnum):
     PAUSE = "pause"
     """No new risk; what reduces stays allowed."""
     RESUME = "resume"
+    """End a pause; from a role that may release, step the ladder back as well."""
     FLATTEN = "flatten"
     """Cancel everything, close every position, then as PAUSE."""
+    KILL = "kill"
+    """Cancel everything, protective stops too, and let nothing leave until two people RELEASE. Positions stay, unprotected."""
+    RELEASE = "release"
+    """Step the ladder back to normal: one named role with a reason, two different people from killed. A pause stays."""
     STOP = "stop"
-    """Cancel everything and end the run."""
+    """KILL, and ask no agent again in this run, not after a release either. It closes nothing: FLATTEN and wait until flat
+    before it, to be flat. The run goes on to value what is held until its data ends."""
+    RESET_THROTTLE = "reset_throttle"
+    """Open again the sides that too many executions shut: a named role, with a reason."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="command"):
@@ -82,7 +91,36 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: CommandKind
     ts: int
     who: str
+    """``name/role``, as given: nothing here proves who it was."""
     why: str
+
+
+class SignalTrigger(enum.StrEnum):
+    """What is measured outside the engine and moves the circuit breakers; ``Signal.value`` says how much, in the unit here."""
+
+    LATENCY = "latency"
+    """Seconds that something took that should have taken less."""
+    DISCONNECT = "disconnect"
+    """1: the link to the venue is lost; 0: it is back, which by itself releases nothing."""
+    MARKET_WIDE = "market_wide"
+    """Fall of the market's index below its prior close, as a fraction: 0.07."""
+    DATA_QUALITY = "data_quality"
+    """Bad rows or bars within the window that whoever counts them names in ``source``."""
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="signal"):
+    """A measurement from outside the engine: the ladder takes it at ``ts``, and risk reacts in the same step."""
+
+    ts: int
+    trigger: SignalTrigger
+    value: float
+    source: str
+    """What measured it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a value that the record could not hold."""
+        if not math.isfinite(self.value):
+            raise ValueError(f"signal {self.trigger.value}: found value {self.value}, expected a finite number")
 
 
 class ModelRefresh(
@@ -113,7 +151,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     ts: int
 
 
-Input: TypeAlias = Begin | MarketData | Advance | VenueReport | Command | ModelRefresh | End
+Input: TypeAlias = Begin | MarketData | Advance | VenueReport | Command | Signal | ModelRefresh | End
 """Everything that can go into the engine."""
 
 
@@ -129,6 +167,8 @@ class Cause(enum.StrEnum):
     """Equity crossed a line that the risk gate had set."""
     SESSION = "session"
     COMMAND = "command"
+    SIGNAL = "signal"
+    """Something was measured outside: latency, a lost link, the market's fall, bad data."""
     MODEL = "model"
     """Another model took over, or was refused."""
     END = "end"

@@ -440,7 +440,7 @@ class RiskGate:
     def on_command(self, command: Command, view: RiskView) -> tuple[tuple[Intent, ...], tuple[Alert, ...]]:
         """A person's command. ``who`` is ``name/role``; RESUME by a role that may release also steps the ladder back.
 
-        From killed, RESUME is needed twice, from two people. Without such a role RESUME ends a pause and nothing more.
+        From killed, RESUME or RELEASE is needed twice, from two people. What a role may not do is an alert and changes nothing.
         """
         kind = command.kind
         if kind is CommandKind.PAUSE:
@@ -451,26 +451,41 @@ class RiskGate:
             self._state_sequence, self._state_ts = self.working.sequence, command.ts
             self._next_action_ts = NO_FLOOR
             self._alert("high", "flatten", f"{command.who}: {command.why}")
-        elif kind is CommandKind.STOP:
-            self.kill(command.who, command.why or "stop", command.ts)
-        else:
-            self._resume(command, view)
+        elif kind is CommandKind.STOP or kind is CommandKind.KILL:
+            self.kill(command.who, command.why or kind.value, command.ts)
+            self._tell_what_stays(view)
+        elif kind is CommandKind.RELEASE:
+            self._release(command, view)
+        elif kind is CommandKind.RESET_THROTTLE:
+            try:
+                self.reset_throttle(command.who, command.why)
+            except RiskInputError as error:
+                self._alert("medium", "throttle_reset_refused", str(error))
+        elif self.ladder.state is _NORMAL or self._release(command, view):
+            self._standing.paused = self._standing.flattening = False
+            self._alert("medium", "resumed", f"{command.who}: {command.why}")
         return self.react(view)
 
-    def _resume(self, command: Command, view: RiskView) -> None:
-        if self.ladder.state is not _NORMAL:
-            try:
-                moved = self.ladder.release(_NORMAL, command.who, command.why, command.ts)
-            except RiskInputError as error:
-                self._alert("medium", "release_refused", str(error))
-                return
-            if moved is None:
-                self._alert("high", "release_waits", f"{command.who}: a second person must confirm")
-                return
-            self._start_anew(view.equity_micros)
-            self._moved(moved)
-        self._standing.paused = self._standing.flattening = False
-        self._alert("medium", "resumed", f"{command.who}: {command.why}")
+    def _release(self, command: Command, view: RiskView) -> bool:
+        """Step the ladder back to normal; False, with an alert that says why, where it stays."""
+        try:
+            moved = self.ladder.release(_NORMAL, command.who, command.why, command.ts)
+        except RiskInputError as error:
+            self._alert("medium", "release_refused", str(error))
+            return False
+        if moved is None:
+            self._alert("high", "release_waits", f"{command.who}: a second person must confirm")
+            return False
+        self._start_anew(view.equity_micros)
+        self._moved(moved)
+        return True
+
+    def _tell_what_stays(self, view: RiskView) -> None:
+        """Killing closes nothing: say what is held from here on without a stop."""
+        held = [f"{lots:+d} {x.id}" for lots, x in zip(view.positions, self.instruments, strict=True) if lots]
+        if held:
+            text = f"{', '.join(held)} stay as they are, without stops: killing cancels and closes nothing; FLATTEN first to be flat"
+            self._alert("critical", "position_kept", text, len(held))
 
     def _start_anew(self, equity_micros: int) -> None:
         """After a release: losses up to here are known and accepted, the lines are drawn from the present equity."""

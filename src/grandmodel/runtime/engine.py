@@ -37,6 +37,7 @@ from grandmodel.domain.events import (
     End,
     ModelRefresh,
     Record,
+    Signal,
     VenueReport,
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
@@ -57,6 +58,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
+from grandmodel.risk.breakers import Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.feature_book import FeatureBook
@@ -237,6 +239,14 @@ class Engine:
             self._act(step, RISK, intent)
         self._stopped = self._stopped or command.kind is CommandKind.STOP
         yield self._finish(Cause.COMMAND, step, note={"command": command})
+
+    def on_signal(self, signal: Signal) -> Iterator[Record]:
+        """Something was measured outside: the ladder takes it, and risk reacts in the same step."""
+        yield from self.on_advance(Advance(ts=signal.ts))
+        step = _Step()
+        self._view = None
+        self.gate.on_signal(Trigger(signal.trigger.value), signal.value, self.market.now)
+        yield self._finish(Cause.SIGNAL, step, note={"signal": signal})
 
     def on_refresh(self, refresh: ModelRefresh, model: object | None) -> Iterator[Record]:
         """Let ``model``, loaded and checked by the caller, decide from now on; None where its file was refused."""

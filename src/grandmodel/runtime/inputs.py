@@ -23,6 +23,7 @@ from grandmodel.domain.events import (
     ModelRefresh,
     Record,
     SessionTimes,
+    Signal,
     VenueReport,
 )
 from grandmodel.domain.ids import RunId
@@ -90,6 +91,8 @@ class InputEngine:
             return engine.on_report(given)
         if isinstance(given, Command):
             return engine.on_command(given)
+        if isinstance(given, Signal):
+            return engine.on_signal(given)
         if isinstance(given, ModelRefresh):
             return engine.on_refresh(given, model_of(given))
         if isinstance(given, End):

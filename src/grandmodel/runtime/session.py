@@ -26,7 +26,7 @@ from grandmodel.compliance.checkpoints import Signer
 from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block, schema_of
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record
+from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
@@ -195,8 +195,15 @@ class Session:
 
     def command(self, command: Command) -> None:
         """A person told the engine something: it is journalled and acted on at once."""
-        number = self.journal.append_input(command)
-        for record in self._inputs.on_input(number, command):
+        self._take(command)
+
+    def signal(self, signal: Signal) -> None:
+        """Something was measured outside the engine: it is journalled, and the ladder takes it at once."""
+        self._take(signal)
+
+    def _take(self, given: Command | Signal) -> None:
+        number = self.journal.append_input(given)
+        for record in self._inputs.on_input(number, given):
             self._keep(record)
         self._commit()
 

@@ -17,7 +17,7 @@ from grandmodel.domain.decisions import (
     Urgency,
 )
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Advance, Cause, Command, CommandKind, VenueReport
+from grandmodel.domain.events import Advance, Cause, Command, CommandKind, Signal, SignalTrigger, VenueReport
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, Side, TimeInForce
@@ -426,6 +426,99 @@ def test_after_a_stop_no_agent_is_asked_again():
     assert not any(record.orders for record in after)
     assert calls == 8
     assert not engine.working(NQ.id)
+
+
+def test_stop_and_kill_close_nothing_and_say_what_is_held_without_a_stop():
+    for kind in (CommandKind.STOP, CommandKind.KILL):
+        before, after, engine = commanded(kind, steps(_3=[target(2, stop_ticks=50)]))
+        (said,) = [alert for alert in before[-1].alerts if alert.code == "position_kept"]
+        assert said.severity == "critical"
+        assert "+2 NQ" in said.text
+        assert [order.tag for record in before for order in record.orders] == ["entry", "stop"]
+        assert len(before[-1].cancels) == 1
+        assert not fills_of(after)
+        assert engine.lots(NQ.id) == 2
+        assert not engine.working(NQ.id)
+
+
+def test_after_a_kill_agents_go_on_wishing_and_two_releases_let_them_trade():
+    engine = build_engine((lambda number, bars, account: [target(number)],))
+    list(engine.on_block(stack(flat_bars(6))))
+    list(engine.on_command(command(CommandKind.KILL, 30, who="anybody")))
+    later = [bar_row(5 * k, 1_000, 1_000, 1_000, 1_000, sequence=k) for k in range(6, 14)]
+    killed = list(engine.on_block(stack(later[:4])))
+    assert {intent.refused for record in killed for intent in record.intents if intent.agent == "scripted"} == {
+        "killed"
+    }
+    *_, waits = engine.on_command(command(CommandKind.RELEASE, 50))
+    assert [alert.code for alert in waits.alerts] == ["release_waits"]
+    *_, released = engine.on_command(command(CommandKind.RELEASE, 50, who="bob/head_of_trading"))
+    assert [alert.code for alert in released.alerts] == ["breaker_normal"]
+    held = engine.lots(NQ.id)
+    list(engine.on_block(stack(later[4:])))
+    assert engine.lots(NQ.id) > held
+
+
+def test_a_release_leaves_a_pause():
+    engine = build_engine((lambda number, bars, account: [target(number)],))
+    list(engine.on_block(stack(flat_bars(6))))
+    list(engine.on_command(command(CommandKind.PAUSE, 30)))
+    list(engine.on_signal(signal(SignalTrigger.LATENCY, 0.5, 30)))
+    (record,) = engine.on_command(command(CommandKind.RELEASE, 30))
+    assert [alert.code for alert in record.alerts] == ["breaker_normal"]
+    assert engine.gate.size_scale == 0.0
+
+
+@pytest.mark.parametrize("kind", [CommandKind.RELEASE, CommandKind.RESET_THROTTLE])
+def test_what_a_role_may_not_do_is_an_alert_and_changes_nothing(kind):
+    engine = build_engine((at(3, target(2)),))
+    list(engine.on_block(stack(flat_bars(6))))
+    list(engine.on_signal(signal(SignalTrigger.LATENCY, 0.5, 30)))
+    (record,) = engine.on_command(command(kind, 31, who="ann/trader"))
+    assert [alert.code for alert in record.alerts][0].endswith("_refused")
+    assert engine.gate.size_scale == 0.5
+
+
+# Signals.
+
+
+def signal(trigger, value, minute=40):
+    return Signal(ts=START + minute * MINUTE, trigger=trigger, value=value, source="test")
+
+
+def test_a_lost_link_halts_cancels_and_closes_in_the_same_step():
+    engine = build_engine((steps(_3=[target(2), limit(900)]),))
+    list(engine.on_block(stack(flat_bars(8))))
+    records = list(engine.on_signal(signal(SignalTrigger.DISCONNECT, 1.0)))
+    record = records[-1]
+    assert record.cause is Cause.SIGNAL
+    assert note_of(record)["signal"]["trigger"] == "disconnect"
+    assert [alert.code for alert in record.alerts] == ["breaker_halt"]
+    assert len(record.cancels) == 1
+    later = [bar_row(5 * k, 1_000, 1_000, 1_000, 1_000, sequence=k) for k in range(8, 14)]
+    assert fills_of(records_of(engine, later)) == [(-1, 2, 1_000, "exit")]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "values"),
+    [
+        (SignalTrigger.LATENCY, {0.4: None, 0.5: "breaker_caution", 5.0: "breaker_halt"}),
+        (SignalTrigger.MARKET_WIDE, {-0.5: None, 0.07: "breaker_caution", 0.13: "breaker_reduce", 0.2: "breaker_halt"}),
+        (SignalTrigger.DISCONNECT, {0.0: None, 1.0: "breaker_halt"}),
+        (SignalTrigger.DATA_QUALITY, {4.0: None, 5.0: "breaker_caution", 50.0: "breaker_halt"}),
+    ],
+)
+def test_a_signal_moves_the_ladder_as_its_thresholds_say(trigger, values):
+    for value, code in values.items():
+        engine = build_engine((at(3, target(2)),), risk=RiskSettings())
+        (record,) = engine.on_signal(signal(trigger, value))
+        assert [alert.code for alert in record.alerts] == ([code] if code else [])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_signal_that_no_record_could_hold_is_refused(value):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        signal(SignalTrigger.LATENCY, value)
 
 
 def test_a_command_is_judged_on_the_market_of_its_own_moment():

@@ -16,7 +16,7 @@ from grandmodel.compliance.journal_file import (
 )
 from grandmodel.compliance.merkle import leaf_hash, merkle_root
 from grandmodel.compliance.verification import verify_run
-from grandmodel.domain.events import Advance, Command, CommandKind, End, MarketData
+from grandmodel.domain.events import Advance, Command, CommandKind, End, MarketData, Signal, SignalTrigger
 from grandmodel.runtime.errors import (
     JournalClosedError,
     JournalDamagedError,
@@ -34,6 +34,7 @@ INPUTS = [
     *build_blocks(1, 4),
     Advance(ts=5),
     Command(kind=CommandKind.PAUSE, ts=6, who="a", why="b"),
+    Signal(ts=6, trigger=SignalTrigger.LATENCY, value=0.75, source="edge"),
     End(ts=7),
 ]
 
