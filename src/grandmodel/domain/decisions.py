@@ -1,18 +1,41 @@
 """What agents decide, as values that every room understands: beliefs, the strategic decision, and intents.
 
 An agent never makes an order. It returns intents; the engine turns an intent into orders, and only those that the risk
-gate approves leave.
+gate approves leave. The bounds stand in the types: a reader of records refuses what lies beyond them, and what an agent
+returns is held against the same types before anything follows from it (``runtime.wishes``).
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from grandmodel.domain.ids import InstrumentId, OrderId
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
+
+Time: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""int64 ns UTC."""
+
+Lots: TypeAlias = Annotated[int, msgspec.Meta(ge=-MAX_QUANTITY_LOTS, le=MAX_QUANTITY_LOTS)]
+"""A signed position."""
+
+Quantity: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_QUANTITY_LOTS)]
+"""Lots of one order."""
+
+Price: TypeAlias = Annotated[int, msgspec.Meta(ge=-MAX_PRICE_TICKS, le=MAX_PRICE_TICKS)]
+"""A price in ticks."""
+
+Distance: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_TICKS)]
+"""A distance between two prices, in ticks."""
+
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A number that counts something up from 1; 0 is none."""
+
+OrderReference: TypeAlias = Annotated[OrderId, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""The number of an order, as an agent names it; one that does not exist is no error."""
 
 
 class Belief(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +60,7 @@ class StrategicDecision(
     """The 30-minute decision: how much risk to hold in one instrument, which way, and how sure."""
 
     instrument: InstrumentId
-    ts: int
+    ts: Time
     belief: Belief
     """Collapsed and calibrated: what the other numbers are about."""
     beliefs: tuple[Belief, ...] = ()
@@ -87,7 +110,7 @@ class TacticalDecision(
     """The 5-minute decision: when and how to trade towards the strategic one. What follows from it is an intent."""
 
     instrument: InstrumentId
-    ts: int
+    ts: Time
     choices: tuple[AgentChoice, ...]
     purity: float
     """Of the agents' joint state; 1 where they agree entirely."""
@@ -96,9 +119,9 @@ class TacticalDecision(
     mutual_information: float
     exposure: float
     """The strategic target exposure that it works towards."""
-    lots: int
+    lots: Lots
     """The position asked for, signed."""
-    stop_ticks: int = 0
+    stop_ticks: Distance = 0
     urgency: Urgency = Urgency.WAIT
     novelty: float = 0.0
     reasons: tuple[str, ...] = ()
@@ -111,13 +134,13 @@ class TargetPosition(
     """Hold ``lots`` (signed) of an instrument; the engine trades the difference."""
 
     instrument: InstrumentId
-    lots: int
+    lots: Lots
     urgency: Urgency = Urgency.AGGRESSIVE
     """AGGRESSIVE: a market order. PASSIVE: what opens is a limit at the best price of our side (the mark where only bars are
     known), what closes a market order. WAIT: nothing is done now."""
-    stop_ticks: int = 0
+    stop_ticks: Distance = 0
     """Distance of a protective stop from the mark at the decision, in ticks; 0: none. With it the entry becomes a bracket."""
-    target_ticks: int = 0
+    target_ticks: Distance = 0
     """Distance of a take-profit from the mark at the decision, in ticks; 0: none."""
     reasons: tuple[str, ...] = ()
 
@@ -129,15 +152,15 @@ class PlaceOrder(
 
     instrument: InstrumentId
     side: Side
-    quantity: int
+    quantity: Quantity
     order_type: OrderType = OrderType.MARKET
-    price: int | None = None
-    stop_price: int | None = None
+    price: Price | None = None
+    stop_price: Price | None = None
     time_in_force: TimeInForce = TimeInForce.DAY
-    expire_ts: int | None = None
-    bracket_stop: int | None = None
-    bracket_target: int | None = None
-    oco_group: int = 0
+    expire_ts: Time | None = None
+    bracket_stop: Price | None = None
+    bracket_target: Price | None = None
+    oco_group: Number = 0
     """Orders of one agent, one instrument and one number above 0 (below 2^32) are a one-cancels-other group: what one fills is
     taken from what the others may still fill, from the moment on at which they are sent. 0: none."""
     reduce_only: bool = False
@@ -151,7 +174,7 @@ class CancelIntent(
     """Cancel one working order, or with ``order_id`` None all of the instrument's."""
 
     instrument: InstrumentId
-    order_id: OrderId | None = None
+    order_id: OrderReference | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -161,10 +184,10 @@ class ReplaceIntent(
     """Change a working order's total quantity and prices."""
 
     instrument: InstrumentId
-    order_id: OrderId
-    quantity: int
-    price: int | None = None
-    stop_price: int | None = None
+    order_id: OrderReference
+    quantity: Quantity
+    price: Price | None = None
+    stop_price: Price | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -174,7 +197,7 @@ class NoDecision(
     """A layer's bar closed and it did not decide; the reasons say why. Nothing is wished for on what is not known."""
 
     instrument: InstrumentId
-    ts: int
+    ts: Time
     layer: str
     """``strategic`` or ``tactical``."""
     reasons: tuple[str, ...]

@@ -163,6 +163,8 @@ class Cause(enum.StrEnum):
     REPORT = "report"
     ROLL = "roll"
     """An instrument's data changed contract: the position is rolled, its working orders are cancelled."""
+    QUALITY = "quality"
+    """Rows came that no market makes: they were counted and left out."""
     RISK_LINE = "risk_line"
     """Equity crossed a line that the risk gate had set."""
     SESSION = "session"

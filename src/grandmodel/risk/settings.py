@@ -181,7 +181,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     loss_streak: Thresholds = Thresholds(caution=12.0, reduce=25.0, halt=40.0)
     """Round trips lost in a row. A sound rule that wins one time in three loses twelve in a row now and then."""
     data_quality: Thresholds = Thresholds(caution=5.0, halt=50.0)
-    """Bars marked bad within ``event_window_ns``."""
+    """Bars marked bad, or rows of one instrument that no market makes, within ``event_window_ns``."""
     order_rejects: Thresholds = Thresholds(caution=5.0, halt=20.0)
     """Venue rejects within ``event_window_ns``."""
     latency: Thresholds = Thresholds(caution=0.5, halt=5.0)

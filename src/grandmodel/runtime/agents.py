@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from grandmodel.domain.agents import Agent
+from grandmodel.domain.errors import GrandModelError
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
-from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.errors import AgentChoiceError
 from grandmodel.runtime.learning import LearningAgent
 from grandmodel.tactical.baselines import BuyAndHold, MovingAverageCross, RandomAgent
 
@@ -26,26 +27,34 @@ def build_agent(
 ) -> Agent:
     """The agent of ``kind`` over ``instruments`` with a generator of its own.
 
-    Raises ``AgentError`` where the kind is unknown, cannot be imported, is not an ``Agent``, or refuses its parameters.
+    Raises ``AgentChoiceError`` where the kind is unknown, cannot be imported, is not an ``Agent``, or refuses its parameters.
     """
     agent_type = BUILT_IN.get(kind) or _import_agent(kind)
     generator = np.random.Generator(np.random.PCG64(seed))
     try:
         return agent_type(instruments, generator, **parameters)
     except TypeError as error:
-        raise AgentError(f"agent {kind}: its parameters do not fit: {error}") from error
+        raise AgentChoiceError(f"agent {kind}: its parameters do not fit: {error}") from error
+    except (GrandModelError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise AgentChoiceError(f"agent {kind}: it cannot be built: {error!r}") from error
 
 
 def _import_agent(kind: str) -> type[Agent]:
     module, separator, name = kind.partition(":")
     if not separator:
-        raise AgentError(
+        raise AgentChoiceError(
             f"found agent {kind!r}, expected one of {', '.join(BUILT_IN)}, or module:Class for one of your own"
         )
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise AgentError(f"agent {kind}: it cannot be imported: {error}") from error
+        raise AgentChoiceError(f"agent {kind}: it cannot be imported: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise AgentChoiceError(f"agent {kind}: it cannot be imported: {error!r}") from error
     if not (isinstance(found, type) and issubclass(found, Agent)):
-        raise AgentError(f"agent {kind}: found {found!r}, expected a subclass of grandmodel.domain.agents.Agent")
+        raise AgentChoiceError(f"agent {kind}: found {found!r}, expected a subclass of grandmodel.domain.agents.Agent")
     return found

@@ -7,12 +7,14 @@ different edges: ``session.py`` feeds it and keeps its records. Read ``docs/conc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.data.market.soundness import LAST_STAMP_NS
 from grandmodel.domain.agents import Agent, Standing, Wish
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
 from grandmodel.domain.decisions import (
@@ -25,7 +27,7 @@ from grandmodel.domain.decisions import (
     TargetPosition,
     Urgency,
 )
-from grandmodel.domain.errors import GrandModelError, InvariantError, UsageError
+from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import (
     Advance,
     Alert,
@@ -38,6 +40,7 @@ from grandmodel.domain.events import (
     ModelRefresh,
     Record,
     Signal,
+    SignalTrigger,
     VenueReport,
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
@@ -55,16 +58,19 @@ from grandmodel.domain.orders import (
     TimeInForce,
 )
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.domain.time import NEVER_NS, text_from_ns
+from grandmodel.domain.time import NEVER_NS, NS_PER_MINUTE, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
 from grandmodel.risk.breakers import BreakerState, Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
-from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.account_view import account_view
+from grandmodel.runtime.agent_time import late_agent
+from grandmodel.runtime.errors import AgentChoiceError, AgentError, WishError
 from grandmodel.runtime.feature_book import FeatureBook
 from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.runtime.position_limits import PositionLimits
 from grandmodel.runtime.settings import Mode, RollPolicy, RunSettings
+from grandmodel.runtime.wishes import MAX_WISHES, admitted, place_of, place_raised, shown
 
 RISK = "risk"
 """The name under which the risk gate's own intents stand on the record."""
@@ -72,6 +78,10 @@ RISK = "risk"
 _PROTECTIVE = frozenset(("stop", "target"))
 _GROUPS_OF_AN_AGENT = 2**32
 """Group numbers that an agent has to itself: the group 7 of one is not the group 7 of another."""
+
+_LONGEST_NAME = 200
+
+T = TypeVar("T")
 
 
 class AgentFactory(Protocol):
@@ -81,6 +91,16 @@ class AgentFactory(Protocol):
         self, kind: str, parameters: Mapping[str, Any], instruments: Mapping[InstrumentId, Instrument], seed: int
     ) -> Agent:
         """The agent of ``kind`` with its own generator."""
+
+
+class AgentWatch(Protocol):
+    """Told when an agent is asked and when it has answered; the edge times it so. What it does changes nothing in the engine."""
+
+    def asked(self) -> None:
+        """An agent is about to be asked."""
+
+    def answered(self, agent: int) -> None:
+        """The agent with this place in the settings has answered."""
 
 
 class Engine:
@@ -113,15 +133,20 @@ class Engine:
             account.rates,
             mark_on_quotes=settings.mark_on_quotes,
             stops_at_marks=settings.rolls is not RollPolicy.IGNORE,
+            bad_window_ns=settings.risk.breakers.event_window_ns,
         )
         self.market.step[0]["equity"] = self.market.step[0]["equity_peak"] = account.capital_micros
         seeds = np.random.SeedSequence(settings.seed).generate_state(1 + len(settings.agents), np.uint64)
         self.exchange = SimulatedExchange(self.market, instruments, schedules, settings.venue, int(seeds[0]))
-        by_id = {instrument.id: instrument for instrument in instruments}
+        by_id = MappingProxyType({instrument.id: instrument for instrument in instruments})
         self.agents = tuple(
             build_agent(agent.kind, agent.parameters, by_id, int(seed))
             for agent, seed in zip(settings.agents, seeds[1:], strict=True)
         )
+        self.agent_names = tuple(_checked_name(agent) for agent in self.agents)
+        """As they stand on the record, whatever an agent does to its own name later."""
+        self.agent_watch: AgentWatch | None = None
+        self._account = account_view(self)
         self.features = FeatureBook(instruments) if any(agent.needs_features for agent in self.agents) else None
         self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
         self.limits = PositionLimits(settings.risk, self._ids, self.lives)
@@ -136,7 +161,7 @@ class Engine:
         self._day = -1
         self._day_from = self._day_until = 0
 
-    # What an agent may know: the ``Account`` protocol.
+    # What an agent may know: the ``Account`` protocol. Agents are handed ``account_view`` of it, never the engine.
 
     @property
     def now(self) -> int:
@@ -202,7 +227,7 @@ class Engine:
 
     def begin(self, note: Mapping[str, object]) -> Record:
         """The first record: what the run is made of, and what its agents say that they trade."""
-        lines = [line for agent in self.agents for line in agent.introduce()]
+        lines = [line for place in range(len(self.agents)) for line in self._introduced(place)]
         return self._record(Cause.BEGIN, _Step(), note={**note, "traded_by": lines} if lines else note)
 
     def on_block(self, block: Block) -> Iterator[Record]:
@@ -212,7 +237,9 @@ class Engine:
             yield self.on_stop(stop, block)
 
     def on_advance(self, advance: Advance) -> Iterator[Record]:
-        """Let time pass without data."""
+        """Let time pass without data. Raises ``UsageError`` for a time that no clock shows."""
+        if advance.ts > LAST_STAMP_NS:
+            raise UsageError(f"found time {advance.ts} to go on to, expected one before 2100 (int64 ns UTC)")
         while (stop := self.market.advance(advance.ts)) is not Stop.END:
             yield self.on_stop(stop, None)
 
@@ -250,6 +277,9 @@ class Engine:
         yield from self.on_advance(Advance(ts=signal.ts))
         step = _Step()
         self._view = None
+        if signal.trigger is SignalTrigger.LATENCY and signal.source in map(late_agent, self.agent_names):
+            text = f"{signal.source} took {signal.value:.3g} s to answer, again and again: its decisions come too late"
+            step.alerts.append(Alert(severity="high", code="slow_agent", text=text, value=signal.value))
         self.gate.on_signal(Trigger(signal.trigger.value), signal.value, self.market.now)
         yield self._finish(Cause.SIGNAL, step, note={"signal": signal})
 
@@ -262,9 +292,13 @@ class Engine:
             text = f"{refresh.layer} model {refresh.path}: refused ({refresh.refused}); the one before goes on deciding"
             step.alerts.append(Alert(severity="high", code="model_refused", text=text))
         else:
-            takers = [agent.name for agent in self.agents if agent.take_model(refresh.layer, model)]
+            takers = [
+                self.agent_names[place]
+                for place, agent in enumerate(self.agents)
+                if self._call(place, agent.take_model, refresh.layer, model)
+            ]
             text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
-            lines = [line for agent in self.agents if agent.name in takers for line in agent.introduce()]
+            lines = [line for place, name in enumerate(self.agent_names) if name in takers for line in self._introduced(place)]
             text = ": ".join((text, "; ".join(lines))) if lines else text
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
         yield self._finish(Cause.MODEL, step, note={"refresh": refresh})
@@ -287,10 +321,10 @@ class Engine:
                 self.features.on_bars(step.bars)
             step.alerts.extend(self.gate.on_bars(step.bars, self._risk_view()))
             if not self._stopped:
-                for agent in self.agents:
-                    wishes = self._ask(agent, agent.on_bars, step.bars, self)
+                for place, agent in enumerate(self.agents):
+                    wishes = self._ask(place, agent.on_bars, step.bars, self._account)
                     if wishes:
-                        self._act_on(step, agent, wishes)
+                        self._act_on(step, place, wishes)
             return self._finish(Cause.BAR, step)
         if stop is Stop.REPORTS:
             reports = self.exchange.due_reports()
@@ -298,10 +332,21 @@ class Engine:
             return self._finish(Cause.REPORT, step)
         if stop is Stop.EQUITY_LINE:
             return self._finish(Cause.RISK_LINE, step)
+        if stop is Stop.BAD_ROW:
+            self._tell_of_bad_rows(step)
+            return self._finish(Cause.QUALITY, step)
         if stop is Stop.ROLL and block is not None:
             self._roll(step, block)
             return self._finish(Cause.ROLL, step)
         raise InvariantError(f"found stop {stop!r} of the market step, expected one that the engine knows")
+
+    def _tell_of_bad_rows(self, step: _Step) -> None:
+        """Rows that no market makes were left out: people hear of it, and the ladder counts them like bars marked bad."""
+        index, count, fault = self.market.bad_rows()
+        minutes = self.settings.risk.breakers.event_window_ns / NS_PER_MINUTE
+        text = f"{self._ids[index]}: rows left out that no market makes (within {minutes:g} minutes; the newest: {fault.text})"
+        step.alerts.append(Alert(severity="high", code="bad_rows", text=text, value=count))
+        self.gate.on_signal(Trigger.DATA_QUALITY, float(count), self.market.now)
 
     def _finish(self, cause: Cause, step: _Step, note: Mapping[str, object] | None = None) -> Record:
         """Let risk react to the state that the step led to, and write the record."""
@@ -350,8 +395,9 @@ class Engine:
     def _tell_agents(self, step: _Step, reports: tuple[ExecutionReport, ...], fills: list[Fill]) -> None:
         """Let every agent answer what the venue said."""
         if not self._stopped:
-            for agent in self.agents:
-                self._act_on(step, agent, self._ask(agent, agent.on_reports, reports, fills, self))
+            told = tuple(fills)  # The list is the record's own.
+            for place, agent in enumerate(self.agents):
+                self._act_on(step, place, self._ask(place, agent.on_reports, reports, told, self._account))
 
     def _apply_reports(self, step: _Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
         """Fold reports into orders, ledger and market step."""
@@ -440,7 +486,7 @@ class Engine:
         index = int(row["instrument"])
         market, instrument = self.market.instruments[index], self._ids[index]
         market["roll_ts"] = row["ts_init"]
-        is_bad = bool(int(row["flags"]) & Flag.BAD_STRETCH)
+        is_bad = bool(int(row["flags"]) & Flag.BAD_STRETCH or self.market.fault_of(row))
         why = "bad_stretch" if is_bad else "roll"
         self._act(step, why, CancelIntent(instrument=instrument, reasons=(why,)))
         names = row.dtype.names or ()
@@ -500,34 +546,71 @@ class Engine:
 
     # From wishes to orders.
 
-    def _ask(self, agent: Agent, question: Callable[..., Sequence[Wish]], *given: object) -> Sequence[Wish]:
-        """An agent's answer; whatever goes wrong in it names the agent and the time, and stops the run."""
-        try:
-            wishes = question(*given)
-        except GrandModelError:
-            raise
-        except Exception as error:
-            raise AgentError(f"agent {agent.name} failed at {text_from_ns(self.market.now)}: {error!r}") from error
-        if not isinstance(wishes, list | tuple):
-            raise AgentError(f"agent {agent.name}: found {type(wishes).__name__} returned, expected a list of wishes")
-        return wishes
+    def _call(self, place: int, question: Callable[..., T], *given: object) -> T:
+        """An agent's own answer; whatever goes wrong in it names the agent, the line and the time, and stops the run.
 
-    def _act_on(self, step: _Step, agent: Agent, wishes: Iterable[Wish]) -> None:
+        Only a person's interruption passes as what it is, and what this program found wrong with itself.
+        """
+        watch = self.agent_watch
+        if watch is not None:
+            watch.asked()
+        try:
+            return question(*given)
+        except (KeyboardInterrupt, InvariantError):
+            raise
+        except BaseException as error:
+            where = place_raised(error, question)
+            raise AgentError(
+                f"agent {self.agent_names[place]} failed at {text_from_ns(self.market.now)} ({where}): {shown(error)}"
+            ) from error
+        finally:
+            if watch is not None:
+                watch.answered(place)
+
+    def _introduced(self, place: int) -> tuple[str, ...]:
+        """What an agent says of itself, for people; lines that are no text are as wrong as a wish that is none."""
+        question = self.agents[place].introduce
+        lines = self._call(place, question)
+        if type(lines) is not tuple or not all(type(line) is str and line.isprintable() for line in lines):
+            raise self._not_valid(place, question, f"found {shown(lines)} returned, expected a tuple of lines of text")
+        return lines
+
+    def _ask(self, place: int, question: Callable[..., Sequence[Wish]], *given: object) -> list[Wish]:
+        """An agent's wishes, each as the record will hold it; one that is not valid stops the run before any is acted on."""
+        wishes = self._call(place, question, *given)
+        if type(wishes) is not tuple and type(wishes) is not list:
+            raise self._not_valid(
+                place, question, f"found {shown(wishes)} returned, expected a list or tuple of wishes"
+            )
+        if len(wishes) > MAX_WISHES:
+            raise self._not_valid(
+                place, question, f"found {len(wishes)} wishes, expected at most {MAX_WISHES} at a time"
+            )
+        try:
+            found = [admitted(wish) for wish in wishes]
+        except WishError as error:
+            raise self._not_valid(place, question, str(error)) from None
+        for wish in found:
+            if wish.instrument not in self._index:
+                fault = f"found instrument {shown(wish.instrument)}, expected one of {', '.join(self._ids)}"
+                raise self._not_valid(place, question, f"{type(wish).__name__}.instrument: {fault}")
+        return found
+
+    def _not_valid(self, place: int, question: Callable[..., object], fault: str) -> AgentError:
+        where = f"{getattr(question, '__name__', 'answer')}, {place_of(question)}"
+        when = text_from_ns(self.market.now)
+        return AgentError(f"agent {self.agent_names[place]} ({where}) at {when}: {fault}")
+
+    def _act_on(self, step: _Step, place: int, wishes: Iterable[Wish]) -> None:
         trading = self.market.now >= self.settings.trade_from_ns
         for wish in wishes:
             if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
-                self._act(step, agent.name, wish, self.agents.index(agent))
+                self._act(step, self.agent_names[place], wish, place)
 
     def _act(self, step: _Step, who: str, intent: Intent, place: int = 0) -> None:
         """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents."""
-        if not isinstance(intent, Intent):
-            raise AgentError(f"agent {who}: found a wish of type {type(intent).__name__}, expected an intent")
-        if intent.instrument not in self._index:
-            raise AgentError(
-                f"agent {who}: found instrument {intent.instrument!r}, expected one of {', '.join(self._ids)}"
-            )
         self._intents += 1
         deed = _Deed(number=self._intents, who=who, intent=intent, place=place)
         if isinstance(intent, TargetPosition):
@@ -852,6 +935,7 @@ class Engine:
             "bad_stretch",
             "rolls",
             "volume",
+            "bad_rows",
         )
         return {
             "cash_micros": ledger.cash_micros,
@@ -870,7 +954,8 @@ class Engine:
             "ended_orders": self.lives.ended,
             "repeated_reports": self.lives.repeated_reports,
             "quality": {
-                name: {key: int(row[key]) for key in counted} for name, row in zip(self._ids, rows, strict=True)
+                name: {key: int(row[key]) for key in counted if key != "bad_rows" or row[key]}
+                for name, row in zip(self._ids, rows, strict=True)
             },
         }
 
@@ -904,3 +989,13 @@ class _Deed:
         self.checks: list[tuple[OrderId, tuple[RiskCheck, ...]]] = []
         self.orders: list[OrderId] = []
         self.refused = ""
+
+
+def _checked_name(agent: Agent) -> str:
+    """The agent's name, where it can stand on a record."""
+    name: object = agent.name
+    if type(name) is str and name and len(name) <= _LONGEST_NAME and name.isprintable():
+        return name
+    raise AgentChoiceError(
+        f"agent {type(agent).__name__}: found name {shown(name)}, expected a printable text of 1 to {_LONGEST_NAME} characters"
+    )

@@ -7,8 +7,16 @@ class DisorderError(FatalError):
     """Market data arrived out of order; the engine stops rather than decide on it."""
 
 
-class AgentError(UsageError):
-    """An agent could not be built, or returned something that is not an intent."""
+class AgentError(FatalError):
+    """An agent failed, or returned something that is not a wish; the message names it, its file and line."""
+
+
+class AgentChoiceError(AgentError, UsageError):
+    """An agent could not be built: its kind is unknown, or its class or parameters do not fit."""
+
+
+class WishError(UsageError):
+    """A wish is not valid; the message says where, what was found and what was expected."""
 
 
 class JournalExistsError(UsageError):

@@ -6,11 +6,15 @@ One walk marks positions, matches orders at the simulated venue, builds bars and
 - when bars are complete,
 - when marked equity has fallen to the line that risk set,
 - before the first row after a contract roll, or of a bad stretch, of an instrument that we hold or have orders in,
+- after a row that no market makes (``data/market/soundness.py``): the first, second, fourth, eighth ... of its window of time,
 - at the end of the block.
 
 What is due at a time t happens before the first trade or quote with ``ts_init`` >= t, in the order: venue, reports,
 bars. A finished bar carries data up to its own stamp, so what is due exactly then happens after all bars of that stamp.
 None of this depends on where one block ends and the next begins.
+
+A row that no market makes is counted and otherwise passed over: it makes no mark, no bar and no fill, and where its own
+stamp is what cannot be, no time passes either.
 """
 
 from __future__ import annotations
@@ -23,11 +27,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.data.market.bar_building import BUILDER, add_bar, add_price, close_due, earliest_due, hasten_passed
+from grandmodel.data.market.soundness import (
+    FIRST_STAMP_NS,
+    LAST_STAMP_NS,
+    Fault,
+    bar_fault,
+    bar_stamps_are_sound,
+    lowest_price,
+    quote_fault,
+    trade_fault,
+)
 from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, Settlement
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.domain.time import NEVER_NS
+from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
 from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
 from grandmodel.execution.simulated.matching import match_bar, match_quote, match_trade, run_venue, venue_due
 from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
@@ -39,6 +53,8 @@ if TYPE_CHECKING:
 
 Rows = NDArray[Any]
 """Structured rows, or plain int64 ones for sessions."""
+Row = Any
+"""One row of a structured array inside compiled code; numpy has no type for its fields."""
 
 
 _NOW, _ROW, _EQUITY, _EQUITY_PEAK, _EQUITY_FLOOR, _CLOSED_BARS = (
@@ -68,6 +84,12 @@ class Stop(enum.IntEnum):
     GROW = 5
     """The report array is nearly full; it is enlarged and the walk goes on. Nobody outside sees it."""
     DISORDER = 6
+    BAD_ROW = 7
+    """A row was refused: the first of its window, the second, the fourth and so on, so that a flood makes few stops."""
+
+
+SCHEDULE_GRACE_NS = 31 * NS_PER_DAY
+"""A row so long after an instrument's last known session is none of this run's."""
 
 
 class MarketStep:
@@ -86,6 +108,7 @@ class MarketStep:
         *,
         mark_on_quotes: bool = False,
         stops_at_marks: bool = True,
+        bad_window_ns: int = 10 * NS_PER_MINUTE,
     ) -> None:
         if not widths_ns or sorted(widths_ns) != list(widths_ns) or any(width % widths_ns[0] for width in widths_ns):
             raise UsageError(f"found bar widths {list(widths_ns)}, expected rising multiples of the shortest, in ns")
@@ -98,6 +121,7 @@ class MarketStep:
         self.step["liquidity"] = venue.liquidity.code
         self.step["participation_ppm"] = venue.participation_ppm
         self.step["stops_at_marks"] = stops_at_marks
+        self.step["bad_window_ns"] = bad_window_ns
         self.instruments = np.zeros(count, INSTRUMENT)
         for name in ("bid", "ask", "mark", "last"):
             self.instruments[name] = UNDEFINED_PRICE
@@ -106,6 +130,8 @@ class MarketStep:
             row["rate"] = rates_micros.get(instrument.currency, MICROS_PER_UNIT)
             row["spot"] = instrument.settlement is Settlement.SPOT
             row["mark_on_quotes"] = mark_on_quotes
+            row["lowest"] = lowest_price(instrument)
+            row["bad_until"] = -(2**63)
         self.builders = np.zeros((count, len(widths_ns)), BUILDER)
         self.builders["width"] = np.asarray(widths_ns, np.int64)[None, :]
         self.closed = np.zeros(count * len(widths_ns), BUILDER)
@@ -130,6 +156,8 @@ class MarketStep:
         for i in range(len(schedules)):
             self.instruments[i]["session"] = self.session_ranges[i, 0] - 1
             self.instruments[i]["session_open"] = self.instruments[i]["session_close"] = -(2**63)
+            last = int(closes[i][-1]) + SCHEDULE_GRACE_NS if lengths[i] else LAST_STAMP_NS
+            self.instruments[i]["last_stamp"] = min(last, LAST_STAMP_NS)
 
     @property
     def now(self) -> int:
@@ -164,13 +192,37 @@ class MarketStep:
         values[_EQUITY_PEAK] = values[_EQUITY]
         return peak
 
-    def begin(self, block: Block) -> Schema:
-        """Make ``block`` the one to walk; raises ``UsageError`` where its instruments or layout do not fit."""
+    def bad_rows(self) -> tuple[int, int, Fault]:
+        """After ``Stop.BAD_ROW``: the instrument, how many of its rows were refused in this window, and why the newest was."""
+        index = int(self.step[0]["bad_instrument"])
+        market = self.instruments[index]
+        return index, int(market["bad_window"]), Fault(int(market["bad_fault"]))
+
+    def fault_of(self, row: Any) -> Fault:
+        """What is wrong with the prices and sizes of ``row`` by itself, of a block of trades, quotes or bars."""
+        lowest = int(self.instruments[int(row["instrument"])]["lowest"])
+        names = row.dtype.names or ()
+        if "open" in names:
+            prices = int(row["open"]), int(row["high"]), int(row["low"]), int(row["close"])
+            return Fault(bar_fault(*prices, int(row["volume"]), UNDEFINED_PRICE, lowest))
+        fault = 0
+        if int(row["action"]) == _TRADE:
+            fault = trade_fault(int(row["price"]), int(row["size"]), UNDEFINED_PRICE, lowest)
+        quote = int(row["bid_price"]), int(row["ask_price"]), int(row["bid_size"]), int(row["ask_size"])
+        return Fault(fault or quote_fault(*quote, UNDEFINED_PRICE, lowest))
+
+    def check(self, block: Block) -> Schema:
+        """The schema of ``block``; raises ``UsageError`` where its instruments or layout are not those of this run."""
         schema = schema_of(block)
         if len(block) and int(block["instrument"].max()) >= len(self.instruments):
             raise UsageError(
                 f"found instrument number {int(block['instrument'].max())} in a block, expected below {len(self.instruments)}"
             )
+        return schema
+
+    def begin(self, block: Block) -> Schema:
+        """Make ``block`` the one to walk; raises ``UsageError`` where its instruments or layout do not fit."""
+        schema = self.check(block)
         if schema is Schema.BOOK and not len(self.depth):
             self.depth = np.zeros(len(self.instruments), DEPTH)
         self.step[0]["row"] = 0
@@ -239,7 +291,7 @@ def run_due(
     while True:
         state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
         ts = state.next_due
-        if ts > limit:
+        if ts > limit or ts == NEVER_NS:
             return 0
         state.now = max(state.now, ts)
         if reports.shape[0] - state.report_tail < 8 * state.slots + 16:
@@ -303,6 +355,21 @@ def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
     return engaged
 
 
+@kernel
+def _refuse(step: Rows, instruments: Rows, i: int, ts: int, flags: int, fault: int) -> bool:
+    """Count a row that no market makes, at ``ts``; True where the walk is to stop for it: after the first row, and at twice as many."""
+    market = instruments[i]
+    market.bad_rows += 1
+    market.bad_fault = fault
+    market.roll_pending |= (flags & _ROLL) != 0
+    if ts >= market.bad_until:
+        market.bad_until = ts + step[0].bad_window_ns
+        market.bad_window = 0
+    market.bad_window += 1
+    step[0].bad_instrument = i
+    return ts >= FIRST_STAMP_NS and market.bad_window & (market.bad_window - 1) == 0
+
+
 @kernel(inline=True)
 def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) -> bool:
     """Mark instrument ``i``; True where equity has fallen to the line that risk set."""
@@ -327,10 +394,28 @@ def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) 
 
 _TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
 _FILL, _NONE = int(Action.FILL), int(Action.NONE)
+_ADD, _CANCEL, _MODIFY = int(Action.ADD), int(Action.CANCEL), int(Action.MODIFY)
+_STAMP, _SIZE = int(Fault.STAMP), int(Fault.SIZE)
 _CROSSED, _ROLL, _BAD, _HALTED = int(Flag.CROSSED), int(Flag.ROLL), int(Flag.BAD_STRETCH), int(Flag.HALTED)
 _BREAK = _ROLL | _BAD
 _ENDED = int(SlotState.ENDED)
 _FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
+
+
+@kernel(inline=True)
+def _is_crossed(tick: Row) -> bool:
+    """True for a bid above its ask, as its source or the file's checks said, or as it is."""
+    return bool(tick.flags & _CROSSED or (tick.bid_price > tick.ask_price and tick.bid_price != UNDEFINED_PRICE))
+
+
+@kernel(inline=True)
+def _event_fault(event: Row, mark: int, lowest: int) -> int:
+    """The ``Fault`` of an order book event. A resting order may stand anywhere that a price can be."""
+    if event.action == _TRADE:
+        return trade_fault(event.price, event.size, mark, lowest)
+    if event.action == _ADD or event.action == _MODIFY:
+        return trade_fault(event.price, event.size, UNDEFINED_PRICE, lowest)
+    return _SIZE if event.action == _CANCEL and event.size < 0 else 0
 
 
 @kernel
@@ -344,6 +429,14 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
     for row in range(state.row, block.shape[0]):
         tick = block[row]
         ts = tick.ts_init
+        i = tick.instrument
+        market = instruments[i]
+        if ts < FIRST_STAMP_NS or ts > market.last_stamp:
+            market.rows += 1
+            if _refuse(step, instruments, i, state.now, tick.flags, _STAMP):
+                state.row = row + 1
+                return 7
+            continue
         if ts <= state.last_ts and (ts < state.last_ts or tick.sequence < state.last_sequence):
             state.row = row
             return 6
@@ -352,8 +445,6 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
             code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
             if code:
                 return code
-        i = tick.instrument
-        market = instruments[i]
         if (
             tick.flags & _BREAK
             and state.stops_at_marks
@@ -384,6 +475,21 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
         if ts < market.session_open:
             market.outside_session += 1
         flags = tick.flags & _BREAK
+        reference = market.mark
+        if flags & _ROLL or market.roll_pending:
+            flags |= _ROLL
+            reference = UNDEFINED_PRICE
+        fault = 0
+        if tick.action == _TRADE:
+            fault = trade_fault(tick.price, tick.size, reference, market.lowest)
+        if fault == 0 and (tick.action == _QUOTE or tick.action == _TRADE):
+            fault = quote_fault(tick.bid_price, tick.ask_price, tick.bid_size, tick.ask_size, reference, market.lowest)
+        if fault != 0:
+            if _refuse(step, instruments, i, ts, tick.flags, fault):
+                state.row = row + 1
+                return 7
+            continue
+        market.roll_pending = 0
         market.in_bad_stretch = flags & _BAD
         if flags:
             market.bad_stretch += (flags & _BAD) != 0
@@ -399,7 +505,7 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
             state.next_due = min(state.next_due, due)
             if market.active > 0 and not market.halted:
                 match_trade(step, slots, reports, instruments, depth, i, ts, tick.price, tick.size)
-            if tick.bid_price != UNDEFINED_PRICE or tick.ask_price != UNDEFINED_PRICE:
+            if (tick.bid_price != UNDEFINED_PRICE or tick.ask_price != UNDEFINED_PRICE) and not _is_crossed(tick):
                 market.bid, market.ask = tick.bid_price, tick.ask_price
                 market.bid_size = tick.bid_size if tick.bid_size > 0 else UNSHOWN_SIZE
                 market.ask_size = tick.ask_size if tick.ask_size > 0 else UNSHOWN_SIZE
@@ -407,7 +513,7 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
                     match_quote(step, slots, reports, instruments, depth, i, ts)
         elif tick.action == _QUOTE:
             market.quotes += 1
-            if tick.flags & _CROSSED:
+            if _is_crossed(tick):
                 market.crossed += 1
             else:
                 market.bid, market.ask = tick.bid_price, tick.ask_price
@@ -435,7 +541,7 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
 
 
 @kernel
-def walk_bars(
+def walk_bars(  # noqa: C901  as above
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
@@ -445,10 +551,17 @@ def walk_bars(
     for row in range(state.row, block.shape[0]):
         bar = block[row]
         ts = bar.ts_init
+        i = bar.instrument
+        market = instruments[i]
+        if not bar_stamps_are_sound(bar.ts_open, bar.ts_event, ts, market.last_stamp):
+            market.rows += 1
+            if _refuse(step, instruments, i, state.now, bar.flags, _STAMP):
+                state.row = row + 1
+                return 7
+            continue
         if ts <= state.last_ts and (ts < state.last_ts or bar.sequence < state.last_sequence):
             state.row = row
             return 6
-        i = bar.instrument
         if hasten_passed(builders, i, bar.ts_open, ts - 1):
             state.next_due = min(state.next_due, ts - 1)
         if state.next_due < ts:
@@ -456,7 +569,6 @@ def walk_bars(
             code = run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
             if code:
                 return code
-        market = instruments[i]
         if (
             bar.flags & _BREAK
             and state.stops_at_marks
@@ -481,13 +593,24 @@ def walk_bars(
         state.last_ts = ts
         state.last_sequence = bar.sequence
         market.rows += 1
-        market.bars += 1
         market.feed = _FEED_BARS
         if bar.ts_open >= market.session_close:
             _find_session(instruments, i, sessions, ranges, bar.ts_open)
         if bar.ts_open < market.session_open:
             market.outside_session += 1
         flags = bar.flags & _BREAK
+        reference = market.mark
+        if flags & _ROLL or market.roll_pending:
+            flags |= _ROLL
+            reference = UNDEFINED_PRICE
+        fault = bar_fault(bar.open, bar.high, bar.low, bar.close, bar.volume, reference, market.lowest)
+        if fault != 0:
+            if _refuse(step, instruments, i, ts, bar.flags, fault):
+                state.row = row + 1
+                return 7
+            continue
+        market.bars += 1
+        market.roll_pending = 0
         market.in_bad_stretch = flags & _BAD
         if flags:
             market.bad_stretch += (flags & _BAD) != 0
@@ -511,7 +634,7 @@ def walk_bars(
 
 
 @kernel
-def walk_book(
+def walk_book(  # noqa: C901  as above
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
@@ -521,6 +644,14 @@ def walk_book(
     for row in range(state.row, block.shape[0]):
         event = block[row]
         ts = event.ts_init
+        i = event.instrument
+        market = instruments[i]
+        if ts < FIRST_STAMP_NS or ts > market.last_stamp:
+            market.rows += 1
+            if _refuse(step, instruments, i, state.now, 0, _STAMP):
+                state.row = row + 1
+                return 7
+            continue
         if ts <= state.last_ts and (ts < state.last_ts or event.sequence < state.last_sequence):
             state.row = row
             return 6
@@ -529,8 +660,6 @@ def walk_book(
             code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
             if code:
                 return code
-        i = event.instrument
-        market = instruments[i]
         if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
             state.row = row
             return 5
@@ -538,13 +667,19 @@ def walk_book(
         state.last_ts = ts
         state.last_sequence = event.sequence
         market.rows += 1
-        market.book_events += 1
         market.feed = _FEED_BOOK
         if ts >= market.session_close:
             _find_session(instruments, i, sessions, ranges, ts)
         if ts < market.session_open:
             market.outside_session += 1
         mark = market.mark
+        fault = _event_fault(event, mark, market.lowest)
+        if fault != 0:
+            if _refuse(step, instruments, i, ts, 0, fault):
+                state.row = row + 1
+                return 7
+            continue
+        market.book_events += 1
         if event.action == _TRADE:
             mark = event.price
             market.trades += 1

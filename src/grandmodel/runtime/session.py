@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from grandmodel.compliance.checkpoints import Signer
 from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
-from grandmodel.domain.blocks import Block, schema_of
+from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal
+from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NS_PER_SECOND
+from grandmodel.runtime.agent_time import AgentTimer, late_agent
 from grandmodel.runtime.commands import Part, Told, in_time_order
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.inputs import InputEngine, begin_run
@@ -88,6 +90,11 @@ class Session:
         self._inputs = inputs
         self._clock_ns = clock_ns
         self._uncommitted = 0
+        self._timer: AgentTimer | None = None
+        if inputs.engine is not None and inputs.engine.settings.mode is not Mode.BACKTEST:
+            timing = inputs.engine.settings.agent_time
+            if timing.budget_ns:
+                inputs.engine.agent_watch = self._timer = AgentTimer(clock_ns, timing)
 
     @classmethod
     def start(
@@ -198,7 +205,7 @@ class Session:
                 self._take(part)
                 continue
             block = part.rows
-            schema = schema_of(block)
+            schema = self.engine.market.check(block)  # What cannot be walked is not journalled either.
             if keep_rows:
                 given = MarketData(schema=schema.value, count=len(block), rows=block.tobytes())
             else:
@@ -294,6 +301,18 @@ class Session:
             (latency.decisions if record.cause is Cause.BAR else latency.reports).append(took)
         if engine.settings.mode is not Mode.BACKTEST:
             self._commit()
+        if self._timer is not None:
+            self._tell_of_late_agents(self._timer)
+
+    def _tell_of_late_agents(self, timer: AgentTimer) -> None:
+        """Journal what the timer found while the block was walked; nobody minds how long the agents took to warm up."""
+        engine = self.engine
+        for place, took_ns in timer.take_late():
+            if engine.now >= engine.settings.trade_from_ns:
+                source = late_agent(engine.agent_names[place])
+                self.signal(
+                    Signal(ts=engine.now, trigger=SignalTrigger.LATENCY, value=took_ns / NS_PER_SECOND, source=source)
+                )
 
     def _keep(self, record: Record) -> None:
         """Append a record; where orders are about to leave, wait until it is written."""

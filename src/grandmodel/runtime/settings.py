@@ -20,6 +20,7 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
+from grandmodel.runtime.agent_time import AgentTimeSettings
 
 
 class Mode(enum.StrEnum):
@@ -72,6 +73,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of everything drawn in the run: latency, slippage, agents."""
     account: AccountSettings = AccountSettings()
     agents: tuple[AgentSettings, ...] = (AgentSettings(),)
+    agent_time: AgentTimeSettings = AgentTimeSettings()
     venue: VenueSettings = VenueSettings()
     risk: RiskSettings = RiskSettings()
     widths_ns: tuple[int, ...] = (FIVE_MINUTES_NS, THIRTY_MINUTES_NS)

@@ -39,15 +39,18 @@ from grandmodel.data.historical.zones import (
     utc_from_wall,
 )
 from grandmodel.data.market.sessions import session_schedule
+from grandmodel.data.market.soundness import (
+    FIRST_STAMP_NS,
+    LARGEST_VOLUME,
+    LAST_STAMP_NS,
+    Fault,
+    bar_price_faults,
+    lowest_price,
+)
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, Schema, empty_block, freeze
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
-
-_FIRST_STAMP_NS = 0
-_LAST_STAMP_NS = 4_102_444_800 * 1_000_000_000
-"""2100: a stamp outside 1970 to 2100 is no market's."""
-_LARGEST_VOLUME = 2.0**53
 
 _WIDTH_SHARE = 0.5
 """A bar width is proven where at least this share of the steps between stamps equals it and none is shorter."""
@@ -148,7 +151,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         wall_ns = self.raw.stamps.wall_ns
-        self.good = self.raw.stamps.usable & (wall_ns >= _FIRST_STAMP_NS) & (wall_ns < _LAST_STAMP_NS)
+        self.good = self.raw.stamps.usable & (wall_ns >= FIRST_STAMP_NS) & (wall_ns < LAST_STAMP_NS)
         self.note(
             "unreadable_stamps",
             Treatment.DROPPED,
@@ -365,7 +368,7 @@ def _volume(work: _Work) -> NDArray[np.int64]:
         work.good & ~finite,
         "rows whose volume is missing or not finite: unknown",
     )
-    impossible = finite & ((lots < 0) | (lots > _LARGEST_VOLUME))
+    impossible = finite & ((lots < 0) | (lots > LARGEST_VOLUME))
     work.note(
         "impossible_volumes",
         Treatment.REPAIRED,
@@ -394,8 +397,9 @@ def _volume(work: _Work) -> NDArray[np.int64]:
 def _drop_impossible(work: _Work, ticks: dict[Role, NDArray[np.int64]]) -> None:
     """Leave out rows that contradict themselves."""
     opens, high, low, close = (ticks[role] for role in PRICE_ROLES)
-    below_zero = np.minimum(np.minimum(opens, close), np.minimum(low, high)) <= 0
+    faults = bar_price_faults(opens, high, low, close, lowest_price(work.instrument))
     if work.instrument.negative_prices:
+        below_zero = np.minimum(np.minimum(opens, close), np.minimum(low, high)) <= 0
         work.note(
             "non_positive_prices",
             Treatment.NOTED,
@@ -405,11 +409,14 @@ def _drop_impossible(work: _Work, ticks: dict[Role, NDArray[np.int64]]) -> None:
     else:
         work.drop(
             "non_positive_prices",
-            below_zero,
+            faults == Fault.PRICE,
             f"rows with a price at or below zero, which {work.instrument.id} cannot have",
         )
-    crossed = (high < np.maximum(opens, close)) | (low > np.minimum(opens, close)) | (high < low)
-    work.drop("ohlc_violations", crossed, "rows whose high is not the highest or whose low is not the lowest price")
+    work.drop(
+        "ohlc_violations",
+        faults == Fault.SHAPE,
+        "rows whose high is not the highest or whose low is not the lowest price",
+    )
 
 
 def _check_share_dropped(work: _Work) -> None:

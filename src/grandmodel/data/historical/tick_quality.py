@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.data.historical.reading import Finding, Treatment
+from grandmodel.data.market.soundness import is_impossible, lowest_price
 from grandmodel.domain.blocks import BOOK, TICK, UNDEFINED_PRICE, Action, Block, Flag
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import Instrument
@@ -98,7 +99,7 @@ def check_ticks(
     opens = schedule.open_ns if schedule is not None else np.zeros(0, dtype=np.int64)
     closes = schedule.close_ns if schedule is not None else np.zeros(0, dtype=np.int64)
     _scan(
-        block, opens, closes, schedule is not None, instrument.negative_prices, _jump_band(block, bounds), counts, first_rows
+        block, opens, closes, schedule is not None, lowest_price(instrument), _jump_band(block, bounds), counts, first_rows
     )  # fmt: skip
     return block, _findings(counts, first_rows)
 
@@ -180,13 +181,15 @@ def _session_after(closes: NDArray[np.int64], session: int, moment: int) -> int:
 
 
 @kernel
-def _mark_impossible(
-    row: Any, i: int, negative_prices: bool, counts: NDArray[np.int64], first_rows: NDArray[np.int64]
-) -> None:
+def _mark_impossible(row: Any, i: int, lowest: int, counts: NDArray[np.int64], first_rows: NDArray[np.int64]) -> None:
     if row["size"] < 0 or row["bid_size"] < 0 or row["ask_size"] < 0:
         _note(counts, first_rows, _NEGATIVE, i)
         row["flags"] |= _FLAG_BAD
-    if not negative_prices and (row["price"] <= 0 or row["bid_price"] <= 0 or row["ask_price"] <= 0):
+    if (
+        is_impossible(row["price"], lowest)
+        or is_impossible(row["bid_price"], lowest)
+        or is_impossible(row["ask_price"], lowest)
+    ):
         _note(counts, first_rows, _IMPOSSIBLE, i)
         row["flags"] |= _FLAG_BAD
 
@@ -210,7 +213,7 @@ def _scan(
     opens: NDArray[np.int64],
     closes: NDArray[np.int64],
     has_schedule: bool,
-    negative_prices: bool,
+    lowest: int,
     band: tuple[int, int],
     counts: NDArray[np.int64],
     first_rows: NDArray[np.int64],
@@ -232,7 +235,7 @@ def _scan(
             if session >= len(opens) or moment < opens[session]:
                 _note(counts, first_rows, _OUTSIDE, i)
         price, bid, ask = row["price"], row["bid_price"], row["ask_price"]
-        _mark_impossible(row, i, negative_prices, counts, first_rows)
+        _mark_impossible(row, i, lowest, counts, first_rows)
         if bid != _UNDEFINED and ask != _UNDEFINED and bid > ask:
             _note(counts, first_rows, _CROSSED, i)
             row["flags"] |= _FLAG_CROSSED

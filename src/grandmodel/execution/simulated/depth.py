@@ -46,6 +46,7 @@ _BID = int(BookSide.BID)
 _ASK = int(BookSide.ASK)
 _WORKING = int(SlotState.WORKING)
 _MASK = DEPTH_ORDERS - 1
+_FARTHEST = 2**30
 
 
 @kernel
@@ -98,7 +99,7 @@ def apply_book_event(
             depth.order_side[place] = -1
             depth.orders -= 1
         return
-    new_level = price - depth.base
+    new_level = _within_reach(price - depth.base)
     if new_level == level and size <= depth.order_size[place]:
         gone = depth.order_size[place] - size
         _advance_queue(slots, slot_count, i, which, depth.base + level, depth.order_rank[place], gone)
@@ -162,6 +163,7 @@ def _insert(book: Rows, i: int, order_id: int, which: int, level: int, size: int
     if depth.orders >= DEPTH_ORDERS // 2:
         depth.full += 1
         return
+    level = _within_reach(level)
     place = _hash(order_id)
     while depth.order_side[place] > 0:
         place = (place + 1) & _MASK
@@ -172,6 +174,12 @@ def _insert(book: Rows, i: int, order_id: int, which: int, level: int, size: int
     depth.order_rank[place] = rank
     depth.orders += 1
     _change_level(book, i, which, level, size)
+
+
+@kernel(inline=True)
+def _within_reach(level: int) -> int:
+    """``level``, kept within what the table can hold; beyond the window all levels are alike."""
+    return max(-_FARTHEST, min(level, _FARTHEST))
 
 
 @kernel
