@@ -16,6 +16,7 @@ from grandmodel.runtime.report import report_page
 from grandmodel.runtime.results import RunResults, load_results
 from grandmodel.runtime.session import Progress, Session, rows_sha256
 from grandmodel.runtime.settings import RunSettings
+from grandmodel.runtime.start_checks import check_can_trade
 from grandmodel.runtime.summary import Summary, summarise
 
 SUMMARY_NAME = "summary.json"
@@ -31,7 +32,10 @@ def run_feed(
     on_progress: Callable[[Progress], None] | None = None,
     signer: Signer | None = None,
 ) -> Summary:
-    """Run ``feed`` in a new run folder and write summary and report beside the journal."""
+    """Run ``feed`` in a new run folder and write summary and report beside the journal.
+
+    Raises ``UsageError`` or ``OperatingError``, and leaves no folder, where it is certain that the run cannot trade.
+    """
     with Session.start(
         folder,
         settings,
@@ -41,6 +45,7 @@ def run_feed(
         clock_ns=clock_ns,
         resolver=StoreResolver(),
         signer=signer,
+        check=lambda engine: check_can_trade(engine, feed),
     ) as session:
         session.feed(feed.blocks(), where=feed.where, keep_rows=feed.keeps_rows, on_progress=on_progress)
         session.end()

@@ -34,6 +34,7 @@ from grandmodel.data.historical.stamps import first_lines, implausible_stamps
 from grandmodel.data.historical.zones import (
     CLEAR_MARGIN,
     LARGEST_SHARE_OUTSIDE,
+    LARGEST_SHARE_UNEXPLAINED,
     Reading,
     outside_sessions,
     possible_readings,
@@ -308,16 +309,17 @@ def _times(work: _Work, width_ns: int) -> tuple[str, Label, NDArray[np.int64]]:
 def _check_stated_clock(work: _Work, width_ns: int, stated: Reading) -> None:
     """Refuse a stated clock that the sessions speak against, unless it is forced; say which clock fits."""
     rows = int(work.good.sum())
-    is_refused = stated.outside >= CLEAR_MARGIN and stated.outside > LARGEST_SHARE_OUTSIDE * rows
     found = possible_readings(work.raw.stamps.wall_ns[work.good], width_ns, work.instrument)
     proven = proven_reading(found)
+    better = [reading for reading in found if reading.outside * 10 <= stated.outside]
+    largest = LARGEST_SHARE_OUTSIDE if better else LARGEST_SHARE_UNEXPLAINED
+    is_refused = stated.outside >= CLEAR_MARGIN and stated.outside > largest * rows
     if proven is None and not is_refused:
         return
     name = work.instrument.id
     if proven is not None:
         fits = f"the calendar of {name} proves {proven.text}"
     else:
-        better = [reading for reading in found if reading.outside * 10 <= stated.outside]
         fits = f"of the clocks tried these fit: {'; '.join(reading.text for reading in better[:3])}"
         if not better:
             fits = (
@@ -326,7 +328,7 @@ def _check_stated_clock(work: _Work, width_ns: int, stated: Reading) -> None:
     stands = f"stated is {stated.text} of {rows} ({stated.outside / rows:.2%}); {fits}"
     if is_refused and not work.profile.force_clock:
         raise ReadError(
-            f"{work.where}: found a clock that the sessions speak against: {stands}. Expected at most {LARGEST_SHARE_OUTSIDE:.1%} "
+            f"{work.where}: found a clock that the sessions speak against: {stands}. Expected at most {largest:.1%} "
             "outside: state the clock that fits, or insist with --force-clock (force_clock = true in a profile)"
         )
     forced = "; forced" if is_refused else ""

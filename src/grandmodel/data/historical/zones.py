@@ -39,6 +39,9 @@ LARGEST_SHARE_OUTSIDE = 0.002
 """A stated clock that puts a larger share of the bars (and ``CLEAR_MARGIN`` of them) outside is refused unless forced. An hour off puts one
 bar in 23 outside, a wrong label side one a session, the weeks between two countries' clock changes one in 350."""
 
+LARGEST_SHARE_UNEXPLAINED = 0.02
+"""The same where no other clock fits better: what is outside then speaks of the instrument's hours as much as of the clock."""
+
 _SAMPLE_ROWS = 2_000
 _SAMPLE_OUTSIDE = 0.02
 _GROUP_OUTSIDE = 0.05

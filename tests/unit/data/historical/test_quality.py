@@ -289,6 +289,23 @@ def test_a_stated_clock_that_the_sessions_speak_against_is_refused_and_the_one_t
     assert not {"forced_clock", "another_clock_fits"} & _found(fits).keys()  # nothing had to be forced
 
 
+def test_where_no_clock_fits_better_more_is_borne(tmp_path: Path) -> None:
+    opens = session_opens("2024-01-08", "2024-01-12")
+    stray = [
+        int(opens[45]) + THIRTY_MINUTES_NS,
+        int(opens[91]) + THIRTY_MINUTES_NS,
+        int(opens[137]) + THIRTY_MINUTES_NS,
+    ]
+    # In the maintenance hour of three days.
+    lines = rows_text(sorted([*opens, *stray]), random_bars(len(opens) + 3))
+    _, series = _check(tmp_path, lines)
+    assert _found(series)["bars_outside_sessions"] == 3  # 1.3 %
+    saturday = [ns_from_text("2024-01-13T10:00:00+00:00") + k * THIRTY_MINUTES_NS for k in range(10)]
+    lines = rows_text(sorted([*opens, *stray, *saturday]), random_bars(len(opens) + 13))
+    with pytest.raises(ReadError, match=r"no clock fits.*Expected at most 2\.0%"):
+        _check(tmp_path, lines)
+
+
 def test_a_wrong_label_side_is_refused_and_named(tmp_path: Path) -> None:
     opens = session_opens("2022-01-03", "2022-03-30")
     with pytest.raises(ReadError, match=r"proves UTC.*, label open: 0 bars outside"):
