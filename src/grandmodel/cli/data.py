@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,13 @@ DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are
 DateOrderName = Annotated[str, typer.Option("--date-order", help="ymd, dmy or mdy.")]
 TimeZone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone of stamps that name none.")]
 LabelName = Annotated[str, typer.Option("--label", help="Which end of a bar its stamp names: open or close.")]
+ForceClock = Annotated[
+    bool,
+    typer.Option(
+        "--force-clock",
+        help="Use --time-zone and --label as stated although the instrument's sessions speak against them.",
+    ),
+]
 BarWidth = Annotated[str, typer.Option("--bar-width", help="5m, 30m, 1h, 1d.")]
 PriceMultiplier = Annotated[str, typer.Option("--price-multiplier", help="Prices of the file times this are prices.")]
 VolumeMultiplier = Annotated[str, typer.Option("--volume-multiplier", help="Volumes of the file times this are units.")]
@@ -82,6 +90,7 @@ def import_files(
     date_order: DateOrderName = "",
     time_zone: TimeZone = "",
     label: LabelName = "",
+    force_clock: ForceClock = False,
     bar_width: BarWidth = "",
     price_multiplier: PriceMultiplier = "",
     volume_multiplier: VolumeMultiplier = "",
@@ -103,14 +112,14 @@ def import_files(
     known = _instrument(instrument, instruments)
     bars = _bar_profile(
         profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
-        volume_multiplier, members, conflicts, off_tick, max_dropped,
+        volume_multiplier, members, conflicts, off_tick, max_dropped, force_clock,
     )  # fmt: skip
     ticks = _tick_options(columns, time_zone, date, symbol, symbols, price_divisor, off_tick_share, off_lot_share)
     target = Store(store)
     reports = []
     for file in files:
         with console.status(Text(f"importing {file.name}")):
-            report = import_file(target, file, known, bars, ticks, symbol)
+            report = import_file(target, file, known, bars, ticks, symbol, now_ns=time.time_ns())
         reports.append(report)
         _warn_of_another_clock(report, on_stderr=json)
         if not json:
@@ -141,6 +150,7 @@ def check_file(
     date_order: DateOrderName = "",
     time_zone: TimeZone = "",
     label: LabelName = "",
+    force_clock: ForceClock = False,
     bar_width: BarWidth = "",
     price_multiplier: PriceMultiplier = "",
     volume_multiplier: VolumeMultiplier = "",
@@ -161,11 +171,11 @@ def check_file(
     known = _instrument(instrument, instruments)
     bars = _bar_profile(
         profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
-        volume_multiplier, members, conflicts, off_tick, max_dropped,
+        volume_multiplier, members, conflicts, off_tick, max_dropped, force_clock,
     )  # fmt: skip
     ticks = _tick_options(columns, time_zone, date, "", symbols, price_divisor, off_tick_share, off_lot_share)
     with console.status(Text(f"checking {file.name}")):
-        blocks, report = read_file(file, known, bars, ticks)
+        blocks, report = read_file(file, known, bars, ticks, now_ns=time.time_ns())
     _warn_of_another_clock(report, on_stderr=json)
     if json:
         print_json(report)
@@ -261,6 +271,7 @@ def _bar_profile(
     conflicts: str,
     off_tick: str,
     max_dropped: float | None,
+    force_clock: bool,
 ) -> ImportProfile:
     """The profile named, with the flags that were given over it."""
     import msgspec
@@ -283,6 +294,7 @@ def _bar_profile(
         "conflicts": conflicts or None,
         "off_tick": off_tick or None,
         "max_dropped": max_dropped,
+        "force_clock": force_clock or None,
     }
     merged = base | {name: value for name, value in given.items() if value is not None}
     try:

@@ -210,9 +210,18 @@ def _parameters(given: list[str] | None) -> dict[str, Any]:
 
 
 def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings:
-    """With bars wider than the shortest bar kept, keep only what the data can make; a settings file is never changed."""
+    """Keep only bars that the data's bars can make, and let risk and the built-in agents work on what is kept; a settings file
+    is never changed.
+    """
+    import msgspec
+
+    from grandmodel.data.historical.profile import text_from_width
     from grandmodel.domain.blocks import Schema, schema_of
+    from grandmodel.domain.time import NS_PER_HOUR
+    from grandmodel.risk.settings import VarSettings
+    from grandmodel.runtime.engine import bars_are_sessions
     from grandmodel.runtime.settings import changed
+    from grandmodel.tactical.baselines import BuyAndHold, MovingAverageCross, RandomAgent
 
     first = next(iter(feed.blocks()), None)
     if first is None:
@@ -220,8 +229,26 @@ def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings
     if path is not None or schema_of(first) is not Schema.BARS:
         return settings
     width = int((first["ts_event"] - first["ts_open"]).max())
-    widths = tuple(kept for kept in settings.widths_ns if kept >= width) or (width,)
-    return changed(settings, {"widths_ns": widths})
+    widths = tuple(kept for kept in settings.widths_ns if kept % width == 0) or (width,)
+    var, usual = settings.risk.var, VarSettings()
+    fitted = min((kept for kept in widths if kept >= var.width_ns), default=widths[-1])
+    if var.width_ns == usual.width_ns and fitted != var.width_ns:
+        var = msgspec.structs.replace(var, width_ns=fitted)
+        if bars_are_sessions(fitted, feed.schedules) and var.session_hours == usual.session_hours:
+            var = msgspec.structs.replace(var, session_hours=fitted / NS_PER_HOUR)  # One bar a day.
+    simple = {agent.name for agent in (MovingAverageCross, RandomAgent, BuyAndHold)}
+    agents = tuple(
+        msgspec.structs.replace(agent, parameters={**agent.parameters, "width_ns": fitted})
+        if agent.kind in simple and "width_ns" not in agent.parameters and fitted != usual.width_ns
+        else agent
+        for agent in settings.agents
+    )
+    if fitted != usual.width_ns:
+        console.print(
+            f"bars of {text_from_width(width)}: risk and the simple agents work on bars of {text_from_width(fitted)}"
+        )
+    risk = msgspec.structs.replace(settings.risk, var=var)
+    return changed(settings, {"widths_ns": widths, "risk": risk, "agents": agents})
 
 
 def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +64,7 @@ def file_feed(
     blocks = []
     for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
         console.print(f"reading {path} as {instrument.id}")
-        found, report = read_file(Path(path), instrument, chosen)
+        found, report = read_file(Path(path), instrument, chosen, now_ns=time.time_ns())
         if len(found) != 1:
             raise UsageError(
                 f"{path}: found the symbols {', '.join(found)}, expected one: import the file into a store and choose there"

@@ -84,6 +84,10 @@ class Agent:
     name = "agent"
     needs_features = False
     """True: the engine keeps the two feature matrices up to date for every instrument."""
+    carries_over = False
+    """True: what it wishes while an instrument is closed (at a session's last close, above all) is checked at once and goes to
+    the venue for the next session's open. False: it is refused as out of session. Where the shortest bars kept are whole
+    sessions, such as daily bars, every wish is carried: there is no other time to wish."""
 
     def __init__(self, instruments: Mapping[InstrumentId, Instrument], generator: np.random.Generator) -> None:
         self.instruments = instruments
@@ -91,6 +95,8 @@ class Agent:
 
     def introduce(self) -> tuple[str, ...]:
         """What this agent trades, by what, and what it does not and why: lines for people, on the first record; none by default."""
+    def widths_needed(self) -> tuple[int, ...]:
+        """The bar widths, ns, without which it never decides; a run that keeps none of one of them does not begin."""
         return ()
 
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:

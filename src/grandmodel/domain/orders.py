@@ -111,6 +111,8 @@ class Order(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_
     order_type: OrderType
     ts: int
     """When the engine decided it."""
+    effective_ts: int = 0
+    """FIX 168: the venue has it no sooner; the open of the next session for an order decided while the market is closed. 0: at once."""
     price: int | None = None
     """Limit, in ticks; present for LIMIT and STOP_LIMIT only."""
     stop_price: int | None = None

@@ -315,10 +315,11 @@ class PretradeChecks:
         else:
             add(_refused("authorised_instrument", None, None, RiskReason.NOT_AUTHORISED))
             sound = False
-        if view.in_session[i] and not view.halted[i]:
+        is_open = view.in_session[i] or order.effective_ts > view.ts  # Or it will be, when the venue has the order.
+        if is_open and not view.halted[i]:
             add(_SESSION)
         else:
-            code = RiskReason.TRADING_HALTED if view.in_session[i] else RiskReason.OUT_OF_SESSION
+            code = RiskReason.TRADING_HALTED if is_open else RiskReason.OUT_OF_SESSION
             add(_refused("session", None, None, code))
             sound = False
         broken = self._rule_broken(order, i, view.ts, side * view.positions[i])

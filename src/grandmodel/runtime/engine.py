@@ -152,6 +152,7 @@ class Engine:
         self.limits = PositionLimits(settings.risk, self._ids, self.lives)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self._schedules = tuple(schedules)
+        self._bars_are_sessions = bars_are_sessions(settings.widths_ns[0], schedules)
         self._records = 0
         self._orders = 0
         self._intents = 0
@@ -607,12 +608,16 @@ class Engine:
             if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
-                self._act(step, self.agent_names[place], wish, place)
+                carries = self.agents[place].carries_over or self._bars_are_sessions
+                self._act(step, self.agent_names[place], wish, place, carries=carries)
 
-    def _act(self, step: _Step, who: str, intent: Intent, place: int = 0) -> None:
-        """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents."""
+    def _act(self, step: _Step, who: str, intent: Intent, place: int = 0, *, carries: bool = False) -> None:
+        """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents.
+
+        ``carries``: orders decided while the instrument is closed go to the venue for the next open; risk checks them now.
+        """
         self._intents += 1
-        deed = _Deed(number=self._intents, who=who, intent=intent, place=place)
+        deed = _Deed(self._intents, who, intent, place, carries=carries and self.settings.mode is not Mode.LIVE)
         if isinstance(intent, TargetPosition):
             self._pursue_target(step, deed, intent)
         elif isinstance(intent, PlaceOrder):
@@ -790,7 +795,19 @@ class Engine:
 
     def _order(self, deed: _Deed, **fields: Any) -> Order:
         self._orders += 1
-        return Order(order_id=OrderId(self._orders), ts=self.market.now, intent=deed.number, **fields)
+        effective_ts = self._next_open(fields["instrument"]) if deed.carries else 0
+        return Order(
+            order_id=OrderId(self._orders), ts=self.market.now, effective_ts=effective_ts, intent=deed.number, **fields
+        )
+
+    def _next_open(self, instrument: InstrumentId) -> int:
+        """When the next session of an instrument that is closed opens; 0 while it is open, or where no session is known."""
+        index = self._index[instrument]
+        if self._risk_view().in_session[index]:
+            return 0
+        opens = self._schedules[index].open_ns
+        place = int(np.searchsorted(opens, self.market.now, side="right"))
+        return int(opens[place]) if place < len(opens) else 0
 
     def _send(self, step: _Step, deed: _Deed, order: Order) -> Order | None:
         """Ask risk, and send what it lets through; nothing is sent on prices that are marked bad."""
@@ -843,6 +860,7 @@ class Engine:
             price=order.price if intent.price is None else intent.price,
             stop_price=order.stop_price if intent.stop_price is None else intent.stop_price,
             ts=self.market.now,
+            effective_ts=self._next_open(order.instrument) if deed.carries else 0,
         )
         verdict = self.gate.check(wished, self._risk_view())
         deed.checks.append((order.order_id, verdict.checks))
@@ -960,6 +978,12 @@ class Engine:
         }
 
 
+def bars_are_sessions(width_ns: int, schedules: Sequence[SessionSchedule]) -> bool:
+    """True where bars of ``width_ns`` and more span a usual session of every instrument: each closes when trading ends."""
+    lengths = [schedule.close_ns - schedule.open_ns for schedule in schedules if len(schedule)]
+    return bool(lengths) and all(width_ns >= np.median(of_one) for of_one in lengths)
+
+
 class _Step:
     """What one step collects for its record."""
 
@@ -980,10 +1004,10 @@ class _Step:
 class _Deed:
     """What becomes of one intent."""
 
-    __slots__ = ("checks", "intent", "number", "orders", "place", "refused", "who")
+    __slots__ = ("carries", "checks", "intent", "number", "orders", "place", "refused", "who")
 
-    def __init__(self, number: int, who: str, intent: Intent, place: int) -> None:
-        self.number, self.who, self.intent = number, who, intent
+    def __init__(self, number: int, who: str, intent: Intent, place: int, *, carries: bool) -> None:
+        self.number, self.who, self.intent, self.carries = number, who, intent, carries
         self.place = place
         """The agent's place among the agents."""
         self.checks: list[tuple[OrderId, tuple[RiskCheck, ...]]] = []

@@ -93,6 +93,10 @@ class LearningAgent(Agent):
             return f"{name}: {strategic.name} decides, market orders at its closes; {tactical.name} names {tactical.instruments} only"
         return f"{name}: {strategic.name} decides, {tactical.name} trades"
 
+    def widths_needed(self) -> tuple[int, ...]:
+        """Half hours; without five minutes the strategic layer decides alone."""
+        return (THIRTY_MINUTES_NS,)
+
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Decide for every instrument whose 30- or 5-minute bar closed."""
         wishes: list[Wish] = []

@@ -319,14 +319,17 @@ def advance_to(
 def _find_session(instruments: Rows, i: int, sessions: Rows, ranges: Rows, ts: int) -> None:
     """Move to the session that contains ``ts``, or the next one; beyond the last, one that nothing reaches."""
     market = instruments[i]
+    ended = market.session_close
     while ts >= market.session_close:
         market.session += 1
         if market.session >= ranges[i, 1]:
             market.session_open = 2**63 - 1
             market.session_close = 2**63 - 1
-            return
+            break
         market.session_open = sessions[market.session, 0]
         market.session_close = sessions[market.session, 1]
+    if market.session_open > ended:  # The quotes of a session that has ended are nobody's any more.
+        market.bid = market.ask = UNDEFINED_PRICE
 
 
 @kernel

@@ -17,6 +17,7 @@ from grandmodel.runtime.report import report_page
 from grandmodel.runtime.results import RunResults, load_results
 from grandmodel.runtime.session import Progress, Session, rows_sha256
 from grandmodel.runtime.settings import RunSettings
+from grandmodel.runtime.start_checks import check_can_trade
 from grandmodel.runtime.summary import Summary, summarise
 
 SUMMARY_NAME = "summary.json"
@@ -36,7 +37,8 @@ def run_feed(
 ) -> Summary:
     """Run ``feed`` in a new run folder, told ``told`` (by time) on the way; write summary and report beside the journal.
 
-    ``on_begin`` hears what the agents say that they trade, before the first block.
+    ``on_begin`` hears what the agents say that they trade, before the first block. Raises ``UsageError`` or ``OperatingError``,
+    and leaves no folder, where it is certain that the run cannot trade.
     """
     check_within(told, feed.span)
     with Session.start(
@@ -48,6 +50,7 @@ def run_feed(
         clock_ns=clock_ns,
         resolver=StoreResolver(),
         signer=signer,
+        check=lambda engine: check_can_trade(engine, feed),
     ) as session:
         if on_begin is not None:
             on_begin(session.traded_by)

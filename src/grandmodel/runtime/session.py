@@ -109,14 +109,17 @@ class Session:
         resolver: ContentResolver | None = None,
         on_record: Callable[[Record], None] | None = None,
         signer: Signer | None = None,
+        check: Callable[[Engine], None] | None = None,
     ) -> Self:
-        """Begin a run in ``folder``, whose name is the run's."""
+        """Begin a run in ``folder``, whose name is the run's; what ``check`` raises about its engine leaves no folder behind."""
         if settings.mode is Mode.LIVE:
             raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
         settings = find_models(settings)
         begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
         inputs = InputEngine()
         first = list(inputs.on_input(0, begin))  # What cannot be built leaves no folder behind.
+        if check is not None and inputs.engine is not None:
+            check(inputs.engine)
         journal = Journal.create(folder, durability=_durability(settings.mode), resolver=resolver, signer=signer)
         session = cls(folder, journal, inputs, clock_ns)
         if on_record is not None:

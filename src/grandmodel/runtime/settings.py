@@ -17,7 +17,7 @@ import msgspec
 
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT
-from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.agent_time import AgentTimeSettings
@@ -43,6 +43,11 @@ class RollPolicy(enum.StrEnum):
     IGNORE = "ignore"
     """Nothing: the step between contracts counts as profit or loss, and bad data is traded like any other. For comparison with
     systems that know no marks."""
+
+
+SHORTEST_WIDTH_NS = 1_000_000
+LONGEST_WIDTH_NS = 366 * NS_PER_DAY
+"""Bars are kept from a millisecond to a year; beyond a session's length they end with the session."""
 
 
 class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +82,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     venue: VenueSettings = VenueSettings()
     risk: RiskSettings = RiskSettings()
     widths_ns: tuple[int, ...] = (FIVE_MINUTES_NS, THIRTY_MINUTES_NS)
-    """Bar widths kept, shortest first, each a multiple of the shortest."""
+    """Bar widths kept, ns, shortest first, each a multiple of the shortest. ``risk.var.width_ns`` must be one of them, and so must
+    the width that an agent decides on."""
     mark_on_quotes: bool = False
     """Value positions at the middle of the quotes instead of the last trade; for feeds without trades."""
     rolls: RollPolicy = RollPolicy.ROLL
@@ -90,6 +96,16 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
         if self.account.capital_micros <= 0:
             raise UsageError(f"account.capital_micros: found {self.account.capital_micros}, expected more than 0")
+        widths = list(self.widths_ns)
+        if not widths or not all(SHORTEST_WIDTH_NS <= width <= LONGEST_WIDTH_NS for width in widths):
+            raise UsageError(
+                f"widths_ns: found {widths}, expected at least one bar width of {SHORTEST_WIDTH_NS} (a millisecond) to "
+                f"{LONGEST_WIDTH_NS} ns (a year)"
+            )
+        if sorted(set(widths)) != widths or any(width % widths[0] for width in widths):
+            raise UsageError(
+                f"widths_ns: found {widths}, expected each once, shortest first, each a multiple of the shortest, in ns"
+            )
 
 
 _VENUE_KINDS = {"fees": "per_lot", "latency": "constant", "slippage": "fixed"}

@@ -51,6 +51,10 @@ class MovingAverageCross(Agent):
         self._sums: dict[InstrumentId, list[int]] = {name: [0, 0] for name in instruments}
         self._targets: dict[InstrumentId, int] = dict.fromkeys(instruments, 0)
 
+    def widths_needed(self) -> tuple[int, ...]:
+        """The one that it decides on."""
+        return (self._width_ns,)
+
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Update the averages and ask for the position that they point to, where it is not the one held."""
         wishes: list[Wish] = []
@@ -115,6 +119,10 @@ class RandomAgent(Agent):
         super().__init__(instruments, generator)
         self._lots, self._probability, self._width_ns = lots, probability, width_ns
 
+    def widths_needed(self) -> tuple[int, ...]:
+        """The one that it decides on."""
+        return (self._width_ns,)
+
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Draw once a bar."""
         wishes: list[Wish] = []
@@ -142,6 +150,10 @@ class BuyAndHold(Agent):
     ) -> None:
         super().__init__(instruments, generator)
         self._lots, self._width_ns = lots, width_ns
+
+    def widths_needed(self) -> tuple[int, ...]:
+        """The one that it decides on."""
+        return (self._width_ns,)
 
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
         """Ask for the position wherever it is not held."""

@@ -101,7 +101,9 @@ def test_what_nothing_proves_ends_with_1_and_names_the_flag(run: Any, tmp_path: 
 
 
 def test_flags_win_over_the_profile_file(run: Any, file: Path, tmp_path: Path) -> None:
-    (tmp_path / "p.toml").write_text('time_zone = "Asia/Tokyo"\nlabel = "open"\nbar_width = "30m"\n')
+    (tmp_path / "p.toml").write_text(
+        'time_zone = "Asia/Tokyo"\nlabel = "open"\nbar_width = "30m"\nforce_clock = true\n'
+    )
     stated = run("data", "check", file, "--instrument", "NQ", "--profile", "p.toml", "--no-page", "--json").json
     assert stated["series"][0]["time_zone"] == "Asia/Tokyo"
     assert "bars_outside_sessions" in {finding["kind"] for finding in stated["series"][0]["findings"]}
@@ -178,9 +180,18 @@ def test_a_store_that_is_not_there_ends_with_2(run: Any, tmp_path: Path) -> None
     assert "nothing is in the store" in run("data", "list").out
 
 
+def _series_of(report: Any) -> list[Any]:
+    """The series of one report, or of the only one of a list."""
+    return (report[0] if isinstance(report, list) else report)["series"]
+
+
 @pytest.mark.parametrize("verb", ["import", "check"])
 def test_another_clock_is_said_before_all_else(run: Any, file: Path, verb: str) -> None:
     flags = ["--instrument", "NQ", "--time-zone", "Asia/Tokyo", "--label", "open", *(["--no-page"] * (verb == "check"))]
+    refused = run("data", verb, file, *flags)
+    assert refused.code == 1
+    assert "proves America/Los_Angeles" in " ".join(refused.err.split())
+    flags.append("--force-clock")
     done = run("data", verb, file, *flags)
     assert done.code == 0, done.err
     first = done.out.splitlines()[0]
@@ -192,6 +203,8 @@ def test_another_clock_is_said_before_all_else(run: Any, file: Path, verb: str) 
     done = run("data", verb, file, *flags, "--json")
     assert "warning: " in done.err
     assert done.json
+    kinds = {finding["kind"] for series in _series_of(done.json) for finding in series["findings"]}
+    assert "forced_clock" in kinds
     flags[3] = "America/Los_Angeles"
     done = run("data", "check", file, *flags[:6], "--no-page")
     assert "warning" not in done.out + done.err

@@ -23,7 +23,7 @@ from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.rolls import Roll
-from grandmodel.data.historical.stamps import Stamps
+from grandmodel.data.historical.stamps import Stamps, first_lines, implausible_stamps
 from grandmodel.data.historical.store import Store
 from grandmodel.data.historical.tick_quality import check_book, check_ticks
 from grandmodel.data.market.sessions import session_schedule
@@ -86,8 +86,12 @@ def read_file(
     instrument: Instrument,
     profile: ImportProfile | None = None,
     options: TickOptions | None = None,
+    *,
+    now_ns: int | None = None,
 ) -> tuple[dict[str, Block], ImportReport]:
     """The series in the file ``path`` as frozen blocks in the units of ``instrument``, by symbol, and the report.
+
+    ``now_ns`` is the caller's clock: rows stamped later are left out as no market data.
 
     A ``profile`` (even an empty one with columns) is about bars; ``options`` about trades, quotes and orders. What the file
     itself does not prove and neither states is refused: ``AmbiguousError`` and ``ReadError`` name the line and the flag that
@@ -100,9 +104,9 @@ def read_file(
     known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
     reader = None if profile is not None and profile.columns else reader_for(path, known)
     if reader is not None:
-        blocks, series = _ticks_of(path, instrument, reader, known)
+        blocks, series = _ticks_of(path, instrument, reader, known, now_ns)
     else:
-        blocks, series = _bars_of(path, instrument, profile or ImportProfile(), known.symbols)
+        blocks, series = _bars_of(path, instrument, profile or ImportProfile(), known.symbols, now_ns)
     return blocks, ImportReport(str(path), _sha256(path), path.stat().st_size, str(instrument.id), tuple(series))
 
 
@@ -113,13 +117,16 @@ def import_file(
     profile: ImportProfile | None = None,
     options: TickOptions | None = None,
     symbol: str = "",
+    *,
+    now_ns: int | None = None,
 ) -> ImportReport:
-    """Read ``path`` and write its series ``symbol`` (needed where it has several) into ``store``.
+    """Read ``path`` and write its series ``symbol`` (needed where it has several) into ``store``; ``now_ns`` as in ``read_file``.
 
     Raises what ``read_file`` and ``Store.write`` raise; the store is then as it was.
     """
     known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
-    blocks, report = read_file(path, instrument, profile, replace(known, symbols=(symbol,)) if symbol else known)
+    known = replace(known, symbols=(symbol,)) if symbol else known
+    blocks, report = read_file(path, instrument, profile, known, now_ns=now_ns)
     if symbol:
         if symbol not in blocks:
             raise UsageError(f"{path}: found no symbol {symbol!r}, expected one of: {_listed(blocks)}")
@@ -156,7 +163,7 @@ def _sha256(path: Path) -> str:
 
 
 def _bars_of(
-    path: Path, instrument: Instrument, profile: ImportProfile, symbols: tuple[str, ...]
+    path: Path, instrument: Instrument, profile: ImportProfile, symbols: tuple[str, ...], now_ns: int | None
 ) -> tuple[dict[str, Block], list[SeriesReport]]:
     blocks: dict[str, Block] = {}
     series: list[SeriesReport] = []
@@ -165,7 +172,7 @@ def _bars_of(
             continue
         where = str(path) if symbol in path.name else f"{path}:{symbol}"
         broken = sum(finding.count for finding in raw.findings if finding.kind == "broken_rows")
-        checked = check_bars(raw, instrument, profile, where)
+        checked = check_bars(raw, instrument, profile, where, now_ns=now_ns)
         blocks[symbol] = checked.block
         series.append(_bar_report(symbol, checked, raw.rows + broken))
     if not blocks:
@@ -211,7 +218,7 @@ def _bar_report(symbol: str, checked: CheckedBars, rows_read: int, own: Sequence
 
 
 def _ticks_of(
-    path: Path, instrument: Instrument, reader: TickReader, options: TickOptions
+    path: Path, instrument: Instrument, reader: TickReader, options: TickOptions, now_ns: int | None
 ) -> tuple[dict[str, Block], list[SeriesReport]]:
     reading = reader(path, instrument, options)
     blocks: dict[str, Block] = {}
@@ -221,22 +228,27 @@ def _ticks_of(
             continue
         if reading.schema is Schema.BARS:
             raw, profile = raw_bars_of(rows, instrument, path)
-            checked = check_bars(raw, instrument, profile, f"{path}:{symbol}")
+            checked = check_bars(raw, instrument, profile, f"{path}:{symbol}", now_ns=now_ns)
             checked.findings[:0] = [finding for finding in reading.findings if not series]
             blocks[symbol] = checked.block
             series.append(_bar_report(symbol, checked, len(rows)))
             continue
         if rows.dtype == BAR:
-            checked = check_bars(_as_raw(rows, instrument), instrument, _profile_of(rows), f"{path}:{symbol}")
+            where = f"{path}:{symbol}"
+            checked = check_bars(_as_raw(rows, instrument), instrument, _profile_of(rows), where, now_ns=now_ns)
             blocks[symbol] = checked.block
             own = reading.findings if not series else []
             series.append(_bar_report(symbol, checked, len(rows), own))
             continue
-        if rows.dtype == BOOK:
-            block, findings = check_book(rows)
+        kept, wrong_stamps = _without_implausible(rows, now_ns)
+        if not len(kept):
+            raise ReadError(f"{path}:{symbol}: found only rows stamped in the future, expected a file of the past")
+        if kept.dtype == BOOK:
+            block, findings = check_book(kept)
         else:
-            first, last = int(rows["ts_event"].min()), int(rows["ts_event"].max())
-            block, findings = check_ticks(rows, instrument, session_schedule(instrument, first, last + 1))
+            first, last = int(kept["ts_event"].min()), int(kept["ts_event"].max())
+            block, findings = check_ticks(kept, instrument, session_schedule(instrument, first, last + 1))
+        findings[:0] = wrong_stamps
         ordered = _in_sequence(block, findings)
         blocks[symbol] = freeze(ordered)
         own = [finding for finding in reading.findings if len(reading.blocks) == 1 or not series]
@@ -260,6 +272,24 @@ def _ticks_of(
     if not blocks:
         raise ReadError(f"{path}: found no row that could be kept")
     return blocks, series
+
+
+def _without_implausible(rows: Block, now_ns: int | None) -> tuple[Block, list[Finding]]:
+    """``rows`` without those of the future and the few that stand years apart from all others, and what was left out."""
+    beyond, alone = implausible_stamps(rows["ts_event"], now_ns=now_ns)
+    if not beyond.any() and not alone.any():
+        return rows, []
+    numbers = np.arange(1, len(rows) + 1, dtype=np.int64)
+    findings = [
+        Finding(kind, Treatment.DROPPED, int(mask.sum()), text, first_lines(numbers, mask))
+        for kind, mask, text in (
+            ("stamps_in_the_future", beyond, "rows (by number) stamped after this import's own clock"),
+            ("isolated_stamps", alone, "a few rows (by number) stamped more than a year apart from all others"),
+        )
+        if mask.any()
+    ]
+    kept: Block = rows[~(beyond | alone)]
+    return kept, findings
 
 
 def _in_sequence(block: Block, findings: list[Finding]) -> Block:

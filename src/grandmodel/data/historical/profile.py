@@ -108,6 +108,8 @@ class ImportProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     off_tick: OffTick = OffTick.AUTO
     max_dropped: float = 0.05
     """The largest share of rows that may be dropped as no market data; a file with more is refused."""
+    force_clock: bool = False
+    """True: zone and label side are used as stated, also where the instrument's sessions speak against them."""
 
     def __post_init__(self) -> None:
         """Refuse what could not be used later."""

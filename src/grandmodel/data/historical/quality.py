@@ -30,8 +30,11 @@ from grandmodel.data.historical.profile import (
 from grandmodel.data.historical.readers.bars import RawBars
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.rolls import Roll, find_rolls
-from grandmodel.data.historical.stamps import first_lines
+from grandmodel.data.historical.stamps import first_lines, implausible_stamps
 from grandmodel.data.historical.zones import (
+    CLEAR_MARGIN,
+    LARGEST_SHARE_OUTSIDE,
+    LARGEST_SHARE_UNEXPLAINED,
     Reading,
     outside_sessions,
     possible_readings,
@@ -103,14 +106,17 @@ class CheckedBars:
     rolls: list[Roll] = field(default_factory=list)
 
 
-def check_bars(raw: RawBars, instrument: Instrument, profile: ImportProfile, where: str) -> CheckedBars:
+def check_bars(
+    raw: RawBars, instrument: Instrument, profile: ImportProfile, where: str, *, now_ns: int | None = None
+) -> CheckedBars:
     """Every check of the module's list on the series ``raw``; ``where`` names the file in messages.
 
-    Raises ``AmbiguousError`` where zone, label side, width or conflicting rows are not settled, ``ReadError`` where more
+    ``now_ns`` is the clock of whoever imports: what is stamped later is no market data. Raises ``AmbiguousError`` where zone, label side, width or conflicting rows are not settled, ``ReadError`` where more
     rows than ``profile.max_dropped`` cannot be market data or most prices are off the tick.
     """
     work = _Work(raw, instrument, profile, where, list(raw.findings), list(raw.evidence))
     width_ns = _width(work)
+    _drop_implausible_stamps(work, width_ns, now_ns)
     is_daily = width_ns % NS_PER_DAY == 0 and _has_no_clock(work)
     if is_daily:
         zone, label, opens_ns, closes_ns = _daily_times(work, width_ns)
@@ -194,6 +200,24 @@ def _width(work: _Work) -> int:
     )
 
 
+def _drop_implausible_stamps(work: _Work, width_ns: int, now_ns: int | None) -> None:
+    """Leave out rows of the future, and the few that stand years apart from all others."""
+    stamps = work.raw.stamps
+    rows = np.flatnonzero(work.good)
+    beyond, alone = implausible_stamps(stamps.wall_ns[rows], width_ns, now_ns)
+    if now_ns is not None:
+        text = f"rows stamped after this import's own clock ({text_from_ns(now_ns)[:16]} UTC)"
+        work.drop("stamps_in_the_future", _spread(work.good, beyond), text)
+    whole = np.zeros(len(work.good), dtype=np.bool_)
+    whole[rows] = alone
+    text = "a few rows stamped more than a year before or after all others of the file: their stamps are wrong"
+    work.drop("isolated_stamps", whole, text)
+    if not work.good.any():
+        raise ReadError(
+            f"{work.where}: found only rows stamped in the future, expected a file of the past: see its clock"
+        )
+
+
 def _has_no_clock(work: _Work) -> bool:
     wall_ns = work.raw.stamps.wall_ns[work.good]
     return not work.raw.stamps.has_clock[work.good].any() or bool((wall_ns % NS_PER_DAY == 0).all())
@@ -247,15 +271,20 @@ def _times(work: _Work, width_ns: int) -> tuple[str, Label, NDArray[np.int64]]:
     if zone and label is not None:
         chosen = readings[0]
         if chosen.outside and not known.all():
-            _note_better_reading(work, width_ns, chosen)
+            _check_stated_clock(work, width_ns, chosen)
     else:
         proven = proven_reading(readings)
         if proven is None:
-            raise _unsettled(work, zone, label, readings)
+            raise _unsettled(work, width_ns, zone, label, readings)
         chosen = proven
         rival = f"; next best {readings[1].text}" if len(readings) > 1 else ""
         work.evidence.append(
             f"the calendar of {work.instrument.id} proves {chosen.text} over {chosen.sessions} sessions{rival}"
+        )
+    if chosen.irregular:
+        work.evidence.append(
+            f"{chosen.irregular} bars lie where the calendar has {work.instrument.id} closed for a holiday or a shortened day "
+            f"({', '.join(chosen.irregular_days[:_SHOWN])}); it may be wrong there, so they prove nothing"
         )
     zone, label = chosen.zones[0], chosen.label
     local = utc_from_wall(stamps.wall_ns[work.good], zone)
@@ -280,12 +309,39 @@ def _times(work: _Work, width_ns: int) -> tuple[str, Label, NDArray[np.int64]]:
     return zone, label, opens_ns
 
 
-def _note_better_reading(work: _Work, width_ns: int, stated: Reading) -> None:
-    """Say so where the calendar proves another reading than the one stated, which is used all the same."""
-    proven = proven_reading(possible_readings(work.raw.stamps.wall_ns[work.good], width_ns, work.instrument))
+def _check_stated_clock(work: _Work, width_ns: int, stated: Reading) -> None:
+    """Refuse a stated clock that the sessions speak against, unless it is forced; say which clock fits."""
+    rows = int(work.good.sum())
+    found = possible_readings(work.raw.stamps.wall_ns[work.good], width_ns, work.instrument)
+    proven = proven_reading(found)
+    better = [reading for reading in found if reading.outside * 10 <= stated.outside]
+    largest = LARGEST_SHARE_OUTSIDE if better else LARGEST_SHARE_UNEXPLAINED
+    is_refused = stated.outside >= CLEAR_MARGIN and stated.outside > largest * rows
+    if proven is None and not is_refused:
+        return
+    name = work.instrument.id
     if proven is not None:
-        text = f"stated is {stated.text}; the calendar of {work.instrument.id} proves {proven.text}. Used as stated"
-        work.findings.append(Finding("another_clock_fits", Treatment.NOTED, stated.outside, text))
+        fits = f"the calendar of {name} proves {proven.text}"
+    else:
+        fits = f"of the clocks tried these fit: {'; '.join(reading.text for reading in better[:3])}"
+        if not better:
+            fits = (
+                f"no clock fits: the file may be another instrument's than {name}, or {name} may need hours of its own"
+            )
+    stands = f"stated is {stated.text} of {rows} ({stated.outside / rows:.2%}); {fits}"
+    if is_refused and not work.profile.force_clock:
+        raise ReadError(
+            f"{work.where}: found a clock that the sessions speak against: {stands}. Expected at most {largest:.1%} "
+            "outside: state the clock that fits, or insist with --force-clock (force_clock = true in a profile)"
+        )
+    forced = "; forced" if is_refused else ""
+    if proven is not None:
+        work.findings.append(
+            Finding("another_clock_fits", Treatment.NOTED, stated.outside, f"{stands}. Used as stated{forced}")
+        )
+    if is_refused:
+        text = f"bars outside the sessions by the stated clock, which was forced: {stands}"
+        work.findings.append(Finding("forced_clock", Treatment.NOTED, stated.outside, text))
 
 
 def _spread(good: NDArray[np.bool_], part: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -294,13 +350,17 @@ def _spread(good: NDArray[np.bool_], part: NDArray[np.bool_]) -> NDArray[np.bool
     return whole
 
 
-def _unsettled(work: _Work, zone: str, label: Label | None, readings: list[Reading]) -> AmbiguousError:
+def _unsettled(work: _Work, width_ns: int, zone: str, label: Label | None, readings: list[Reading]) -> AmbiguousError:
     flags = " and ".join(
         flag for flag, known in (("--time-zone ZONE", zone), ("--label open or --label close", label)) if not known
     )
     unknown = " and ".join(word for word, known in (("the time zone", zone), ("the label side", label)) if not known)
     unknown += " of the stamps " + ("are" if not zone and label is None else "is")
     listed = "; ".join(reading.text for reading in readings[:4]) or "none comes near"
+    if (zone or label is not None) and not work.raw.stamps.utc_known[work.good].all():
+        stated_apart = proven_reading(possible_readings(work.raw.stamps.wall_ns[work.good], width_ns, work.instrument))
+        if stated_apart is not None:
+            listed += f"; without what is stated it proves {stated_apart.text}"
     line = first_lines(work.raw.lines, work.good)[0]
     return AmbiguousError(
         f"{work.where}: {unknown} not in the file (first: line {line}) and not proven by the sessions of "

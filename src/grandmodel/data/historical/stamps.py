@@ -21,6 +21,14 @@ from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PE
 SHOWN_LINES = 5
 """How many line numbers a finding carries."""
 
+LATEST_AHEAD_NS = NS_PER_DAY
+"""A stamp may run ahead of the clock of the import by this much: a clock in another zone, a bar stamped by its close."""
+ISOLATING_GAP_NS = 366 * NS_PER_DAY
+"""Rows apart from the rest of their file by more than this (and by more than 1,000 bars of the file) stand alone."""
+ISOLATED_ROWS = 10
+ISOLATED_SHARE = 0.05
+"""At most so many rows, and at most this share of the file, are taken for wrong stamps where they stand alone."""
+
 _CLOCK = r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
 _ZONE = r"(Z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}:?\d{2})?"
 _PARTED = rf"^\s*(\d{{1,4}})[-/.](\d{{1,2}})[-/.](\d{{1,4}})(?:[T ,]+{_CLOCK})?\s*([AaPp][Mm])?\s*{_ZONE}\s*$"
@@ -234,6 +242,30 @@ def _order_by_time(
         f"{where}: all {int(numeric.sum())} dates (first: line {first_lines(lines, numeric)[0]}) can be read day first or "
         "month first and nothing in the file decides it; say --date-order dmy or --date-order mdy"
     )
+
+
+def implausible_stamps(
+    ts_ns: NDArray[np.int64], width_ns: int = 0, now_ns: int | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which of ``ts_ns`` (T,) lie beyond ``now_ns``, and which few stand alone before or after all others; two masks (T,).
+
+    ``now_ns`` is the clock of whoever imports; without it nothing lies beyond. ``width_ns`` is the bars' width, 0 for ticks.
+    """
+    beyond = np.zeros(len(ts_ns), dtype=np.bool_) if now_ns is None else ts_ns > now_ns + LATEST_AHEAD_NS
+    alone = np.zeros(len(ts_ns), dtype=np.bool_)
+    rest = np.flatnonzero(~beyond)
+    gap_ns = max(ISOLATING_GAP_NS, 1_000 * width_ns)
+    if len(rest) < 2 or int(ts_ns[rest].max()) - int(ts_ns[rest].min()) <= gap_ns:
+        return beyond, alone
+    order = rest[np.argsort(ts_ns[rest], kind="stable")]
+    most = min(ISOLATED_ROWS, int(ISOLATED_SHARE * len(order)))
+    breaks = np.flatnonzero(np.diff(ts_ns[order]) > gap_ns) + 1
+    before, after = breaks[breaks <= most], breaks[breaks >= len(order) - most]
+    if len(before):
+        alone[order[: before[-1]]] = True
+    if len(after):
+        alone[order[after[0] :]] = True
+    return beyond, alone
 
 
 def first_lines(lines: NDArray[np.int64], mask: NDArray[np.bool_]) -> tuple[int, ...]:

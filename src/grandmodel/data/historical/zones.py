@@ -5,6 +5,9 @@ Stamps alone cannot say which clock they were read from or which end of a bar th
 both label sides. A reading counts as proven only if no bar falls outside a session, every other reading that gives
 different instants puts at least ``CLEAR_MARGIN`` bars outside, and at least ``LEAST_SESSIONS`` sessions were looked at.
 Anything less is reported with the readings that fit, and the file is refused until a person settles it.
+
+Calendars are wrong now and then, and always on the same kind of day: a holiday or a shortened one. So the closed hours around such
+a day (``irregular_gaps``) prove nothing for or against a reading; bars in them are counted apart.
 """
 
 from __future__ import annotations
@@ -31,6 +34,13 @@ CLEAR_MARGIN = 3
 
 LEAST_SESSIONS = 20
 """Fewer sessions than this prove nothing."""
+
+LARGEST_SHARE_OUTSIDE = 0.002
+"""A stated clock that puts a larger share of the bars (and ``CLEAR_MARGIN`` of them) outside is refused unless forced. An hour off puts one
+bar in 23 outside, a wrong label side one a session, the weeks between two countries' clock changes one in 350."""
+
+LARGEST_SHARE_UNEXPLAINED = 0.02
+"""The same where no other clock fits better: what is outside then speaks of the instrument's hours as much as of the clock."""
 
 _SAMPLE_ROWS = 2_000
 _SAMPLE_OUTSIDE = 0.02
@@ -108,13 +118,17 @@ class Reading:
     zones: tuple[str, ...]
     label: Label
     outside: int
-    """Bars that open outside every session."""
+    """Bars that open outside every session, but for those of irregular days."""
     sessions: int
     """Sessions with at least one bar."""
+    irregular: int = 0
+    """Bars in the closed hours around a holiday or a shortened day."""
+    irregular_days: tuple[str, ...] = ()
+    """The days that those bars lie on, in UTC."""
 
     @property
     def text(self) -> str:
-        """``Asia/Jerusalem, open: 0 bars outside``."""
+        """``Asia/Jerusalem, label open: 0 bars outside``."""
         more = f" (and {len(self.zones) - 1} equal ones)" if len(self.zones) > 1 else ""
         return f"{self.zones[0]}{more}, label {self.label}: {self.outside} bars outside"
 
@@ -127,6 +141,50 @@ def outside_sessions(
     if not len(schedule):
         return np.ones(len(opens_ns), dtype=np.bool_), index
     return (index < 0) | (opens_ns >= schedule.close_ns[index]), index
+
+
+def irregular_gaps(schedule: SessionSchedule) -> NDArray[np.bool_]:
+    """Which closed hours (S + 1,) lie around a holiday or a shortened day; number k lies before session k, the last after all.
+
+    A session is shortened where it is shorter than most of those that have its place in the day; a holiday is a day
+    without a session on a weekday that mostly has one.
+    """
+    irregular = np.zeros(len(schedule) + 1, dtype=np.bool_)
+    if not len(schedule):
+        return irregular
+    days, places = np.unique(schedule.day_ns, return_index=True)
+    in_day = np.arange(len(schedule)) - np.repeat(places, np.diff(np.append(places, len(schedule))))
+    lengths = schedule.close_ns - schedule.open_ns
+    for place in np.unique(in_day):
+        same = in_day == place
+        irregular[1:][same] |= lengths[same] < np.median(lengths[same])
+    numbers = days // NS_PER_DAY
+    weekdays = np.bincount(numbers % 7, minlength=7)
+    every = np.arange(numbers[0], numbers[-1] + 1)
+    is_holiday = (2 * weekdays[every % 7] > weekdays.max()) & ~np.isin(every, numbers)
+    holidays = np.cumsum(is_holiday)
+    passed = holidays[np.searchsorted(every, schedule.day_ns // NS_PER_DAY)]
+    irregular[1:-1] |= np.diff(passed) > 0
+    return irregular
+
+
+@dataclass(frozen=True, slots=True)
+class _Hours:
+    """The sessions that bars are held against, and the closed hours that prove nothing."""
+
+    schedule: SessionSchedule
+    irregular: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, instrument: Instrument, first_ns: int, last_ns: int) -> _Hours:
+        schedule = session_schedule(instrument, first_ns, last_ns)
+        return cls(schedule, irregular_gaps(schedule))
+
+    def outside(self, opens_ns: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+        """Which bars (T,) open outside the sessions, which in irregular closed hours, and the session last opened by then."""
+        outside, index = outside_sessions(opens_ns, self.schedule)
+        on_irregular = outside & self.irregular[index + 1]
+        return outside & ~on_irregular, on_irregular, index
 
 
 def possible_readings(
@@ -143,13 +201,12 @@ def possible_readings(
     """
     if not len(wall_ns):
         return []
-    span = (int(wall_ns.min()) - 3 * NS_PER_DAY, int(wall_ns.max()) + 3 * NS_PER_DAY)
-    schedule = session_schedule(instrument, *span)
+    hours = _Hours.of(instrument, int(wall_ns.min()) - 3 * NS_PER_DAY, int(wall_ns.max()) + 3 * NS_PER_DAY)
     stride = max(1, len(wall_ns) // _SAMPLE_ROWS)
     sample = wall_ns[::stride]
     sides = [(label, width_ns if label is Label.CLOSE else 0) for label in (labels or tuple(Label))]
     trials: list[tuple[float, str, Label, int]] = []
-    for zone in zones or _plausible_zones(sample, sides, schedule):
+    for zone in zones or _plausible_zones(sample, sides, hours):
         try:
             instants = utc_from_wall(sample, zone)
         except CalendarError:
@@ -157,7 +214,7 @@ def possible_readings(
                 raise
             continue  # a name known to this system's zone data, not to polars'
         for label, shift in sides:
-            share = _share_outside(instants, shift, schedule)
+            share = _share_outside(instants, shift, hours)
             if share <= _SAMPLE_OUTSIDE or share * len(sample) < CLEAR_MARGIN or zones:
                 trials.append((share, zone, label, shift))
     if sum(share == 0 for share, *_ in trials) > _MOST_TRIALS:
@@ -178,19 +235,22 @@ def possible_readings(
         survivors.setdefault(opens_ns.tobytes(), ([], opens_ns, lost))[0].append((zone, label))
     readings = []
     for names, opens_ns, lost in survivors.values():
-        outside, index = outside_sessions(opens_ns[opens_ns >= 0], schedule)
-        sessions = len(np.unique(index[~outside]))
+        shown = opens_ns[opens_ns >= 0]
+        outside, irregular, index = hours.outside(shown)
+        sessions = len(np.unique(index[~outside & ~irregular]))
+        days = tuple(np.unique(shown[irregular].astype("datetime64[ns]").astype("datetime64[D]")).astype(str).tolist())
         for label in dict.fromkeys(label for _, label in names):
             ordered = _by_fame([zone for zone, of_label in names if of_label is label])
-            readings.append(Reading(tuple(ordered), label, int(outside.sum()) + lost, sessions))
-    return sorted(
-        readings, key=lambda reading: (reading.outside, reading.zones[0] not in _WELL_KNOWN, reading.zones[0])
-    )
+            count = int(outside.sum()) + lost
+            readings.append(Reading(tuple(ordered), label, count, sessions, int(irregular.sum()), days))
+    return sorted(readings, key=_rank)
 
 
-def _plausible_zones(
-    sample: NDArray[np.int64], sides: Sequence[tuple[Label, int]], schedule: SessionSchedule
-) -> list[str]:
+def _rank(reading: Reading) -> tuple[int, int, bool, str]:
+    return reading.outside, reading.irregular, reading.zones[0] not in _WELL_KNOWN, reading.zones[0]
+
+
+def _plausible_zones(sample: NDArray[np.int64], sides: Sequence[tuple[Label, int]], hours: _Hours) -> list[str]:
     """All zones, without those of a clock that is far off: zones of equal winters and summers are judged by one of them."""
     plausible: list[str] = []
     for zones in _zones_by_offsets(_year_of(sample[0]), _year_of(sample[-1])):
@@ -199,7 +259,7 @@ def _plausible_zones(
         except CalendarError:
             plausible.extend(zones)
             continue
-        best = min(_share_outside(instants, shift, schedule) for _, shift in sides)
+        best = min(_share_outside(instants, shift, hours) for _, shift in sides)
         if best <= _GROUP_OUTSIDE or best * len(sample) < _GROUP_MISSES:
             plausible.extend(zones)
     return plausible
@@ -222,8 +282,8 @@ def _zones_by_offsets(first_year: int, last_year: int) -> list[list[str]]:
     return list(groups.values())
 
 
-def _share_outside(instants: LocalTimes, shift_ns: int, schedule: SessionSchedule) -> float:
-    outside, _ = outside_sessions(instants.utc_ns - shift_ns, schedule)
+def _share_outside(instants: LocalTimes, shift_ns: int, hours: _Hours) -> float:
+    outside, _, _ = hours.outside(instants.utc_ns - shift_ns)
     return float((outside | ~instants.exists).mean())
 
 

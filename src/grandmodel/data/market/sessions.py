@@ -3,11 +3,10 @@
 Trading days, holidays and early closes come from ``exchange_calendars``. An instrument may override the wall-clock hours
 (``session_open``, ``session_close``, ``time_zone``), because one calendar serves products of different hours.
 
-The library keeps one calendar for all of CME and says so: it is the most conservative one. ``_cme_close`` and
-``_with_good_fridays`` put right where the exchange's products differ from it; each rule below was seen in real bars (NQ and CL
-2020-2024, NQ and GC 2019, ES and GC 2013) or, where marked so, taken from the exchange's published holiday hours and
-not seen in our bars. Left alone on purpose, because it is not a session's end: the pause of equity index
-futures from 16:15 to 16:30 New York (until June 2021); bars are simply absent there.
+The library keeps one calendar for all of CME and says so: it is the most conservative one. Where the exchange's groups of
+products differ from it, ``calendar_corrections.toml`` says so, with the source of each line; nothing is corrected here. Left
+alone on purpose, because it is not a session's end: the pause of equity index futures from 16:15 to 16:30 New York (until
+June 2021); bars are simply absent there.
 
 Read next: ``domain/sessions.py`` (the result), ``data/historical/quality.py`` (its first user).
 """
@@ -15,7 +14,6 @@ Read next: ``domain/sessions.py`` (the result), ``data/historical/quality.py`` (
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.data.errors import CalendarError
+from grandmodel.data.market.calendar_corrections import ProductGroup, calendar_corrections, day_kind
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY
@@ -47,7 +46,7 @@ def session_schedule(instrument: Instrument, start_ns: int, end_ns: int) -> Sess
     rows = _sessions_of_years(
         instrument.calendar,
         instrument.mic,
-        _cme_group(instrument),
+        _product_group(instrument),
         instrument.session_open,
         instrument.session_close,
         instrument.time_zone,
@@ -76,15 +75,15 @@ class _CalendarDay:
     break_end_ns: int
     is_late_open: bool = False
     is_early_close: bool = False
-    is_holiday: bool = False
-    """The library has the day as closed."""
+    is_closed: bool = False
+    """The library has the day as closed; the corrections say that it is not."""
 
 
 @lru_cache(maxsize=64)
 def _sessions_of_years(
     calendar: str,
     mic: str,
-    group: _CmeGroup | None,
+    group: ProductGroup | None,
     session_open: str,
     session_close: str,
     time_zone: str,
@@ -97,8 +96,8 @@ def _sessions_of_years(
     corrected = group if resolved == _CME_CALENDAR else None
     opens, closes = _time_of_day(session_open, mic), _time_of_day(session_close, mic)
     rows: list[tuple[int, int, int]] = []
-    if corrected is not None and corrected is not _CmeGroup.ENERGY_METAL:
-        days = _with_good_fridays(days)
+    if corrected is not None:
+        days = _with_days_not_closed(days, corrected)
     for row in days:
         open_ns, close_ns = row.open_ns, row.close_ns
         if opens is not None:
@@ -109,7 +108,8 @@ def _sessions_of_years(
             wall_close_ns = _wall_ns(row.day, closes, zone)
             close_ns = min(wall_close_ns, close_ns) if row.is_early_close else wall_close_ns
         if corrected is not None:
-            close_at = _cme_close(corrected, row)
+            kind = day_kind(row.day, is_early_close=row.is_early_close, is_closed=row.is_closed)
+            close_at = calendar_corrections().close_at(corrected, kind, row.day)
             if close_at is not None:
                 close_ns = _wall_ns(row.day, close_at, _zone(_NEW_YORK))
         day_ns = (row.day - _EPOCH).days * NS_PER_DAY
@@ -177,64 +177,25 @@ def _wall_ns(day: dt.date, at: dt.time, zone: ZoneInfo) -> int:
     return int(dt.datetime.combine(day, at, tzinfo=zone).timestamp()) * 1_000_000_000
 
 
-class _CmeGroup(enum.Enum):
-    """Products of CME that share holiday hours."""
-
-    INDEX = "equity index"
-    CURRENCY = "currencies"
-    ENERGY_METAL = "energy and metals"
-
-
 _CME_CURRENCIES = frozenset({"6A", "6B", "6C", "6E", "6J", "6M", "6N", "6S", "M6A", "M6B", "M6E"})
-_FIRST_JUNETEENTH = 2022
-_LONGER_HOLIDAYS_FROM = 2022
-_CLOSE_AT_1700_FROM = dt.date(2015, 9, 21)
-_GOOD_FRIDAY_TRADING_FROM = 2010
 
 
-def _cme_group(instrument: Instrument) -> _CmeGroup | None:
+def _product_group(instrument: Instrument) -> ProductGroup | None:
     if instrument.mic in {"XNYM", "XCEC"}:
-        return _CmeGroup.ENERGY_METAL
+        return ProductGroup.ENERGY_METAL
     if instrument.mic in {"XCME", "XCBT"}:
-        return _CmeGroup.CURRENCY if instrument.id in _CME_CURRENCIES else _CmeGroup.INDEX
+        return ProductGroup.CURRENCY if instrument.id in _CME_CURRENCIES else ProductGroup.INDEX
     return None
 
 
-def _cme_close(group: _CmeGroup, row: _CalendarDay) -> dt.time | None:
-    """The New York close of a CME product on one day where it is not the product's usual one; ``None``: the usual one.
-
-    - Day after Thanksgiving and 24 December: index and currencies 13:15, energy and metals 13:45 (the library: 13:00).
-    - Weekday 3 July before a holiday on the 4th: index 13:15 (the library: a whole day).
-    - Juneteenth, from 2022: a holiday (the library: a whole day).
-    - Other holidays with trading: 13:00; from 2022 energy and metals 14:30 and currencies 17:00, but 13:00 on a Friday
-      (the Friday case: published hours only; the currencies were seen on 2024-01-15). Until 2013 the exchange closed at 11:30 (index) or
-      13:15 (energy) on them; not corrected, the library's 13:00 stands.
-    - Good Friday on the first Friday of a month (jobs report): index 09:15, currencies 11:15 (the library: closed).
-    - Until 2015-09-18 an ordinary day ended at 17:15.
-    """
-    day = row.day
-    if row.is_early_close and ((day.month == 11 and day.weekday() == 4) or (day.month, day.day) == (12, 24)):
-        return dt.time(13, 45) if group is _CmeGroup.ENERGY_METAL else dt.time(13, 15)
-    if row.is_holiday:
-        return dt.time(9, 15) if group is _CmeGroup.INDEX else dt.time(11, 15)
-    if (day.month, day.day) == (7, 3) and day.weekday() < 4 and group is _CmeGroup.INDEX:
-        return dt.time(13, 15)
-    if row.is_early_close or _is_juneteenth(day):
-        if day.year < _LONGER_HOLIDAYS_FROM or day.weekday() == 4 or group is _CmeGroup.INDEX:
-            return dt.time(13, 0)
-        return dt.time(14, 30) if group is _CmeGroup.ENERGY_METAL else dt.time(17, 0)
-    return dt.time(17, 15) if day < _CLOSE_AT_1700_FROM else None
-
-
-def _with_good_fridays(days: list[_CalendarDay]) -> list[_CalendarDay]:
-    """``days`` and, in order, the Good Fridays with a few hours of trading for the jobs report.
-
-    A Friday from 1 to 7 April that the library has as closed can only be Good Friday.
-    """
+def _with_days_not_closed(days: list[_CalendarDay], group: ProductGroup) -> list[_CalendarDay]:
+    """``days`` and, in order, the weekdays on which ``group`` trades although the library has them as closed."""
+    if not days:
+        return days
+    corrections, new_york = calendar_corrections(), _zone(_NEW_YORK)
     known = {row.day for row in days}
-    years = range(max(_GOOD_FRIDAY_TRADING_FROM, days[0].day.year), days[-1].day.year + 1) if days else ()
-    early_april = (dt.date(year, 4, day) for year in years for day in range(1, 8))
-    new_york = _zone(_NEW_YORK)
+    first, last = dt.date(days[0].day.year, 1, 1), dt.date(days[-1].day.year, 12, 31)
+    weekdays = (first + _ONE_DAY * place for place in range((last - first).days + 1))
     added = [
         _CalendarDay(
             day,
@@ -242,17 +203,9 @@ def _with_good_fridays(days: list[_CalendarDay]) -> list[_CalendarDay]:
             close_ns=_wall_ns(day, dt.time(17), new_york),
             break_start_ns=0,
             break_end_ns=0,
-            is_holiday=True,
+            is_closed=True,
         )
-        for day in early_april
-        if day.weekday() == 4 and day not in known
+        for day in weekdays
+        if day.weekday() < 5 and day not in known and corrections.trades_on(group, day)
     ]
     return sorted(days + added, key=lambda row: row.day)
-
-
-def _is_juneteenth(day: dt.date) -> bool:
-    if day.year < _FIRST_JUNETEENTH or day.month != 6:
-        return False
-    holiday = dt.date(day.year, 6, 19)
-    shift = {5: -1, 6: 1}.get(holiday.weekday(), 0)
-    return day == holiday + shift * _ONE_DAY

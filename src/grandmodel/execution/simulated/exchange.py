@@ -94,7 +94,7 @@ class SimulatedExchange:
             order.price or 0,
             order.stop_price or 0,
             order.ts,
-            order.ts + latency.order_ns(self._generator),
+            max(order.ts + latency.order_ns(self._generator), order.effective_ts),
             self._expiry(order, index),
             latency.report_ns(self._generator),
             slippage.slippage_ticks(order, self._generator),

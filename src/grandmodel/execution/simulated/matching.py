@@ -312,6 +312,9 @@ def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Ro
     if market.feed <= _BARS:
         slot.queue_ahead = UNKNOWN_QUEUE
         return
+    if 0 < market.session_close <= ts:  # What is known is of a session that has ended: the next row decides.
+        slot.queue_ahead = UNKNOWN_QUEUE
+        return
     if market.halted:  # Orders may be placed during a halt; a limit takes its place in the queue.
         if slot.state == _WORKING and slot.order_type == _LIMIT:
             _join_queue(slots, k, instruments, depth)

@@ -267,8 +267,92 @@ def test_zone_and_label_that_nothing_proves_must_be_said(tmp_path: Path, week: l
 
 def test_times_that_the_clock_skips_are_left_out(tmp_path: Path) -> None:
     lines = [f"2024-03-10 {hour:02d}:{minute}:00,100,101,99,100,5" for hour in range(24) for minute in ("00", "30")]
-    _, series = _check(tmp_path, lines, time_zone="America/New_York")
+    _, series = _check(tmp_path, lines, time_zone="America/New_York", force_clock=True)
     assert _found(series)["impossible_local_times"] == 2
+
+
+def test_a_stated_clock_that_the_sessions_speak_against_is_refused_and_the_one_that_fits_is_named(
+    tmp_path: Path,
+) -> None:
+    opens = session_opens("2022-01-03", "2022-03-30")
+    lines = rows_text(opens, random_bars(len(opens)), "America/Los_Angeles")
+    with pytest.raises(ReadError, match=r"bars.csv: found a clock .*UTC, label open: \d+ bars outside") as refused:
+        _check(tmp_path, lines)
+    assert "proves America/Los_Angeles" in str(refused.value)
+    assert "label open: 0 bars outside" in str(refused.value)
+    assert "--force-clock" in str(refused.value)
+    _, forced = _check(tmp_path, lines, force_clock=True)
+    found = _found(forced)
+    assert found["forced_clock"] == found["another_clock_fits"] > 0.002 * len(lines)
+    assert forced.time_zone == "UTC"
+    _, fits = _check(tmp_path, lines, time_zone="America/Los_Angeles", force_clock=True)
+    assert not {"forced_clock", "another_clock_fits"} & _found(fits).keys()  # nothing had to be forced
+
+
+def test_where_no_clock_fits_better_more_is_borne(tmp_path: Path) -> None:
+    opens = session_opens("2024-01-08", "2024-01-12")
+    stray = [
+        int(opens[45]) + THIRTY_MINUTES_NS,
+        int(opens[91]) + THIRTY_MINUTES_NS,
+        int(opens[137]) + THIRTY_MINUTES_NS,
+    ]
+    # In the maintenance hour of three days.
+    lines = rows_text(sorted([*opens, *stray]), random_bars(len(opens) + 3))
+    _, series = _check(tmp_path, lines)
+    assert _found(series)["bars_outside_sessions"] == 3  # 1.3 %
+    saturday = [ns_from_text("2024-01-13T10:00:00+00:00") + k * THIRTY_MINUTES_NS for k in range(10)]
+    lines = rows_text(sorted([*opens, *stray, *saturday]), random_bars(len(opens) + 13))
+    with pytest.raises(ReadError, match=r"no clock fits.*Expected at most 2\.0%"):
+        _check(tmp_path, lines)
+
+
+def test_a_wrong_label_side_is_refused_and_named(tmp_path: Path) -> None:
+    opens = session_opens("2022-01-03", "2022-03-30")
+    with pytest.raises(ReadError, match=r"proves UTC.*, label open: 0 bars outside"):
+        _check(tmp_path, rows_text(opens, random_bars(len(opens))), label=Label.CLOSE)
+
+
+def test_one_session_read_by_a_clock_of_another_market_is_refused_with_the_clocks_that_fit(tmp_path: Path) -> None:
+    opens = session_opens("2024-01-08", "2024-01-09")
+    lines = rows_text(opens, random_bars(len(opens)), "Asia/Tokyo")
+    with pytest.raises(ReadError, match=r"of the clocks tried these fit: .*label open: 0 bars outside"):
+        _check(tmp_path, lines, time_zone="America/New_York")
+
+
+def test_a_zone_without_a_label_names_the_clock_that_fits(tmp_path: Path) -> None:
+    opens = session_opens("2022-01-03", "2022-03-30")
+    lines = rows_text(opens, random_bars(len(opens)), "America/Los_Angeles")
+    with pytest.raises(AmbiguousError, match="without what is stated it proves America/Los_Angeles"):
+        _check(tmp_path, lines, label=None)
+
+
+def test_rows_of_the_future_and_rows_that_stand_alone_are_left_out_by_line(tmp_path: Path, week: list[str]) -> None:
+    now = ns_from_text("2024-06-01")
+    path = write_csv(tmp_path / "bars.csv", [*week, week[-1].replace("2024-01-12", "2024-06-03")])
+    profile = ImportProfile(time_zone="UTC", label=Label.OPEN, bar_width="30m")
+    _, report = read_file(path, NQ, profile, now_ns=now)
+    (finding,) = report.series[0].findings
+    assert (finding.kind, finding.lines) == ("stamps_in_the_future", (232,))
+    assert "2024-06-01T00:00" in finding.text
+    for year in ("2099", "1999"):
+        block, series = _check(tmp_path, [week[-1].replace("2024-01-12", f"{year}-01-12"), *week])
+        (finding,) = series.findings
+        assert (finding.kind, finding.treatment, finding.lines) == ("isolated_stamps", Treatment.DROPPED, (2,))
+        assert len(block) == 230
+
+
+def test_a_file_of_the_future_alone_is_refused(tmp_path: Path, week: list[str]) -> None:
+    path = write_csv(tmp_path / "bars.csv", week)
+    profile = ImportProfile(time_zone="UTC", label=Label.OPEN, bar_width="30m")
+    with pytest.raises(ReadError, match="only rows stamped in the future"):
+        read_file(path, NQ, profile, now_ns=ns_from_text("2023-01-01"))
+
+
+def test_two_stretches_years_apart_are_both_kept(tmp_path: Path, week: list[str]) -> None:
+    earlier = [line.replace("2024-01-", "2018-01-") for line in week[:40]]
+    block, series = _check(tmp_path, [*earlier, *week], force_clock=True)
+    assert "isolated_stamps" not in _found(series)
+    assert len(block) == 270
 
 
 def test_stamps_with_and_without_their_distance_from_utc_do_not_mix(tmp_path: Path, week: list[str]) -> None:

@@ -6,10 +6,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from bar_files import NQ, session_opens
+from bar_files import CL, NQ, session_opens
 from grandmodel.data.errors import CalendarError
 from grandmodel.data.historical.profile import Label
-from grandmodel.data.historical.zones import possible_readings, proven_reading, utc_from_wall
+from grandmodel.data.historical.zones import irregular_gaps, possible_readings, proven_reading, utc_from_wall
+from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import NS_PER_HOUR, NS_PER_MINUTE, THIRTY_MINUTES_NS, ns_from_text
@@ -80,6 +81,48 @@ def test_zones_that_part_for_two_bars_a_year_are_not_told_apart_by_one_year() ->
     assert readings[1].zones[0] == "Europe/Athens"
     assert 0 < readings[1].outside < 3
     assert proven_reading(readings) is None
+
+
+def test_bars_on_a_day_that_the_calendar_has_wrong_do_not_spoil_the_proof() -> None:
+    """Good Friday is closed for CL, and the day after Thanksgiving ends at 13:45: what if the exchange had traded longer?"""
+    opens = session_opens("2022-01-03", "2022-12-30", CL)
+    good_friday = [ns_from_text("2022-04-14T22:00:00+00:00") + k * THIRTY_MINUTES_NS for k in range(30)]
+    friday_afternoon = [ns_from_text("2022-11-25T19:00:00+00:00") + k * THIRTY_MINUTES_NS for k in range(4)]
+    walls = _wall(sorted([*opens, *good_friday, *friday_afternoon]), "America/Los_Angeles")
+    proven = proven_reading(possible_readings(walls, THIRTY_MINUTES_NS, CL))
+    assert proven is not None
+    assert proven.zones[0] == "America/Los_Angeles"
+    assert (proven.outside, proven.irregular) == (0, 34)
+    assert proven.irregular_days == ("2022-04-14", "2022-04-15", "2022-11-25")
+
+
+def test_bars_in_ordinary_closed_hours_spoil_the_proof() -> None:
+    opens = session_opens("2022-01-03", "2022-12-30", CL)
+    saturday = [ns_from_text("2022-05-07T15:00:00+00:00")]
+    readings = possible_readings(_wall(sorted([*opens, *saturday]), "America/Los_Angeles"), THIRTY_MINUTES_NS, CL)
+    assert readings[0].outside == 1
+    assert proven_reading(readings) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "gaps"),
+    [
+        ("NQ", "2022-11-14", "2022-12-02", ["2022-11-25", "2022-11-28"]),  # after Thursday's and Friday's early closes
+        ("NQ", "2022-04-04", "2022-04-22", ["2022-04-18"]),  # Good Friday
+        ("NQ", "2022-05-09", "2022-05-20", []),
+        ("IF", "2018-09-10", "2018-10-19", ["2018-09-25", "2018-10-08"]),  # mid-autumn, Golden Week; no lunch break
+        ("BTCUSD", "2022-11-14", "2022-12-02", []),
+        ("EURUSD", "2022-11-14", "2022-12-02", []),
+    ],
+)
+def test_the_closed_hours_around_holidays_and_short_days_are_irregular(
+    name: str, start: str, end: str, gaps: list[str]
+) -> None:
+    schedule = session_schedule(BUILT_IN[InstrumentId(name)], ns_from_text(start), ns_from_text(end))
+    irregular = irregular_gaps(schedule)
+    assert len(irregular) == len(schedule) + 1
+    days = [str(np.datetime64(int(schedule.day_ns[place]), "ns"))[:10] for place in np.flatnonzero(irregular[:-1])]
+    assert days == gaps
 
 
 def test_a_few_sessions_prove_nothing() -> None:
