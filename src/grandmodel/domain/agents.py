@@ -18,6 +18,7 @@ from grandmodel.domain.decisions import Decision, Intent
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.orders import ExecutionReport, Fill, Order
 
 Wish: TypeAlias = Intent | Decision
@@ -108,6 +109,13 @@ class Agent:
     def take_model(self, layer: str, model: object) -> bool:  # noqa: ARG002
         """Let ``model`` decide for ``layer`` from now on; False where this agent has no use for it."""
         return False
+
+    def learnt_from(self) -> Sequence[LearntFrom] | None:
+        """What the agent's trained models learnt from, so that a run can say which part of it they had seen before.
+
+        Empty for a rule that was fitted on nothing; None, as here, where the agent does not say.
+        """
+        return None
 
     def save(self) -> bytes:
         """What must be remembered between calls, as bytes."""

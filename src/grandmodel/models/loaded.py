@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.models.calibration import expected_move, scale_belief
 from grandmodel.models.conformal import ConformalSettings
 from grandmodel.models.errors import ModelFileError
@@ -107,6 +108,19 @@ class LoadedModel:
         """Mean and variance of the move that a calibrated ``belief`` (3,) foretells, in units of scale times sqrt(horizon)."""
         mean, variance = expected_move(belief, self._mean, self._mean_square)
         return float(mean), float(variance)
+
+    @property
+    def learnt_from(self) -> LearntFrom:
+        """The data that the model had seen before it decided anything."""
+        data = self.manifest.data
+        calibration = data.validation
+        return LearntFrom(
+            layer=self.manifest.layer,
+            model=self.name,
+            instruments=data.instruments,
+            train_ns=(data.train.start_ns, data.train.end_ns),
+            calibration_ns=None if calibration is None else (calibration.start_ns, calibration.end_ns),
+        )
 
     def mean_scale(self, instrument: InstrumentId) -> float:
         """Mean scale of moves over the training data, ticks; 0 (not known) for an instrument that the model never saw."""

@@ -41,6 +41,7 @@ from grandmodel.domain.events import (
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
+from grandmodel.domain.learnt import AgentLearnt
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import (
     CancelOrder,
@@ -49,6 +50,7 @@ from grandmodel.domain.orders import (
     Fill,
     Order,
     OrderType,
+    PriceReference,
     ReplaceOrder,
     Side,
     TimeInForce,
@@ -57,6 +59,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
+from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.feature_book import FeatureBook
@@ -195,8 +198,12 @@ class Engine:
     # Inputs.
 
     def begin(self, note: Mapping[str, object]) -> Record:
-        """The first record: what the run is made of."""
-        return self._record(Cause.BEGIN, _Step(), note=note)
+        """The first record: what the run is made of, and what the models of its agents had seen before it."""
+        agents = []
+        for agent in self.agents:
+            learnt = agent.learnt_from()
+            agents.append(AgentLearnt(agent=agent.name, learnt_from=None if learnt is None else tuple(learnt)))
+        return self._record(Cause.BEGIN, _Step(), note={**note, "agents": agents})
 
     def on_block(self, block: Block) -> Iterator[Record]:
         """Walk one block; a record for every stop."""
@@ -243,6 +250,7 @@ class Engine:
         yield from self.on_advance(Advance(ts=refresh.ts))
         step = _Step()
         self._view = None
+        note: dict[str, object] = {"refresh": refresh}
         if model is None:
             text = f"{refresh.layer} model {refresh.path}: refused ({refresh.refused}); the one before goes on deciding"
             step.alerts.append(Alert(severity="high", code="model_refused", text=text))
@@ -250,7 +258,9 @@ class Engine:
             takers = [agent.name for agent in self.agents if agent.take_model(refresh.layer, model)]
             text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
-        yield self._finish(Cause.MODEL, step, note={"refresh": refresh})
+            note["takers"] = takers
+            note["learnt_from"] = model.learnt_from if isinstance(model, LoadedModel) else None
+        yield self._finish(Cause.MODEL, step, note=note)
 
     def on_end(self, end: End) -> Iterator[Record]:
         """The stream is over: what was due by then happens, and the last record says how things stand."""
@@ -357,6 +367,7 @@ class Engine:
         fee = self.settings.venue.fees.fee_micros(
             instrument, report.last_quantity, report.last_price, maker=report.maker
         )
+        slippage_from, reference = _slippage_from(order, report)
         return Fill(
             exec_id=report.exec_id,
             order_id=order.order_id,
@@ -370,6 +381,8 @@ class Engine:
             maker=report.maker,
             reference_price=life.reference_price,
             tag=order.tag,
+            slippage_from=slippage_from,
+            slippage_reference=reference,
         )
 
     def _book(self, fill: Fill) -> None:
@@ -454,7 +467,6 @@ class Engine:
                 fee_micros=fee,
                 ts_event=ts_event,
                 ts_init=self.market.now,
-                reference_price=price,
                 tag=why,
             )
             step.fills.append(fill)
@@ -826,6 +838,18 @@ class Engine:
                 name: {key: int(row[key]) for key in counted} for name, row in zip(self._ids, rows, strict=True)
             },
         }
+
+
+def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, PriceReference]:
+    """The price, in ticks, that a fill's slippage is measured from, and which it is: each kind of order promises another one.
+
+    The terms are those that the order has now. None where a venue does not tell what a market order met.
+    """
+    if order.stop_price is not None:
+        return order.stop_price, PriceReference.TRIGGER
+    if order.price is not None:
+        return order.price, PriceReference.LIMIT
+    return report.arrival_price, report.arrival_reference
 
 
 class _Step:

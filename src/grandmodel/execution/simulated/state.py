@@ -111,6 +111,8 @@ SLOT = np.dtype(
         ("fresh_ts", _I8),  # close of the bar within which a bracket's child came alive
         ("reduced", _I8),  # lots that one-cancels-other partners filled
         ("woken", _I8),  # a child: lots that its parent filled
+        ("arrival_price", _I8),  # of a market order: what stood in the market when it reached the venue
+        ("arrival_kind", _I8),  # what that is: a position in REFERENCE_CODES
     ]
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""
@@ -129,6 +131,8 @@ REPORT = np.dtype(
         ("cumulative", _I8),
         ("maker", _I8),
         ("reason", _I8),
+        ("arrival_price", _I8),
+        ("arrival_kind", _I8),
     ]
 )
 """One row a report on its way to us."""
@@ -198,3 +202,6 @@ REASON_CODES = (
     "invalid",
 )
 """``Reason`` values by the integer that compiled code uses."""
+
+REFERENCE_CODES = ("", "mark", "quote")
+"""``PriceReference`` values of an arrival by the integer that compiled code uses."""
