@@ -136,6 +136,8 @@ def _show_report(report: RiskReport, target: Path) -> None:
         ("bars with positions", f"{report.observations:,}"),
         ("exceptions", f"{report.exceptions} ({report.expected:.1f} expected at {report.level:.1%})"),
         ("Kupiec p", _p_text(report.kupiec_p)),
+        ("exceptions of the positions held", f"{report.held_exceptions}, had nobody traded in the bar"),
+        ("Kupiec p of these", _p_text(report.held_kupiec_p)),
         ("independence p", _p_text(report.independence_p)),
         ("conditional p", _p_text(report.conditional_p)),
         ("trading days with positions", f"{report.days:,}, {report.day_exceptions} of them exceptions"),

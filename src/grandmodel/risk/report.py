@@ -7,8 +7,9 @@ traffic light counts trading days: what the bars of a day made together, against
 
 What a bar made is the change of the account's own equity from close to close, its fees added back. So the bars add up to the run's
 profit before fees, to the last millionth, and neither the step between two contracts of a roll nor the prices of a bad stretch, which the
-account never earned, can count as a result. Trades inside the bar count, as they do for the account: a position that was opened in
-it was not in the VaR stated before.
+account never earned, can count as a result. Trades inside the bar count, as they do for the account, though the VaR stated before could
+not know them: a stop inside the bar makes losses smaller than the VaR says, a position opened in it makes them larger. So a second
+test asks the estimate alone, as supervisors do: what the positions held at the close would have made had nobody traded.
 
 ``build_risk_report`` computes, ``risk_page`` draws; ``grandmodel risk report RUN`` does both.
 """
@@ -38,7 +39,8 @@ from grandmodel.charts import (
     Tone,
     format_time,
 )
-from grandmodel.domain.events import Record
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.events import ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, convert_micros
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY
@@ -84,7 +86,10 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole run, as the account has it."""
     profit_untested: float
     """What of it was made while no VaR had been stated: flat at the close before, or risk not known. ``pnl_bar`` adds up to the rest."""
+    pnl_held: list[float]
+    """What the positions held at the close would have made in it (B,): no trade, no step between contracts, nothing in a bad stretch."""
     hits: list[bool]
+    """Where ``pnl_bar`` is below minus ``var_bar`` (B,)."""
     observations: int
     exceptions: int
     expected: float
@@ -92,6 +97,9 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     """None below 20 observations."""
     independence_p: float | None
     conditional_p: float | None
+    held_exceptions: int
+    """Where ``pnl_held`` is below minus ``var_bar``: the estimate alone, without what the account traded in the bar."""
+    held_kupiec_p: float | None
     days: int
     """Trading days with at least one such row."""
     day_exceptions: int
@@ -161,6 +169,11 @@ class _Walk:
         self.var_horizon: list[float] = []
         self.var_bar: list[float] = []
         self.pnl_micros: list[int] = []
+        self.pnl_held: list[float] = []
+        self.closes: list[int | None] = [None] * n
+        self.held = [0] * n
+        self.held_micros = 0
+        """What ``held``, the positions at the close before, have made in the present row so far."""
         self.untested_micros = 0
         self.breaker: list[BreakerMove] = []
         self.refusals = RefusalCount()
@@ -175,6 +188,7 @@ class _Walk:
                 self._finish_row()
             self.row_ts = bar.ts_event
             self.running.on_bar(bar)
+            self._move(self.index[bar.instrument], bar)
         closed = self.row_ts >= 0 and any(bar.ts_event == self.row_ts for bar in record.bars)
         for fill in record.fills:
             k = self.index[fill.instrument]
@@ -194,6 +208,16 @@ class _Walk:
         for intent in record.intents:
             self.refusals.add(intent)
 
+    def _move(self, k: int, bar: ClosedBar) -> None:
+        """Add what the held lots of instrument ``k`` made in ``bar``; a roll trades at its open, a bad stretch is left at the last close."""
+        last = bar.open if bar.flags & Flag.ROLL else self.closes[k]
+        if bar.flags & Flag.BAD_STRETCH:
+            return
+        if last is not None:
+            made = self.instruments[k].value_micros(bar.close - last, self.held[k])
+            self.held_micros += convert_micros(made, self.rates[k])
+        self.closes[k] = bar.close
+
     def _finish_row(self) -> None:
         """All bars of one close time are in: settle the VaR stated before, state the next one."""
         made = self.at_row - self.before_row
@@ -203,11 +227,13 @@ class _Walk:
             self.var_horizon.append(self.stated[0])
             self.var_bar.append(self.stated[1])
             self.pnl_micros.append(made)
+            self.pnl_held.append(self.held_micros / 1e6)
             self.component_sums += self.components
         else:
             self.untested_micros += made
         self.running.take_row()
         self.is_stated = False
+        self.held, self.held_micros = list(self.at_close), 0
         if not any(self.at_close):
             return
         value = self.running.value_at_risk(self.at_close, self.rates) / 1e6
@@ -226,6 +252,7 @@ class _Walk:
         level = self.settings.var.level
         pnl = [made / 1e6 for made in self.pnl_micros]
         hits = np.array(pnl) < -np.array(self.var_bar)
+        held = int((np.array(self.pnl_held) < -np.array(self.var_bar)).sum())
         count, exceptions = len(hits), int(hits.sum())
         enough = count >= _MIN_OBSERVATIONS
         coverage = kupiec(exceptions, count, level) if enough else None
@@ -245,6 +272,7 @@ class _Walk:
             var_horizon=self.var_horizon,
             var_bar=self.var_bar,
             pnl_bar=pnl,
+            pnl_held=self.pnl_held,
             profit_before_fees=(self.last - (self.first or 0)) / 1e6,
             profit_untested=(self.untested_micros + self.last - self.before_row) / 1e6,
             hits=[bool(h) for h in hits],
@@ -254,6 +282,8 @@ class _Walk:
             kupiec_p=None if coverage is None else coverage.p_value,
             independence_p=None if chain is None else chain.independence.p_value,
             conditional_p=None if chain is None else chain.conditional.p_value,
+            held_exceptions=held,
+            held_kupiec_p=kupiec(held, count, level).p_value if enough else None,
             days=len(day_hits),
             day_exceptions=int(day_hits.sum()),
             zone=zone,
@@ -307,6 +337,11 @@ def risk_page(report: RiskReport) -> str:
             Tile("Bars with positions", report.observations),
             Tile("Exceptions", report.exceptions, more=f"{report.expected:.1f} expected"),
             Tile("Kupiec p", report.kupiec_p, decimals=4, more="too many or too few"),
+            Tile(
+                "Exceptions of the positions held",
+                report.held_exceptions,
+                more=f"had nobody traded in the bar; Kupiec p {'' if report.held_kupiec_p is None else p_text(report.held_kupiec_p)}",
+            ),
             Tile("Independence p", report.independence_p, decimals=4, more="in clusters"),
             Tile(
                 "Traffic light",
@@ -321,6 +356,10 @@ def risk_page(report: RiskReport) -> str:
         page.lead.add_note(
             "Kupiec's test rejects the VaR: exceptions are far more, or far fewer, than it says.", "caution"
         )
+        if report.held_kupiec_p is not None and report.held_kupiec_p >= _NO_GREEN_BELOW_P:
+            page.lead.add_note(
+                "Of the positions held at each close it does not: what differs is the trading inside the bars, not the estimate."
+            )
     _draw_var(page, report)
     _draw_components(page, report)
     _draw_breaker(page, report)
