@@ -41,7 +41,6 @@ from grandmodel.domain.events import (
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
-from grandmodel.domain.learnt import AgentLearnt
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import (
     CancelOrder,
@@ -198,12 +197,8 @@ class Engine:
     # Inputs.
 
     def begin(self, note: Mapping[str, object]) -> Record:
-        """The first record: what the run is made of, and what the models of its agents had seen before it."""
-        agents = []
-        for agent in self.agents:
-            learnt = agent.learnt_from()
-            agents.append(AgentLearnt(agent=agent.name, learnt_from=None if learnt is None else tuple(learnt)))
-        return self._record(Cause.BEGIN, _Step(), note={**note, "agents": agents})
+        """The first record: what the run is made of."""
+        return self._record(Cause.BEGIN, _Step(), note=note)
 
     def on_block(self, block: Block) -> Iterator[Record]:
         """Walk one block; a record for every stop."""

@@ -135,7 +135,7 @@ def _samples(section: Section, summary: Summary, currency: str) -> None:
     if summary.samples.parts:
         section.add_table(
             ["part", "from", "to", "periods", Column("share", unit="%", decimals=0), Column(f"profit, {currency}", by_sign=True, decimals=2),
-             Column("Sharpe", decimals=2), "interval", Column("Sortino", decimals=2), "interval", "not known because"],
+             Column("Sharpe of the part", decimals=2), "interval", Column("Sortino of the part", decimals=2), "interval", "not known because"],
             [
                 [part.part, format_time(part.from_ns), format_time(part.to_ns), part.periods, part.share, part.profit,
                  part.sharpe_annual, interval_text(part.sharpe_interval_annual, part.ratio_level),
