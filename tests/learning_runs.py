@@ -60,8 +60,13 @@ def walk(width_ns, count, seed=0, *, marks=True):
     return bars
 
 
-def write_random_model(path, layer, *, seed=0, temperature=0.5, horizon=None, training_seed=9, instruments=("NQ",)):
-    """A model file for ``layer`` with drawn weights, everything else fitted on another walk; its id."""
+def write_random_model(
+    path, layer, *, seed=0, temperature=0.5, horizon=None, training_seed=9, instruments=("NQ",), data=None
+):
+    """A model file for ``layer`` with drawn weights, everything else fitted on another walk; its id.
+
+    ``data`` is what the file says it learnt from; by default ``instruments`` and the span of the walk.
+    """
     strategic = layer == "strategic"
     schema = STRATEGIC_SCHEMA if strategic else TACTICAL_SCHEMA
     market = build_market(
@@ -96,7 +101,7 @@ def write_random_model(path, layer, *, seed=0, temperature=0.5, horizon=None, tr
         outcomes=fit_class_outcomes(known) if strategic else None,
         temperature=temperature,
         novelty=msgspec.to_builtins(novelty.parameters),
-        data=DataSpans(instruments=instruments, train=span),
+        data=data or DataSpans(instruments=instruments, train=span),
         seeds=(seed,),
         settings={},
         code_version="test",

@@ -40,6 +40,8 @@ class Said:
     filled: int = 0
     maker: bool = False
     reason: str = ""
+    arrival: object = NONE
+    """Of a fill of a market order: what stood in the market when it arrived, and which price that is."""
 
 
 @dataclass
@@ -69,6 +71,7 @@ class Held:
     born_in: int = -1
     shut: bool = False
     triggered: bool = False
+    arrival: object = NONE
 
     @property
     def side(self):
@@ -93,6 +96,7 @@ class Market:
     bid_size: int = 0
     ask_size: int = 0
     last: object = NONE
+    mark: object = NONE
     trades: int = 0
     quotes: int = 0
     feed: str = ""
@@ -218,7 +222,7 @@ class ReferenceExchange:
         market.feed = "ticks"
         if row["action"] == Action.TRADE:
             market.trades += 1
-            market.last = int(row["price"])
+            market.last = market.mark = int(row["price"])
             if not market.halted:
                 self.on_trade(int(row["instrument"]), int(row["price"]), int(row["size"]), ts)
             if row["bid_price"] != UNDEFINED_PRICE or row["ask_price"] != UNDEFINED_PRICE:
@@ -288,6 +292,7 @@ class ReferenceExchange:
         instrument = int(bar["instrument"])
         market = self.markets[instrument]
         market.feed = "bars"
+        market.mark = int(bar["close"])
         if bar["flags"] & Flag.HALTED:
             return
         self.budget = 10**15
@@ -384,6 +389,12 @@ class ReferenceExchange:
             self.end(held, "8", "halted", ts)
             return
         held.state = "armed" if held.kind in (OrderType.STOP, OrderType.STOP_LIMIT) else "live"
+        if held.kind is OrderType.MARKET:
+            other = market.ask if held.side > 0 else market.bid
+            if market.feed == "ticks" and other is not NONE:
+                held.arrival = ("quote", other)
+            elif market.mark is not NONE:
+                held.arrival = ("mark", market.mark)
         self.say(held, "0", ts)
         held.change_at = max(held.change_at, ts)
         if held.cancel_at <= ts:
@@ -527,7 +538,20 @@ class ReferenceExchange:
         left = held.leaves if leaves is None else leaves
         number = len(self.said) + 1
         self.said.append(
-            Said(number, held.order.order_id, kind, ts, due, lots, price, left, held.filled, maker, reason)
+            Said(
+                number,
+                held.order.order_id,
+                kind,
+                ts,
+                due,
+                lots,
+                price,
+                left,
+                held.filled,
+                maker,
+                reason,
+                held.arrival if lots else NONE,
+            )
         )
 
 
@@ -595,6 +619,7 @@ def _listen(stop, venue, said):
                 one.cumulative,
                 one.maker,
                 one.reason.value,
+                NONE if one.arrival_price is None else (one.arrival_reference.value, one.arrival_price),
             )
             for one in venue.due_reports()
         ]

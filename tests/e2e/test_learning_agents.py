@@ -11,17 +11,21 @@ from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision, Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, Begin, Cause, ModelRefresh
-from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
+from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS, ns_from_text
 from grandmodel.features.schema import STRATEGIC_SCHEMA
 from grandmodel.models.conformal import ConformalSettings, conformal_history
 from grandmodel.models.errors import ModelMismatchError
+from grandmodel.models.model_file import DataSpan, DataSpans
 from grandmodel.models.scale import move_scales
 from grandmodel.risk.sizing import ExposureSettings
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.explain import explain
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.model_loading import refresh_of
 from grandmodel.runtime.replay import replay
+from grandmodel.runtime.runs import write_reports
+from grandmodel.runtime.samples import IN_SAMPLE, OUT_OF_SAMPLE
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.snapshot import restore_engine, save_engine
 from grandmodel.training.market import build_market
@@ -379,6 +383,39 @@ def test_a_refresh_takes_over_between_two_events_and_replays(tmp_path, models):
     assert {model for number, model in made if number < told[0].number} == {made[0][1]}
     assert {model for number, model in made if number > told[0].number} == {refresh.model}
     assert replayed(folder).equal
+
+
+def test_a_run_over_its_models_own_months_is_in_sample_and_a_refresh_to_others_is_not(tmp_path, models):
+    """The first model learnt from NQ in these very months; the second, which takes over at bar 700, from NQ and CL in 2019."""
+    folder = tmp_path / "run"
+    start_ns, end_ns = ns_from_text("2019-01-01T00:00Z"), ns_from_text("2019-07-01T00:00Z")
+    elsewhere = DataSpans(instruments=("NQ", "CL"), train=DataSpan(start_ns=start_ns, end_ns=end_ns))
+    write_random_model(tmp_path / "other.safetensors", "strategic", seed=2, data=elsewhere)
+    with start(folder, models) as session:
+        session.feed([HALF_HOURS[:700]])
+        refresh = session.refresh_model("strategic", str(tmp_path / "other.safetensors"), who="ann", why="retrained")
+        session.feed([HALF_HOURS[700:]], first=1)
+        session.end()
+    results, summary = write_reports(folder)
+    first, second = summary.samples.models
+    assert (first.part, first.seen, second.part) == (IN_SAMPLE, ("NQ",), OUT_OF_SAMPLE)
+    assert first.to_ns == second.from_ns == refresh.ts == int(HALF_HOURS["ts_event"][699])
+    assert second.learnt_from.model == refresh.model
+    inside, outside = summary.samples.parts
+    assert (inside.part, outside.part) == (IN_SAMPLE, OUT_OF_SAMPLE)
+    assert (inside.periods, outside.periods) == (699, 100)
+    assert summary.sharpe_annual is None
+    assert inside.sharpe_annual is not None
+    assert inside.profit + outside.profit == pytest.approx(summary.profit_micros / 1e6)
+    assert "Sharpe (in-sample)" in (folder / "report.html").read_text(encoding="utf-8")
+    decided = [
+        record for record in records_in(folder) if any(isinstance(d, StrategicDecision) for d in record.decisions)
+    ]
+    before, after = explain(folder, str(decided[0].number)), explain(folder, str(decided[-1].number))
+    assert before.decisions[0].sample.startswith("in-sample: strategic/")
+    assert after.decisions[0].sample.startswith("out-of-sample: strategic/")
+    assert "NQ, CL, 2019-01-01 to 2019-07-01" in after.decisions[0].sample
+    assert results.models[0].from_ns == -(2**63)
 
 
 def test_what_is_remembered_carries_over_to_the_next_model(models):

@@ -140,6 +140,22 @@ def test_the_command_on_real_sessions_with_rolls_and_a_bad_stretch_agrees_and_re
     assert status == 0
     assert report["equal"]
     assert report["records"] > 50_000
+    check_risk_report(summary, command(monkeypatch, capsys, "risk", "report", tmp_path / "real")[1], fills)
+    refused = command(monkeypatch, capsys, "audit", "show", tmp_path / "real", "--refused")[1]["refused"]
+    assert len(refused) == summary["refusals"]["refused"] > 0
+
+
+def check_risk_report(summary, risk, fills):
+    """Its bars add up to the account's profit before fees, to the millionth, rolls and the way out of the bad stretch included."""
+    assert {fill.tag for fill in fills} >= {"roll", "bad_stretch"}
+    expected = summary["profit_micros"] + summary["fees_micros"]
+    assert expected == sum(one["profit_micros"] + one["fees_micros"] for one in summary["instruments"])
+    parts = [*risk["pnl_bar"], risk["profit_untested"]]
+    assert sum(round(one * 1e6) for one in parts) == round(risk["profit_before_fees"] * 1e6) == expected
+    assert len(risk["pnl_bar"]) == risk["observations"] > 40_000
+    hits = [made < -stated for made, stated in zip(risk["pnl_bar"], risk["var_bar"], strict=True)]
+    assert (hits, sum(hits)) == (risk["hits"], risk["exceptions"])
+    assert risk["refusals"] == summary["refusals"]
 
 
 def test_the_plain_reckoning_answers_a_case_worked_by_hand(tmp_path):

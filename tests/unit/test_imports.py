@@ -18,7 +18,9 @@ BELOW = {
 BELOW["data"] = {"domain", "kernels", "charts"}
 BELOW["features"] = {"domain", "kernels", "charts"}
 BELOW["models"] = BELOW["features"] | {"data", "features"}
-BELOW["risk"] = {"domain", "features", "kernels", "charts"}
+# Ratios, drawdown and the periods of a year: whoever shows a result asks this room.
+BELOW["performance"] = {"domain", "kernels"}
+BELOW["risk"] = {"domain", "features", "kernels", "charts", "performance"}
 # The agents size with risk's own functions (docs/adr/0006-training-rests-on-the-engine.md).
 BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models", "risk"}
 BELOW["execution"] = BELOW["compliance"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}

@@ -292,17 +292,19 @@ def _show_orders(told: OrderList) -> None:
         ],
         right={"order", "lots", "filled", "mean price"},
     )  # fmt: skip
-    if told.roll_fills:
-        stdout.print(f"and {told.roll_fills} fills of contract rolls, which no order led to")
+    if told.booked_fills:
+        stdout.print(
+            f"and {told.booked_fills} fills that no order led to: contract rolls, and exits before bad stretches"
+        )
 
 
 def _show_refused(told: RefusedList) -> None:
     print_table(
         f"{len(told.refused)} refusals in run {told.run}, times in UTC",
-        ["time", "record", "agent", "wish", "order", "check", "value", "limit", "reason"],
+        ["time", "record", "agent", "wish", "what", "order", "check", "value", "limit", "reason"],
         [
             [
-                time_text(line.ts), str(line.record), line.agent, line.wish, _text(line.order),
+                time_text(line.ts), str(line.record), line.agent, line.wish, line.what, _text(line.order),
                 line.check.name if line.check else "", line.check.value_text if line.check else "",
                 line.check.limit_text if line.check else "", line.reason,
             ]
@@ -361,13 +363,7 @@ def _event_text(event: OrderEvent) -> str:
     if event.what == "trade":
         parts.append(f"fee {currency_text(event.fee_micros, event.currency)}")
         parts.append("maker" if event.maker else "taker")
-        if event.slippage_arrival_micros is None:
-            parts.append("slippage not known (no mark on arrival)")
-        else:
-            parts.append(
-                f"slippage {event.slippage_arrival_price} a lot against the arrival mark {event.arrival_price}, "
-                f"{currency_text(event.slippage_arrival_micros, event.currency)}"
-            )
+        parts += _cost_parts(event)
     if event.what not in {"sent", "cancel_asked", "change_asked"}:
         parts.append(f"{event.filled} filled, {event.leaves} open")
     if event.ts_init != event.ts_event:
@@ -379,15 +375,38 @@ def _event_text(event: OrderEvent) -> str:
     return ", ".join(parts) + f" (record {event.record})"
 
 
+_REFERENCE_WORDS = {"trigger": "trigger", "limit": "limit", "quote": "quote at arrival", "mark": "mark at arrival"}
+
+
+def _cost_parts(event: OrderEvent) -> list[str]:
+    """What a fill cost beside its fee."""
+    from grandmodel.domain.instruments import currency_text
+
+    if event.slippage_micros is None:
+        return ["slippage not known (the venue does not tell what the order met)"]
+    reference = f"{_REFERENCE_WORDS[event.slippage_reference]} {event.slippage_from}"
+    parts = [
+        f"slippage {event.slippage_price} a lot against the {reference}, {currency_text(event.slippage_micros, event.currency)}"
+    ]
+    if event.delay_micros is not None:
+        parts.append(
+            f"delay {event.delay_price} a lot from the mark {event.decision_price} at the decision, "
+            f"{currency_text(event.delay_micros, event.currency)}"
+        )
+    return parts
+
+
 def _filled_text(line: OrderLine) -> str:
     from grandmodel.domain.instruments import currency_text
 
     if not line.filled:
         return "nothing filled"
     text = f"{line.filled} of {line.lots} lots filled at a mean of {line.mean_price}, fees {currency_text(line.fees_micros, line.currency)}"
-    if line.slippage_arrival_micros is None:
-        return text
-    return f"{text}, slippage against the arrival mark {currency_text(line.slippage_arrival_micros, line.currency)}"
+    if line.slippage_micros is not None:
+        text += f", slippage {currency_text(line.slippage_micros, line.currency)}"
+    if line.delay_micros is not None:
+        text += f", delay {currency_text(line.delay_micros, line.currency)}"
+    return text
 
 
 def _status_text(line: OrderLine) -> str:

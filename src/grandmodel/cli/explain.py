@@ -70,6 +70,8 @@ def _show(told: Explanation) -> None:
 
 def _show_decision(decision: DecisionStory) -> None:
     say(f"{decision.instrument}, {decision.layer} layer, model {decision.model}: {decision.summary}")
+    if decision.sample:
+        say(f"  {decision.sample}")
     for reason in decision.reasons:
         say(f"  {reason.code}: {reason.meaning}")
     rows = [

@@ -13,8 +13,7 @@ from grandmodel.domain.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grandmodel.domain.events import Begin, Record
-    from grandmodel.domain.sessions import SessionSchedule
+    from grandmodel.domain.events import Record
     from grandmodel.risk.report import RiskReport
     from grandmodel.risk.stress import StressResult
 
@@ -36,6 +35,8 @@ def report_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Value at risk through a run and its backtest, components, correlations, breaker moves and refused orders."""
+    from grandmodel.domain.instruments import MICROS_PER_UNIT
+    from grandmodel.performance.periods import busiest_schedule
     from grandmodel.risk.report import build_risk_report, risk_page
     from grandmodel.runtime.results import load_results
 
@@ -44,13 +45,15 @@ def report_command(
         results = load_results(folder)
         settings = results.settings
         instruments = list(results.instruments.values())
+        rates = {settings.account.base_currency: MICROS_PER_UNIT, **settings.account.rates}
         report = build_risk_report(
             str(results.begin.run),
             _records(folder),
             instruments,
             settings.risk,
             settings.account.base_currency,
-            schedule=_schedule(results.begin),
+            [rates[instrument.currency] for instrument in instruments],
+            busiest_schedule(results.schedules),
         )
     target = page or folder / "risk.html"
     try:
@@ -112,19 +115,6 @@ def _folder(run: str) -> Path:
     raise UsageError(f"found no run {run!r}, expected a run folder or the name of one under runs/")
 
 
-def _schedule(begin: Begin) -> SessionSchedule | None:
-    """The sessions of the run's first instrument: by them the engine tells trading days apart."""
-    import numpy as np
-
-    from grandmodel.domain.sessions import SessionSchedule
-
-    if not begin.sessions:
-        return None
-    first = begin.sessions[0]
-    columns = (np.frombuffer(column, "<i8") for column in (first.open_ns, first.close_ns, first.day_ns))
-    return SessionSchedule(*columns)
-
-
 def _records(folder: Path) -> Iterator[Record]:
     """Every record of the run in ``folder``, in order."""
     from grandmodel.compliance.journal_file import JournalReader, decode_record
@@ -146,6 +136,8 @@ def _show_report(report: RiskReport, target: Path) -> None:
         ("bars with positions", f"{report.observations:,}"),
         ("exceptions", f"{report.exceptions} ({report.expected:.1f} expected at {report.level:.1%})"),
         ("Kupiec p", _p_text(report.kupiec_p)),
+        ("exceptions of the positions held", f"{report.held_exceptions}, had nobody traded in the bar"),
+        ("Kupiec p of these", _p_text(report.held_kupiec_p)),
         ("independence p", _p_text(report.independence_p)),
         ("conditional p", _p_text(report.conditional_p)),
         ("trading days with positions", f"{report.days:,}, {report.day_exceptions} of them exceptions"),
@@ -153,7 +145,11 @@ def _show_report(report: RiskReport, target: Path) -> None:
         *((f"mean component VaR {k}", f"{v:,.0f} {report.currency}") for k, v in report.mean_components.items()),
         ("moves of the ladder", _moves_text(len(report.breaker), len(moves))),
         *((f"breaker {move.state}, {time_text(move.ts)}", move.text) for move in moves),
-        *((f"refused or cut by {k}", f"{v:,}") for k, v in report.refused.items()),
+        ("profit before fees", f"{report.profit_before_fees:,.2f} {report.currency}"),
+        ("of it without a stated VaR", f"{report.profit_untested:,.2f} {report.currency}"),
+        ("refused", report.refusals.text()),
+        *((f"refused by {k}", f"{v:,}") for k, v in report.refusals.refused_by.items()),
+        *((f"cut by {k}", f"{v:,}") for k, v in report.refusals.cut_by.items()),
     ):
         table.add_row(Text(name), Text(value))
     stdout.print(table)

@@ -30,6 +30,7 @@ from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from grandmodel.compliance.keys import SigningKey
+    from grandmodel.performance.ratios import AnnualRatios
     from grandmodel.runtime.feeds import Feed
     from grandmodel.runtime.session import Progress as RunProgress
     from grandmodel.runtime.settings import Mode, RunSettings
@@ -353,14 +354,30 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     from grandmodel.domain.instruments import currency_text
+    from grandmodel.runtime.report import interval_text
 
-    def ratio(value: float | None, form: str) -> str:
-        return "not known (too few)" if value is None else format(value, form)
+    def known(value: float | None, form: str, absent: str = "not known") -> str:
+        return absent if value is None else format(value, form)
+
+    def ratio(value: float | None, interval: tuple[float, float] | None, of: AnnualRatios, absent: str) -> str:
+        return absent if value is None else f"{value:.2f}  ({interval_text(interval, of.ratio_level)})"
+
+    def ratios(of: AnnualRatios, word: str) -> list[tuple[str, str]]:
+        return [
+            (f"Sharpe{word}, annual", ratio(of.sharpe_annual, of.sharpe_interval_annual, of, of.sharpe_absent)),
+            (f"Sortino{word}, annual", ratio(of.sortino_annual, of.sortino_interval_annual, of, of.sortino_absent)),
+            (f"ratios{word} made of", of.ratio_basis),
+        ]
 
     table = Table(
         title=f"Run {summary.run}" + (" on a simulated market" if summary.simulated_market else ""), show_header=False
     )
-    slippage = {str(i.instrument): i.slippage_arrival_ticks for i in summary.instruments}
+    samples = summary.samples
+    costs = [
+        f"{one.instrument} from the {cost.reference} {cost.slippage_ticks:.3f}, delay {known(cost.delay_ticks, '.3f')}"
+        for one in summary.instruments
+        for cost in one.fill_costs
+    ]
     latency = summary.latency_us.get("decision", {})
     rows = [
         ("data", summary.data),
@@ -369,17 +386,22 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         ("return", f"{summary.return_fraction:+.4%}"),
         ("fees", currency_text(summary.fees_micros)),
         ("costs assumed", summary.costs),
-        ("Sharpe, annual", f"{ratio(summary.sharpe_annual, '.2f')}  ({summary.ratio_basis})"),
-        ("Sortino, annual", ratio(summary.sortino_annual, ".2f")),
+        ("seen before by a model", samples.text),
+        *((f"  {model.learnt_from.model if model.learnt_from else model.agent}", model.text) for model in samples.models if samples.is_mixed),
+        *(line for part in samples.parts if samples.is_mixed for line in
+          ((f"profit ({part.part})", f"{part.profit:+,.2f}"), *ratios(part, f" ({part.part})"))),
+        *(() if samples.is_mixed else ratios(summary, "")),
         ("largest drawdown", f"{summary.max_drawdown_fraction:.3%}"),
-        ("turnover", f"{summary.turnover:.1f} times mean equity"),
+        ("turnover", f"{known(summary.turnover, '.1f')} times mean equity"),
         (
             "orders, fills, cancels",
             f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls and bad data), {summary.cancels}",
         ),
-        ("intents refused by risk", f"{summary.refused_intents} {summary.refused_by_reason or ''}"),
-        ("round trips, hit rate", f"{summary.round_trips}, {ratio(summary.hit_rate, '.1%')}"),
-        ("slippage, ticks a lot", ", ".join(f"{k} {ratio(v, '.3f')}" for k, v in slippage.items())),
+        ("refused", summary.refusals.text()),
+        ("refused by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.refused_by.items()) or "nothing"),
+        ("cut by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.cut_by.items()) or "nothing"),
+        ("round trips, hit rate", f"{summary.round_trips}, {known(summary.hit_rate, '.1%')}"),
+        ("slippage, ticks a lot", "; ".join(costs) or "no fill of an order"),
         ("market rows, records", f"{summary.market_rows:,}, {summary.records:,}"),
         ("data quality", "; ".join(f"{k}: " + ", ".join(f"{n.replace('_', ' ')} {c:,}" for n, c in v.items() if c) for k, v in summary.quality.items())),
         ("decision latency", f"p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us']:.0f} us" if latency else "not measured"),

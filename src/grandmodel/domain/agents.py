@@ -18,6 +18,7 @@ from grandmodel.domain.decisions import Decision, Intent
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.orders import ExecutionReport, Fill, Order
 
 Wish: TypeAlias = Intent | Decision
@@ -95,6 +96,8 @@ class Agent:
 
     def introduce(self) -> tuple[str, ...]:
         """What this agent trades, by what, and what it does not and why: lines for people, on the first record; none by default."""
+        return ()
+
     def widths_needed(self) -> tuple[int, ...]:
         """The bar widths, ns, without which it never decides; a run that keeps none of one of them does not begin."""
         return ()
@@ -118,6 +121,13 @@ class Agent:
     def take_model(self, layer: str, model: object) -> bool:  # noqa: ARG002
         """Let ``model`` decide for ``layer`` from now on; False where this agent has no use for it."""
         return False
+
+    def learnt_from(self) -> Sequence[LearntFrom] | None:
+        """What the agent's trained models learnt from, so that a run can say which part of it they had seen before.
+
+        Empty for a rule that was fitted on nothing; None, as here, where the agent does not say.
+        """
+        return None
 
     def save(self) -> bytes:
         """What must be remembered between calls, as bytes."""

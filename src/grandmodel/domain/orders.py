@@ -64,6 +64,21 @@ class OrdStatus(enum.StrEnum):
 _FINAL = frozenset({OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.REJECTED, OrdStatus.EXPIRED})
 
 
+class PriceReference(enum.StrEnum):
+    """The price that a fill's slippage is measured from; each kind of order has its own."""
+
+    NONE = ""
+    """None: no order asked for the fill, or the price is not known."""
+    TRIGGER = "trigger"
+    """Of a stop or stop-limit order: how far beyond its trigger it filled."""
+    LIMIT = "limit"
+    """Of a limit order: its own price, so that slippage is never above 0."""
+    QUOTE = "quote"
+    """Of a market order: the best price of the other side when it reached the venue."""
+    MARK = "mark"
+    """Of a market order where no quotes are known: the mark when it reached the venue."""
+
+
 class ExecType(enum.StrEnum):
     """FIX 150: why a report was sent."""
 
@@ -172,6 +187,10 @@ class ExecutionReport(
     maker: bool = False
     """True where the fill provided liquidity."""
     reason: Reason = Reason.NONE
+    arrival_price: int | None = None
+    """What stood in the market when a market order reached the venue, in ticks; on its TRADE reports, where the venue tells."""
+    arrival_reference: PriceReference = PriceReference.NONE
+    """``QUOTE`` or ``MARK``: which price that is."""
 
 
 class Fill(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -188,10 +207,32 @@ class Fill(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_f
     ts_init: int
     maker: bool = False
     reference_price: int | None = None
-    """The mark when the order was decided (arrival price), in ticks; slippage is measured from it."""
+    """The mark when the order was decided, in ticks; delay is measured from it."""
     tag: str = ""
+    slippage_from: int | None = None
+    """The price that slippage is measured from, in ticks: trigger, limit, or the market at arrival; None where there is none."""
+    slippage_reference: PriceReference = PriceReference.NONE
+    """Which of them it is."""
 
     @property
     def signed_quantity(self) -> int:
         """Lots, positive for a buy."""
         return self.quantity * int(self.side)
+
+    @property
+    def slippage_ticks(self) -> int | None:
+        """What one lot cost against ``slippage_from``, positive is a cost; None where that is not known."""
+        if self.slippage_from is None:
+            return None
+        return (self.price - self.slippage_from) * int(self.side)
+
+    @property
+    def delay_ticks(self) -> int | None:
+        """What the way from the mark at the decision to ``slippage_from`` cost one lot: waiting for a trigger, a limit or the venue.
+
+        Delay and slippage add up to the whole way from the decision to the fill. Against a quote it holds the part of the spread
+        between the mark and the side that a taker pays.
+        """
+        if self.slippage_from is None or self.reference_price is None:
+            return None
+        return (self.slippage_from - self.reference_price) * int(self.side)

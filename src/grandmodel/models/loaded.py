@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.models.calibration import expected_move, scale_belief
 from grandmodel.models.conformal import ConformalSettings
 from grandmodel.models.errors import ModelFileError, ModelMismatchError
@@ -116,6 +117,19 @@ class LoadedModel:
     def instruments(self) -> str:
         """The instruments that the file names, for people."""
         return ", ".join(self.manifest.data.instruments)
+
+    @property
+    def learnt_from(self) -> LearntFrom:
+        """The data that the model had seen before it decided anything."""
+        data = self.manifest.data
+        calibration = data.validation
+        return LearntFrom(
+            layer=self.manifest.layer,
+            model=self.name,
+            instruments=data.instruments,
+            train_ns=(data.train.start_ns, data.train.end_ns),
+            calibration_ns=None if calibration is None else (calibration.start_ns, calibration.end_ns),
+        )
 
     def mean_scale(self, instrument: InstrumentId) -> float:
         """Mean scale of moves over the training data, ticks. Raises ``ModelMismatchError`` for an instrument that the file does not name."""

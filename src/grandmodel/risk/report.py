@@ -2,8 +2,15 @@
 
 Everything is worked out again from the run's records: closed bars give the same running covariance that the gate had,
 fills the positions, alerts the moves of the ladder. The backtest is per bar: the VaR stated at a bar's close for the
-next bar, against what the positions then held made in it. It needs no trading days and gives many observations. Only the
+next bar, against what the account made in it before fees. It needs no trading days and gives many observations. Only the
 traffic light counts trading days: what the bars of a day made together, against the day's VaR stated at its first bar.
+
+What a bar made is the change of the account's own equity from close to close, its fees added back. So the bars add up to the run's
+profit before fees, to the last millionth, and neither the step between two contracts of a roll nor the prices of a bad stretch, which the
+account never earned, can count as a result. Trades inside the bar count, as they do for the account, though the VaR stated before could
+not know them: a stop inside the bar makes losses smaller than the VaR says, a position opened in it makes them larger. So a second
+test asks the estimate alone, as supervisors do: what the positions held at the close would have made had nobody traded.
+
 ``build_risk_report`` computes, ``risk_page`` draws; ``grandmodel risk report RUN`` does both.
 """
 
@@ -25,18 +32,22 @@ from grandmodel.charts import (
     LineChart,
     Markers,
     Page,
+    Section,
     Series,
     StateChart,
     Tile,
     Tone,
     format_time,
 )
-from grandmodel.domain.events import Record
-from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.blocks import Flag
+from grandmodel.domain.events import ClosedBar, Record
+from grandmodel.domain.instruments import Instrument, convert_micros
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY
+from grandmodel.performance.periods import trading_ns_of_days
 from grandmodel.risk.backtests import GREEN, christoffersen, kupiec, traffic_light
 from grandmodel.risk.correlation import correlation_of
+from grandmodel.risk.refusals import RefusalCount, RefusalCounts
 from grandmodel.risk.running import RunningRisk
 from grandmodel.risk.settings import RiskSettings
 
@@ -70,8 +81,15 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     var_bar: list[float]
     """VaR for the next bar (B,)."""
     pnl_bar: list[float]
-    """What the same positions made in the next bar (B,)."""
+    """What the account made in the next bar, before fees (B,)."""
+    profit_before_fees: float
+    """Of the whole run, as the account has it."""
+    profit_untested: float
+    """What of it was made while no VaR had been stated: flat at the close before, or risk not known. ``pnl_bar`` adds up to the rest."""
+    pnl_held: list[float]
+    """What the positions held at the close would have made in it (B,): no trade, no step between contracts, nothing in a bad stretch."""
     hits: list[bool]
+    """Where ``pnl_bar`` is below minus ``var_bar`` (B,)."""
     observations: int
     exceptions: int
     expected: float
@@ -79,6 +97,9 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     """None below 20 observations."""
     independence_p: float | None
     conditional_p: float | None
+    held_exceptions: int
+    """Where ``pnl_held`` is below minus ``var_bar``: the estimate alone, without what the account traded in the bar."""
+    held_kupiec_p: float | None
     days: int
     """Trading days with at least one such row."""
     day_exceptions: int
@@ -92,8 +113,7 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     correlation: list[list[float | None]]
     """Of the last covariance; None where it is not known."""
     breaker: list[BreakerMove]
-    refused: dict[str, int]
-    """Orders refused or cut, by ``check: reason``."""
+    refusals: RefusalCounts
     alerts: dict[str, int]
 
 
@@ -135,19 +155,28 @@ class _Walk:
         n = len(instruments)
         self.positions = [0] * n
         self.at_close = [0] * n
-        self.closes: list[int | None] = [None] * n
-        self.row: dict[int, int] = {}
+        self.fees = [0] * n
+        self.fees_base = 0
+        self.first: int | None = None
+        self.last = self.at_row = self.before_row = 0
+        """Equity before fees: at the beginning, now, at the close of the present row, of the one before."""
         self.row_ts = -1
-        self.held: list[int] | None = None
+        self.is_stated = False
         self.stated = (math.nan, math.nan, 0)
         self.component_sums = np.zeros(n)
         self.components = np.zeros(n)
         self.times: list[int] = []
         self.var_horizon: list[float] = []
         self.var_bar: list[float] = []
-        self.pnl: list[float] = []
+        self.pnl_micros: list[int] = []
+        self.pnl_held: list[float] = []
+        self.closes: list[int | None] = [None] * n
+        self.held = [0] * n
+        self.held_micros = 0
+        """What ``held``, the positions at the close before, have made in the present row so far."""
+        self.untested_micros = 0
         self.breaker: list[BreakerMove] = []
-        self.refused: Counter[str] = Counter()
+        self.refusals = RefusalCount()
         self.alerts: Counter[str] = Counter()
 
     def take(self, record: Record) -> None:
@@ -159,40 +188,52 @@ class _Walk:
                 self._finish_row()
             self.row_ts = bar.ts_event
             self.running.on_bar(bar)
-            self.row[self.index[bar.instrument]] = bar.close
+            self._move(self.index[bar.instrument], bar)
         closed = self.row_ts >= 0 and any(bar.ts_event == self.row_ts for bar in record.bars)
         for fill in record.fills:
-            self.positions[self.index[fill.instrument]] += fill.signed_quantity
+            k = self.index[fill.instrument]
+            self.positions[k] += fill.signed_quantity
+            self.fees[k] += fill.fee_micros
+        if record.fills:
+            self.fees_base = sum(convert_micros(fee, rate) for fee, rate in zip(self.fees, self.rates, strict=True))
+        self.last = record.equity_micros + self.fees_base
+        if self.first is None:
+            self.first = self.before_row = self.last
         if closed:
-            self.at_close = list(self.positions)
+            self.at_close, self.at_row = list(self.positions), self.last
         for alert in record.alerts:
             self.alerts[alert.code] += 1
             if alert.code.startswith("breaker_"):
                 self.breaker.append(BreakerMove(ts=record.ts, state=alert.code[8:], text=alert.text))
         for intent in record.intents:
-            for _, checks in intent.checks:
-                for check in checks:
-                    if check.reason:
-                        self.refused[f"{check.name}: {check.reason}"] += 1
+            self.refusals.add(intent)
+
+    def _move(self, k: int, bar: ClosedBar) -> None:
+        """Add what the held lots of instrument ``k`` made in ``bar``; a roll trades at its open, a bad stretch is left at the last close."""
+        last = bar.open if bar.flags & Flag.ROLL else self.closes[k]
+        if bar.flags & Flag.BAD_STRETCH:
+            return
+        if last is not None:
+            made = self.instruments[k].value_micros(bar.close - last, self.held[k])
+            self.held_micros += convert_micros(made, self.rates[k])
+        self.closes[k] = bar.close
 
     def _finish_row(self) -> None:
         """All bars of one close time are in: settle the VaR stated before, state the next one."""
-        if self.held is not None:
-            made = 0
-            for k, close in self.row.items():
-                last = self.closes[k]
-                if last is not None:
-                    made += self.instruments[k].value_micros(close - last, self.held[k]) * self.rates[k] // 1_000_000
+        made = self.at_row - self.before_row
+        self.before_row = self.at_row
+        if self.is_stated:
             self.times.append(self.stated[2])
             self.var_horizon.append(self.stated[0])
             self.var_bar.append(self.stated[1])
-            self.pnl.append(made / 1e6)
+            self.pnl_micros.append(made)
+            self.pnl_held.append(self.held_micros / 1e6)
             self.component_sums += self.components
-        for k, close in self.row.items():
-            self.closes[k] = close
-        self.row.clear()
+        else:
+            self.untested_micros += made
         self.running.take_row()
-        self.held = None
+        self.is_stated = False
+        self.held, self.held_micros = list(self.at_close), 0
         if not any(self.at_close):
             return
         value = self.running.value_at_risk(self.at_close, self.rates) / 1e6
@@ -200,7 +241,7 @@ class _Walk:
             return
         var = self.settings.var
         self.stated = (value, value / math.sqrt(var.horizon_days * var.bars_per_day), self.row_ts)
-        self.held = list(self.at_close)
+        self.is_stated = True
         self.components = np.array(self.running.components(self.at_close, self.rates)) / 1e6
 
     def report(self, run: str, currency: str) -> RiskReport:
@@ -209,7 +250,9 @@ class _Walk:
             self._finish_row()
             self.row_ts = -1
         level = self.settings.var.level
-        hits = np.array(self.pnl) < -np.array(self.var_bar)
+        pnl = [made / 1e6 for made in self.pnl_micros]
+        hits = np.array(pnl) < -np.array(self.var_bar)
+        held = int((np.array(self.pnl_held) < -np.array(self.var_bar)).sum())
         count, exceptions = len(hits), int(hits.sum())
         enough = count >= _MIN_OBSERVATIONS
         coverage = kupiec(exceptions, count, level) if enough else None
@@ -228,7 +271,10 @@ class _Walk:
             times=self.times,
             var_horizon=self.var_horizon,
             var_bar=self.var_bar,
-            pnl_bar=self.pnl,
+            pnl_bar=pnl,
+            pnl_held=self.pnl_held,
+            profit_before_fees=(self.last - (self.first or 0)) / 1e6,
+            profit_untested=(self.untested_micros + self.last - self.before_row) / 1e6,
             hits=[bool(h) for h in hits],
             observations=count,
             exceptions=exceptions,
@@ -236,6 +282,8 @@ class _Walk:
             kupiec_p=None if coverage is None else coverage.p_value,
             independence_p=None if chain is None else chain.independence.p_value,
             conditional_p=None if chain is None else chain.conditional.p_value,
+            held_exceptions=held,
+            held_kupiec_p=kupiec(held, count, level).p_value if enough else None,
             days=len(day_hits),
             day_exceptions=int(day_hits.sum()),
             zone=zone,
@@ -243,7 +291,7 @@ class _Walk:
             mean_components=dict(zip(names, mean.tolist(), strict=True)),
             correlation=[[float(x) if math.isfinite(x) else None for x in row] for row in correlation],
             breaker=self.breaker,
-            refused=dict(self.refused.most_common()),
+            refusals=self.refusals.counts(),
             alerts=dict(self.alerts.most_common()),
         )
 
@@ -258,9 +306,17 @@ class _Walk:
             at = np.searchsorted(self.schedule.close_ns, times, side="right")
             days = self.schedule.day_ns[np.minimum(at, len(self.schedule) - 1)]
         firsts = np.flatnonzero(np.concatenate([[True], days[1:] != days[:-1]]))
-        made = np.add.reduceat(np.array(self.pnl), firsts)
-        stated = np.array(self.var_bar)[firsts] * math.sqrt(self.settings.var.bars_per_day)
+        made = np.add.reduceat(np.array(self.pnl_micros) / 1e6, firsts)
+        stated = np.array(self.var_bar)[firsts] * np.sqrt(self._bars_of(days[firsts]))
         return np.asarray(made < -stated)
+
+    def _bars_of(self, days: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(D,) bars of the VaR's width in each of ``days``, by the sessions; the settings' number where there are none."""
+        var = self.settings.var
+        if self.schedule is None or not len(self.schedule):
+            return np.full(len(days), var.bars_per_day)
+        known, open_ns = trading_ns_of_days(self.schedule)
+        return np.maximum(open_ns[np.searchsorted(known, days)] / var.width_ns, 1.0)
 
 
 def _zone(day_hits: NDArray[np.bool_], level: float, kupiec_p: float | None) -> tuple[str, str]:
@@ -281,6 +337,11 @@ def risk_page(report: RiskReport) -> str:
             Tile("Bars with positions", report.observations),
             Tile("Exceptions", report.exceptions, more=f"{report.expected:.1f} expected"),
             Tile("Kupiec p", report.kupiec_p, decimals=4, more="too many or too few"),
+            Tile(
+                "Exceptions of the positions held",
+                report.held_exceptions,
+                more=f"had nobody traded in the bar; Kupiec p {'' if report.held_kupiec_p is None else p_text(report.held_kupiec_p)}",
+            ),
             Tile("Independence p", report.independence_p, decimals=4, more="in clusters"),
             Tile(
                 "Traffic light",
@@ -295,29 +356,47 @@ def risk_page(report: RiskReport) -> str:
         page.lead.add_note(
             "Kupiec's test rejects the VaR: exceptions are far more, or far fewer, than it says.", "caution"
         )
+        if report.held_kupiec_p is not None and report.held_kupiec_p >= _NO_GREEN_BELOW_P:
+            page.lead.add_note(
+                "Of the positions held at each close it does not: what differs is the trading inside the bars, not the estimate."
+            )
     _draw_var(page, report)
     _draw_components(page, report)
     _draw_breaker(page, report)
-    section = page.section("Orders refused or cut", "By the check that did it; an order can fail several checks.")
-    if report.refused:
-        names = list(report.refused)
-        bars = Bars("orders", [report.refused[name] for name in names])
-        section.add_chart(BarChart(title="By reason", labels=names, bars=[bars], is_horizontal=True))
-    else:
-        section.add_text("None.")
+    add_refusals(page.section("Refused and cut", REFUSALS_NOTE), report.refusals)
     return page.render()
+
+
+REFUSALS_NOTE = (
+    "Each order, change and wish once, by the first check that refused or cut it. A wish that came to no order was refused before "
+    "risk was asked; an order that was cut was sent, smaller."
+)
+
+
+def add_refusals(section: Section, counts: RefusalCounts) -> None:
+    """Draw what was refused and what was cut, with the totals that every report of the run names."""
+    section.add_text(f"Refused: {counts.text()}.")
+    for title, name, by in (("Refused", "refused", counts.refused_by), ("Cut", "cut", counts.cut_by)):
+        if by:
+            bars = Bars(name, list(by.values()))
+            section.add_chart(BarChart(title=title, labels=list(by), bars=[bars], is_horizontal=True))
 
 
 def _draw_var(page: Page, report: RiskReport) -> None:
     section = page.section(
         "Value at risk through time",
-        "Stated at each close for the next bar, against what the positions then held made in it. The estimate averages over "
+        "Stated at each close for the next bar, against what the account made in it before fees, trades in it included: the bars add up "
+        "to the run's profit before fees. The estimate averages over "
         "the hours of the day, so exceptions gather in the busy ones. The traffic light takes the positions of a day's first bar for "
         "the whole day; where they change within it, it is rough.",
     )
     if not report.observations:
         section.add_text("No bar closed with a position whose risk was known.")
         return
+    section.add_text(
+        f"Profit before fees: {report.profit_before_fees:,.2f} {report.currency}, of which {report.profit_untested:,.2f} in bars before "
+        "which no VaR was stated (flat at the close, or risk not known)."
+    )
     times = np.array(report.times)
     pnl = np.array(report.pnl_bar)
     hits = np.array(report.hits, dtype=bool)

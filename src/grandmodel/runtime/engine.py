@@ -53,6 +53,7 @@ from grandmodel.domain.orders import (
     Fill,
     Order,
     OrderType,
+    PriceReference,
     ReplaceOrder,
     Side,
     TimeInForce,
@@ -62,6 +63,7 @@ from grandmodel.domain.time import NEVER_NS, NS_PER_MINUTE, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
 from grandmodel.risk.breakers import BreakerState, Trigger
+from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.account_view import account_view
 from grandmodel.runtime.agent_time import late_agent
@@ -289,6 +291,7 @@ class Engine:
         yield from self.on_advance(Advance(ts=refresh.ts))
         step = _Step()
         self._view = None
+        note: dict[str, object] = {"refresh": refresh}
         if model is None:
             text = f"{refresh.layer} model {refresh.path}: refused ({refresh.refused}); the one before goes on deciding"
             step.alerts.append(Alert(severity="high", code="model_refused", text=text))
@@ -302,7 +305,9 @@ class Engine:
             lines = [line for place, name in enumerate(self.agent_names) if name in takers for line in self._introduced(place)]
             text = ": ".join((text, "; ".join(lines))) if lines else text
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
-        yield self._finish(Cause.MODEL, step, note={"refresh": refresh})
+            note["takers"] = takers
+            note["learnt_from"] = model.learnt_from if isinstance(model, LoadedModel) else None
+        yield self._finish(Cause.MODEL, step, note=note)
 
     def on_end(self, end: End) -> Iterator[Record]:
         """The stream is over: what was due by then happens, and the last record says how things stand."""
@@ -438,6 +443,7 @@ class Engine:
         fee = self.settings.venue.fees.fee_micros(
             instrument, report.last_quantity, report.last_price, maker=report.maker
         )
+        slippage_from, reference = _slippage_from(order, report)
         return Fill(
             exec_id=report.exec_id,
             order_id=order.order_id,
@@ -451,6 +457,8 @@ class Engine:
             maker=report.maker,
             reference_price=life.reference_price,
             tag=order.tag,
+            slippage_from=slippage_from,
+            slippage_reference=reference,
         )
 
     def _book(self, fill: Fill) -> None:
@@ -537,7 +545,6 @@ class Engine:
                 fee_micros=fee,
                 ts_event=ts_event,
                 ts_init=self.market.now,
-                reference_price=price,
                 tag=why,
             )
             step.fills.append(fill)
@@ -982,6 +989,18 @@ def bars_are_sessions(width_ns: int, schedules: Sequence[SessionSchedule]) -> bo
     """True where bars of ``width_ns`` and more span a usual session of every instrument: each closes when trading ends."""
     lengths = [schedule.close_ns - schedule.open_ns for schedule in schedules if len(schedule)]
     return bool(lengths) and all(width_ns >= np.median(of_one) for of_one in lengths)
+
+
+def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, PriceReference]:
+    """The price, in ticks, that a fill's slippage is measured from, and which it is: each kind of order promises another one.
+
+    The terms are those that the order has now. None where a venue does not tell what a market order met.
+    """
+    if order.stop_price is not None:
+        return order.stop_price, PriceReference.TRIGGER
+    if order.price is not None:
+        return order.price, PriceReference.LIMIT
+    return report.arrival_price, report.arrival_reference
 
 
 class _Step:

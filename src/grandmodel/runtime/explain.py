@@ -22,6 +22,7 @@ from grandmodel.domain.decisions import Decision, NoDecision, StrategicDecision,
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Alert, Begin, Cause, ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, currency_text
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.time import NS_PER_MINUTE, ns_from_text, text_from_ns
 from grandmodel.features.schema import FeatureColumn
 from grandmodel.models.architecture import BELIEF, STRATEGIC_TAIL, TACTICAL_STANCES, TACTICAL_TAIL
@@ -31,6 +32,8 @@ from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.errors import ReplayError
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.learning import LearningAgent
+from grandmodel.runtime.results import is_on_simulated_market
+from grandmodel.runtime.samples import NOT_KNOWN, overlap_of
 from grandmodel.runtime.story import OrderLine
 from grandmodel.strategic.agent import StrategicLayer
 from grandmodel.strategic.decision import Reason as StrategicReason
@@ -103,6 +106,8 @@ class DecisionStory(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     summary: str
     reasons: tuple[ReasonLine, ...]
+    sample: str = ""
+    """What the model had seen before of this instrument and this moment: ``in-sample: ...``, ``out-of-sample: ...``."""
     agents: tuple[AgentLine, ...] = ()
     belief: tuple[float, ...] = ()
     """Collapsed and calibrated (strategic), or the joint stance (tactical)."""
@@ -157,7 +162,8 @@ def explain(folder: Path, asked: str = "", *, resolver: ContentResolver | None =
     with JournalReader.open(folder, resolver) as reader:
         begin, record, before, after = _find(reader, folder, asked)
         engine = _run_until(reader, record)
-        stories = tuple(_tell(decision, engine, record) for decision in record.decisions)
+        is_simulated = is_on_simulated_market(begin)
+        stories = tuple(_tell(decision, engine, record, is_simulated=is_simulated) for decision in record.decisions)
     instruments = {instrument.id: instrument for instrument in begin.instruments}
     orders = story.load_orders(folder, record.ts, record.ts + 1).orders if record.orders else ()
     return Explanation(
@@ -270,7 +276,7 @@ def _bar_line(bar: ClosedBar, instrument: Instrument) -> BarLine:
 # One decision.
 
 
-def _tell(decision: Decision, engine: Engine, record: Record) -> DecisionStory:
+def _tell(decision: Decision, engine: Engine, record: Record, *, is_simulated: bool) -> DecisionStory:
     if isinstance(decision, NoDecision):
         return _tell_none(decision)
     agent = next((one for one in engine.agents if isinstance(one, LearningAgent)), None)
@@ -281,10 +287,21 @@ def _tell(decision: Decision, engine: Engine, record: Record) -> DecisionStory:
     else:
         told = _tell_tactical(decision)
         layer = None if agent is None else agent.tactical
-    inputs = None if layer is None else layer.inputs(decision.instrument)
-    if layer is None or inputs is None or layer.model.name != decision.model:
+    if layer is None or layer.model.name != decision.model:
+        return msgspec.structs.replace(
+            told, sample=f"{NOT_KNOWN}: it is not on the record what {decision.model} learnt from"
+        )
+    told = msgspec.structs.replace(told, sample=_sample(decision, layer.model.learnt_from, record.ts, is_simulated))
+    inputs = layer.inputs(decision.instrument)
+    if inputs is None:
         return told
     return _with_columns(told, decision, layer.model, inputs)
+
+
+def _sample(decision: StrategicDecision | TacticalDecision, learnt: LearntFrom, ts: int, is_simulated: bool) -> str:
+    """Whether the model had seen this instrument and this moment before, and when it did."""
+    overlap = overlap_of("", learnt, (decision.instrument,), (ts, ts + 1), is_simulated=is_simulated)
+    return f"{overlap.part}: {overlap.text}"
 
 
 def _tell_none(decision: NoDecision) -> DecisionStory:

@@ -7,6 +7,7 @@ import numpy as np
 from grandmodel.charts import BarChart, Bars, Cell, Column, HeatMap, Page, Section, Tile, Tone, format_time
 from grandmodel.domain.instruments import currency_text
 from grandmodel.runtime.explain import DecisionStory, Explanation
+from grandmodel.runtime.samples import OUT_OF_SAMPLE
 
 _TONES: dict[str, Tone] = {"passed": "good", "shrunk": "caution", "refused": "bad"}
 
@@ -57,6 +58,9 @@ def _add_bars(section: Section, told: Explanation) -> None:
 
 
 def _add_decision(section: Section, decision: DecisionStory) -> None:
+    if decision.sample:
+        is_unseen = decision.sample.startswith(OUT_OF_SAMPLE)
+        section.add_note(decision.sample, "neutral" if is_unseen else "caution", "What the model had seen")
     section.add_table(["reason", "meaning"], [[line.code, line.meaning] for line in decision.reasons])
     for line in (*decision.uncertainty, *decision.sizing):
         section.add_text(line)

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from grandmodel import __version__
+from grandmodel.domain.agents import Agent
 from grandmodel.domain.blocks import Block, Schema
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import (
@@ -28,6 +29,7 @@ from grandmodel.domain.events import (
 )
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.learnt import AgentLearnt
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
@@ -111,8 +113,16 @@ class InputEngine:
         ]
         self.begin = given
         self.engine = Engine(settings, given.instruments, schedules, build_agent)
-        return [
-            self.engine.begin(
-                {"settings_hash": settings_hash(settings), "mode": settings.mode, "code": given.code_version}
-            )
-        ]
+        note = {
+            "settings_hash": settings_hash(settings),
+            "mode": settings.mode,
+            "code": given.code_version,
+            "agents": [_learnt_by(agent) for agent in self.engine.agents],
+        }
+        return [self.engine.begin(note)]
+
+
+def _learnt_by(agent: Agent) -> AgentLearnt:
+    """What the agent's models had seen before the run."""
+    learnt = agent.learnt_from()
+    return AgentLearnt(agent=agent.name, learnt_from=None if learnt is None else tuple(learnt))

@@ -20,6 +20,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.sizing import ExposureSettings, is_inside_dead_band, lots_that_breakers_leave
@@ -146,6 +147,11 @@ class LearningAgent(Agent):
             return False
         self.tactical.take_model(model)
         return True
+
+    def learnt_from(self) -> Sequence[LearntFrom]:
+        """What the models that decide now learnt from."""
+        models = [self.strategic.model, *([] if self.tactical is None else [self.tactical.model])]
+        return [model.learnt_from for model in models]
 
     def save(self) -> bytes:
         """Both layers' states, and which models decide."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from grandmodel.charts import (
-    BarChart,
-    Bars,
     Column,
     LineChart,
     Markers,
     Page,
     Section,
     Series,
+    Span,
     Tile,
     format_time,
 )
 from grandmodel.domain.ids import InstrumentId
+from grandmodel.performance.drawdown import drawdown_curve
+from grandmodel.performance.ratios import AnnualRatios
+from grandmodel.risk.report import REFUSALS_NOTE, add_refusals
 from grandmodel.runtime.results import BOOKED_TAGS, RunResults
+from grandmodel.runtime.samples import IN_SAMPLE, OUT_OF_SAMPLE, Samples
 from grandmodel.runtime.summary import Summary
 
 
@@ -36,12 +39,18 @@ def report_page(results: RunResults, summary: Summary) -> str:
     span = (int(times[0]), int(times[-1])) if len(times) > 1 else None
     section = page.section("Equity", "After every step of the engine, positions at their marks, after fees.")
     section.add_chart(
-        LineChart(title="Equity", series=[Series("equity", times, equity)], unit=currency, time_range_ns=span)
+        LineChart(
+            title="Equity",
+            series=[Series("equity", times, equity)],
+            unit=currency,
+            time_range_ns=span,
+            spans=_seen_spans(summary.samples),
+        )
     )
     if len(equity):
-        peak = np.maximum.accumulate(equity)
-        below = Series("drawdown", times, -(peak - equity) / peak, area=True, colour="bad")
+        below = Series("drawdown", times, -drawdown_curve(equity), area=True, colour="bad")
         section.add_chart(LineChart(title="Drawdown", series=[below], unit="%", time_range_ns=span, include_zero=True))
+    _samples(page.section("What the models had seen before"), summary, currency)
     _exposure(page.section("Exposure", "Notional of each position at bar closes."), results, span, currency)
     for name in results.instruments:
         _prices(page.section(f"{name}: trades on price"), results, name, span)
@@ -56,6 +65,13 @@ def _lead(lead: Section, summary: Summary, currency: str) -> None:
     if summary.simulated_market:
         lead.add_note(
             "The prices of this run are simulated; its profit or loss says nothing about a real market.", "caution"
+        )
+    if summary.samples.is_mixed:
+        lead.add_note(
+            f"{summary.samples.text}. What a model earns on data that it had seen before says nothing about what it will earn; ratios "
+            "are given for each part by itself.",
+            "bad",
+            "In-sample" if any(part.part == IN_SAMPLE for part in summary.samples.parts) else "Not out-of-sample",
         )
     if not summary.ended:
         lead.add_note("This run did not end: its journal stops before the last record.", "bad")
@@ -73,14 +89,75 @@ def _lead(lead: Section, summary: Summary, currency: str) -> None:
     lead.add_tiles([
         Tile("Profit after fees", profit, currency, tone="good" if profit > 0 else "bad" if profit < 0 else None, sign=True, decimals=2),
         Tile("Return", summary.return_fraction, "%", decimals=3, sign=True),
-        Tile("Sharpe", summary.sharpe_annual, more=summary.ratio_basis, decimals=2),
-        Tile("Sortino", summary.sortino_annual, decimals=2),
+        *_ratio_tiles(summary),
         Tile("Largest drawdown", summary.max_drawdown_fraction, "%", decimals=2),
         Tile("Fees", summary.fees_micros / 1e6, currency, decimals=2),
-        Tile("Round trips", summary.round_trips, more="flat to flat"),
+        Tile("Round trips", summary.round_trips, more="flat to flat; a roll ends one"),
         Tile("Hit rate", summary.hit_rate, "%", decimals=1),
         Tile("Turnover", summary.turnover, "x", more="traded notional over mean equity", decimals=1),
     ])  # fmt: skip
+
+
+def _ratio_tiles(summary: Summary) -> list[Tile]:
+    """Both ratios, of the whole run where they may stand alone, else of each part under its name."""
+    if not summary.samples.is_mixed:
+        return [*_tiles_of(summary, "")]
+    return [tile for part in summary.samples.parts for tile in _tiles_of(part, f" ({part.part})")]
+
+
+def _tiles_of(ratios: AnnualRatios, word: str) -> list[Tile]:
+    return [
+        Tile(f"{name}{word}", value, more=interval_text(interval, ratios.ratio_level) or absent, decimals=2)
+        for name, value, interval, absent in (
+            ("Sharpe", ratios.sharpe_annual, ratios.sharpe_interval_annual, ratios.sharpe_absent),
+            ("Sortino", ratios.sortino_annual, ratios.sortino_interval_annual, ratios.sortino_absent),
+        )
+    ]
+
+
+def interval_text(interval: tuple[float, float] | None, level: float) -> str:
+    """``95 %: -1.20 to 0.34``; empty where there is none."""
+    return "" if interval is None else f"{100 * level:g} %: {interval[0]:.2f} to {interval[1]:.2f}"
+
+
+def _seen_spans(samples: Samples) -> list[Span]:
+    """The stretches of the run that a model had seen, for shading."""
+    return [
+        Span(*overlap, f"{what} {'on these instruments' if model.seen else 'on other instruments'}", "caution")
+        for model in samples.models
+        for overlap, what in ((model.train_overlap_ns, "learnt from"), (model.calibration_overlap_ns, "calibrated"))
+        if overlap is not None
+    ]
+
+
+def _samples(section: Section, summary: Summary, currency: str) -> None:
+    section.add_text(f"{summary.samples.text[0].upper()}{summary.samples.text[1:]}.")
+    for model in summary.samples.models:
+        section.add_text(model.text)
+    if summary.samples.parts:
+        section.add_table(
+            ["part", "from", "to", "periods", Column("share", unit="%", decimals=0), Column(f"profit, {currency}", by_sign=True, decimals=2),
+             Column("Sharpe of the part", decimals=2), "interval", Column("Sortino of the part", decimals=2), "interval", "not known because"],
+            [
+                [part.part, format_time(part.from_ns), format_time(part.to_ns), part.periods, part.share, part.profit,
+                 part.sharpe_annual, interval_text(part.sharpe_interval_annual, part.ratio_level),
+                 part.sortino_annual, interval_text(part.sortino_interval_annual, part.ratio_level), part.sharpe_absent or part.sortino_absent]
+                for part in summary.samples.parts
+            ],
+            "Annual ratios of each part",
+        )  # fmt: skip
+    basis = next(
+        (part.ratio_basis for part in summary.samples.parts if part.part == OUT_OF_SAMPLE), summary.ratio_basis
+    )
+    section.add_text(f"Ratios: {basis}.")
+
+
+REFERENCE_TEXTS = {
+    "trigger": "the trigger of a stop",
+    "limit": "the limit",
+    "quote": "the other side's quote at arrival (market orders)",
+    "mark": "the mark at arrival (market orders, no quotes)",
+}
 
 
 def _exposure(section: Section, results: RunResults, span: tuple[int, int] | None, currency: str) -> None:
@@ -118,38 +195,42 @@ def _prices(section: Section, results: RunResults, name: InstrumentId, span: tup
 def _trading(section: Section, summary: Summary, currency: str) -> None:
     section.add_table(
         ["instrument", "fills", "lots", "round trips", "won", Column("profit", by_sign=True, decimals=2), Column("fees", decimals=2),
-         "position", Column("slippage, ticks a lot", decimals=3)],
+         "position"],
         [
             [str(one.instrument), one.fills, one.lots_traded, one.round_trips, one.winning_round_trips, one.profit_micros / 1e6,
-             one.fees_micros / 1e6, one.position_lots, one.slippage_arrival_ticks]
+             one.fees_micros / 1e6, one.position_lots]
             for one in summary.instruments
         ],
-        "Profit and fees in each instrument's currency; slippage against the mark when the order was decided.",
+        "Profit and fees in each instrument's currency",
     )  # fmt: skip
+    section.add_table(
+        ["instrument", "slippage measured from", "lots", Column("slippage, ticks a lot", decimals=3), Column("slippage", decimals=2),
+         Column("delay, ticks a lot", decimals=3), Column("delay", decimals=2)],
+        [
+            [str(one.instrument), REFERENCE_TEXTS[cost.reference], cost.lots, cost.slippage_ticks, cost.slippage_micros / 1e6,
+             cost.delay_ticks, None if cost.delay_micros is None else cost.delay_micros / 1e6]
+            for one in summary.instruments for cost in one.fill_costs
+        ],
+        "What fills cost beside fees, by kind of order; positive is a cost",
+    )  # fmt: skip
+    section.add_text(
+        "Slippage is the way from that price to the fill. Delay is the way from the mark at the decision to that price: the market moved "
+        "while the order waited for its trigger, its limit or the venue; against a quote it holds part of the spread."
+    )
     if summary.booked_fills:
         section.add_text(
             f"{summary.booked_fills} of the fills were booked without an order: contract rolls (two each, with their fees) and exits "
             "before bad stretches."
         )
     section.add_text(
-        f"All fills together cost {summary.slippage_arrival_micros / 1e6:,.2f} {currency} against those marks "
-        f"and {summary.fees_micros / 1e6:,.2f} {currency} in fees."
+        f"All fills of orders together: slippage {summary.slippage_micros / 1e6:,.2f} {currency}, delay "
+        f"{summary.delay_micros / 1e6:,.2f} {currency}; fees {summary.fees_micros / 1e6:,.2f} {currency}."
     )
 
 
 def _risk(section: Section, results: RunResults, summary: Summary) -> None:
-    if summary.risk_outcomes:
-        names = list(summary.risk_outcomes)
-        section.add_chart(
-            BarChart(
-                title="Orders cut or refused, by check and reason",
-                labels=names,
-                bars=[Bars("orders", [summary.risk_outcomes[name] for name in names])],
-                is_horizontal=True,
-            )
-        )
-    else:
-        section.add_text("Risk let every order through.")
+    section.add_text(REFUSALS_NOTE)
+    add_refusals(section, summary.refusals)
     if results.alerts:
         section.add_table(
             ["time", "severity", "code", "what"],

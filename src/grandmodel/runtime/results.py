@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.events import Alert, Begin, Record
+from grandmodel.domain.events import Alert, Begin, Cause, Record
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.learnt import AgentLearnt, LearntFrom
 from grandmodel.domain.orders import Fill
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.risk.refusals import RefusalCount
 from grandmodel.runtime.settings import RunSettings, settings_hash
 
 BOOKED_TAGS = frozenset({"roll", "bad_stretch"})
@@ -35,6 +38,25 @@ class InstrumentHistory:
     """Ticks."""
     lots: list[int] = field(default_factory=list)
     """Signed position after the step that closed the bar."""
+
+
+class ModelInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """What decided for one agent from a moment on."""
+
+    from_ns: int
+    agent: str
+    learnt_from: LearntFrom | None
+    """None where the agent does not say."""
+
+
+class _BeginNote(msgspec.Struct, frozen=True):
+    agents: tuple[AgentLearnt, ...] = ()
+    traded_by: tuple[str, ...] = ()
+
+
+class _RefreshNote(msgspec.Struct, frozen=True):
+    takers: tuple[str, ...] = ()
+    learnt_from: LearntFrom | None = None
 
 
 @dataclass(slots=True)
@@ -56,11 +78,11 @@ class RunResults:
     orders: int = 0
     cancels: int = 0
     replaces: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    """Intents that led to no order, by reason code."""
-    check_outcomes: Counter[str] = field(default_factory=Counter)
-    """Orders cut or refused, by the check that did it."""
+    refusals: RefusalCount = field(default_factory=RefusalCount)
+    """What was refused and cut."""
     causes: Counter[str] = field(default_factory=Counter)
+    models: list[ModelInForce] = field(default_factory=list)
+    """Every model that ever decided, in the order in which they took over, and every agent that does not say what it learnt from."""
     history: dict[InstrumentId, InstrumentHistory] = field(default_factory=dict)
     traded_by: tuple[str, ...] = ()
     """What the agents said, when the run began, that they trade and by what."""
@@ -73,6 +95,14 @@ class RunResults:
         return {instrument.id: instrument for instrument in self.begin.instruments}
 
     @property
+    def schedules(self) -> tuple[SessionSchedule, ...]:
+        """The sessions of each instrument, in the order of ``instruments``."""
+        return tuple(
+            SessionSchedule(*(np.frombuffer(column, "<i8") for column in (one.open_ns, one.close_ns, one.day_ns)))
+            for one in self.begin.sessions
+        )
+
+    @property
     def settings_hash(self) -> str:
         """Hash of the resolved settings."""
         return settings_hash(self.settings)
@@ -83,6 +113,11 @@ class RunResults:
         values = np.asarray(self.equity, dtype=np.float64) / 1e6
         known = times >= max(0, self.settings.trade_from_ns)
         return times[known], values[known]
+
+
+def is_on_simulated_market(begin: Begin) -> bool:
+    """Whether the prices of a run are invented."""
+    return begin.data.startswith("simulated")
 
 
 def load_results(folder: Path) -> RunResults:
@@ -120,19 +155,27 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
     results.cancels += len(record.cancels)
     results.replaces += len(record.replaces)
     for intent in record.intents:
-        if intent.refused:
-            results.refused[intent.refused] += 1
-        for _, checks in intent.checks:
-            for check in checks:
-                if check.outcome.value != "passed" and check.reason:
-                    results.check_outcomes[f"{check.name}: {check.reason}"] += 1
+        results.refusals.add(intent)
     for bar in record.bars:
         if bar.width_ns == widest:
             history = results.history[bar.instrument]
             history.times.append(bar.ts_event)
             history.closes.append(bar.close)
             history.lots.append(lots[bar.instrument])
-    if record.cause.value == "begin" and isinstance(record.note, msgspec.Raw):
-        results.traded_by = tuple(msgspec.json.decode(record.note).get("traded_by", ()))
-    if record.cause.value == "end" and isinstance(record.note, msgspec.Raw):
-        results.ending = msgspec.json.decode(record.note)
+    if isinstance(record.note, msgspec.Raw):
+        _add_note(results, record, record.note)
+
+
+def _add_note(results: RunResults, record: Record, note: msgspec.Raw) -> None:
+    if record.cause is Cause.END:
+        results.ending = msgspec.json.decode(note)
+    elif record.cause is Cause.BEGIN:
+        begun = msgspec.json.decode(note, type=_BeginNote)
+        results.traded_by = begun.traded_by
+        for agent in begun.agents:
+            for learnt in (None,) if agent.learnt_from is None else agent.learnt_from:
+                results.models.append(ModelInForce(from_ns=record.ts, agent=agent.agent, learnt_from=learnt))
+    elif record.cause is Cause.MODEL:
+        taken = msgspec.json.decode(note, type=_RefreshNote)
+        for name in taken.takers:
+            results.models.append(ModelInForce(from_ns=record.ts, agent=name, learnt_from=taken.learnt_from))

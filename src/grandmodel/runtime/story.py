@@ -10,7 +10,7 @@ Prices and distances are in price units of the instrument, money in millionths o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,7 +24,6 @@ from grandmodel.domain.decisions import (
     CheckOutcome,
     Intent,
     PlaceOrder,
-    ReplaceIntent,
     RiskCheck,
     TargetPosition,
 )
@@ -36,6 +35,7 @@ from grandmodel.domain.orders import ExecutionReport, Fill, OrderType, TimeInFor
 from grandmodel.domain.time import NEVER_NS, NS_PER_SECOND
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.risk.breakers import BreakerState
+from grandmodel.risk.refusals import Refusal, RefusalCount
 from grandmodel.runtime.settings import RunSettings
 
 CHECK_UNITS = {
@@ -108,12 +108,19 @@ class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     maker: bool = False
     fee_micros: int = 0
     currency: str = ""
-    arrival_price: Decimal | None = None
+    decision_price: Decimal | None = None
     """The mark when the order was decided."""
-    slippage_arrival_price: Decimal | None = None
+    slippage_reference: str = ""
+    """What slippage is measured from: ``trigger``, ``limit``, ``quote`` or ``mark`` (at arrival); empty where it is not known."""
+    slippage_from: Decimal | None = None
+    """That price."""
+    slippage_price: Decimal | None = None
     """Cost of one lot against it, in price units; positive is a cost."""
-    slippage_arrival_micros: int | None = None
+    slippage_micros: int | None = None
     """Cost of the whole fill."""
+    delay_price: Decimal | None = None
+    """What the way from ``decision_price`` to ``slippage_from`` cost one lot."""
+    delay_micros: int | None = None
     filled: int = 0
     leaves: int = 0
     reason: str = ""
@@ -143,7 +150,9 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     mean_price: Decimal | None
     """Exact where it is on the tick, else rounded to two digits more than the tick has."""
     fees_micros: int
-    slippage_arrival_micros: int | None
+    slippage_micros: int | None
+    """Of all its fills, against the reference of its kind; None where it is not known for one, or nothing filled."""
+    delay_micros: int | None
     currency: str
     status: str
     """FIX state at the end of the journal, in words."""
@@ -170,13 +179,15 @@ class OrderList(msgspec.Struct, frozen=True, kw_only=True):
 
     run: str
     orders: tuple[OrderLine, ...]
-    roll_fills: int
-    """Fills within the span that no order led to: the engine's own, when a contract is rolled."""
+    booked_fills: int
+    """Fills within the span that no order led to: the engine's own, at contract rolls and before bad stretches."""
 
 
 class RefusedLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish, or one order of a wish, that was not let through."""
+    """An order, a change or a wish that was not let through; ``risk.refusals`` says what each is."""
 
+    what: str
+    """``order``, ``change`` or ``wish``."""
     record: int
     ts: int
     agent: str
@@ -227,15 +238,15 @@ def load_order(folder: Path, order: int) -> OrderStory:
 
 def load_orders(folder: Path, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS) -> OrderList:
     """Every order sent from ``start_ns`` until before ``end_ns``, with what became of it by the end of the journal."""
-    rolled = 0
+    booked = 0
     with _opened(folder) as (run, records):
         trails = _Trails(run)
         for record in records:
             trails.add(record)
             if start_ns <= record.ts < end_ns:
-                rolled += sum(fill.order_id not in trails.known for fill in record.fills)
+                booked += sum(fill.order_id not in trails.known for fill in record.fills)
         lines = [run.line(trail) for trail in trails.known.values() if start_ns <= trail.ts < end_ns]
-    return OrderList(run=run.name, orders=tuple(lines), roll_fills=rolled)
+    return OrderList(run=run.name, orders=tuple(lines), booked_fills=booked)
 
 
 def decisions_of(begin: Begin, record: Record) -> tuple[Decision, ...]:
@@ -261,11 +272,13 @@ def load_refused(folder: Path, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS
     A line for each refused order or change, and for each wish that the engine refused before it came to one.
     """
     lines: list[RefusedLine] = []
+    count = RefusalCount()
     with _opened(folder) as (run, records):
         for record in records:
-            if start_ns <= record.ts < end_ns:
-                for intent in record.intents:
-                    lines += run.refused(record, intent)
+            for intent in record.intents:
+                refusals = count.add(intent)
+                if start_ns <= record.ts < end_ns:
+                    lines += run.refused(record, intent, refusals)
     return RefusedList(run=run.name, refused=tuple(lines))
 
 
@@ -279,7 +292,8 @@ class _Trail:
     intent: DecidedIntent
     ticks_lots: int = 0
     fees_micros: int = 0
-    slippage_micros: int | None = None
+    slippage_micros: list[int | None] = field(default_factory=list)
+    delay_micros: list[int | None] = field(default_factory=list)
     reason: str = ""
 
 
@@ -318,17 +332,15 @@ class _Trails:
         counted = self._lives.apply(report) is not None
         if trail is None:
             return
-        cost = instrument = None
+        instrument = None
         if counted:
             trail.reason = report.reason.value
             if fill is not None:
                 instrument = self._run.instruments[fill.instrument]
                 trail.ticks_lots += fill.price * fill.quantity
                 trail.fees_micros += fill.fee_micros
-                if fill.reference_price is not None:
-                    cost = (fill.price - fill.reference_price) * int(fill.side)
-                    micros = instrument.value_micros(cost, fill.quantity)
-                    trail.slippage_micros = (trail.slippage_micros or 0) + micros
+                trail.slippage_micros.append(_micros(instrument, fill.slippage_ticks, fill.quantity))
+                trail.delay_micros.append(_micros(instrument, fill.delay_ticks, fill.quantity))
         if report.order_id != self._watched:
             return
         event = OrderEvent(
@@ -341,7 +353,6 @@ class _Trails:
             reason=report.reason.value,
         )
         if fill is not None and instrument is not None:
-            reference = fill.reference_price
             event = msgspec.structs.replace(
                 event,
                 lots=fill.quantity,
@@ -349,9 +360,13 @@ class _Trails:
                 maker=fill.maker,
                 fee_micros=fill.fee_micros,
                 currency=instrument.currency,
-                arrival_price=None if reference is None else instrument.price_from_ticks(reference),
-                slippage_arrival_price=None if cost is None else instrument.price_from_ticks(cost),
-                slippage_arrival_micros=None if cost is None else instrument.value_micros(cost, fill.quantity),
+                decision_price=_price(instrument, fill.reference_price),
+                slippage_reference=fill.slippage_reference.value,
+                slippage_from=_price(instrument, fill.slippage_from),
+                slippage_price=_price(instrument, fill.slippage_ticks),
+                slippage_micros=_micros(instrument, fill.slippage_ticks, fill.quantity),
+                delay_price=_price(instrument, fill.delay_ticks),
+                delay_micros=_micros(instrument, fill.delay_ticks, fill.quantity),
             )
         self.events.append(event)
 
@@ -411,7 +426,8 @@ class _Run:
             filled=life.filled,
             mean_price=_mean_price(instrument, trail.ticks_lots, life.filled),
             fees_micros=trail.fees_micros,
-            slippage_arrival_micros=trail.slippage_micros,
+            slippage_micros=_sum(trail.slippage_micros),
+            delay_micros=_sum(trail.delay_micros),
             currency=instrument.currency,
             status=life.status.name.lower(),
             status_reason=trail.reason if life.status.is_final else "",
@@ -433,27 +449,20 @@ class _Run:
             checks=tuple(self.check(check, intent.intent.instrument) for check in checks),
         )
 
-    def refused(self, record: Record, intent: DecidedIntent) -> Iterator[RefusedLine]:
-        failed = [
-            (number, next((check for check in checks if check.outcome is CheckOutcome.REFUSED), None))
-            for number, checks in intent.checks
-        ]
-        found: list[tuple[OrderId | None, RiskCheck | None]] = [pair for pair in failed if pair[1] is not None]
-        if not any(check is not None and check.reason == intent.refused for _, check in found) and intent.refused:
-            wished = intent.intent
-            found.append((wished.order_id if isinstance(wished, ReplaceIntent) else None, None))
-        for number, check in found:
+    def refused(self, record: Record, intent: DecidedIntent, refusals: Iterable[Refusal]) -> Iterator[RefusedLine]:
+        for refusal in refusals:
             yield RefusedLine(
+                what=refusal.what.value,
                 record=record.number,
                 ts=record.ts,
                 agent=intent.agent,
                 intent=intent.number,
-                order=number,
+                order=refusal.order,
                 instrument=intent.intent.instrument,
                 wish=self.wish(intent.intent),
                 reasons=intent.intent.reasons,
-                reason=intent.refused if check is None else check.reason,
-                check=None if check is None else self.check(check, intent.intent.instrument),
+                reason=refusal.reason,
+                check=None if refusal.check is None else self.check(refusal.check, intent.intent.instrument),
             )
 
     def check(self, check: RiskCheck, instrument: InstrumentId) -> CheckLine:
@@ -541,6 +550,20 @@ def _terms(
     if price is not None:
         text += f" {'limit ' if stop is not None else ''}{instrument.price_from_ticks(price)}"
     return f"{text}, {time_in_force.name.lower()}"
+
+
+def _price(instrument: Instrument, ticks: int | None) -> Decimal | None:
+    return None if ticks is None else instrument.price_from_ticks(ticks)
+
+
+def _micros(instrument: Instrument, ticks: int | None, lots: int) -> int | None:
+    return None if ticks is None else instrument.value_micros(ticks, lots)
+
+
+def _sum(parts: list[int | None]) -> int | None:
+    """None where there is no part, or one is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known and len(known) == len(parts) else None
 
 
 def _mean_price(instrument: Instrument, ticks_lots: int, lots: int) -> Decimal | None:

@@ -1,11 +1,13 @@
 """The figures of a run: what it earned, what it cost, how it traded, and what was counted on the way.
 
-Every ratio that cannot be known is None, never 0: too few periods for a Sharpe ratio, no round trip for a hit rate.
+Every ratio that cannot be known is None, never 0, and says why: too few periods, returns that do not vary, an account below 0. One that can
+be known carries its interval. Where a model had seen part of the run before, there is none over the whole of it: each part has its
+own, under its name (``samples.py``).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,8 +16,7 @@ from numpy.typing import NDArray
 
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import convert_micros
-from grandmodel.domain.orders import Fill
-from grandmodel.domain.time import NS_PER_DAY
+from grandmodel.domain.orders import Fill, PriceReference
 from grandmodel.execution.simulated.models import (
     ConstantLatency,
     FixedSlippage,
@@ -23,11 +24,34 @@ from grandmodel.execution.simulated.models import (
     RandomSlippage,
     VenueSettings,
 )
-from grandmodel.runtime.results import BOOKED_TAGS, RunResults
+from grandmodel.performance.drawdown import deepest_drawdown
+from grandmodel.performance.periods import bars_per_year, busiest_schedule, trading_days_per_year
+from grandmodel.performance.ratios import AnnualRatios
+from grandmodel.risk.refusals import RefusalCounts
+from grandmodel.runtime.results import BOOKED_TAGS, RunResults, is_on_simulated_market
+from grandmodel.runtime.samples import Samples, ratios_of, split_run
 
-TRADING_DAYS_PER_YEAR = 252
 MIN_PERIODS = 60
 """Fewer returns than this give no Sharpe or Sortino ratio."""
+
+
+class FillCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fills of one kind of order cost beside their fees; positive is a cost.
+
+    Slippage is measured from ``reference``, delay from the mark at the decision to it: both together are the whole way from the decision
+    to the fill.
+    """
+
+    reference: str
+    """``trigger`` (stops), ``limit`` (limits), ``quote`` or ``mark`` at arrival (market orders); ``domain.orders.PriceReference``."""
+    lots: int
+    slippage_ticks: float
+    """Mean of a lot."""
+    slippage_micros: int
+    """In the instrument's currency."""
+    delay_ticks: float | None
+    """Mean of a lot; None where the mark at the decision is not known for one of the fills."""
+    delay_micros: int | None
 
 
 class InstrumentSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +67,17 @@ class InstrumentSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Realised and unrealised, after fees."""
     fees_micros: int
     position_lots: int
-    slippage_arrival_ticks: float | None
-    """Mean cost of a lot against the mark when the order was decided; positive is a cost."""
+    fill_costs: tuple[FillCost, ...]
+    """By kind of order. Contract rolls and exits before bad stretches have none."""
+    unmeasured_lots: int
+    """Lots of orders whose reference is not known: a venue that does not tell, a journal of an older version."""
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in figures. Money in micros of the base currency unless said otherwise."""
+class Summary(AnnualRatios, frozen=True, kw_only=True):
+    """A run in figures. Money in micros of the base currency unless said otherwise.
+
+    The ratios stand here only where all of the run is out-of-sample, or no trained model decided; else in the parts of ``samples``.
+    """
 
     run: str
     mode: str
@@ -69,13 +98,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     profit_micros: int
     fees_micros: int
     return_fraction: float
-    sharpe_annual: float | None
-    sortino_annual: float | None
-    ratio_basis: str
-    """Which returns the two ratios are made of, and how many."""
+    samples: Samples
+    """What the run's models had seen of it before."""
     max_drawdown_fraction: float
-    turnover: float
-    """Traded notional over mean equity, for the whole run."""
+    """Of the running peak; above 1 where the account fell below 0."""
+    turnover: float | None
+    """Traded notional over mean equity, for the whole run; None where mean equity is not above 0."""
     orders: int
     fills: int
     booked_fills: int
@@ -83,13 +111,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     costs: str
     """The costs that were assumed: fees, slippage, latency, fill rule."""
     cancels: int
-    refused_intents: int
-    refused_by_reason: dict[str, int]
-    risk_outcomes: dict[str, int]
+    refusals: RefusalCounts
+    """What was refused and cut: the same numbers in the risk report and in ``audit show --refused``."""
     round_trips: int
+    """From flat to flat; a contract roll ends one and begins the next."""
     hit_rate: float | None
-    slippage_arrival_micros: int
-    """What all fills cost against the mark when their orders were decided; positive is a cost."""
+    slippage_micros: int
+    """What all fills of orders cost against the reference of their kind; positive is a cost."""
+    delay_micros: int
+    """What the way from the mark at the decision to that reference cost; fills of which either is not known are left out."""
     alerts: dict[str, int]
     quality: dict[str, dict[str, int]]
     latency_us: dict[str, dict[str, float]]
@@ -105,14 +135,14 @@ def summarise(results: RunResults) -> Summary:
     per_instrument = tuple(_instrument_summary(results, name) for name in results.instruments)
     round_trips = sum(one.round_trips for one in per_instrument)
     rates = {results.settings.account.base_currency: 1_000_000, **results.settings.account.rates}
-    sharpe, sortino, basis = _ratios(results, times, equity)
+    ratios, samples = _ratios(results, times, equity)
     notional = _notional_micros(results, rates)
     quality = {str(name): dict(counts) for name, counts in _table(ending.get("quality")).items()}
     return Summary(
         run=str(results.begin.run),
         mode=results.begin.mode,
         data=results.begin.data,
-        simulated_market=results.begin.data.startswith("simulated"),
+        simulated_market=is_on_simulated_market(results.begin),
         traded_by=results.traded_by,
         settings_hash=results.settings_hash,
         code_version=results.begin.code_version,
@@ -127,22 +157,20 @@ def summarise(results: RunResults) -> Summary:
         profit_micros=last - capital,
         fees_micros=sum(convert_micros(one.fees_micros, rates[one.currency]) for one in per_instrument),
         return_fraction=last / capital - 1.0,
-        sharpe_annual=sharpe,
-        sortino_annual=sortino,
-        ratio_basis=basis,
-        max_drawdown_fraction=max_drawdown(equity),
-        turnover=notional / 1e6 / float(equity.mean()) if len(equity) and equity.mean() > 0 else 0.0,
+        **msgspec.structs.asdict(ratios),
+        samples=samples,
+        max_drawdown_fraction=deepest_drawdown(equity)[0],
+        turnover=notional / 1e6 / float(equity.mean()) if len(equity) and equity.mean() > 0 else None,
         orders=results.orders,
         fills=len(results.fills),
         booked_fills=sum(fill.tag in BOOKED_TAGS for fill in results.fills),
         costs=describe_costs(results.settings.venue),
         cancels=results.cancels,
-        refused_intents=sum(results.refused.values()),
-        refused_by_reason=dict(results.refused.most_common()),
-        risk_outcomes=dict(results.check_outcomes.most_common()),
+        refusals=results.refusals.counts(),
         round_trips=round_trips,
         hit_rate=sum(one.winning_round_trips for one in per_instrument) / round_trips if round_trips else None,
-        slippage_arrival_micros=_slippage_micros(results, rates),
+        slippage_micros=_cost_micros(per_instrument, rates, "slippage_micros"),
+        delay_micros=_cost_micros(per_instrument, rates, "delay_micros"),
         alerts=_count_alerts(results),
         quality=quality,
         latency_us=_latency(results.folder),
@@ -177,73 +205,44 @@ def describe_costs(venue: VenueSettings) -> str:
     return "; ".join(parts)
 
 
-def max_drawdown(equity: NDArray[np.float64]) -> float:
-    """The largest fraction below the running peak, 0 or more. ``equity`` (R,), positive."""
-    if not len(equity):
-        return 0.0
-    peak = np.maximum.accumulate(equity)
-    return float(np.max((peak - equity) / peak))
+def period_ends(results: RunResults, times: NDArray[np.int64]) -> tuple[NDArray[np.int64], float | None, str]:
+    """Indices of the records that end a period, periods per year (None: not known), and the period's name.
 
-
-def sharpe_ratio(returns: NDArray[np.float64], periods_per_year: float) -> float | None:
-    """Annualised mean over standard deviation (ddof 1) of simple ``returns`` (N,), no risk-free rate; None if undefined."""
-    if len(returns) < MIN_PERIODS:
-        return None
-    deviation = float(returns.std(ddof=1))
-    return None if deviation <= 0.0 else float(returns.mean()) / deviation * math.sqrt(periods_per_year)
-
-
-def sortino_ratio(returns: NDArray[np.float64], periods_per_year: float) -> float | None:
-    """As ``sharpe_ratio``, over the root mean square of the negative returns only (target 0)."""
-    if len(returns) < MIN_PERIODS:
-        return None
-    downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
-    return None if downside <= 0.0 else float(returns.mean()) / downside * math.sqrt(periods_per_year)
-
-
-def period_ends(results: RunResults, times: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, str]:
-    """Indices of the records that end a period, periods per year, and the period's name.
-
-    Periods are the trading days of the first instrument where the run has at least ``MIN_PERIODS`` of them, else its
-    longest bars.
+    Periods are trading days where the run has at least ``MIN_PERIODS`` of them, else its longest bars. Days, and how many periods make a
+    year, come from the sessions of the run's own instruments: of several the one with the most trading days.
     """
-    first = results.begin.sessions[0] if results.begin.sessions else None
-    if first is not None and len(times):
-        closes = np.frombuffer(first.close_ns, "<i8")
-        days = np.frombuffer(first.day_ns, "<i8")
-        place = np.searchsorted(closes, times, side="left").clip(0, len(days) - 1)
-        day = days[place]
+    schedule = busiest_schedule(results.schedules)
+    if schedule is not None and len(times):
+        place = np.searchsorted(schedule.close_ns, times, side="left").clip(0, len(schedule) - 1)
+        day = schedule.day_ns[place]
         ends = np.flatnonzero(np.diff(day, append=-1) != 0)
         if len(ends) > MIN_PERIODS:
-            return ends.astype(np.int64), float(TRADING_DAYS_PER_YEAR), "daily"
+            return ends.astype(np.int64), trading_days_per_year(schedule), "daily"
     width = max(results.settings.widths_ns)
     bins = (times - 1) // width  # What happens at a bar's close belongs to that bar.
     ends = np.flatnonzero(np.diff(bins, append=-1) != 0).astype(np.int64)
-    hours = 23.0
-    return ends, TRADING_DAYS_PER_YEAR * hours * NS_PER_DAY / 24.0 / width, f"{width // 60_000_000_000}-minute"
+    per_year = None if schedule is None else bars_per_year(schedule, width)
+    return ends, per_year, f"{width / 60_000_000_000:g}-minute"
 
 
-def _ratios(
-    results: RunResults, times: NDArray[np.int64], equity: NDArray[np.float64]
-) -> tuple[float | None, float | None, str]:
+def _ratios(results: RunResults, times: NDArray[np.int64], equity: NDArray[np.float64]) -> tuple[AnnualRatios, Samples]:
+    """The ratios of the whole run where they may stand alone, and its parts."""
     ends, per_year, name = period_ends(results, times)
-    sampled = equity[ends]
-    if len(sampled) < 2 or (sampled <= 0).any():
-        return None, None, f"{name} returns: too few or equity not positive"
-    returns = np.diff(sampled) / sampled[:-1]
-    basis = f"{len(returns)} {name} returns, {per_year:,.0f} a year"
-    return sharpe_ratio(returns, per_year), sortino_ratio(returns, per_year), basis
+    if len(ends) and ends[0] > 0:
+        ends = np.concatenate([[0], ends])  # The first period begins with the first record.
+    samples = split_run(results, times[ends], equity[ends], per_year, name, MIN_PERIODS)
+    if samples.is_mixed:
+        absent = "see the parts: a model had seen some of this run before, or what it had seen is not known"
+        return AnnualRatios(sharpe_absent=absent, sortino_absent=absent, ratio_basis=samples.text), samples
+    return ratios_of(equity[ends], per_year, name, MIN_PERIODS), samples
 
 
 def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSummary:
     instrument = results.instruments[name]
     fills = [fill for fill in results.fills if fill.instrument == name]
     trips = round_trip_results(fills, instrument.tick_value_micros)
-    ticks = lots = 0
-    for fill in fills:
-        if fill.reference_price is not None and fill.tag not in BOOKED_TAGS:
-            ticks += (fill.price - fill.reference_price) * fill.signed_quantity
-            lots += fill.quantity
+    costs = fill_costs(fills, instrument.tick_value_micros)
+    asked = sum(fill.quantity for fill in fills if fill.tag not in BOOKED_TAGS)
     position = sum(fill.signed_quantity for fill in fills)
     cash = -sum(fill.signed_quantity * fill.price for fill in fills) * instrument.tick_value_micros
     fees = sum(fill.fee_micros for fill in fills)
@@ -262,8 +261,34 @@ def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSu
         profit_micros=cash + value - fees,
         fees_micros=fees,
         position_lots=position,
-        slippage_arrival_ticks=ticks / lots if lots else None,
+        fill_costs=costs,
+        unmeasured_lots=asked - sum(cost.lots for cost in costs),
     )
+
+
+def fill_costs(fills: Sequence[Fill], tick_value_micros: int) -> tuple[FillCost, ...]:
+    """What ``fills`` of one instrument cost, by the reference that their slippage is measured from."""
+    found = []
+    for reference in PriceReference:
+        own = [fill for fill in fills if fill.slippage_reference is reference and fill.slippage_ticks is not None]
+        lots = sum(fill.quantity for fill in own)
+        if not lots:
+            continue
+        slippage = sum((fill.slippage_ticks or 0) * fill.quantity for fill in own)
+        delays = [None if fill.delay_ticks is None else fill.delay_ticks * fill.quantity for fill in own]
+        known = [delay for delay in delays if delay is not None]
+        delay = sum(known) if len(known) == len(delays) else None
+        found.append(
+            FillCost(
+                reference=reference.value,
+                lots=lots,
+                slippage_ticks=slippage / lots,
+                slippage_micros=slippage * tick_value_micros,
+                delay_ticks=None if delay is None else delay / lots,
+                delay_micros=None if delay is None else delay * tick_value_micros,
+            )
+        )
+    return tuple(found)
 
 
 def round_trip_results(fills: list[Fill], tick_value_micros: int) -> list[int]:
@@ -295,14 +320,12 @@ def _notional_micros(results: RunResults, rates: dict[str, int]) -> int:
     return total
 
 
-def _slippage_micros(results: RunResults, rates: dict[str, int]) -> int:
-    total = 0
-    for fill in results.fills:
-        if fill.reference_price is not None:
-            instrument = results.instruments[fill.instrument]
-            cost = instrument.value_micros(fill.price - fill.reference_price, fill.signed_quantity)
-            total += convert_micros(cost, rates[instrument.currency])
-    return total
+def _cost_micros(instruments: Sequence[InstrumentSummary], rates: dict[str, int], field: str) -> int:
+    """The sum of one field of every ``FillCost``, in the base currency."""
+    return sum(
+        convert_micros(sum(getattr(cost, field) or 0 for cost in one.fill_costs), rates[one.currency])
+        for one in instruments
+    )
 
 
 def _count_alerts(results: RunResults) -> dict[str, int]:

@@ -19,10 +19,19 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.time import THIRTY_MINUTES_NS
 
 
-class MovingAverageCross(Agent):
+class _Rule(Agent):
+    """A rule that was fitted on nothing."""
+
+    def learnt_from(self) -> Sequence[LearntFrom]:
+        """Nothing."""
+        return ()
+
+
+class MovingAverageCross(_Rule):
     """Long while the mean of the last ``fast`` closes is above that of the last ``slow``, short while below, as before on a tie.
 
     Decides at the close of each bar of ``width_ns``; means are compared as integers, so there is no rounding. Bars in a
@@ -102,7 +111,7 @@ class MovingAverageCross(Agent):
         self._sums, self._targets = sums, targets
 
 
-class RandomAgent(Agent):
+class RandomAgent(_Rule):
     """At the close of each bar of ``width_ns``, with ``probability``, asks for -lots, 0 or +lots by an even draw."""
 
     name = "random"
@@ -135,7 +144,7 @@ class RandomAgent(Agent):
         return wishes
 
 
-class BuyAndHold(Agent):
+class BuyAndHold(_Rule):
     """Holds ``lots`` of every instrument from its first bar of ``width_ns`` on."""
 
     name = "buy_and_hold"

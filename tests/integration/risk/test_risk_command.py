@@ -99,7 +99,10 @@ def test_the_report_of_a_run_agrees_with_its_records_and_writes_a_page(tmp_path:
     assert report["exceptions"] == sum(report["hits"])
     assert report["instruments"] == list(names)
     results = load_results(folder)
-    assert report["refused"] == dict(results.check_outcomes)
+    assert report["refusals"] == msgspec.to_builtins(results.refusals.counts())
+    fees = sum(one.fee_micros for one in results.fills)
+    made = sum(round(one * 1e6) for one in [*report["pnl_bar"], report["profit_untested"]])
+    assert made == round(report["profit_before_fees"] * 1e6) == results.equity[-1] - results.equity[0] + fees
     page = (folder / "risk.html").read_text(encoding="utf-8")
     assert "Value at risk through time" in page
     table = RUNNER.invoke(app, ["report", str(folder), "--page", str(tmp_path / "other.html")])

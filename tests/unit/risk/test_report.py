@@ -6,12 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import CheckOutcome, PlaceOrder, RiskCheck
 from grandmodel.domain.events import Alert, Cause, DecidedIntent, Record
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import Side
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.risk.backtests import traffic_light
+from grandmodel.risk.refusals import RefusalCounts
 from grandmodel.risk.report import RiskReport, build_risk_report, p_text, risk_page
 from grandmodel.risk.running import RunningRisk
 from grandmodel.risk.settings import RiskSettings, VarSettings
@@ -53,8 +55,22 @@ def _records(*, joint: bool = True) -> list[Record]:
     return found
 
 
+def _accounted(records: list[Record], names: tuple[str, ...] = NAMES) -> list[Record]:
+    """``records`` with the equity that an account of one million has after each: cash, and positions at the last close."""
+    tick_values = {one.id: one.tick_value_micros for one in desk.instruments(names)}
+    cash, lots, marks, found = 10**12, dict.fromkeys(tick_values, 0), dict.fromkeys(tick_values, 0), []
+    for record in records:
+        marks.update({bar.instrument: bar.close for bar in record.bars})
+        for one in record.fills:
+            cash -= one.signed_quantity * one.price * tick_values[one.instrument] + one.fee_micros
+            lots[one.instrument] += one.signed_quantity
+        equity = cash + sum(lots[name] * marks[name] * tick_values[name] for name in tick_values)
+        found.append(msgspec.structs.replace(record, equity_micros=equity))
+    return found
+
+
 def _report(records: list[Record]) -> RiskReport:
-    return build_risk_report("r1", records, desk.instruments(NAMES), SETTINGS, "USD")
+    return build_risk_report("r1", _accounted(records), desk.instruments(NAMES), SETTINGS, "USD")
 
 
 @pytest.mark.parametrize("joint", [True, False])
@@ -72,10 +88,13 @@ def test_var_is_the_gates_and_the_result_is_that_of_the_positions_held_at_the_cl
             made.append(3 * 5.0 * move[0] - 2 * 10.0 * move[1])
     np.testing.assert_allclose(report.var_horizon, expected, rtol=1e-12)
     np.testing.assert_allclose(report.var_bar, np.array(expected) / math.sqrt(46.0), rtol=1e-12)
-    np.testing.assert_allclose(report.pnl_bar, made)
+    np.testing.assert_allclose(report.pnl_held, made)
+    # The account made the same, but for the last bar: the position was closed right after its VaR was stated.
+    np.testing.assert_allclose(report.pnl_bar, [*made[:-1], 0.0])
+    assert report.held_exceptions == int((np.array(made) < -np.array(report.var_bar)).sum())
     assert report.times[0] == desk.START + (FILLED_AT + 1) * desk.WIDTH
     assert report.observations == len(expected)
-    assert report.exceptions == int((np.array(made) < -np.array(report.var_bar)).sum())
+    assert report.exceptions == int((np.array(report.pnl_bar) < -np.array(report.var_bar)).sum())
     assert sum(report.mean_components.values()) == pytest.approx(np.mean(expected), rel=1e-12)
     assert report.zone == ""
     assert report.zone_absent.startswith("not enough days")
@@ -107,7 +126,9 @@ def test_refusals_and_breaker_moves_are_listed() -> None:
     )
     records = [*_records(), _record(999, desk.START + ROWS * desk.WIDTH, intents=(intent, intent), alerts=alerts)]
     report = _report(records)
-    assert report.refused == {"var: var_limit": 2}
+    assert report.refusals == RefusalCounts(
+        refused=2, orders_refused=1, changes_refused=1, refused_by={"var: var_limit": 2}
+    )  # the second time the order of that number works already
     assert [(move.state, move.text) for move in report.breaker] == [("caution", "normal to caution by latency")]
     assert report.alerts == {"breaker_caution": 1, "shock_volatility": 1}
     page = risk_page(report)
@@ -127,9 +148,11 @@ def test_a_run_without_positions_has_a_page_too() -> None:
 def test_other_currencies_are_converted() -> None:
     records = _records()
     one = _report(records)
-    two = build_risk_report("r1", records, desk.instruments(NAMES), SETTINGS, "EUR", [500_000, 500_000])
+    halved = [msgspec.structs.replace(one, equity_micros=one.equity_micros // 2) for one in _accounted(records)]
+    two = build_risk_report("r1", halved, desk.instruments(NAMES), SETTINGS, "EUR", [500_000, 500_000])
     np.testing.assert_allclose(two.var_bar, np.array(one.var_bar) / 2)
     np.testing.assert_allclose(two.pnl_bar, np.array(one.pnl_bar) / 2)
+    np.testing.assert_allclose(two.pnl_held, np.array(one.pnl_held) / 2)
 
 
 HALF_DAY = 12 * 3_600 * 10**9
@@ -147,7 +170,8 @@ def _long_report(steps: np.ndarray, schedule: SessionSchedule | None = None) -> 
         records.append(_record(len(records), ts, bars=(bar,)))
         if k == 10:
             records.append(_record(len(records), ts + 1, fills=(desk.fill(1, 1, int(close), Side.BUY, "NQ", ts + 1),)))
-    return build_risk_report("r1", records, desk.instruments(("NQ",)), LONG, "USD", schedule=schedule)
+    accounted = _accounted(records, ("NQ",))
+    return build_risk_report("r1", accounted, desk.instruments(("NQ",)), LONG, "USD", schedule=schedule)
 
 
 def _steps(seed: int = 3, rows: int = 620) -> np.ndarray:
@@ -199,3 +223,104 @@ def test_times_of_the_tables_name_their_zone() -> None:
     alert = Alert(severity="medium", code="breaker_caution", text="normal to caution by latency")
     report = _report([*_records(), _record(999, 1_700_000_000 * 10**9, alerts=(alert,))])
     assert "2023-11-14 22:13:20 UTC" in risk_page(report)
+
+
+def _exact(money: list[float]) -> int:
+    return sum(round(one * 1e6) for one in money)
+
+
+def _rolled(step: int, fee: int = 2_250_000) -> list[Record]:
+    """Three NQ held over a roll in which the series jumps by ``step`` ticks, and left before a bad stretch of other prices."""
+    found: list[Record] = []
+    jump, bad, held = FILLED_AT + 60, CLOSED_AT - 20, 3
+    for k in range(ROWS):
+        ts = desk.START + k * desk.WIDTH
+        close = int(CLOSES[k][0]) + (step if k >= jump else 0) + (50_000 if bad <= k < bad + 5 else 0)
+        if k == jump:
+            last = found[-1].bars[0].close
+            fills = [desk.fill(-1, held, last, Side.SELL), desk.fill(-2, held, last + step, Side.BUY)]
+            fills = [
+                msgspec.structs.replace(one, fee_micros=fee * held, tag="roll", order_id=OrderId(0)) for one in fills
+            ]
+            found.append(_record(len(found), ts - desk.WIDTH, fills=tuple(fills)))
+        if k == bad:
+            leave = desk.fill(-3, held, found[-1].bars[0].close, Side.SELL)
+            leave = msgspec.structs.replace(leave, fee_micros=fee * held, tag="bad_stretch", order_id=OrderId(0))
+            found.append(_record(len(found), ts - desk.WIDTH, fills=(leave,)))
+        flags = int(Flag.ROLL) if k == jump else int(Flag.BAD_STRETCH) if bad <= k < bad + 5 else 0
+        (bar,) = desk.bars(ts, [close], ("NQ",), flags)
+        if k == jump:
+            bar = msgspec.structs.replace(bar, open=found[-2].bars[0].close + step)
+        found.append(_record(len(found), ts, bars=(bar,)))
+        if k == FILLED_AT:
+            found.append(_record(len(found), ts + 1, fills=(desk.fill(1, held, close, Side.BUY),)))
+    return found
+
+
+@pytest.mark.parametrize("step", [0, 400, -900])
+def test_neither_a_roll_s_step_nor_a_bad_stretch_counts_as_a_result(step: int) -> None:
+    records = _accounted(_rolled(step), ("NQ",))
+    report = build_risk_report("r1", records, desk.instruments(("NQ",)), SETTINGS, "USD")
+    fees = sum(one.fee_micros for record in records for one in record.fills)
+    expected = records[-1].equity_micros - records[0].equity_micros + fees
+    assert _exact([*report.pnl_bar, report.profit_untested]) == round(report.profit_before_fees * 1e6) == expected
+    level = build_risk_report("r1", _accounted(_rolled(0), ("NQ",)), desk.instruments(("NQ",)), SETTINGS, "USD")
+    assert report.pnl_bar == level.pnl_bar
+    assert report.pnl_held == report.pnl_bar
+    assert report.hits == level.hits
+
+
+def test_what_is_traded_inside_a_bar_counts_for_the_account_and_not_for_the_positions_held() -> None:
+    """One NQ is bought at row 50's close; at row 200 nine more are bought and sold again inside the bar, 100 ticks lower."""
+    records: list[Record] = []
+    for k in range(ROWS):
+        ts = desk.START + k * desk.WIDTH
+        close = int(CLOSES[k][0])
+        if k == 200:
+            there_and_back = (
+                desk.fill(2, 9, close, Side.BUY, "NQ", ts - 9),
+                desk.fill(3, 9, close - 100, Side.SELL, "NQ", ts - 8),
+            )
+            records.append(_record(len(records), ts - 8, fills=there_and_back))
+        records.append(_record(len(records), ts, bars=tuple(desk.bars(ts, [close], ("NQ",)))))
+        if k == FILLED_AT:
+            records.append(_record(len(records), ts + 1, fills=(desk.fill(1, 1, close, Side.BUY, "NQ", ts + 1),)))
+    report = build_risk_report("r1", _accounted(records, ("NQ",)), desk.instruments(("NQ",)), SETTINGS, "USD")
+    lost = np.array(report.pnl_held) - np.array(report.pnl_bar)
+    (place,) = np.flatnonzero(lost)
+    assert lost[place] == 9 * 100 * 5.0
+    assert report.times[place] == desk.START + 199 * desk.WIDTH
+    assert report.hits[place]
+    assert report.exceptions == report.held_exceptions + 1
+
+
+def test_a_day_of_four_hours_is_not_taken_for_one_of_23() -> None:
+    """Eight half hours a day: the day's VaR is the root of 8 bars' variance, not of 46."""
+    day = 86_400 * 10**9
+    first = desk.START // day * day
+    opens = first + day * np.arange(60) + 14 * 3_600 * 10**9
+    schedule = SessionSchedule(opens, opens + 4 * 3_600 * 10**9, opens // day * day)
+    records: list[Record] = []
+    steps = np.random.default_rng(3).normal(0, 60, 480).astype(np.int64)
+    steps[300] = -600
+    for k, close in enumerate((80_000 + np.cumsum(steps)).tolist()):
+        ts = int(opens[k // 8]) + (k % 8 + 1) * desk.WIDTH
+        records.append(_record(len(records), ts, bars=tuple(desk.bars(ts, [close], ("NQ",)))))
+        if k == 15:
+            records.append(_record(len(records), ts + 1, fills=(desk.fill(1, 1, close, Side.BUY, "NQ", ts + 1),)))
+    made = _accounted(records, ("NQ",))
+    found = build_risk_report("r1", made, desk.instruments(("NQ",)), SETTINGS, "USD", schedule=schedule)
+    by_day: dict[int, list[int]] = {}
+    for place, ts in enumerate(found.times):
+        session = int(np.searchsorted(schedule.close_ns, ts, side="right"))
+        by_day.setdefault(session, []).append(place)
+    hits = [
+        sum(found.pnl_bar[place] for place in places) < -found.var_bar[places[0]] * math.sqrt(8)
+        for places in by_day.values()
+    ]
+    assert found.day_exceptions == sum(hits) >= 1
+    sleepy = [
+        sum(found.pnl_bar[place] for place in places) < -found.var_bar[places[0]] * math.sqrt(46)
+        for places in by_day.values()
+    ]
+    assert sum(sleepy) < sum(hits)

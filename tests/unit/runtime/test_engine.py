@@ -20,8 +20,8 @@ from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Advance, Cause, Command, CommandKind, Signal, SignalTrigger, VenueReport
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, Reason, Side, TimeInForce
-from grandmodel.execution.simulated.models import ConstantLatency, PerLotFee
+from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, PriceReference, Reason, Side, TimeInForce
+from grandmodel.execution.simulated.models import ConstantLatency, FixedSlippage, PerLotFee
 from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.runtime.errors import AgentError, DisorderError
@@ -447,6 +447,64 @@ def test_a_roll_moves_the_position_without_a_jump_and_pays_both_fees():
     assert roll.equity_micros == CAPITAL - 3 * 2_000_000
     assert engine.equity_micros == CAPITAL - 3 * 2_000_000 + 2 * 10 * TICK_VALUE
     assert engine.lots(NQ.id) == 2
+
+
+def costs_of(records):
+    """(reference, what slippage is measured from, slippage, delay) of every fill."""
+    return [
+        (fill.slippage_reference, fill.slippage_from, fill.slippage_ticks, fill.delay_ticks)
+        for record in records
+        for fill in record.fills
+    ]
+
+
+def test_a_stop_s_slippage_begins_at_its_trigger_and_the_way_there_is_delay():
+    """Long at 1,000 with a stop 50 below; the market opens 7 beyond it. Slippage 7 and not 57."""
+    rows = bars_at(*[1_000] * 6, 990, 943, 943)
+    records, _ = run(rows, at(3, target(2, stop_ticks=50, target_ticks=500)))
+    assert fills_of(records) == [(1, 2, 1_000, "entry"), (-1, 2, 943, "stop")]
+    assert costs_of(records) == [(PriceReference.MARK, 1_000, 0, 0), (PriceReference.TRIGGER, 950, 7, 50)]
+
+
+def test_a_limit_s_slippage_begins_at_its_own_price_as_it_was_last_changed():
+    rows = bars_at(*[1_000] * 8, 940, 940)
+    place = PlaceOrder(instrument=NQ.id, side=Side.BUY, quantity=1, order_type=OrderType.LIMIT, price=900)
+    change = ReplaceIntent(instrument=NQ.id, order_id=OrderId(1), quantity=1, price=950)
+    records, _ = run(rows, steps(_3=[place], _5=[change]))
+    assert costs_of(records) == [(PriceReference.LIMIT, 950, -10, -50)]
+
+
+def test_a_market_order_s_slippage_begins_at_the_quote_that_it_met_on_arrival():
+    """Decided at a mark of 1,000, it arrives two minutes later, when 1,010 is asked: 10 ticks of delay, and 3 of slippage."""
+    venue = msgspec.structs.replace(FREE, latency=ConstantLatency(order=2 * MINUTE), slippage=FixedSlippage(ticks=3))
+    rows = [trade_row(k * MINUTE, 1_000) for k in range(31)]
+    rows += [quote_row(31 * MINUTE, 1_008, 1_010), trade_row(40 * MINUTE, 1_009), trade_row(45 * MINUTE, 1_009)]
+    records, _ = run(rows, at(6, target(1)), venue=venue)
+    assert fills_of(records) == [(1, 1, 1_013, "entry")]
+    assert costs_of(records) == [(PriceReference.QUOTE, 1_010, 3, 10)]
+    # On bars nothing is quoted: the mark at arrival, two bars after the decision.
+    venue = msgspec.structs.replace(venue, latency=ConstantLatency(order=6 * MINUTE))
+    records, _ = run(bars_at(*[1_000] * 4, 1_004, 1_020, 1_020, 1_020), at(4, target(1)), venue=venue)
+    assert fills_of(records) == [(1, 1, 1_023, "entry")]
+    assert costs_of(records) == [(PriceReference.MARK, 1_004, 19, 4)]
+
+
+@pytest.mark.parametrize("flag", [Flag.ROLL, Flag.BAD_STRETCH])
+def test_what_no_order_asked_for_has_no_slippage(flag):
+    records, _ = run(rolled(flag), at(3, target(2)))
+    booked = [cost for cost in costs_of(records) if cost[0] is not PriceReference.MARK]
+    assert booked == [(PriceReference.NONE, None, None, None)] * (2 if flag is Flag.ROLL else 1)
+
+
+def test_a_venue_that_does_not_tell_what_a_market_order_met_leaves_its_slippage_unknown():
+    engine = build_engine((at(3, target(2)),), mode=Mode.LIVE)
+    list(engine.on_block(stack(flat_bars(5))))
+    report = ExecutionReport(
+        exec_id=ExecId(1), order_id=OrderId(1), exec_type=ExecType.TRADE, ts_event=START + 26 * MINUTE,
+        ts_init=START + 26 * MINUTE, last_quantity=2, last_price=1_003, leaves=0, cumulative=2,
+    )  # fmt: skip
+    *_, record = engine.on_report(VenueReport(report=report))
+    assert costs_of([record]) == [(PriceReference.NONE, None, None, None)]
 
 
 def test_an_ignored_roll_counts_the_step_as_profit():

@@ -26,6 +26,7 @@ from grandmodel.domain.orders import (
     Fill,
     Order,
     OrderType,
+    PriceReference,
     Reason,
     ReplaceOrder,
     Side,
@@ -90,6 +91,7 @@ REFUSED = (
     check("stale_data", CheckOutcome.REFUSED, 9 * SECOND, 5 * SECOND, "stale_data"),
 )
 GOOD = (check("session"),)
+QUOTED = {"slippage_from": 7_001, "slippage_reference": PriceReference.QUOTE}
 WISH = TargetPosition(instrument=CL.id, lots=5, stop_ticks=25, reasons=("trend", "carry"))
 LIMIT = PlaceOrder(
     instrument=CL.id, side=Side.SELL, quantity=2, order_type=OrderType.STOP_LIMIT, price=6_990, stop_price=6_995,
@@ -125,7 +127,7 @@ def told(tmp_path):
                     report(3, 1, ExecType.TRADE, last_quantity=2, last_price=7_003, cumulative=3),
                     report(3, 1, ExecType.TRADE, last_quantity=2, last_price=7_003, cumulative=3),
                 ),
-                fills=(fill(2, 1, Side.BUY, 1, 7_002, 7_000), fill(3, 1, Side.BUY, 2, 7_003, 7_000, maker=True)),
+                fills=(fill(2, 1, Side.BUY, 1, 7_002, 7_000, **QUOTED), fill(3, 1, Side.BUY, 2, 7_003, 7_000, maker=True, **QUOTED)),
             ),
             step(
                 4,
@@ -189,15 +191,17 @@ def test_a_filled_order_is_told_from_the_wish_to_its_end(told):
         (3, "repeated_report", 0, 3, 0),
     ]
     first, second = story.events[2:4]
-    assert (first.price, first.arrival_price, first.slippage_arrival_price) == (
-        Decimal("70.02"), Decimal("70.00"), Decimal("0.02"),
+    assert (first.price, first.decision_price, first.slippage_from, first.slippage_reference) == (
+        Decimal("70.02"), Decimal("70.00"), Decimal("70.01"), "quote",
     )  # fmt: skip
-    assert (first.slippage_arrival_micros, second.slippage_arrival_micros) == (20_000_000, 60_000_000)
+    assert (first.slippage_price, first.delay_price) == (Decimal("0.01"), Decimal("0.01"))
+    assert (first.slippage_micros, second.slippage_micros) == (10_000_000, 40_000_000)
+    assert (first.delay_micros, second.delay_micros) == (10_000_000, 20_000_000)
     assert (first.fee_micros, first.currency, first.maker, second.maker) == (2_250_000, "USD", False, True)
     assert (first.ts_event, first.ts_init) == (START + 20, START + 21)
     line = story.order
     assert (line.side, line.lots, line.filled, line.mean_price) == ("buy", 3, 3, Decimal("70.0267"))
-    assert (line.fees_micros, line.slippage_arrival_micros) == (6_750_000, 80_000_000)
+    assert (line.fees_micros, line.slippage_micros, line.delay_micros) == (6_750_000, 50_000_000, 30_000_000)
     assert (line.status, line.ended) == ("filled", True)
 
 
@@ -228,7 +232,7 @@ def test_a_changed_and_cancelled_order_says_who_asked_and_ends_with_its_new_term
     line = story.order
     assert (line.lots, line.price, line.stop_price) == (1, Decimal("69.80"), Decimal("69.95"))
     assert (line.status, line.status_reason, line.mean_price) == ("canceled", "asked", None)
-    assert line.slippage_arrival_micros is None
+    assert (line.slippage_micros, line.delay_micros) == (None, None)
 
 
 @pytest.mark.parametrize("number", [0, 4, -1])
@@ -243,16 +247,17 @@ def test_the_list_has_what_was_sent_and_the_span_begins_with_its_first_moment(to
         (1, 1, "entry", "filled"),
         (3, 4, "stop", "canceled"),
     ]
-    assert whole.roll_fills == 2
+    assert whole.booked_fills == 2
     early = load_orders(told, START + SECOND, START + 4 * SECOND)
     assert [one.order for one in early.orders] == [1]
     assert early.orders[0] == whole.orders[0]
-    assert early.roll_fills == 0
+    assert early.booked_fills == 0
     assert load_orders(told, START + SECOND + 1).orders == whole.orders[1:]
 
 
 def test_refusals_name_the_first_failing_check_or_the_engine_s_reason(told):
     first, second = load_refused(told).refused
+    assert (first.what, second.what) == ("order", "wish")
     assert (first.order, first.agent, first.wish) == (2, "alpha", "hold +5 CL, aggressive, stop 0.25 away")
     assert (first.check.name, first.check.value_text, first.check.limit_text) == ("var", "not known", "50,000.00 USD")
     assert first.reason == "var_unknown"
@@ -304,8 +309,9 @@ def test_the_list_of_a_real_run_agrees_with_its_records(busy):
     }
     assert ticks[Side.SELL] != 0
     for side, cost in ticks.items():
-        slippage = [one.slippage_arrival_micros or 0 for one in told.values() if one.side == side.name.lower()]
-        assert sum(slippage) == cost * CL.tick_value_micros
+        own = [one for one in told.values() if one.side == side.name.lower() and one.filled]
+        # Slippage and delay together are the whole way from the mark at the decision to the fill.
+        assert sum(one.slippage_micros + one.delay_micros for one in own) == cost * CL.tick_value_micros
 
 
 def test_every_order_of_a_real_run_has_a_story_and_every_check_with_a_number_a_unit(busy):

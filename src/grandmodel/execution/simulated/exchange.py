@@ -15,6 +15,7 @@ from grandmodel.domain.orders import (
     ExecType,
     ExecutionReport,
     Order,
+    PriceReference,
     Reason,
     ReplaceOrder,
     TimeInForce,
@@ -23,7 +24,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.execution.simulated.matching import place_order
 from grandmodel.execution.simulated.models import VenueSettings
-from grandmodel.execution.simulated.state import REASON_CODES, SLOT, SlotState
+from grandmodel.execution.simulated.state import REASON_CODES, REFERENCE_CODES, SLOT, SlotState
 
 
 def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
@@ -39,6 +40,7 @@ def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
 
 _EXEC_TYPES = {ord(exec_type.value): exec_type for exec_type in ExecType}
 _REASONS = [Reason(code) for code in REASON_CODES]
+_REFERENCES = [PriceReference(code) for code in REFERENCE_CODES]
 _TOO_LATE = REASON_CODES.index(Reason.TOO_LATE)
 _COMPACT_AT = 512
 """Reports handed out before those still on their way move to the front of the array."""
@@ -145,11 +147,12 @@ class SimulatedExchange:
         rows = arrays.reports
         found = []
         while end < tail:
-            due, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason = rows[
-                end
-            ].item()
+            (
+                due, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason, arrival, kind,
+            ) = rows[end].item()  # fmt: skip
             if due > now:
                 break
+            is_priced = lots > 0 and kind > 0
             found.append(
                 ExecutionReport(
                     exec_id=ExecId(exec_id),
@@ -163,6 +166,8 @@ class SimulatedExchange:
                     cumulative=cumulative,
                     maker=maker == 1,
                     reason=_REASONS[reason],
+                    arrival_price=arrival if is_priced else None,
+                    arrival_reference=_REFERENCES[kind] if is_priced else PriceReference.NONE,
                 )
             )
             end += 1
@@ -216,7 +221,7 @@ class SimulatedExchange:
         state["exec_id"] += 1
         reason = _TOO_LATE if order_id <= self.last_order_id else _UNKNOWN_ORDER
         arrays.reports[tail] = (
-            due, ts, int(state["exec_id"]), order_id, -1, ord(ExecType.CANCEL_REJECTED.value), 0, 0, 0, 0, 0, reason,
+            due, ts, int(state["exec_id"]), order_id, -1, ord(ExecType.CANCEL_REJECTED.value), 0, 0, 0, 0, 0, reason, 0, 0,
         )  # fmt: skip
         state["last_report_due"] = due
         state["report_tail"] = tail + 1

@@ -56,6 +56,9 @@ _NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _H
 _TOO_LATE = 10
 _REDUCE_ONLY = 12
 
+# Positions in state.REFERENCE_CODES.
+_MARKED, _QUOTED = 1, 2
+
 
 @kernel
 def venue_due(step: Rows, slots: Rows, reports: Rows) -> int:
@@ -128,6 +131,7 @@ def place_order(
     slot.report_latency, slot.slippage = report_latency, slippage
     slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = slot.triggered = 0
     slot.reduce_only = reduce_only
+    slot.arrival_price = slot.arrival_kind = 0
     step[0].slots = k + 1
     return True
 
@@ -296,12 +300,26 @@ def _activate(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows,
         return
     market.active += 1
     slot.state = _STOPPED if slot.order_type >= _STOP else _WORKING
+    if slot.order_type == _MARKET:
+        _note_arrival(slots, k, instruments)
     _report(step, slots, k, reports, ts, _NEW, 0, 0, 0, _NONE)
     slot.ts_replace = max(slot.ts_replace, ts)
     if slot.ts_cancel <= ts:  # The cancel overtook the order.
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
         return
     _meet_market(step, slots, k, reports, instruments, depth, ts)
+
+
+@kernel
+def _note_arrival(slots: Rows, k: int, instruments: Rows) -> None:
+    """Keep what a market order finds on arrival: the other side's best price, or the mark where no quotes are known."""
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    opposite = market.ask if slot.side > 0 else market.bid
+    if market.feed > _BARS and opposite != UNDEFINED_PRICE:
+        slot.arrival_price, slot.arrival_kind = opposite, _QUOTED
+    elif market.mark != UNDEFINED_PRICE:
+        slot.arrival_price, slot.arrival_kind = market.mark, _MARKED
 
 
 @kernel
@@ -643,4 +661,6 @@ def _report(
     row.cumulative = slot.filled
     row.maker = maker
     row.reason = reason
+    row.arrival_price = slot.arrival_price
+    row.arrival_kind = slot.arrival_kind
     state.next_due = min(state.next_due, due)

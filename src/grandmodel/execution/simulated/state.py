@@ -123,6 +123,8 @@ SLOT = np.dtype(
         ("woken", _I8),  # a child: lots that its parent filled
         ("triggered", _I8),  # 1 once a stop has triggered; a stop-limit's until it has taken what it can
         ("reduce_only", _I8),  # 1: it takes the venue's position no further than to zero
+        ("arrival_price", _I8),  # of a market order: what stood in the market when it reached the venue
+        ("arrival_kind", _I8),  # what that is: a position in REFERENCE_CODES
     ]
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""
@@ -141,6 +143,8 @@ REPORT = np.dtype(
         ("cumulative", _I8),
         ("maker", _I8),
         ("reason", _I8),
+        ("arrival_price", _I8),
+        ("arrival_kind", _I8),
     ]
 )
 """One row a report on its way to us."""
@@ -211,3 +215,6 @@ REASON_CODES = (
     "reduce_only",
 )
 """``Reason`` values by the integer that compiled code uses."""
+
+REFERENCE_CODES = ("", "mark", "quote")
+"""``PriceReference`` values of an arrival by the integer that compiled code uses."""

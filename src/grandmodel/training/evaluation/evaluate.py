@@ -24,6 +24,7 @@ from grandmodel.models.calibration import (
     reliability_bins,
 )
 from grandmodel.models.loaded import LoadedModel
+from grandmodel.performance.ratios import RatioEstimate, moments, sharpe_estimate, sharpe_ratio
 from grandmodel.strategic.decision import StrategicSettings
 from grandmodel.training.evaluation.decisions import (
     COMBINATIONS,
@@ -45,14 +46,10 @@ from grandmodel.training.evaluation.statistics import (
     DeflatedSharpe,
     Overfitting,
     PairedDifference,
-    SharpeEstimate,
     deflated_sharpe,
-    moments,
     overfitting_probability,
     paired_difference,
     row_means,
-    sharpe_estimate,
-    sharpe_ratio,
     trial_variance_of,
 )
 from grandmodel.training.evaluation.strategies import (
@@ -123,7 +120,7 @@ class CompetitorResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """By fold, by seed."""
     together: list[Measures]
     """By seed, all folds one after the other."""
-    sharpe: SharpeEstimate
+    sharpe: RatioEstimate
     """Annual, of the account that is split between the seeds."""
     deflated: DeflatedSharpe
     """Of the same account, against luck in as many trials as there were."""
@@ -587,7 +584,7 @@ def verdict_of(found: Evaluation) -> Verdict:
     return Verdict(has_edge=has_edge, is_calibrated=is_calibrated, sentences=sentences)
 
 
-def _ratio(estimate: SharpeEstimate) -> str:
+def _ratio(estimate: RatioEstimate) -> str:
     return f"{estimate.value:.2f} ({estimate.level:.0%}: {estimate.low:.2f} to {estimate.high:.2f})"
 
 

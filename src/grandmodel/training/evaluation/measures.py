@@ -22,16 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.instruments import MICROS_PER_UNIT
+from grandmodel.performance.drawdown import deepest_drawdown
+from grandmodel.performance.ratios import RatioEstimate, moments, sharpe_estimate, sharpe_ratio, sortino_estimate
 from grandmodel.training.evaluation.errors import EvaluationError
-from grandmodel.training.evaluation.statistics import (
-    SharpeEstimate,
-    bootstrap_sharpe,
-    minimum_track_record,
-    moments,
-    probabilistic_sharpe,
-    sharpe_estimate,
-    sharpe_ratio,
-)
+from grandmodel.training.evaluation.statistics import bootstrap_sharpe, minimum_track_record, probabilistic_sharpe
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -129,7 +123,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Profit after costs over the capital."""
     annual_return: float
     annual_volatility: float
-    sharpe: SharpeEstimate
+    sharpe: RatioEstimate
     """Annual, with the normal interval that allows for autocorrelation."""
     bootstrap_low: float
     bootstrap_high: float
@@ -238,22 +232,6 @@ def joined_in_time(paths: Sequence[EquityPath]) -> EquityPath:
     )
 
 
-def deepest_drawdown(equity: Integers) -> tuple[float, int, int]:
-    """(depth, peak, end): the largest fall from a running peak as a share of it, the place of that peak, that of the recovery.
-
-    ``equity`` (T,) begins with the capital; ``end`` is the last place where it never recovered.
-    """
-    peak = np.maximum.accumulate(equity)
-    fall = (peak - equity) / peak
-    bottom = int(fall.argmax())
-    depth = float(fall[bottom])
-    if depth <= 0.0:
-        return 0.0, 0, 0
-    top = int(np.flatnonzero(equity[: bottom + 1] == peak[bottom])[-1])
-    back = np.flatnonzero(equity[bottom:] >= peak[bottom])
-    return depth, top, bottom + int(back[0]) if len(back) else len(equity) - 1
-
-
 def trade_profits(path: EquityPath) -> Integers:
     """(K,) micros that each round trip made: from a flat or opposite position to the next flat or opposite one.
 
@@ -302,14 +280,14 @@ def capacity(paths: Sequence[EquityPath], per_year: float, currency_micros: int 
 def measure(paths: Sequence[EquityPath], generator: np.random.Generator, level: float = 0.95) -> Measures:
     """Everything about one competitor: ``paths`` are its walks of one stretch of time, one per market.
 
-    ``generator`` draws the bootstrap. Raises ``EvaluationError`` for fewer than 8 trading days.
+    ``generator`` draws the bootstrap. Raises ``UsageError`` for fewer than 8 trading days.
     """
     per_year = periods_per_year(paths)
     days, returns = daily_returns(paths)
     found = moments(returns)
     root = math.sqrt(per_year)
     low, high = bootstrap_sharpe(returns, generator, level)
-    below = math.sqrt(float((np.minimum(returns, 0.0) ** 2).mean()))
+    sortino = sortino_estimate(returns, level)
     times, equity = joint_equity(paths)
     depth, top, end = deepest_drawdown(np.concatenate([[_capital(paths)], equity]))
     profits = np.concatenate([trade_profits(path) for path in paths])
@@ -330,7 +308,7 @@ def measure(paths: Sequence[EquityPath], generator: np.random.Generator, level: 
         bootstrap_high=high * root,
         probability_above_zero=probabilistic_sharpe(found),
         track_record_years=years if math.isfinite(years) else None,
-        sortino=float(returns.mean()) / below * root if below > 0.0 else None,
+        sortino=None if sortino is None else sortino.annual(per_year).value,
         max_drawdown=depth,
         drawdown_days=_days_between(paths, times, top, end),
         lots_per_day=lots / len(days),

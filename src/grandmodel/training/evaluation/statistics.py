@@ -2,8 +2,8 @@
 
 A strategy that was picked from many is the luckiest of them. Four questions, in the order in which they should be asked:
 
-- How uncertain is the ratio itself? ``sharpe_estimate``: an interval that allows for fat tails, skew and autocorrelation
-  (Lo, 2002, with the covariance of Newey and West, 1987), and ``bootstrap_sharpe``, which resamples blocks of days
+- How uncertain is the ratio itself? ``performance.ratios.sharpe_estimate``: an interval that allows for fat tails, skew and
+  autocorrelation (Lo, 2002, with the covariance of Newey and West, 1987), and ``bootstrap_sharpe``, which resamples blocks of days
   (Politis and Romano, 1994; block length after Politis and White, 2004, corrected by Patton, Politis and White, 2009).
 - Is it above a given ratio? ``probabilistic_sharpe`` (Bailey and Lopez de Prado, 2012) and ``minimum_track_record``.
 - Is it above what the best of N trials shows by luck alone? ``deflated_sharpe`` (Bailey and Lopez de Prado, 2014).
@@ -26,51 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
+from grandmodel.performance.ratios import Moments, checked_returns, no_variance
 from grandmodel.risk.distributions import normal_distribution, normal_quantile
 from grandmodel.training.evaluation.errors import EvaluationError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_FEWEST_RETURNS = 8
 _EULER_GAMMA = 0.5772156649015329
 _MOST_PLACES = 4_000_000
-
-
-class Moments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the statistics need to know of a series of returns."""
-
-    periods: int
-    sharpe: float
-    """Mean over standard deviation, per period; 0 where nothing moves."""
-    skew: float
-    kurtosis: float
-    """3 for a normal."""
-
-
-class SharpeEstimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Sharpe ratio with what is known about its error; all per period."""
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-    level: float
-    """Share of intervals like this one that hold the true ratio."""
-    periods: int
-    lags: int
-    """Autocovariances that the standard error allows for; 0: as if periods were independent."""
-
-    def annual(self, periods_per_year: float) -> SharpeEstimate:
-        """The same per year: everything times the square root of the periods of a year."""
-        root = math.sqrt(periods_per_year)
-        return msgspec.structs.replace(
-            self,
-            value=self.value * root,
-            standard_error=self.standard_error * root,
-            low=self.low * root,
-            high=self.high * root,
-        )
 
 
 class DeflatedSharpe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,71 +66,6 @@ class Overfitting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 # ---------------------------------------------------------------------------------------------------- one Sharpe ratio
-
-
-def moments(returns: Floats) -> Moments:
-    """Sharpe ratio, skew and kurtosis of ``returns`` (n,), by population moments.
-
-    Raises ``EvaluationError`` for fewer than 8 returns or any that is not finite.
-    """
-    values = checked_returns(returns)
-    centred = values - values.mean()
-    variance = float((centred**2).mean())
-    if variance <= _no_variance(values):
-        return Moments(periods=len(values), sharpe=0.0, skew=0.0, kurtosis=3.0)
-    deviation = math.sqrt(variance)
-    return Moments(
-        periods=len(values),
-        sharpe=float(values.mean()) / deviation,
-        skew=float((centred**3).mean()) / deviation**3,
-        kurtosis=float((centred**4).mean()) / variance**2,
-    )
-
-
-def sharpe_ratio(returns: Floats) -> float:
-    """Mean over standard deviation of ``returns`` (n,), per period; 0 where nothing moves."""
-    return moments(returns).sharpe
-
-
-def sharpe_estimate(returns: Floats, level: float = 0.95, lags: int | None = None) -> SharpeEstimate:
-    """The Sharpe ratio of ``returns`` (n,) with a normal interval that allows for tails, skew and autocorrelation.
-
-    Lo (2002), by the delta method on mean and variance: the ratio moves with the mean of
-    (r - mu) / sigma - SR ((r - mu)^2 - sigma^2) / (2 sigma^2), whose long-run variance Newey and West estimate with
-    ``lags`` autocovariances (by default 4 (n / 100)^(2/9)). With 0 lags it is the formula of Mertens (2002),
-    1 - skew SR + (kurtosis - 1) SR^2 / 4, over n.
-    """
-    values = checked_returns(returns)
-    found = moments(values)
-    n = len(values)
-    count = int(4.0 * (n / 100.0) ** (2.0 / 9.0)) if lags is None else lags
-    if not 0 <= count < n:
-        raise EvaluationError(f"sharpe: found {count} lags for {n} returns, expected 0 to {n - 1}")
-    centred = values - values.mean()
-    variance = float((centred**2).mean())
-    if variance <= _no_variance(values):
-        return SharpeEstimate(value=0.0, standard_error=0.0, low=0.0, high=0.0, level=level, periods=n, lags=count)
-    influence = centred / math.sqrt(variance) - found.sharpe * (centred**2 - variance) / (2.0 * variance)
-    error = math.sqrt(long_run_variance(influence, count) / n)
-    half = normal_quantile(0.5 + 0.5 * level) * error
-    return SharpeEstimate(
-        value=found.sharpe,
-        standard_error=error,
-        low=found.sharpe - half,
-        high=found.sharpe + half,
-        level=level,
-        periods=n,
-        lags=count,
-    )
-
-
-def long_run_variance(values: Floats, lags: int) -> float:
-    """Variance of sqrt(n) times the mean of ``values`` (n,), whose mean is about 0: Newey and West with Bartlett weights."""
-    n = len(values)
-    total = float(values @ values) / n
-    for lag in range(1, lags + 1):
-        total += 2.0 * (1.0 - lag / (lags + 1.0)) * float(values[lag:] @ values[:-lag]) / n
-    return max(total, 0.0)
 
 
 def probabilistic_sharpe(found: Moments, benchmark: float = 0.0) -> float:
@@ -306,7 +205,7 @@ def mean_block_length(values: Floats) -> float:
     n = len(series)
     centred = series - series.mean()
     variance = float(centred @ centred) / n
-    if variance <= _no_variance(series):
+    if variance <= no_variance(series):
         return 1.0
     in_a_row = max(5, math.ceil(math.sqrt(math.log10(n))))
     longest = min(math.ceil(math.sqrt(n)) + in_a_row, n - 1)
@@ -416,20 +315,3 @@ def _row_sharpes(rows: Floats) -> Floats:
 def _percentiles(values: Floats, level: float) -> tuple[float, float]:
     low, high = np.quantile(values, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
     return float(low), float(high)
-
-
-def checked_returns(returns: Floats) -> Floats:
-    """``returns`` as float64 (n,); raises ``EvaluationError`` for fewer than 8, or any that is not finite."""
-    values = np.asarray(returns, dtype=np.float64)
-    if values.ndim != 1 or len(values) < _FEWEST_RETURNS:
-        raise EvaluationError(
-            f"returns: found an array of shape {values.shape}, expected one row of at least {_FEWEST_RETURNS}"
-        )
-    if not np.isfinite(values).all():
-        raise EvaluationError(f"returns: found {int((~np.isfinite(values)).sum())} that are not finite numbers")
-    return values
-
-
-def _no_variance(values: Floats) -> float:
-    """Variance below which a series is constant but for rounding."""
-    return 1e-14 * float((values**2).mean())

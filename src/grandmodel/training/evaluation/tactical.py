@@ -26,6 +26,7 @@ from grandmodel.models.architecture import TACTICAL_TAIL
 from grandmodel.models.choices import AGGRESSIVE, PASSIVE, SLICES, WAIT, part_of_gap
 from grandmodel.models.loaded import LoadedModel, day_loss_of, decision_seed
 from grandmodel.models.tails import write_tactical_tail
+from grandmodel.performance.ratios import RatioEstimate, sharpe_estimate
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.tactical.decision import TacticalSettings, collapse, plan_trade
 from grandmodel.training.environments.episodes import CHANGE_SHARE, FLAT_SHARE
@@ -35,10 +36,8 @@ from grandmodel.training.evaluation.evaluate import LEVEL, MODEL, Trials, conten
 from grandmodel.training.evaluation.measures import EquityPath, daily_returns, periods_per_year
 from grandmodel.training.evaluation.statistics import (
     PairedDifference,
-    SharpeEstimate,
     paired_difference,
     row_means,
-    sharpe_estimate,
 )
 from grandmodel.training.evaluation.strategies import full_lots
 from grandmodel.training.evaluation.walk_forward import Fold, check_folds, fold_places
@@ -368,7 +367,7 @@ class ExecutorResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Standard deviation between seeds."""
     saved_bps: PairedDifference | None
     """Less shortfall than trading at once, day by day; above 0 it is better. None for trading at once."""
-    sharpe: SharpeEstimate
+    sharpe: RatioEstimate
     """Annual, of the account that is split between the seeds."""
     net_return: float
     lots_per_day: float

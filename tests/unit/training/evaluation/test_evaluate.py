@@ -8,6 +8,7 @@ import pytest
 
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.models.model_file import DataSpan, DataSpans, Model
+from grandmodel.performance.ratios import moments
 from grandmodel.training.evaluation import evaluate as evaluate_module
 from grandmodel.training.evaluation.card import strategic_card
 from grandmodel.training.evaluation.errors import EvaluationError
@@ -21,7 +22,7 @@ from grandmodel.training.evaluation.evaluate import (
     verdict_of,
 )
 from grandmodel.training.evaluation.report import evaluation_page
-from grandmodel.training.evaluation.statistics import PairedDifference, deflated_sharpe, moments
+from grandmodel.training.evaluation.statistics import PairedDifference, deflated_sharpe
 from grandmodel.training.evaluation.walk_forward import Fold
 from grandmodel.training.market import Span, build_market
 from training_markets import NQ, some_bars

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grandmodel.performance.ratios import sharpe_ratio
 from grandmodel.training.evaluation.errors import EvaluationError
 from grandmodel.training.evaluation.measures import (
     EquityPath,
@@ -20,7 +21,6 @@ from grandmodel.training.evaluation.measures import (
     periods_per_year,
     trade_profits,
 )
-from grandmodel.training.evaluation.statistics import sharpe_ratio
 
 DAY_NS = 86_400 * 10**9
 CAPITAL = 1_000_000_000

@@ -11,23 +11,19 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.sandwich_covariance import S_hac_simple
 
-from grandmodel.training.evaluation.errors import EvaluationError
+from grandmodel.domain.errors import UsageError
+from grandmodel.performance.ratios import Moments, long_run_variance, moments, sharpe_estimate, sharpe_ratio
 from grandmodel.training.evaluation.statistics import (
-    Moments,
     bootstrap_places,
     bootstrap_sharpe,
     deflated_sharpe,
     expected_maximum_sharpe,
-    long_run_variance,
     mean_block_length,
     minimum_track_record,
-    moments,
     overfitting_probability,
     paired_difference,
     probabilistic_sharpe,
     row_means,
-    sharpe_estimate,
-    sharpe_ratio,
     trial_variance_of,
 )
 
@@ -294,5 +290,5 @@ def test_few_known_trials_do_not_lower_the_bar():
     ],
 )
 def test_what_cannot_be_computed_is_refused(call, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(UsageError, match=message):
         call()
