@@ -8,8 +8,13 @@ updates at 0.94 the division changes the seventh digit. Given an ``initial`` mat
 **Missing returns.** A NaN is a return that did not happen: the instrument was closed, or its feed was. Every pair with
 a missing member keeps its value and its weight, so each pair has its own clock and its covariance is that of the bars
 in which both traded. What moved over the closure arrives with the next bar of that instrument if the caller computes
-its return from the last close, as ``RiskGate`` does. With unequal clocks the matrix can lose positive definiteness
-slightly; whoever needs it (Cholesky, reports) calls ``nearest_psd``, off the hot path. Read next: ``shocks.py``.
+its return from the last close, as ``RiskGate`` does.
+
+With unequal clocks the pairs need not fit together: a book can come out with a negative variance, which no VaR has, or
+with one far too small. Then every correlation is drawn towards zero by one share, the smallest that makes the matrix
+positive definite (``repair_share`` says how much). Variances stay as they are, so the VaR of one instrument alone does
+not change; that of a hedge rises to what the repaired correlations say. Without a missing return the matrix is positive
+semi-definite by construction and nothing is looked at. Read next: ``shocks.py``.
 """
 
 from __future__ import annotations
@@ -25,6 +30,10 @@ from grandmodel.risk.errors import RiskInputError
 FloatArray = NDArray[np.float64]
 
 _CLEAN, _MISSING, _INFINITE = 0, 1, 2
+
+_ROUNDING = 1e-12
+"""A correlation matrix whose smallest eigenvalue is above minus this is positive semi-definite up to rounding."""
+_HALVINGS = 40
 
 TRIANGLE, PAIR_WEIGHTS, FULL = 0, 1, 2
 """``EwmaCovariance.tables``: the weighted sums, the weight of each pair, and room for ``fill_full`` to write to."""
@@ -80,6 +89,12 @@ class EwmaCovariance:
             self._full.flags.writeable = False
             self._full_updates = updates
         return self._full
+
+    @property
+    def repair_share(self) -> float:
+        """The share by which every correlation of ``covariance`` was drawn towards zero; 0 where the pairs fit together."""
+        full = np.empty((self.n, self.n))
+        return float(fill_full(self.tables, self.clock, full))
 
     def variance(self, k: int) -> float:
         """The variance of series ``k``; NaN where unknown."""
@@ -198,12 +213,16 @@ def fold_returns(tables: FloatArray, clock: FloatArray, returns: FloatArray) -> 
 
 
 @kernel
-def fill_full(tables: FloatArray, clock: FloatArray, full: FloatArray) -> None:
-    """Fill ``full`` (n, n) with the covariance; NaN where a pair has not been seen together yet."""
+def fill_full(tables: FloatArray, clock: FloatArray, full: FloatArray) -> float:
+    """Fill ``full`` (n, n) with the covariance; NaN where a pair has not been seen together yet.
+
+    Returns the share by which its correlations were drawn towards zero to make it positive definite, 0 where none was.
+    """
     if clock[PAIRED] == 0.0:
         _fill_full_matrix(tables[TRIANGLE], clock[WEIGHT], full)
-    else:
-        _fill_full_matrix_of_pairs(tables[TRIANGLE], tables[PAIR_WEIGHTS], full)
+        return 0.0
+    _fill_full_matrix_of_pairs(tables[TRIANGLE], tables[PAIR_WEIGHTS], full)
+    return _repair(full)
 
 
 @kernel
@@ -264,3 +283,60 @@ def _fill_full_matrix_of_pairs(triangle: FloatArray, weights: FloatArray, full: 
             value = triangle[i, j] / weights[i, j] if weights[i, j] > 0.0 else math.nan
             full[i, j] = value
             full[j, i] = value
+
+
+@kernel
+def _repair(full: FloatArray) -> float:
+    """Draw the correlations of ``full`` towards zero until it is positive definite; returns the share, 0 where it was.
+
+    The variances stay. Finds the smallest power of a half that is enough, then halves between it and the one below.
+    """
+    n = len(full)
+    work = np.empty((n, n))
+    if _is_positive(full, 0.0, _ROUNDING, work):
+        return 0.0
+    enough, too_little = 1.0, 0.0
+    for _ in range(_HALVINGS):
+        if not _is_positive(full, 0.5 * enough, 0.0, work):
+            too_little = 0.5 * enough
+            break
+        enough *= 0.5
+    for _ in range(10):
+        middle = 0.5 * (enough + too_little)
+        if _is_positive(full, middle, 0.0, work):
+            enough = middle
+        else:
+            too_little = middle
+    for i in range(n):
+        for j in range(i):
+            full[i, j] *= 1.0 - enough
+            full[j, i] = full[i, j]
+    return enough
+
+
+@kernel
+def _is_positive(full: FloatArray, share: float, slack: float, factor: FloatArray) -> bool:
+    """Whether ``full``, correlations drawn towards zero by ``share`` and each variance raised by the fraction ``slack``, has a Cholesky factor.
+
+    A pair that is not known counts as uncorrelated; a series that is not known, or has not moved, is left out.
+    """
+    n = len(full)
+    for i in range(n):
+        if not full[i, i] > 0.0:
+            continue
+        for j in range(i + 1):
+            if not full[j, j] > 0.0:
+                continue
+            total = full[i, i] * (1.0 + slack) if i == j else full[i, j] * (1.0 - share)
+            if math.isnan(total):
+                total = 0.0
+            for k in range(j):
+                if full[k, k] > 0.0:
+                    total -= factor[i, k] * factor[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                factor[i, i] = math.sqrt(total)
+            else:
+                factor[i, j] = total / factor[j, j]
+    return True

@@ -1,6 +1,8 @@
 """The project's real bars: each file imports, with the counts of dirt that its data sheet lists."""
 
+import datetime as dt
 import functools
+import gzip
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, Schema, check_
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument
 from shared_data import shared
+from tools.roll_oracle import verdicts
 
 pytestmark = pytest.mark.shared
 
@@ -57,8 +60,8 @@ def test_nasdaq_30_minutes() -> None:
         "bad_stretch": 2_944,
         "missing_sessions": 1,
         "truncated_sessions": 2,
-        "roll_jumps": 12,
-        "unproven_rolls": 4,
+        "roll_jumps": 13,
+        "unproven_rolls": 3,
     }
     bad = np.flatnonzero(block["flags"] & int(Flag.BAD_STRETCH))
     assert (bad[0] + 2, bad[-1] + 2, len(bad)) == (40_802, 43_745, 2_944)  # line 1 is the heading
@@ -86,9 +89,10 @@ def test_a_stated_clock_is_used_and_the_better_one_named() -> None:
 def test_nasdaq_rolls_lie_at_the_opens_that_the_carry_shows() -> None:
     block, series = _read(NQ_30M, "NQ")
     steps = {roll.day: roll.step_ticks / 4 for roll in series.rolls}
-    assert {day: steps[day] for day in ("2022-06-14", "2022-12-13", "2023-06-13", "2023-09-12")} == {
+    assert {day: steps[day] for day in ("2022-06-14", "2022-12-13", "2023-03-13", "2023-06-13", "2023-09-12")} == {
         "2022-06-14": 36.5,
         "2022-12-13": 119.0,
+        "2023-03-13": 128.25,  # inside the session, at midnight in New York
         "2023-06-13": 180.5,
         "2023-09-12": 191.0,
     }
@@ -108,7 +112,8 @@ def test_crude_30_minutes() -> None:
         "flat_bars": 7,
         "truncated_sessions": 1,
         "missing_bars": 7,
-        "roll_jumps": 48,
+        "roll_jumps": 46,
+        "unproven_rolls": 2,
         "extreme_jumps": 3,
     }
     assert (block["volume"] > 0).all()
@@ -122,6 +127,59 @@ def test_crude_30_minutes() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("file", "instrument", "marked", "listed"),
+    [
+        (NQ_30M, "NQ", 13, {"2023-12-15", "2024-03-15", "2024-06-21"}),  # these lie in the wrong contract or begin it
+        (CL_30M, "CL", 46, {"2021-05-20", "2024-01-22"}),  # no step; changed two weeks early, where volume falls
+        ("data/bars/futures_5m/GC_5m_20190101_20191031.csv.gz", "GC", 4, set()),
+        ("data/bars/futures_5m/NQ_5m_20190101_20191031.csv.gz", "NQ", 0, {"2019-03-15", "2019-06-21", "2019-09-20"}),
+    ],
+)
+def test_every_roll_lies_shortly_before_its_expiry_and_every_other_expiry_is_listed(
+    file: str, instrument: str, marked: int, listed: set[str]
+) -> None:
+    block, series = _read(file, instrument)
+    found = verdicts(series, instrument)
+    with_roll = [verdict for verdict in found if verdict.roll_day is not None]
+    assert all(verdict.last_day != dt.date.min for verdict in found), "a roll belongs to no expiry"
+    assert len({verdict.last_day for verdict in with_roll}) == len(with_roll) == marked
+    nearest, farthest = {"NQ": (3, 4), "CL": (0, 2), "GC": (2, 3)}[instrument]
+    assert all(nearest <= verdict.business_days_before <= farthest for verdict in with_roll)
+    without = {verdict.last_day.isoformat(): verdict.says for verdict in found if verdict.roll_day is None}
+    assert set(without) == listed
+    assert all(without.values()), "an expiry without a roll has no reason"
+    rows = roll_rows(block)
+    assert (block["open"][rows] - block["close"][rows - 1] != 0).all()
+
+
+def test_the_calendar_spread_of_crude_oil_is_taken_out_where_it_stands_not_at_the_open_before() -> None:
+    block, series = _read(CL_30M, "CL")
+    steps = {roll.day: (str(np.datetime64(roll.ts_ns, "ns"))[11:16], roll.step_ticks) for roll in series.rolls}
+    # Midnight in New York, six hours into the session; the open of that session steps by -9 ticks.
+    assert steps["2022-07-19"] == ("04:00", -332)
+    assert steps["2022-05-19"] == ("04:00", -244)
+    # Days after a thin holiday are no rolls: the contract changed on the holiday itself, or not at all.
+    assert {"2023-02-21", "2023-06-20", "2024-02-20", "2024-01-16"}.isdisjoint(steps)
+    assert {"2023-02-20", "2023-06-19", "2024-02-19"} <= set(steps)
+    # No step inside a session that is left is more than a few dozen ticks.
+    inside = (block["ts_open"][1:] == block["ts_event"][:-1]) & ((block["flags"][1:] & int(Flag.ROLL)) == 0)
+    assert np.abs((block["open"][1:] - block["close"][:-1])[inside]).max() == 34
+
+
+def test_one_unknown_volume_changes_no_mark_of_the_nasdaq_file(tmp_path: Path) -> None:
+    whole, _ = _read(NQ_30M, "NQ")
+    lines = gzip.decompress(shared(NQ_30M).read_bytes()).decode().splitlines()
+    lines[100] = lines[100].rsplit(",", 1)[0] + ","
+    path = tmp_path / "NQ.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    blocks, report = read_file(path, BUILT_IN[InstrumentId("NQ")])
+    (block,) = blocks.values()
+    assert (block["flags"] == whole["flags"]).all()
+    assert (report.count("bad_stretch"), report.count("missing_volumes")) == (2_944, 1)
+    assert not any(finding.kind.startswith("unchecked_") for finding in report.series[0].findings)
+
+
 def test_nasdaq_5_minutes_have_no_volume_a_daily_pause_and_one_outage() -> None:
     block, series = _read("data/bars/futures_5m/NQ_5m_20190101_20191031.csv.gz", "NQ")
     assert (len(block), series.time_zone, series.label) == (58_665, "America/Los_Angeles", "open")
@@ -131,6 +189,7 @@ def test_nasdaq_5_minutes_have_no_volume_a_daily_pause_and_one_outage() -> None:
     full = [session.present for session in series.sessions if session.expected == 273]
     assert full.count(273) == len(full) - 1
     assert series.count("flat_bars") == 0
+    assert "unknown" in next(finding.text for finding in series.findings if finding.kind == "unchecked_stretches")
 
 
 def test_gold_5_minutes() -> None:

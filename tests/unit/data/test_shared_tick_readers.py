@@ -71,6 +71,7 @@ def _quality(reading: Reading, instrument: Instrument) -> dict[str, int]:
         assert len(checked) == len(block)
         for finding in findings:
             found[finding.kind] += finding.count
+    del found["unchecked_sessions"]  # no schedule was given
     return dict(found)
 
 

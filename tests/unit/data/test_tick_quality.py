@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.data.historical.reading import Treatment
+from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.tick_quality import QualityLimits, check_book, check_ticks
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Block, Flag, Schema, check_order, empty_block
 from grandmodel.domain.errors import UsageError
@@ -33,8 +33,16 @@ def _block(rows: list[Row]) -> Block:
     return block
 
 
+def _checked(
+    block: Block, instrument: Instrument, schedule: SessionSchedule | None = None, limits: QualityLimits | None = None
+) -> tuple[Block, list[Finding]]:
+    """The check, without the finding that says that there was no schedule."""
+    checked, findings = check_ticks(block, instrument, schedule, limits)
+    return checked, [finding for finding in findings if finding.kind != "unchecked_sessions"]
+
+
 def _found(rows: list[Row], instrument: Instrument = NQ, schedule: SessionSchedule | None = None) -> dict[str, int]:
-    return {finding.kind: finding.count for finding in check_ticks(_block(rows), instrument, schedule)[1]}
+    return {finding.kind: finding.count for finding in _checked(_block(rows), instrument, schedule)[1]}
 
 
 def _quote(ts: int, bid: int, ask: int) -> Row:
@@ -46,13 +54,13 @@ def _trade(ts: int, price: int, size: int = 1) -> Row:
 
 
 def test_sound_rows_give_no_finding_and_no_flag() -> None:
-    block, findings = check_ticks(_block([_quote(1, 100, 101), _trade(2, 101), _quote(3, 101, 102)]), NQ)
+    block, findings = _checked(_block([_quote(1, 100, 101), _trade(2, 101), _quote(3, 101, 102)]), NQ)
     assert findings == []
     assert block["flags"].tolist() == [0, 0, 0]
 
 
 def test_a_crossed_quote_is_flagged_and_a_locked_one_is_not() -> None:
-    block, findings = check_ticks(_block([_quote(1, 102, 101), _quote(2, 101, 101), _quote(3, 100, 101)]), NQ)
+    block, findings = _checked(_block([_quote(1, 102, 101), _quote(2, 101, 101), _quote(3, 100, 101)]), NQ)
     assert block["flags"].tolist() == [Flag.CROSSED, 0, 0]
     assert [(finding.kind, finding.treatment, finding.lines) for finding in findings] == [
         ("crossed_quotes", Treatment.MARKED, (1,)),
@@ -68,14 +76,14 @@ def test_missing_sides_are_told_from_crossed_ones() -> None:
 
 
 def test_equal_trades_are_counted_and_none_is_dropped() -> None:
-    block, findings = check_ticks(_block([_trade(1, 100)] * 3 + [_trade(1, 100, 2)]), NQ)
+    block, findings = _checked(_block([_trade(1, 100)] * 3 + [_trade(1, 100, 2)]), NQ)
     assert len(block) == 4
     assert {finding.kind: finding.count for finding in findings} == {"repeated_stamps": 3, "repeated_trades": 2}
 
 
 def test_rows_out_of_order_are_sorted_and_ties_keep_their_sequence() -> None:
     block = _block([_trade(5, 100), _trade(3, 101), _trade(5, 102), _trade(4, 103)])
-    ordered, findings = check_ticks(block, NQ)
+    ordered, findings = _checked(block, NQ)
     assert ordered["price"].tolist() == [101, 103, 100, 102]
     check_order(ordered)
     assert block["price"].tolist() == [100, 101, 102, 103]
@@ -90,7 +98,7 @@ def test_rows_out_of_order_are_sorted_and_ties_keep_their_sequence() -> None:
 def test_a_sequence_that_falls_within_one_stamp_is_out_of_order() -> None:
     block = _block([_trade(5, 100), _trade(5, 101)])
     block["sequence"] = [9, 3]
-    ordered, findings = check_ticks(block, NQ)
+    ordered, findings = _checked(block, NQ)
     assert ordered["price"].tolist() == [101, 100]
     assert findings[0].kind == "unsorted_rows"
     check_order(ordered)
@@ -102,7 +110,7 @@ def test_rows_known_before_they_happened_are_noted() -> None:
 
 def test_sizes_and_prices_that_cannot_be() -> None:
     rows = [_trade(1, 100, 0), _trade(2, 100, -1), _trade(3, 0), _quote(4, -5, 3)]
-    block, findings = check_ticks(_block(rows), NQ)
+    block, findings = _checked(_block(rows), NQ)
     assert {finding.kind: finding.count for finding in findings} == {
         "sizeless_trades": 1,
         "negative_sizes": 1,
@@ -118,7 +126,7 @@ def test_a_jump_is_measured_against_the_usual_step_and_never_below_the_floor() -
     assert _found([*calm, _trade(60, 1_052)]) == {"price_jumps": 1}
     wild = [_trade(ts, 1_000 + 10 * (ts % 2)) for ts in range(50)]
     assert _found([*wild, _trade(60, 1_400)]) == {}
-    _, findings = check_ticks(_block([*calm, _trade(60, 1_040)]), NQ, limits=QualityLimits(jump_multiple=10.0))
+    _, findings = _checked(_block([*calm, _trade(60, 1_040)]), NQ, limits=QualityLimits(jump_multiple=10.0))
     assert [finding.kind for finding in findings] == ["price_jumps"]
 
 
@@ -132,7 +140,7 @@ def test_a_quote_jumps_by_its_middle() -> None:
 def test_rows_outside_every_session_are_counted() -> None:
     sessions = SessionSchedule(np.array([10, 30]), np.array([20, 40]), np.array([0, 0]))
     rows = [_trade(ts, 100) for ts in (9, 10, 19, 20, 29, 30, 39, 40, 99)]
-    found = {finding.kind: finding for finding in check_ticks(_block(rows), NQ, sessions)[1]}
+    found = {finding.kind: finding for finding in _checked(_block(rows), NQ, sessions)[1]}
     assert found["out_of_session_rows"].lines == (1, 4, 5, 8, 9)
     assert "out_of_session_rows" not in _found(rows)
     none = SessionSchedule(*(np.zeros(0, dtype=np.int64),) * 3)
@@ -242,7 +250,7 @@ tick_rows = st.lists(
 def test_the_compiled_pass_agrees_with_the_plain_one(rows: list[Row], multiple: float, floor: int) -> None:
     limits = QualityLimits(jump_multiple=multiple, jump_ticks=floor)
     schedule = SessionSchedule(np.array([1, 5]), np.array([3, 8]), np.array([0, 0]))
-    block, findings = check_ticks(_block(rows), NQ, schedule, limits)
+    block, findings = _checked(_block(rows), NQ, schedule, limits)
     counts, flags = _slow(rows, [(1, 3), (5, 8)], limits)
     assert {finding.kind: finding.count for finding in findings} == counts
     assert block["flags"].tolist() == flags
@@ -253,3 +261,8 @@ def test_the_compiled_pass_agrees_with_the_plain_one(rows: list[Row], multiple: 
 def test_the_instrument_of_the_example_has_positive_prices_only() -> None:
     assert (NQ.negative_prices, CL.negative_prices, NQ.tick_size) == (False, True, Decimal("0.25"))
     assert ord("Q") == Action.QUOTE
+
+
+def test_without_a_schedule_the_report_says_that_sessions_were_not_looked_at() -> None:
+    found = {finding.kind: finding.count for finding in check_ticks(_block([_trade(1, 100), _trade(2, 101)]), NQ)[1]}
+    assert found == {"unchecked_sessions": 2}

@@ -9,6 +9,7 @@ from skfolio.moments import EWCovariance
 
 from grandmodel.risk.correlation import EwmaCovariance, correlation_of, nearest_psd, shrink, update_reference
 from grandmodel.risk.errors import RiskInputError
+from grandmodel.risk.var import parametric
 
 RNG = np.random.default_rng(7)
 
@@ -163,3 +164,52 @@ def test_nearest_psd_repairs_a_broken_matrix_and_leaves_a_good_one() -> None:
     np.testing.assert_array_equal(nearest_psd(good), good)
     with pytest.raises(RiskInputError, match="NaN"):
         nearest_psd(np.full((2, 2), np.nan))
+
+
+def _pairs_that_do_not_fit() -> np.ndarray:
+    """Returns of three series of which only two trade at a time: a rises with b, b with c, and a falls as c rises."""
+    nan, rows = np.nan, []
+    for move in np.random.default_rng(5).normal(size=40):
+        rows += [[move, move, nan], [nan, move, move], [move, nan, -move]]
+    return np.array(rows)
+
+
+def test_pairs_that_do_not_fit_together_are_drawn_to_zero_until_every_book_has_a_variance() -> None:
+    tracker = _updated(_pairs_that_do_not_fit())
+    found = tracker.covariance
+    assert 0.4 < tracker.repair_share < 0.6  # correlations of 1, 1 and -1: half of each is the most that can be
+    assert np.linalg.eigvalsh(correlation_of(found))[0] > 0.0
+    book = np.array([1.0, -1.0, 1.0])
+    assert parametric(book, found, 0.99).value > 0.0
+
+
+def test_a_repair_leaves_the_variances_and_the_order_of_correlations() -> None:
+    returns = _pairs_that_do_not_fit()
+    tracker = _updated(returns)
+    alone = [_updated(returns[:, [k]][~np.isnan(returns[:, k])]).variance(0) for k in range(3)]
+    np.testing.assert_allclose(np.diagonal(tracker.covariance), alone, rtol=1e-12)
+    np.testing.assert_allclose([tracker.variance(k) for k in range(3)], alone, rtol=1e-12)
+    correlation = correlation_of(tracker.covariance)
+    assert correlation[0, 2] < 0.0 < min(correlation[0, 1], correlation[1, 2])
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 8), st.integers(3, 60), st.floats(0.05, 0.7), st.integers(0, 2**32 - 1))
+def test_with_missing_returns_what_is_known_is_positive_semi_definite(
+    n: int, days: int, gone: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    returns = rng.normal(size=(days, n)) @ rng.normal(size=(n, n))
+    returns[rng.random(returns.shape) < gone] = np.nan
+    tracker = _updated(returns)
+    found = tracker.covariance
+    known = np.isfinite(np.diagonal(found)) & (np.diagonal(found) > 0.0)
+    correlation = np.nan_to_num(correlation_of(found[np.ix_(known, known)]))
+    if known.any():
+        assert np.linalg.eigvalsh(correlation)[0] >= -1e-9
+
+
+def test_missing_returns_whose_pairs_fit_are_not_touched() -> None:
+    returns = np.random.default_rng(9).normal(size=(400, 3))
+    returns[::50, 0] = np.nan
+    assert _updated(returns).repair_share == 0.0

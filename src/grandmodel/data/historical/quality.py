@@ -4,7 +4,8 @@
 or proven), rows that cannot be market data are dropped and counted, the rest is sorted, duplicates are removed, prices
 become ticks. Then the series is held against the instrument's sessions: bars outside them, missing and truncated
 sessions, missing bars, stretches on a far contract, rolls, jumps. Marks go onto the rows as ``Flag`` bits. What cannot be
-proven is noted as a suspicion and changes nothing.
+proven is noted as a suspicion and changes nothing. A check that could not run, on the file or a part of it, is a finding
+too (``unchecked_...``): silence means that it ran.
 
 Read next: ``importing.py``; the thresholds are the named constants below.
 """
@@ -29,7 +30,7 @@ from grandmodel.data.historical.profile import (
 )
 from grandmodel.data.historical.readers.bars import RawBars
 from grandmodel.data.historical.reading import Finding, Treatment
-from grandmodel.data.historical.rolls import Roll, find_rolls
+from grandmodel.data.historical.rolls import Roll, SessionBars, UnprovenRoll, find_rolls, has_expiry_rule
 from grandmodel.data.historical.stamps import first_lines, implausible_stamps
 from grandmodel.data.historical.zones import (
     CLEAR_MARGIN,
@@ -51,7 +52,7 @@ from grandmodel.data.market.soundness import (
     lowest_price,
 )
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, Schema, empty_block, freeze
-from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument, Settlement
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
 
@@ -61,6 +62,10 @@ _PAUSE_SHARE = 0.05
 _LEAST_SESSIONS_FOR_PAUSES = 20
 _TRUNCATED_SHARE = 0.25
 """A session is truncated where at least this share of its bars is missing at its end."""
+_KNOWN_SHARE = 0.25
+"""The volume of a session is judged where it is known for at least this share of its bars."""
+_WHOLE_FILL = 0.9
+"""A session is whole where at least this share of its bars is there."""
 _THIN_SHARE = 0.05
 _THIN_EDGE_SHARE = 0.25
 _THIN_SESSIONS = 5
@@ -68,6 +73,7 @@ _THIN_FILL = 0.8
 """A far-contract stretch: five sessions or more in a row whose median bar volume is below 5 % of the file's, some of them
 with less than 80 % of their bars; it reaches on while the median stays below 25 %."""
 _LEAST_SESSIONS_FOR_STRETCHES = 60
+_LEAST_BARS_FOR_JUMPS = 3
 _JUMP_SCALES = 25.0
 _JUMP_LEAST = 0.05
 """An extreme jump: a return of at least 5 % and of 25 robust standard deviations."""
@@ -575,6 +581,11 @@ def _note(
         checked.findings.append(Finding(kind, treatment, count, text, first_lines(checked.lines, mask)))
 
 
+def _unchecked(checked: CheckedBars, what: str, count: int, text: str) -> None:
+    """A check that could not run, on ``count`` sessions, bars or expiries: said like anything else that is found."""
+    checked.findings.append(Finding(f"unchecked_{what}", Treatment.NOTED, count, f"{text} are not looked for"))
+
+
 def _check_sessions(checked: CheckedBars, instrument: Instrument, *, is_daily: bool) -> None:
     """Hold the series against the instrument's sessions, and mark what does not fit."""
     block = checked.block
@@ -588,6 +599,9 @@ def _check_sessions(checked: CheckedBars, instrument: Instrument, *, is_daily: b
             text += "; so many of them speak for another time zone, label side or instrument"
         _note(checked, "bars_outside_sessions", outside, text)
     if not len(schedule) or outside.all():
+        _unchecked(
+            checked, "sessions", len(block), f"no bar lies in a session of {instrument.id}: gaps, stretches and rolls"
+        )
         return
     counts = _Counts.of(schedule, index[~outside], opens_ns[~outside], checked.width_ns, is_daily=is_daily)
     inside_rows = np.flatnonzero(~outside)
@@ -602,10 +616,14 @@ def _check_sessions(checked: CheckedBars, instrument: Instrument, *, is_daily: b
         )
     _note_pauses(checked, counts)
     marks = np.array([""] * len(schedule), dtype=object)
-    if not is_daily:
+    if is_daily:
+        _unchecked(
+            checked, "stretches", 1, "daily bars do not show bars missing in a session: stretches on a far contract"
+        )
+    else:
         _mark_stretches(checked, instrument, schedule, counts, index, outside, marks)
     _mark_gaps(checked, schedule, counts, index, outside, marks)
-    _mark_rolls(checked, instrument, schedule, index, outside, marks)
+    _mark_rolls(checked, instrument, schedule, counts, index, outside, marks)
     checked.sessions = [
         SessionCount(_day_text(schedule, place), int(schedule.open_ns[place]), int(schedule.close_ns[place]),
                      int(counts.expected[place]), int(counts.present[place]), str(marks[place]))
@@ -619,6 +637,8 @@ class _Counts:
 
     expected: NDArray[np.int64]
     present: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    """Bars of any slot, pauses too."""
     tail: NDArray[np.int64]
     """Bars missing after the last one."""
     pause_slots: NDArray[np.int64]
@@ -643,7 +663,7 @@ class _Counts:
         usual = np.bincount(slots, minlength=most)[:most]
         filled = np.bincount(index, minlength=sessions)
         traded = np.flatnonzero(filled > 0)
-        possible = np.array([int((lengths[traded] > slot).sum()) for slot in range(most)]) if most <= 2000 else usual
+        possible = len(traded) - np.searchsorted(np.sort(lengths[traded]), np.arange(most), side="right")
         pauses = np.flatnonzero((usual < _PAUSE_SHARE * possible) & (possible >= _LEAST_SESSIONS_FOR_PAUSES))
         is_pause = np.zeros(most + 1, dtype=np.bool_)
         is_pause[pauses] = True
@@ -652,7 +672,7 @@ class _Counts:
         last = np.full(sessions, -1, dtype=np.int64)
         np.maximum.at(last, index, slots)
         present = np.bincount(index, weights=~is_pause[slots], minlength=sessions).astype(np.int64)
-        return cls(expected, present, expected - open_before[last + 1], pauses)
+        return cls(expected, present, filled, expected - open_before[last + 1], pauses)
 
 
 def _note_pauses(checked: CheckedBars, counts: _Counts) -> None:
@@ -684,30 +704,44 @@ def _mark_stretches(
     outside: NDArray[np.bool_],
     marks: NDArray[np.object_],
 ) -> None:
-    """Mark runs of sessions in which the series sits in a contract that hardly trades."""
+    """Mark runs of sessions in which the series sits in a contract that hardly trades; what cannot be judged is said."""
     block = checked.block
-    if (block["volume"] == UNKNOWN_VOLUME).any() or len(schedule) < _LEAST_SESSIONS_FOR_STRETCHES:
+    what = "stretches on a far contract"
+    if len(schedule) < _LEAST_SESSIONS_FOR_STRETCHES:
+        text = f"the file spans {len(schedule)} sessions, {_LEAST_SESSIONS_FOR_STRETCHES} show what is usual: {what}"
+        _unchecked(checked, "stretches", len(schedule), text)
         return
     median = _median_by_session(block["volume"], index, outside, len(schedule))
     fill = counts.present / np.maximum(1, counts.expected)
-    whole = (fill > 0.9) & np.isfinite(median)
+    idle = counts.filled == 0
+    unknown = ~idle & ~np.isfinite(median)
+    whole = (fill > _WHOLE_FILL) & np.isfinite(median)
     if not whole.any():
+        reason = "the volume is unknown" if unknown.any() else "no session is whole"
+        _unchecked(checked, "stretches", len(schedule), f"{reason}: {what}")
         return
+    if unknown.any():
+        listed = _listed(schedule, np.flatnonzero(unknown))
+        text = f"the volume of most bars is unknown in {int(unknown.sum())} sessions ({listed}): {what} there"
+        _unchecked(checked, "stretches", int(unknown.sum()), text)
     normal = float(np.median(median[whole]))
-    idle = ~np.isfinite(median)  # no bar at all
     thin = idle | (median < _THIN_SHARE * normal)
+    for start, end in _runs(unknown):  # a few unknown sessions inside a stretch do not cut it
+        if end - start < _THIN_SESSIONS and thin[start - 1 : start].all() and thin[end : end + 1].all():
+            thin[start:end] = True
     edge = idle | (median < _THIN_EDGE_SHARE * normal)
+    vague = idle | unknown
     for start, end in _runs(thin):
-        is_dead = idle[start:end].all()
+        is_dead = vague[start:end].all()
         if end - start < _THIN_SESSIONS or fill[start:end].min() >= _THIN_FILL or is_dead:
             continue
         while end < len(schedule) and edge[end] and not idle[end]:
             end += 1
         while start > 0 and edge[start - 1] and not idle[start - 1]:
             start -= 1
-        while idle[start]:
+        while vague[start]:
             start += 1
-        while idle[end - 1]:
+        while vague[end - 1]:
             end -= 1
         rows = ~outside & (index >= start) & (index < end)
         if (block["flags"][rows] & int(Flag.BAD_STRETCH)).any():
@@ -717,9 +751,10 @@ def _mark_stretches(
         block["flags"][rows] |= int(Flag.BAD_STRETCH)
         marks[start:end] = "bad_stretch"
         lines = checked.lines[rows]
+        known = block["volume"][rows][block["volume"][rows] != UNKNOWN_VOLUME]
         text = (
             f"{_day_text(schedule, start)} to {_day_text(schedule, end - 1)}: {end - start} sessions{_without_bars(idle[start:end])} on a contract that hardly "
-            f"trades (median volume {np.median(block['volume'][rows]):.0f} a bar against {normal:.0f}; "
+            f"trades (median volume {np.median(known):.0f} a bar against {normal:.0f}; "
             f"{int(counts.present[start:end].sum())} of {int(counts.expected[start:end].sum())} bars; lines {int(lines.min())} to "
             f"{int(lines.max())}); the series steps by {instrument.price_from_ticks(step)} where it begins. No returns across it"
         )
@@ -735,12 +770,14 @@ def _without_bars(idle: NDArray[np.bool_]) -> str:
 def _median_by_session(
     volume: NDArray[np.int64], index: NDArray[np.int64], outside: NDArray[np.bool_], sessions: int
 ) -> NDArray[np.float64]:
-    """The median volume of the bars of each session, NaN for none; rows are in order."""
+    """The median of the known volumes of each session; NaN where there is no bar or too few are known. Rows are in order."""
     median = np.full(sessions, np.nan)
     inside, values = index[~outside], volume[~outside]
     places, starts = np.unique(inside, return_index=True)
     for place, part in zip(places.tolist(), np.split(values, starts[1:]), strict=True):
-        median[place] = np.median(part)
+        known = part[part != UNKNOWN_VOLUME]
+        if len(known) >= _KNOWN_SHARE * len(part):
+            median[place] = np.median(known)
     return median
 
 
@@ -769,6 +806,12 @@ def _mark_gaps(
         checked.findings.append(Finding("missing_sessions", Treatment.NOTED, len(places), text))
     truncated = is_plain & ~missing & (counts.tail >= 2) & (counts.tail >= _TRUNCATED_SHARE * counts.expected)
     truncated[0] = truncated[-1] = False  # the file may begin or end inside them
+    lacking = counts.expected - counts.present
+    edges = np.unique([0, len(schedule) - 1])
+    edges = edges[is_plain[edges] & (lacking[edges] > 0) & (counts.expected[edges] > 0)]
+    if len(edges):
+        text = f"the file may begin or end inside its first or last session (bars lacking: {_listed(schedule, edges, lacking)}): gaps there"
+        _unchecked(checked, "edges", len(edges), text)
     if truncated.any():
         places = np.flatnonzero(truncated)
         marks[truncated] = "truncated"
@@ -778,7 +821,6 @@ def _mark_gaps(
         text = f"sessions that stop early (bars there are: {_listed(schedule, places, counts.present)}); the next open is no true gap"
         lines = tuple(int(line) for line in checked.lines[rows][:5])
         checked.findings.append(Finding("truncated_sessions", Treatment.MARKED, len(places), text, lines))
-    lacking = counts.expected - counts.present
     gaps = is_plain & ~missing & ~truncated & (lacking > 0)
     gaps[0] = gaps[-1] = False
     if gaps.any():
@@ -791,48 +833,73 @@ def _mark_rolls(
     checked: CheckedBars,
     instrument: Instrument,
     schedule: SessionSchedule,
+    counts: _Counts,
     index: NDArray[np.int64],
     outside: NDArray[np.bool_],
     marks: NDArray[np.object_],
 ) -> None:
-    """Find rolls by the volume of sessions with bars; those in a bad stretch or truncated are not to be trusted."""
+    """Find rolls in the sessions with bars; those in a bad stretch, truncated or with gaps say nothing about volume."""
     block = checked.block
+    if not has_expiry_rule(instrument):
+        if instrument.settlement is Settlement.FUTURES:
+            _unchecked(checked, "rolls", 1, f"no rule of expiry is known for {instrument.id}: contract rolls")
+        return
     rows = np.flatnonzero(~outside)
-    places, starts = np.unique(index[~outside], return_index=True)
-    first_row = rows[starts]
-    volume = np.add.reduceat(block["volume"][rows].astype(np.float64), starts)
-    is_doubtful = (marks[places] == "bad_stretch") | (marks[places] == "truncated")
-    if (block["volume"] == UNKNOWN_VOLUME).any():
-        is_doubtful[:] = True
-    volume[is_doubtful] = np.nan
+    places, starts = np.unique(index[rows], return_index=True)
+    is_whole = (counts.present[places] >= _WHOLE_FILL * counts.expected[places]) & (marks[places] == "")
+    width_ns = np.int64(checked.width_ns)
+    part = block[rows]
     rolls, unproven = find_rolls(
-        instrument, schedule.day_ns[places], volume, first_row, block["ts_open"], block["open"], block["close"]
+        instrument,
+        SessionBars(
+            day_ns=schedule.day_ns[places],
+            first=starts,
+            lengths=counts.expected[places],
+            is_whole=is_whole,
+            rows=rows,
+            slot=(part["ts_open"] - schedule.open_ns[index[rows]]) // width_ns,
+            volume=np.where(part["volume"] == UNKNOWN_VOLUME, np.nan, part["volume"].astype(np.float64)),
+            opens_ns=part["ts_open"],
+            closes_ns=part["ts_event"],
+            open_ticks=part["open"],
+            close_ticks=part["close"],
+        ),
     )
     checked.rolls = rolls
     if rolls:
         block["flags"][[roll.row for roll in rolls]] |= int(Flag.ROLL)
         days = ", ".join(roll.day for roll in rolls[:_SHOWN])
         more = ", ..." if len(rolls) > _SHOWN else ""
-        text = f"rolls shown by the volume around an expiry, first rows marked (sessions {days}{more}); the step there is carry, not a move"
+        text = f"rolls shown around an expiry, first rows marked (sessions {days}{more}); the step there is carry, not a move"
         lines = tuple(int(checked.lines[roll.row]) for roll in rolls[:5])
         checked.findings.append(Finding("roll_jumps", Treatment.MARKED, len(rolls), text, lines))
+    _note_unproven(checked, unproven)
+
+
+def _note_unproven(checked: CheckedBars, unproven: list[UnprovenRoll]) -> None:
     if unproven:
-        days = ", ".join(day.isoformat() for day in unproven[:_SHOWN])
-        more = ", ..." if len(unproven) > _SHOWN else ""
-        text = f"expiries whose roll the volume does not show (windows ending {days}{more}); nothing is marked there"
+        listed = "; ".join(f"{expiry.window_end}: {expiry.reason}" for expiry in unproven[:_SHOWN])
+        more = "; ..." if len(unproven) > _SHOWN else ""
+        text = f"expiries around which no roll is proven, by the last day of their windows ({listed}{more}); nothing is marked there"
         checked.findings.append(Finding("unproven_rolls", Treatment.NOTED, len(unproven), text))
 
 
 def _check_jumps(checked: CheckedBars) -> None:
-    """Note returns far out of line, and those that look like a split."""
+    """Note returns far out of line, and those that look like a split; steps from or to a price at or below zero have none."""
     block = checked.block
-    if len(block) < 3 or (block["close"] <= 0).any() or (block["open"] <= 0).any():
-        return
-    before, after = block["close"][:-1].astype(np.float64), block["open"][1:].astype(np.float64)
-    gap = np.log(after / before)
-    moves = np.log(block["close"][1:] / before)
+    before, after, later = block["close"][:-1], block["open"][1:], block["close"][1:]
+    usable = (before > 0) & (after > 0) & (later > 0)
+    if not usable.all():
+        text = "a price at or below zero has no return: jumps from or to it"
+        _unchecked(checked, "jumps", int((~usable).sum()), text)
+    gap, moves = np.zeros(len(usable)), np.zeros(len(usable))
+    gap[usable] = np.log(after[usable] / before[usable])
+    moves[usable] = np.log(later[usable] / before[usable])
     moving = moves[moves != 0]
-    if not len(moving):
+    if len(block) < _LEAST_BARS_FOR_JUMPS or not len(moving):
+        _unchecked(
+            checked, "jumps", len(block), f"{len(block)} bars of which {len(moving)} move show no usual size: jumps"
+        )
         return
     scale = 1.4826 * float(np.median(np.abs(moving)))
     size = np.maximum(np.abs(gap), np.abs(moves))

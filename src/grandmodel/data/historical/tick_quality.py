@@ -19,6 +19,7 @@ repeated_stamps        noted      ``ts_init`` equals the row before
 repeated_trades        noted      a trade equals the row before in stamp, price, size and side; kept
 price_jumps            noted      a step between trades (or mid quotes) beyond the band, see ``QualityLimits``
 out_of_session_rows    noted      a row outside every session of the schedule
+unchecked_sessions     noted      there is no schedule, so that no row is held against sessions
 =====================  =========  ==================================================================================
 
 Read next: ``reading.py`` (findings), ``domain.blocks`` (flags).
@@ -88,7 +89,7 @@ def check_ticks(
 
     ``block`` (T,) of layout ``TICK`` is changed in place (flags only); where its rows were out of order a sorted copy
     is returned instead, and the rows in findings (all but ``unsorted_rows``) are those of the copy. Without a
-    ``schedule`` sessions are not looked at. Raises ``UsageError`` for another layout.
+    ``schedule`` sessions are not looked at, which is a finding. Raises ``UsageError`` for another layout.
     """
     if block.dtype != TICK:
         raise UsageError(f"found a block of layout {block.dtype}, expected trades or quotes")
@@ -101,7 +102,17 @@ def check_ticks(
     _scan(
         block, opens, closes, schedule is not None, lowest_price(instrument), _jump_band(block, bounds), counts, first_rows
     )  # fmt: skip
-    return block, _findings(counts, first_rows)
+    found = _findings(counts, first_rows)
+    if schedule is None and len(block):
+        found.append(
+            Finding(
+                "unchecked_sessions",
+                Treatment.NOTED,
+                len(block),
+                "no schedule: rows outside sessions are not looked for",
+            )
+        )
+    return block, found
 
 
 def check_book(block: Block) -> tuple[Block, list[Finding]]:

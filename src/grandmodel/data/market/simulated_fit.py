@@ -231,15 +231,16 @@ def session_returns(bars: Block, schedule: SessionSchedule, width_ns: int, where
             f"{where}: found a price at or below zero; the model moves prices by fractions and cannot take it"
         )
     flags = bars["flags"].astype(np.int64)
-    is_bad = (flags & int(Flag.BAD_STRETCH)) != 0
+    is_bad, is_roll = ((flags & int(flag)) != 0 for flag in (Flag.BAD_STRETCH, Flag.ROLL))
     follows = np.zeros(len(bars), dtype=np.bool_)
     follows[1:] = (bars["ts_open"][1:] == bars["ts_event"][:-1]) & (session[1:] == session[:-1]) & ~is_bad[:-1]
+    follows &= ~is_roll  # the step between contracts inside a session is no return
     before = np.where(follows, np.roll(price["close"], 1), price["open"])
     opens = np.flatnonzero(np.diff(session, prepend=-1) != 0)[1:]
     usable = (
         ~is_bad[opens]
         & ~is_bad[opens - 1]
-        & ((flags[opens] & int(Flag.ROLL)) == 0)
+        & ~is_roll[opens]
         & ((flags[opens - 1] & int(Flag.TRUNCATED)) == 0)
         & (session[opens] == session[opens - 1] + 1)
     )

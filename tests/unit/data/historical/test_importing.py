@@ -52,6 +52,7 @@ def test_bars_of_a_databento_file_get_the_checks_of_all_bars(tmp_path: Path) -> 
         "open_stamped_bars": len(opens) + 1,
         "unsorted_rows": 1,
         "duplicate_rows": 1,
+        "unchecked_stretches": 2,
     }
     assert (series.bar_width, len(series.sessions)) == ("1m", 2)
 

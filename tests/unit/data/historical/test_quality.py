@@ -11,7 +11,8 @@ from grandmodel.data.historical.importing import SeriesReport, read_file
 from grandmodel.data.historical.profile import Conflicts, ImportProfile, Label, OffTick
 from grandmodel.data.historical.reading import Treatment
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, check_order
-from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.instruments import BUILT_IN, Instrument
 from grandmodel.domain.time import THIRTY_MINUTES_NS, ns_from_text
 
 
@@ -23,7 +24,11 @@ def _check(path: Path, lines: list[str], instrument: Instrument = NQ, **settings
 
 
 def _found(series: SeriesReport) -> dict[str, int]:
-    return {finding.kind: finding.count for finding in series.findings}
+    return {f.kind: f.count for f in series.findings if not f.kind.startswith("unchecked_")}
+
+
+def _unchecked(series: SeriesReport) -> dict[str, int]:
+    return {f.kind: f.count for f in series.findings if f.kind.startswith("unchecked_")}
 
 
 @pytest.fixture
@@ -45,7 +50,8 @@ def test_clean_bars_come_through_exactly(tmp_path: Path, week: list[str]) -> Non
     assert (block["volume"] == bars[:, 4]).all()
     assert not block["flags"].any()
     assert not block.flags.writeable
-    assert series.findings == ()
+    assert _found(series) == {}
+    assert _unchecked(series) == {"unchecked_stretches": 5}  # five sessions do not show what is usual
     assert [(session.day, session.expected, session.present) for session in series.sessions] == [
         (f"2024-01-{day:02d}", 46, 46) for day in range(8, 13)
     ]
@@ -227,6 +233,100 @@ def test_a_stretch_on_a_dead_contract_is_marked_from_its_first_to_its_last_bar(t
     assert (marked[0], marked[-1], len(marked)) == (start, start + len(thinned) - 1, len(thinned))
 
 
+def _with_a_dead_stretch() -> tuple[list[str], int, int]:
+    """Half a year of bars of which some weeks of 2023 are on a contract that hardly trades; rows ``start`` to ``end``."""
+    opens = session_opens("2023-01-03", "2023-06-30")
+    lines = rows_text(opens, random_bars(len(opens)))
+    start, end = (
+        next(k for k, ns in enumerate(opens) if ns >= ns_from_text(day))
+        for day in ("2023-04-03T22:00:00+00:00", "2023-05-01T22:00:00+00:00")
+    )
+    thinned = [line.rsplit(",", 1)[0] + f",{k % 9}" for k, line in enumerate(lines[start:end]) if k % 3]
+    return lines[:start] + thinned + lines[end:], start, start + len(thinned)
+
+
+def _blank_volume(lines: list[str], rows: range | list[int]) -> list[str]:
+    blank = set(rows)
+    return [line.rsplit(",", 1)[0] + "," if row in blank else line for row, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize("where", ["one", "inside", "many", "sessions_inside"])
+def test_unknown_volumes_do_not_switch_the_stretch_check_off(tmp_path: Path, where: str) -> None:
+    lines, start, end = _with_a_dead_stretch()
+    rng = np.random.default_rng(7)
+    rows = {
+        "one": [10],
+        "inside": [start + 40],
+        "many": sorted(rng.choice(len(lines), len(lines) // 3, replace=False).tolist()),
+        "sessions_inside": list(range(start + 100, start + 160)),
+    }[where]
+    block, series = _check(tmp_path, _blank_volume(lines, rows))
+    marked = np.flatnonzero(block["flags"] & int(Flag.BAD_STRETCH))
+    assert (marked[0], marked[-1], len(marked)) == (start, end - 1, end - start)
+    assert ("unchecked_stretches" in _unchecked(series)) == (where == "sessions_inside")
+
+
+def test_sessions_of_unknown_volume_are_named_as_not_looked_at(tmp_path: Path) -> None:
+    lines, start, end = _with_a_dead_stretch()
+    block, series = _check(tmp_path, _blank_volume(lines, range(start, end)))
+    assert not (block["flags"] & int(Flag.BAD_STRETCH)).any()
+    assert _unchecked(series)["unchecked_stretches"] >= 18
+    assert "2023-04-04" in next(f.text for f in series.findings if f.kind == "unchecked_stretches")
+
+
+def test_a_file_without_volume_says_which_checks_did_not_run(tmp_path: Path) -> None:
+    lines, _, _ = _with_a_dead_stretch()
+    _, series = _check(tmp_path, _blank_volume(lines, range(len(lines))))
+    texts = {finding.kind: finding.text for finding in series.findings}
+    assert "the volume is unknown" in texts["unchecked_stretches"]
+    assert "its volume is unknown" in texts["unproven_rolls"]
+
+
+def test_a_price_at_zero_hides_no_jump_elsewhere(tmp_path: Path) -> None:
+    opens = session_opens("2024-01-08", "2024-01-26", CL)
+    bars = random_bars(len(opens), tick=0.01, start=7_000.0)
+    bars[500:, :4] *= 1.3
+    bars[:, :4] = np.rint(bars[:, :4] * 100) / 100
+    bars[100, :4] = 0.0
+    _, series = _check(tmp_path, rows_text(opens, bars), CL)
+    assert _found(series)["extreme_jumps"] == 1
+    assert _unchecked(series)["unchecked_jumps"] == 2  # the step to the price at zero and the one from it
+
+
+def test_prices_that_never_move_show_no_jumps_and_the_report_says_so(tmp_path: Path, week: list[str]) -> None:
+    flat = [line.split(",")[0] + ",100,100,100,100,5" for line in week]
+    _, series = _check(tmp_path, flat)
+    assert _unchecked(series)["unchecked_jumps"] == len(week)
+
+
+def test_a_file_outside_every_session_says_what_was_not_looked_for(tmp_path: Path) -> None:
+    lines = [f"2024-01-06 {hour:02d}:{minute}:00,100,101,99,100,5" for hour in range(10) for minute in ("00", "30")]
+    _, series = _check(tmp_path, lines, max_dropped=1.0)
+    assert _unchecked(series)["unchecked_sessions"] == len(lines)
+
+
+def test_a_future_without_a_rule_of_expiry_says_that_its_rolls_were_not_looked_for(tmp_path: Path) -> None:
+    euro = BUILT_IN[InstrumentId("6E")]
+    opens = session_opens("2024-01-08", "2024-01-09", euro)
+    lines = [f"{text.split(',')[0]},1.1,1.1,1.1,1.1,5" for text in rows_text(opens, random_bars(len(opens)))]
+    assert _unchecked(_check(tmp_path, lines, euro)[1])["unchecked_rolls"] == 1
+
+
+def test_gaps_at_the_edges_of_the_file_are_named_as_not_looked_for(tmp_path: Path, week: list[str]) -> None:
+    _, series = _check(tmp_path, week[3:-7])
+    assert "missing_bars" not in _found(series)
+    assert _unchecked(series)["unchecked_edges"] == 2
+    assert "2024-01-08: 3, 2024-01-12: 7" in next(f.text for f in series.findings if f.kind == "unchecked_edges")
+
+
+def test_regular_pauses_are_seen_in_bars_of_ten_seconds(tmp_path: Path) -> None:
+    width_ns = 10_000_000_000
+    opens = [ns for ns in session_opens("2024-01-16", "2024-02-14", NQ, width_ns) if ns // width_ns % 97 == 0]
+    lines = rows_text(opens, random_bars(len(opens)))
+    _, series = _check(tmp_path, lines, bar_width="10s")
+    assert _found(series)["regular_pauses"] > 0
+
+
 def test_low_volume_in_whole_sessions_is_a_quiet_market_not_a_dead_contract(tmp_path: Path) -> None:
     opens = session_opens("2023-01-03", "2023-06-30")
     lines = rows_text(opens, random_bars(len(opens)))
@@ -367,4 +467,5 @@ def test_daily_bars_span_the_session_of_their_date(tmp_path: Path) -> None:
     assert block["ts_open"][0] == opens[0]
     assert block["ts_event"][-1] == opens[-1] + THIRTY_MINUTES_NS
     assert series.bar_width == "1d"
-    assert series.findings == ()
+    assert _found(series) == {}
+    assert _unchecked(series) == {"unchecked_stretches": 1, "unchecked_jumps": 5}  # the prices never move
