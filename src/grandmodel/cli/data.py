@@ -11,6 +11,7 @@ from rich.text import Text
 
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import path_text
 
 if TYPE_CHECKING:
     from grandmodel.data.historical.importing import ImportReport
@@ -46,7 +47,9 @@ Columns = Annotated[
 ]
 Header = Annotated[bool | None, typer.Option("--header/--no-header", help="Whether the first line is a heading.")]
 Delimiter = Annotated[str, typer.Option("--delimiter", help="The character between fields.")]
-DecimalComma = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written 1.234,5.")]
+DecimalComma = Annotated[
+    bool | None, typer.Option("--decimal-comma/--decimal-point", help="Numbers are written 1.234,5 or 1,234.5.")
+]
 DateOrderName = Annotated[str, typer.Option("--date-order", help="ymd, dmy or mdy.")]
 TimeZone = Annotated[str, typer.Option("--time-zone", help="IANA name of the zone of stamps that name none.")]
 LabelName = Annotated[str, typer.Option("--label", help="Which end of a bar its stamp names: open or close.")]
@@ -61,7 +64,7 @@ BarWidth = Annotated[str, typer.Option("--bar-width", help="5m, 30m, 1h, 1d.")]
 PriceMultiplier = Annotated[str, typer.Option("--price-multiplier", help="Prices of the file times this are prices.")]
 VolumeMultiplier = Annotated[str, typer.Option("--volume-multiplier", help="Volumes of the file times this are units.")]
 MembersName = Annotated[
-    str, typer.Option("--members", help="Files in a zip: one (series in pieces) or each (a series).")
+    str, typer.Option("--members", help="Files in a zip: auto, one (series in pieces) or each (a series).")
 ]
 ConflictsName = Annotated[
     str, typer.Option("--conflicts", help="Rows of one time that differ: refuse, first, last, drop.")
@@ -71,6 +74,18 @@ MaxDropped = Annotated[float | None, typer.Option("--max-dropped", help="Largest
 Date = Annotated[str, typer.Option("--date", help="Ticks: the day of stamps that count from midnight (YYYY-MM-DD).")]
 Symbols = Annotated[str, typer.Option("--symbols", help="Ticks: read only these symbols (A,B).")]
 PriceDivisor = Annotated[int, typer.Option("--price-divisor", help="Ticks: divide integer prices by this.")]
+SymbolName = Annotated[str, typer.Option("--symbol", help="Which series of a file that holds several.")]
+Mapped = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="The file's symbol stands for this instrument though its name says another: SYMBOL=INSTRUMENT (repeatable).",
+    ),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="Read a larger file than usual: bytes=8GiB, ratio=1000, columns=5000, members=50000."),
+]
 OffTickShare = Annotated[float, typer.Option("--off-tick-share", help="Ticks: largest share of prices off the tick.")]
 OffLotShare = Annotated[float, typer.Option("--off-lot-share", help="Ticks: largest share of sizes off the lot.")]
 
@@ -81,12 +96,14 @@ def import_files(
     instrument: InstrumentName,
     instruments: Instruments = None,
     store: StoreRoot = DEFAULT_STORE,
-    symbol: Annotated[str, typer.Option("--symbol", help="Which series of a file that holds several.")] = "",
+    symbol: SymbolName = "",
+    mapped: Mapped = None,
+    limit: Limit = None,
     profile: Profile = "",
     columns: Columns = "",
     header: Header = None,
     delimiter: Delimiter = "",
-    decimal_comma: DecimalComma = False,
+    decimal_comma: DecimalComma = None,
     date_order: DateOrderName = "",
     time_zone: TimeZone = "",
     label: LabelName = "",
@@ -114,11 +131,13 @@ def import_files(
         profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
         volume_multiplier, members, conflicts, off_tick, max_dropped, force_clock,
     )  # fmt: skip
-    ticks = _tick_options(columns, time_zone, date, symbol, symbols, price_divisor, off_tick_share, off_lot_share)
+    ticks = _tick_options(
+        columns, time_zone, date, symbol, symbols, price_divisor, off_tick_share, off_lot_share, mapped, limit
+    )
     target = Store(store)
     reports = []
     for file in files:
-        with console.status(Text(f"importing {file.name}")):
+        with console.status(Text(f"importing {path_text(file.name)}")):
             report = import_file(target, file, known, bars, ticks, symbol, now_ns=time.time_ns())
         reports.append(report)
         _warn_of_another_clock(report, on_stderr=json)
@@ -142,11 +161,14 @@ def check_file(
         Path | None, typer.Option("--page", help="Where the page goes; default: data-check-FILE.html here.")
     ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Print only.")] = False,
+    symbol: SymbolName = "",
+    mapped: Mapped = None,
+    limit: Limit = None,
     profile: Profile = "",
     columns: Columns = "",
     header: Header = None,
     delimiter: Delimiter = "",
-    decimal_comma: DecimalComma = False,
+    decimal_comma: DecimalComma = None,
     date_order: DateOrderName = "",
     time_zone: TimeZone = "",
     label: LabelName = "",
@@ -173,8 +195,10 @@ def check_file(
         profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
         volume_multiplier, members, conflicts, off_tick, max_dropped, force_clock,
     )  # fmt: skip
-    ticks = _tick_options(columns, time_zone, date, "", symbols, price_divisor, off_tick_share, off_lot_share)
-    with console.status(Text(f"checking {file.name}")):
+    ticks = _tick_options(
+        columns, time_zone, date, symbol, symbols or symbol, price_divisor, off_tick_share, off_lot_share, mapped, limit
+    )
+    with console.status(Text(f"checking {path_text(file.name)}")):
         blocks, report = read_file(file, known, bars, ticks, now_ns=time.time_ns())
     _warn_of_another_clock(report, on_stderr=json)
     if json:
@@ -185,9 +209,9 @@ def check_file(
         return
     from grandmodel.data.historical.picture import draw_report
 
-    target = page or Path(f"data-check-{file.name.split('.', 1)[0]}.html")
+    target = page or Path(f"data-check-{path_text(file.name).split('.', 1)[0]}.html")
     _write_page(target, draw_report(report, blocks, known))
-    console.print(f"page: {target}", markup=False)
+    console.print(f"page: {path_text(target)}", markup=False)
 
 
 @app.command("instruments")
@@ -260,7 +284,7 @@ def _bar_profile(
     columns: str,
     header: bool | None,
     delimiter: str,
-    decimal_comma: bool,
+    decimal_comma: bool | None,
     date_order: str,
     time_zone: str,
     label: str,
@@ -283,7 +307,7 @@ def _bar_profile(
         "columns": columns.split(",") if columns and "=" not in columns else None,
         "header": header,
         "delimiter": {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter) or None,
-        "decimal_comma": decimal_comma or None,
+        "decimal_comma": decimal_comma,
         "date_order": date_order or None,
         "time_zone": time_zone or None,
         "label": label or None,
@@ -312,7 +336,10 @@ def _tick_options(
     price_divisor: int,
     off_tick_share: float,
     off_lot_share: float,
+    mapped: list[str] | None,
+    limit: list[str] | None,
 ) -> TickOptions:
+    from grandmodel.data.historical.readers.limits import limits_from_texts
     from grandmodel.data.historical.readers.options import TickOptions
 
     return TickOptions(
@@ -324,7 +351,16 @@ def _tick_options(
         off_tick_share=off_tick_share,
         off_lot_share=off_lot_share,
         columns=_tick_columns(columns) if "=" in columns else None,
+        mapped=_mapped_symbols(mapped or []),
+        limits=limits_from_texts(limit or []),
     )
+
+
+def _mapped_symbols(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=")[::2] for text in texts]
+    if any(not symbol.strip() or not instrument.strip() for symbol, instrument in pairs):
+        raise UsageError(f"--map: found {' '.join(texts)!r}, expected SYMBOL=INSTRUMENT: --map USATECHIDXUSD=NQ")
+    return {symbol.strip(): instrument.strip() for symbol, instrument in pairs}
 
 
 def _tick_columns(text: str) -> TickColumns:
@@ -366,8 +402,11 @@ def _print_report(report: ImportReport) -> None:
 
     shown = report.series[:20]
     for series in shown:
+        kept = f"{series.rows_kept:,} of {series.rows_read:,} rows kept as"
+        if series.rows_kept > series.rows_read:  # a snapshot of an exchange gives a trade and a quote
+            kept = f"{series.rows_read:,} rows of the file give {series.rows_kept:,} rows of"
         stdout.print(
-            f"{report.file}: {series.symbol}: {series.rows_kept:,} of {series.rows_read:,} rows kept as {series.schema} "
+            f"{report.file}: {series.symbol}: {kept} {series.schema} "
             f"{series.bar_width}, {text_from_ns(series.first_ns)[:19]} to {text_from_ns(series.last_ns)[:19]} UTC",
             markup=False,
             soft_wrap=True,
@@ -388,3 +427,7 @@ def _print_report(report: ImportReport) -> None:
             stdout.print(table)
     if len(report.series) > len(shown):
         stdout.print(f"... and {len(report.series) - len(shown)} more series (--json shows all)")
+    for refused in report.refused[:20]:
+        stdout.print(f"{report.file}: {refused.symbol}: left out: {refused.reason}", markup=False, soft_wrap=True)
+    if len(report.refused) > 20:
+        stdout.print(f"... and {len(report.refused) - 20} more left out (--json shows all)")

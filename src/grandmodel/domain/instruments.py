@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import load_document
 from grandmodel.domain.ids import InstrumentId
 
 MICROS_PER_UNIT = 1_000_000
@@ -107,14 +108,24 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Ticks of float ``prices`` (any shape) and which of them were on the tick.
 
         Files hold decimal text that passed through float64, so "on the tick" allows one part in 10^9 of the price plus
-        10^-6 of a tick. Non-finite or huge values are off the tick and give 0; the caller decides what to do with them.
+        10^-6 of a tick. A price half-way between two ticks goes to the even one, decided on its decimal text: in floats
+        0.15 / 0.1 lies below the half. Non-finite or huge values are off the tick and give 0; the caller decides what to
+        do with them.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             exact = np.asarray(prices, dtype=np.float64) / float(self.tick_size)
             usable = np.isfinite(exact) & (np.abs(exact) <= MAX_PRICE_TICKS)
             rounded = np.rint(np.where(usable, exact, 0.0))
             on_tick = usable & (np.abs(exact - rounded) <= 1e-6 + 1e-9 * np.abs(rounded))
-        return rounded.astype(np.int64), on_tick
+            near_half = usable & ~on_tick & (np.abs(np.abs(exact - rounded) - 0.5) <= 1e-6 + 1e-9 * np.abs(rounded))
+        ticks = rounded.astype(np.int64)
+        if near_half.any():
+            values = np.asarray(prices, dtype=np.float64)[near_half]
+            distinct, places = np.unique(values, return_inverse=True)
+            ticks[near_half] = np.array([self.nearest_ticks(float(value)) for value in distinct], dtype=np.int64)[
+                places
+            ]
+        return ticks, on_tick
 
     def ticks_from_scaled(
         self, scaled: NDArray[np.int64], decimals: int
@@ -262,12 +273,7 @@ def load_instruments(path: Path) -> dict[InstrumentId, Instrument]:
 
     Raises ``UsageError`` naming the file and the field where something is missing, unknown or impossible.
     """
-    try:
-        listed = msgspec.json.decode(path.read_bytes(), type=list[Instrument])
-    except OSError as error:
-        raise UsageError(f"{path}: the instrument file cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path}: not an instrument file: {error}") from error
+    listed = load_document(path, "instrument file", list[Instrument])
     found = {instrument.id: instrument for instrument in listed}
     if len(found) != len(listed):
         raise UsageError(f"{path}: found an instrument id twice, expected each once")

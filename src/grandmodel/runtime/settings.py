@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,19 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import load_document
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.agent_time import AgentTimeSettings
+
+
+MOST_CAPITAL_MICROS = 10**18
+"""A trillion of the currency: sums of it and of every position's value stay inside 64 bits."""
+MOST_RATE_MICROS = 10**12
+"""A million units of the base currency for one of another."""
+_DEEPEST_KEY = 32
 
 
 class Mode(enum.StrEnum):
@@ -94,8 +101,6 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Refuse what no run can begin with."""
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
-        if self.account.capital_micros <= 0:
-            raise UsageError(f"account.capital_micros: found {self.account.capital_micros}, expected more than 0")
         widths = list(self.widths_ns)
         if not widths or not all(SHORTEST_WIDTH_NS <= width <= LONGEST_WIDTH_NS for width in widths):
             raise UsageError(
@@ -106,6 +111,17 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise UsageError(
                 f"widths_ns: found {widths}, expected each once, shortest first, each a multiple of the shortest, in ns"
             )
+        if not 0 < self.account.capital_micros <= MOST_CAPITAL_MICROS:
+            raise UsageError(
+                f"account.capital_micros: found {self.account.capital_micros}, expected 1 to {MOST_CAPITAL_MICROS} (millionths "
+                "of the base currency)"
+            )
+        for currency, rate in self.account.rates.items():
+            if not 0 < rate <= MOST_RATE_MICROS:
+                raise UsageError(
+                    f"account.rates.{currency}: found {rate}, expected 1 to {MOST_RATE_MICROS} (millionths of the base currency "
+                    "per unit)"
+                )
 
 
 _VENUE_KINDS = {"fees": "per_lot", "latency": "constant", "slippage": "fixed"}
@@ -119,16 +135,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettin
     """
     tree: dict[str, Any] = {}
     if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{path}: the settings file cannot be read ({error.strerror})") from error
-        try:
-            tree = tomllib.loads(text) if path.suffix == ".toml" else msgspec.json.decode(text, type=dict[str, Any])
-        except (tomllib.TOMLDecodeError, msgspec.DecodeError) as error:
-            raise UsageError(f"{path}: not a settings file: {error}") from error
+        tree = load_document(path, "settings file", dict[str, Any])
     for override in overrides:
         _set(tree, override)
+    _check_whole_numbers(tree)
     venue = tree.get("venue")
     if isinstance(venue, dict):
         for part, kind in _VENUE_KINDS.items():
@@ -136,8 +146,25 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettin
                 venue[part].setdefault("type", kind)
     try:
         return msgspec.convert(tree, RunSettings)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise UsageError(f"settings: {error}") from error
+
+
+def _check_whole_numbers(tree: dict[str, Any]) -> None:
+    """Refuse what the engine's 64-bit counts cannot hold, and groups nested without end; names the key."""
+    waiting: list[tuple[str, object]] = [("", tree)]
+    while waiting:
+        name, value = waiting.pop()
+        if name.count(".") > _DEEPEST_KEY:
+            raise UsageError(
+                f"settings: {name[:60]}...: found groups nested deeper than {_DEEPEST_KEY}, expected a few levels"
+            )
+        if isinstance(value, dict):
+            waiting.extend((f"{name}.{key}" if name else str(key), part) for key, part in value.items())
+        elif isinstance(value, list):
+            waiting.extend((f"{name}.{place}", part) for place, part in enumerate(value))
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise UsageError(f"settings: {name}: found {value}, expected a whole number of 64 bits (-2^63 to 2^63 - 1)")
 
 
 def changed(settings: RunSettings, changes: Mapping[str, object]) -> RunSettings:

@@ -17,7 +17,7 @@ import numpy as np
 from grandmodel.data.errors import AmbiguousError, ReadError
 from grandmodel.data.historical.profile import PRICE_ROLES, DateOrder, ImportProfile, Label, text_from_width
 from grandmodel.data.historical.quality import CheckedBars, SessionCount, check_bars
-from grandmodel.data.historical.readers.bars import RawBars, read_bars
+from grandmodel.data.historical.readers.bars import RawBars, read_bars, with_known_layout
 from grandmodel.data.historical.readers.dbn_bars import raw_bars_of
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
@@ -25,10 +25,12 @@ from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.rolls import Roll
 from grandmodel.data.historical.stamps import Stamps, first_lines, implausible_stamps
 from grandmodel.data.historical.store import Store
+from grandmodel.data.historical.symbols import check_symbols, counted
 from grandmodel.data.historical.tick_quality import check_book, check_ticks
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import BAR, BOOK, UNKNOWN_VOLUME, Block, Schema, freeze
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import path_text
 from grandmodel.domain.instruments import Instrument
 
 
@@ -57,10 +59,19 @@ class SeriesReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedSeries:
+    """A series of a file that cannot be read, where others can."""
+
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportReport:
     """What was found in a file and what was done about it."""
 
     file: str
+    """Its path; a byte of it that is no UTF-8 is written ``\\xNN``."""
     sha256: str
     bytes: int
     instrument: str
@@ -70,6 +81,9 @@ class ImportReport:
     files_changed: int = 0
     imported: tuple[str, ...] = field(default_factory=tuple)
     """Symbols put into the store."""
+    refused: tuple[RefusedSeries, ...] = field(default_factory=tuple)
+    mapped: dict[str, str] = field(default_factory=dict)
+    """Symbols of the file that a person said stand for the instrument: symbol to instrument."""
 
     @property
     def source(self) -> str:
@@ -102,12 +116,23 @@ def read_file(
     if not path.is_file():
         raise UsageError(f"{path}: found no such file, expected one that can be read")
     known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
+    mapped = dict(profile.symbols if profile is not None else {}) | dict(known.mapped)
+    known = replace(known, mapped=mapped, checks_symbols=True)
     reader = None if profile is not None and profile.columns else reader_for(path, known)
     if reader is not None:
-        blocks, series = _ticks_of(path, instrument, reader, known, now_ns)
+        found = _ticks_of(path, instrument, reader, known, now_ns)
     else:
-        blocks, series = _bars_of(path, instrument, profile or ImportProfile(), known.symbols, now_ns)
-    return blocks, ImportReport(str(path), _sha256(path), path.stat().st_size, str(instrument.id), tuple(series))
+        found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
+    report = ImportReport(
+        path_text(path),
+        _sha256(path),
+        path.stat().st_size,
+        str(instrument.id),
+        tuple(found.reports),
+        refused=tuple(RefusedSeries(symbol, str(error)) for symbol, error in found.refused.items()),
+        mapped={symbol: mapped[symbol] for symbol in found.symbols if symbol in mapped},
+    )
+    return found.blocks, report
 
 
 def import_file(
@@ -131,24 +156,22 @@ def import_file(
         if symbol not in blocks:
             raise UsageError(f"{path}: found no symbol {symbol!r}, expected one of: {_listed(blocks)}")
         blocks = {symbol: blocks[symbol]}
-    if len(blocks) != 1:
+    if len(blocks) + len(report.refused) != 1:
+        rows = {series.symbol: series.rows_read for series in report.series}
+        refused = f"; {len(report.refused)} more cannot be read" if report.refused else ""
         raise AmbiguousError(
-            f"{path}: found {len(blocks)} series ({_listed(blocks)}), expected one for instrument {instrument.id}; say which "
-            "with --symbol"
+            f"{path}: found {len(blocks)} series ({counted(rows)}{refused}), expected one for instrument {instrument.id}; say "
+            "which with --symbol"
         )
     ((name, block),) = blocks.items()
     schema = Schema(next(series.schema for series in report.series if series.symbol == name))
     written = store.write(instrument, schema, block, report.source if not symbol else f"{report.source}:{symbol}")
-    return ImportReport(
-        report.file,
-        report.sha256,
-        report.bytes,
-        report.instrument,
-        report.series,
-        written.rows_added,
-        written.rows_known,
-        written.files_changed,
-        (name,),
+    return replace(
+        report,
+        rows_added=written.rows_added,
+        rows_known=written.rows_known,
+        files_changed=written.files_changed,
+        imported=(name,),
     )
 
 
@@ -162,22 +185,64 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(slots=True)
+class _Found:
+    """What came out of one file."""
+
+    blocks: dict[str, Block] = field(default_factory=dict)
+    reports: list[SeriesReport] = field(default_factory=list)
+    refused: dict[str, ReadError] = field(default_factory=dict)
+    symbols: list[str] = field(default_factory=list)
+    """What the file itself calls the series that were read."""
+
+    def check(self, path: Path) -> None:
+        """Raise the reason where nothing could be read."""
+        if self.blocks:
+            return
+        if len(self.refused) == 1:
+            raise next(iter(self.refused.values()))
+        if self.refused:
+            first = next(iter(self.refused.values()))
+            raise type(first)(f"{path}: none of its {len(self.refused)} series can be read; the first: {first}")
+        raise ReadError(f"{path}: found no row that could be kept")
+
+
 def _bars_of(
-    path: Path, instrument: Instrument, profile: ImportProfile, symbols: tuple[str, ...], now_ns: int | None
-) -> tuple[dict[str, Block], list[SeriesReport]]:
-    blocks: dict[str, Block] = {}
-    series: list[SeriesReport] = []
-    for symbol, raw in read_bars(path, profile).items():
-        if symbols and symbol not in symbols:
+    path: Path, instrument: Instrument, profile: ImportProfile, options: TickOptions, now_ns: int | None
+) -> _Found:
+    found = _Found()
+    unreadable: dict[str, ReadError] = {}
+    profile, layout = with_known_layout(path, profile, options.limits)
+    series = read_bars(path, profile, options.limits, unreadable)
+    chosen = options.symbols
+
+    def is_meant(name: str, raw: RawBars | None) -> bool:
+        return not chosen or name in chosen or (raw is not None and raw.symbol in chosen)
+
+    found.refused = {name: error for name, error in unreadable.items() if is_meant(name, None)}
+    if not any(is_meant(name, raw) for name, raw in series.items()) and not found.refused:
+        known = {raw.symbol or name: raw.rows for name, raw in series.items()}
+        raise UsageError(f"{path}: found none of the symbols {', '.join(chosen)}, expected one of: {counted(known)}")
+    named = {raw.symbol: raw.rows for raw in series.values() if raw.symbol}
+    stated = check_symbols(path, named, instrument, options.mapped, chosen) if named else []
+    for name, raw in series.items():
+        if not is_meant(name, raw):
             continue
-        where = str(path) if symbol in path.name else f"{path}:{symbol}"
+        symbol = raw.symbol if raw.symbol in chosen else name
+        where = str(path) if name in path.name else f"{path}:{name}"
         broken = sum(finding.count for finding in raw.findings if finding.kind == "broken_rows")
-        checked = check_bars(raw, instrument, profile, where, now_ns=now_ns)
-        blocks[symbol] = checked.block
-        series.append(_bar_report(symbol, checked, raw.rows + broken))
-    if not blocks:
-        raise UsageError(f"{path}: found none of the symbols {', '.join(symbols)}")
-    return blocks, series
+        try:
+            checked = check_bars(raw, instrument, profile, where, now_ns=now_ns)
+        except ReadError as error:
+            found.refused[symbol] = error
+            continue
+        checked.evidence[:0] = layout
+        checked.evidence.extend(sentence for sentence in stated if raw.symbol and f" {raw.symbol} " in sentence)
+        found.blocks[symbol] = checked.block
+        found.reports.append(_bar_report(symbol, checked, raw.rows + broken))
+        found.symbols.append(raw.symbol)
+    found.check(path)
+    return found
 
 
 def _as_raw(block: Block, instrument: Instrument) -> RawBars:
@@ -219,10 +284,10 @@ def _bar_report(symbol: str, checked: CheckedBars, rows_read: int, own: Sequence
 
 def _ticks_of(
     path: Path, instrument: Instrument, reader: TickReader, options: TickOptions, now_ns: int | None
-) -> tuple[dict[str, Block], list[SeriesReport]]:
+) -> _Found:
     reading = reader(path, instrument, options)
-    blocks: dict[str, Block] = {}
-    series: list[SeriesReport] = []
+    found = _Found(refused=reading.refused, symbols=list(reading.blocks) if reading.names_symbols else [])
+    blocks, series = found.blocks, found.reports
     for symbol, rows in reading.blocks.items():
         if not len(rows):
             continue
@@ -269,9 +334,10 @@ def _ticks_of(
                 rolls=(),
             )
         )
-    if not blocks:
-        raise ReadError(f"{path}: found no row that could be kept")
-    return blocks, series
+    if not blocks and options.symbols and not found.refused:
+        raise UsageError(f"{path}: found none of the symbols {', '.join(options.symbols)}")
+    found.check(path)
+    return found
 
 
 def _without_implausible(rows: Block, now_ns: int | None) -> tuple[Block, list[Finding]]:

@@ -36,7 +36,10 @@ def draw_report(report: ImportReport, blocks: dict[str, Block], instrument: Inst
     page.lead.add_tiles(
         [
             Tile("Rows read", read),
-            Tile("Rows kept", kept, tone="good" if kept == read else "caution"),
+            # A snapshot of an exchange gives a trade and a quote: more rows than the file has.
+            Tile(
+                "Rows kept" if kept <= read else "Rows made of them", kept, tone="good" if kept >= read else "caution"
+            ),
             *(Tile(str(name).capitalize(), count) for name, count in by_treatment.items()),
         ]
     )

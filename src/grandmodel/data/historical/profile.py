@@ -9,16 +9,14 @@ differs by market. Read next: ``readers/bars.py``, ``docs/reference/data-import.
 from __future__ import annotations
 
 import enum
-import json
 import re
-import tomllib
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import load_document
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 
 
@@ -58,6 +56,8 @@ class OffTick(enum.StrEnum):
 class Members(enum.StrEnum):
     """What the files inside a zip are."""
 
+    AUTO = "auto"
+    """``one`` where their names differ by dates and numbers of pieces only; refused where they name different things."""
     ONE = "one"
     """Pieces of one series, possibly overlapping."""
     EACH = "each"
@@ -79,6 +79,8 @@ class Role(enum.StrEnum):
     LOW = "low"
     CLOSE = "close"
     VOLUME = "volume"
+    SYMBOL = "symbol"
+    """The name of the instrument or contract, on every row."""
     IGNORE = "-"
 
 
@@ -92,7 +94,8 @@ class ImportProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The role of each column in file order; required where the file has no header line."""
     header: bool | None = None
     delimiter: str = ""
-    decimal_comma: bool = False
+    decimal_comma: bool | None = None
+    """Whether numbers are written 1.234,5; left out, the numbers of the file must prove it."""
     date_order: DateOrder | None = None
     time_zone: str = ""
     """IANA name of the zone of stamps that name none."""
@@ -103,13 +106,15 @@ class ImportProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Prices of the file times this are prices of the instrument (0.0001 where the file holds ten-thousandths)."""
     volume_multiplier: Decimal = Decimal(1)
     """Volumes of the file times this are units of the instrument's quantity (before division by its lot size)."""
-    members: Members = Members.ONE
+    members: Members = Members.AUTO
     conflicts: Conflicts = Conflicts.REFUSE
     off_tick: OffTick = OffTick.AUTO
     max_dropped: float = 0.05
     """The largest share of rows that may be dropped as no market data; a file with more is refused."""
     force_clock: bool = False
     """True: zone and label side are used as stated, also where the instrument's sessions speak against them."""
+    symbols: dict[str, str] = {}
+    """Symbol of the file to the id of the instrument that it stands for, where its own name does not say so (``symbols.py``)."""
 
     def __post_init__(self) -> None:
         """Refuse what could not be used later."""
@@ -197,13 +202,6 @@ def load_profile(source: str) -> ImportProfile:
     if source in NAMED:
         return NAMED[source]
     path = Path(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text, parse_float=str)
-        return msgspec.convert(raw, ImportProfile, strict=False)
-    except OSError as error:
-        raise UsageError(
-            f"found import profile {source!r}, expected a file or one of: {', '.join(NAMED)} ({error.strerror})"
-        ) from error
-    except (ValueError, msgspec.ValidationError) as error:
-        raise UsageError(f"{source}: not an import profile: {error}") from error
+    if not path.is_file():
+        raise UsageError(f"found import profile {source!r}, expected a file or one of: {', '.join(NAMED)}")
+    return load_document(path, "import profile", ImportProfile, strict=False)

@@ -77,6 +77,12 @@ _LEAST_BARS_FOR_JUMPS = 3
 _JUMP_SCALES = 25.0
 _JUMP_LEAST = 0.05
 """An extreme jump: a return of at least 5 % and of 25 robust standard deviations."""
+_SPIKE_NEIGHBOURS = 5
+_SPIKE_RANGES = 10.0
+_SPIKE_LEAST = 0.05
+_SPIKE_IMPOSSIBLE = 0.5
+"""A spike: a high (or low) beyond every price of the five bars on either side by ten times their largest range and by 5 % of
+the price. Real crashes widen the bars around them and carry the price with them; from 50 % on it is marked."""
 _SPLIT_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0)
 _SPLIT_TOLERANCE = 0.04
 _SHOWN = 10
@@ -145,6 +151,7 @@ def check_bars(
     _count_plain_oddities(checked, instrument)
     _check_sessions(checked, instrument, is_daily=is_daily)
     _check_jumps(checked)
+    _check_spikes(checked)
     freeze(block)
     return checked
 
@@ -376,7 +383,8 @@ def _unsettled(work: _Work, width_ns: int, zone: str, label: Label | None, readi
 
 def _ticks(work: _Work) -> tuple[dict[Role, NDArray[np.int64]], NDArray[np.bool_]]:
     """Prices in ticks, and the rows where a price lay between two ticks."""
-    multiplier = float(work.profile.price_multiplier)
+    # As a quotient: x / 10000 is the float that the decimal text stands for, x * 0.0001 misses it now and then.
+    numerator, denominator = work.profile.price_multiplier.as_integer_ratio()
     instrument = work.instrument
     usable = work.good.copy()
     for role in PRICE_ROLES:
@@ -387,7 +395,7 @@ def _ticks(work: _Work) -> tuple[dict[Role, NDArray[np.int64]], NDArray[np.bool_
     noisy, too_large = off_tick.copy(), off_tick.copy()
     limit = MAX_PRICE_TICKS * float(instrument.tick_size)
     for role in PRICE_ROLES:
-        prices = np.where(usable, work.raw.prices[role], 0.0) * multiplier
+        prices = np.where(usable, work.raw.prices[role], 0.0) * numerator / denominator
         too_large |= np.abs(prices) > limit
         ticks[role], on_tick = instrument.ticks_from_prices(prices)
         off_tick |= ~on_tick
@@ -410,7 +418,7 @@ def _ticks(work: _Work) -> tuple[dict[Role, NDArray[np.int64]], NDArray[np.bool_
         off_tick,
         f"rows with a price between two ticks of {instrument.tick_size}, rounded to the nearest",
     )
-    if multiplier == 1.0:
+    if numerator == denominator:
         work.note(
             "float_noise",
             Treatment.REPAIRED,
@@ -920,6 +928,56 @@ def _check_jumps(checked: CheckedBars) -> None:
             )
             whole = np.concatenate(([False], mask))
             _note(checked, kind, whole, f"{text}: {shown}{', ...' if len(places) > _SHOWN else ''}")
+
+
+def _check_spikes(checked: CheckedBars) -> None:
+    """Find single bars whose high or low no bar around them comes near: a slipped decimal, a wrong print.
+
+    Compared in ticks, so that prices at or below zero (crude oil, April 2020) need no case of their own.
+    """
+    block = checked.block
+    count, reach = len(block), _SPIKE_NEIGHBOURS
+    if count < 2 * reach + 1:
+        return
+    high, low = block["high"].astype(np.float64), block["low"].astype(np.float64)
+    # At the ends of a file the bars there are on the other side have to do.
+    highest = _of_neighbours(high, reach, np.fmax)
+    lowest = -_of_neighbours(-low, reach, np.fmax)
+    widest = _of_neighbours(high - low, reach, np.fmax)
+    level = np.maximum(np.abs(highest), np.abs(lowest))
+    above, below = high - highest, lowest - low
+    beyond = np.maximum(above, below)
+    is_spike = (beyond > _SPIKE_RANGES * widest) & (beyond > _SPIKE_LEAST * level)
+    # A low can lose at most its whole price: half of what is left below the level marks it.
+    is_impossible = is_spike & (beyond > _SPIKE_IMPOSSIBLE * level)
+    block["flags"][is_impossible] |= int(Flag.BAD_STRETCH)
+    for treatment, mask, advice in (
+        (Treatment.MARKED, is_impossible, "marked as a bad stretch: nothing is traded on them"),
+        (Treatment.NOTED, is_spike & ~is_impossible, "kept as they are"),
+    ):
+        places = np.flatnonzero(mask)
+        if len(places):
+            shown = ", ".join(
+                f"{text_from_ns(int(block['ts_open'][place]))[:16]} "
+                f"{'high' if above[place] >= below[place] else 'low'} {beyond[place] / level[place]:.1%} beyond"
+                for place in places[:_SHOWN]
+            )
+            text = (
+                f"bars whose high or low is far beyond every price of the {reach} bars on either side ({shown}"
+                f"{', ...' if len(places) > _SHOWN else ''}); {advice}"
+            )
+            _note(checked, "price_spikes", mask, text, treatment)
+
+
+def _of_neighbours(values: NDArray[np.float64], reach: int, largest: np.ufunc) -> NDArray[np.float64]:
+    """For each value (T,) the largest of the ``reach`` before and after it, itself left out."""
+    padded = np.concatenate((np.full(reach, np.nan), values, np.full(reach, np.nan)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    found = windows[:, 0].copy()
+    for place in range(1, 2 * reach + 1):
+        if place != reach:
+            largest(found, windows[:, place], out=found)
+    return found
 
 
 def _larger(gap: NDArray[np.float64], moves: NDArray[np.float64], place: int) -> float:

@@ -7,9 +7,15 @@ data: that is the quality stage's work, which is the same for every source. Read
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from grandmodel.data.errors import ReadError
+from grandmodel.data.historical.readers.options import TickOptions
+from grandmodel.data.historical.symbols import check_symbols
 from grandmodel.domain.blocks import Block, Schema
+from grandmodel.domain.instruments import Instrument
 
 
 class Treatment(enum.StrEnum):
@@ -53,3 +59,19 @@ class Reading:
     blocks: dict[str, Block]
     findings: list[Finding] = field(default_factory=list)
     rows_read: int = 0
+    names_symbols: bool = False
+    """Whether the names in ``blocks`` are the file's own; without, they are the instrument's."""
+    refused: dict[str, ReadError] = field(default_factory=dict)
+    """Series of the file that cannot be read, where others can."""
+
+    def check_symbols(self, path: Path, rows: Mapping[str, int], instrument: Instrument, options: TickOptions) -> None:
+        """Refuse symbols (``rows``: how many rows of each) of another instrument, before their rows are converted."""
+        if options.checks_symbols:
+            stated = check_symbols(path, rows, instrument, options.mapped, options.symbols)
+            self.findings.extend(Finding("mapped_symbols", Treatment.NOTED, 1, text) for text in stated)
+
+    def refuse(self, symbol: str, error: ReadError, symbols: int) -> None:
+        """Keep the reason why ``symbol`` cannot be read; raises it where the file has no other of its ``symbols``."""
+        if symbols == 1:
+            raise error
+        self.refused[symbol] = error

@@ -11,10 +11,9 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import lzma
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,37 +23,62 @@ import polars as pl
 from numpy.typing import NDArray
 
 from grandmodel.data.errors import AmbiguousError, ReadError
-from grandmodel.data.historical.profile import PRICE_ROLES, DateOrder, ImportProfile, Members, Role
-from grandmodel.data.historical.readers.compressed import ZIP_MAGIC, load_bytes, load_zip_member, zip_members
+from grandmodel.data.historical.profile import NAMED, PRICE_ROLES, DateOrder, ImportProfile, Members, Role
+from grandmodel.data.historical.readers.compressed import is_zip, load_bytes, load_zip_member, zip_members
+from grandmodel.data.historical.readers.limits import ReadLimits
+from grandmodel.data.historical.readers.numbers import NumberStyle, number_style, numbers_of, volumes_of
 from grandmodel.data.historical.readers.parquet_files import parquet_frame
+from grandmodel.data.historical.readers.text import refuse_other_formats, utf8_text
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.stamps import Stamps, first_lines, parse_stamps
 from grandmodel.domain.time import NS_PER_DAY
 
-XZ_MAGIC = b"\xfd7zXZ\x00"
 PARQUET_MAGIC = b"PAR1"
 
-_LARGEST_FILE = 8 * 2**30
 _FARTHEST_MICROS = 2**53
 """255 years from 1970 on either side: within what nanoseconds in 64 bits can hold."""
 _DELIMITERS = ("\t", ";", ",", "|")
 _NAMES: dict[Role, tuple[str, ...]] = {
     Role.STAMP: (
-        "timestamp", "datetime", "dt", "ts", "time stamp", "date time", "timestamp utc", "datetime utc", "utc", "gmt time",
-        "local time", "date utc", "time utc",
+        "timestamp", "datetime", "dt", "ts", "time stamp", "date time", "date-time", "timestamp utc", "datetime utc", "utc",
+        "gmt time", "local time", "date utc", "time utc", "ts event", "date gmt", "time gmt", "open time",
     ),
-    Role.DATE: ("date", "day", "trade date", "data"),
-    Role.CLOCK: ("time", "clock", "hour"),
-    Role.OPEN: ("open", "o", "open price"),
-    Role.HIGH: ("high", "h", "high price", "max"),
-    Role.LOW: ("low", "l", "low price", "min"),
-    Role.CLOSE: ("close", "c", "last", "close price", "settle", "price"),
-    Role.VOLUME: ("volume", "vol", "v", "volumes", "tickvol"),
+    Role.DATE: ("date", "day", "trade date", "data", "datum", "fecha"),
+    Role.CLOCK: ("time", "clock", "hour", "uhrzeit", "zeit", "heure", "hora", "ora"),
+    Role.OPEN: ("open", "o", "open price", "eröffnung", "eröffn", "ouverture", "ouv", "apertura"),
+    Role.HIGH: ("high", "h", "high price", "max", "hoch", "plus haut", "haut", "máximo", "massimo"),
+    Role.LOW: ("low", "l", "low price", "min", "tief", "plus bas", "bas", "mínimo", "minimo"),
+    Role.CLOSE: (
+        "close", "c", "last", "close price", "settle", "price", "schluss", "schlusskurs", "zuletzt", "clôture", "dernier",
+        "cierre", "último", "chiusura", "ultimo",
+    ),
+    Role.VOLUME: ("volume", "vol", "v", "volumes", "tickvol", "volumen", "total volume", "tick volume"),
+    Role.SYMBOL: ("symbol", "ticker", "sym", "contract", "instrument", "raw symbol", "ric"),
 }  # fmt: skip
+_TICK_COUNTS = {"tickvol", "tick volume"}
+"""A count of price changes, as MetaTrader has it; the volume itself is taken where the file has both."""
 _UTC_NAMES = re.compile(r"\b(utc|gmt)\b")
 _CLOCK_TEXT = r"^\s*\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*([AaPp][Mm])?\s*$"
 _DATE_TEXT = r"^\s*\d{1,4}[-/.]?\d{1,2}[-/.]?\d{1,4}\s*$"
-_NUMBER_TEXT = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_NUMBER_TEXT = r"^\s*[-+]?([\d.,'\u00a0\u202f ]*\d[.,]?)([eE][-+]?\d+)?\s*[KMB%]?\s*$"
+"""A number in any country's writing."""
+_DATE_START = r"^\s*(\d{1,4}[-/. ]\d{1,2}|\d{8})"
+_LEAN_MEMBER = re.compile(
+    r"^(\d{8})_(.+?)_(second|minute)_(trade|quote|openinterest)(?:_(\d{6}\d*))?\.csv$", re.IGNORECASE
+)
+_LEAN_WIDTHS = {"second": "1s", "minute": "1m"}
+_SYMBOL_LINE = re.compile(
+    r"^\W*(?:symbol|ticker|instrument|contract)s?\W*[:=;,\t]\W*([A-Za-z0-9@/#^.:=!_-]{1,24})\W*$", re.IGNORECASE
+)
+_PIECE_WORDS = re.compile(
+    r"\d+|part|piece|of|jan\w*|feb\w*|mar(ch)?(?![a-z])|apr\w*|may(?![a-z])|june?(?![a-z])|july?(?![a-z])|aug\w*|sep\w*|oct\w*|nov\w*|dec\w*"
+)
+_MOST_HEADING_LINES = 50
+_MOST_STAMP_TEXT = 64
+_MONTH_DATE = r"^(?:[A-Za-z]{3,9},? )?([A-Za-z]{3})[a-z]*\.? (\d{1,2}),? (\d{4})(?:,?[ T](.*))?$"
+_DAY_MONTH_DATE = r"^(?:[A-Za-z]{3,9},? )?(\d{1,2})[ -]([A-Za-z]{3})[a-z]*\.?[ -](\d{4})(?:,?[ T](.*))?$"
+_MONTHS = {name: f"{place:02d}" for place, name in enumerate(
+    ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), start=1)}  # fmt: skip
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|gz|xz|zst|zip))+$", re.IGNORECASE)
 _FILE_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?!\d)")
 
@@ -72,6 +96,8 @@ class RawBars:
     evidence: list[str] = field(default_factory=list)
     is_utc_by_name: bool = False
     """The stamp column's own name says UTC."""
+    symbol: str = ""
+    """What the file itself calls the instrument; empty where it does not say."""
 
     @property
     def rows(self) -> int:
@@ -79,20 +105,149 @@ class RawBars:
         return len(self.lines)
 
 
-def read_bars(path: Path, profile: ImportProfile) -> dict[str, RawBars]:
-    """The series of bars in the file ``path``, by name (the file's own, or each member's of a zip of several series).
+def read_bars(
+    path: Path,
+    profile: ImportProfile,
+    limits: ReadLimits | None = None,
+    refused: dict[str, ReadError] | None = None,
+) -> dict[str, RawBars]:
+    """The series of bars in the file ``path``, by name.
 
-    Raises ``ReadError`` where the content is no table of bars, and ``AmbiguousError`` where it is one that can be read in
-    more than one way; both name the file, the line and the flag that helps.
+    A series is named by the symbol that its rows carry, else after its file or its member of a zip. Where ``refused`` is
+    given, a series that cannot be read is put there with its reason and the others are returned. Raises ``ReadError``
+    where the content is no table of bars, and ``AmbiguousError`` where it is one that can be read in more than one way; both
+    name the file, the line and the flag that helps.
     """
-    if path.is_file() and path.stat().st_size > _LARGEST_FILE:
-        raise ReadError(
-            f"{path}: found a file of {path.stat().st_size} bytes, expected at most {_LARGEST_FILE}; split it"
+    bounds = limits or ReadLimits()
+    if not is_zip(path):
+        table = _table(load_bytes(path, bounds), str(path), profile, bounds)
+        return _series(_stem(path.name), [table], profile)
+    members = sorted(zip_members(path, bounds))
+    if not members:
+        raise ReadError(f"{path}: found an empty zip file, expected a table of bars in it")
+    if not _is_series_each(path, members, profile):
+        tables = [_table(load_zip_member(path, name, bounds), f"{path}:{name}", profile, bounds) for name in members]
+        return _series(_stem(path.name), tables, profile)
+    found: dict[str, RawBars] = {}
+    for name in members:
+        try:
+            table = _table(load_zip_member(path, name, bounds), f"{path}:{name}", profile, bounds)
+            table.symbol = table.symbol or _lean_symbol(name)
+            found.update(_series(_stem(name), [table], profile))
+        except ReadError as error:
+            if refused is None or len(members) == 1:
+                raise
+            refused[_stem(name)] = error
+    return found
+
+
+def _series(name: str, tables: list[_Table], profile: ImportProfile) -> dict[str, RawBars]:
+    """The series of one file, or of the pieces of one: one, or one for each symbol of a symbol column."""
+    by_symbol: dict[str, list[_Table]] = {}
+    for table in tables:
+        for symbol, part in _parts_by_symbol(table, profile).items():
+            by_symbol.setdefault(symbol, []).append(part)
+    found = {symbol or name: _joined(_pieces(parts, profile)) for symbol, parts in by_symbol.items()}
+    for raw, symbol in zip(found.values(), by_symbol, strict=True):
+        raw.symbol = raw.symbol or symbol
+    return found
+
+
+def with_known_layout(path: Path, profile: ImportProfile, limits: ReadLimits) -> tuple[ImportProfile, list[str]]:
+    """``profile`` with what is known of a zip whose names are LEAN's, and the sentence that says so.
+
+    LEAN's names state the kind and the width of the bars, and each file is a contract of its own. Raises
+    ``AmbiguousError`` for its quotes, whose side must be chosen, and for open interest, which is no market data.
+    """
+    if profile.columns or not is_zip(path):
+        return profile, []
+    members = zip_members(path, limits)
+    told = [match for match in (_LEAN_MEMBER.match(Path(name).name) for name in members) if match]
+    if not told or len(told) != len(members):
+        return profile, []
+    kinds = {match.group(4).lower() for match in told}
+    if kinds != {"trade"}:
+        quotes = "expected to be told the side: --profile lean-minute-bid reads the bid side of minute quotes"
+        advice = quotes if kinds == {"quote"} else "expected trades or quotes alone; open interest is not imported"
+        raise AmbiguousError(f"{path}: found LEAN files of {', '.join(sorted(kinds))} ({members[0]}, ...), {advice}")
+    layout = NAMED["lean-minute"]
+    width = profile.bar_width or _LEAN_WIDTHS[told[0].group(3).lower()]
+    known = msgspec.structs.replace(
+        profile, columns=layout.columns, header=False, label=layout.label, bar_width=width, members=layout.members
+    )
+    return known, [f"LEAN's {told[0].group(3).lower()} trades, told by the names in the zip (profile lean-minute)"]
+
+
+def _is_series_each(path: Path, members: list[str], profile: ImportProfile) -> bool:
+    """Whether each file of a zip is a series of its own; refused where their names do not tell and nothing states it."""
+    if profile.members is not Members.AUTO:
+        return profile.members is Members.EACH
+    if len({_words_of_name(name) for name in members}) > 1:
+        shown = ", ".join(_stem(name) for name in members[:10]) + (", ..." if len(members) > 10 else "")
+        raise AmbiguousError(
+            f"{path}: found {len(members)} files of different names ({shown}), expected the pieces of one series: say "
+            "--members each (a series per file; --symbol NAME takes one) or --members one (pieces of one series)"
         )
-    tables = _tables(path, profile)
-    if profile.members is Members.EACH:
-        return {name: _joined([_raw_bars(table, profile)]) for name, table in tables.items()}
-    return {_stem(path.name): _joined(_pieces(list(tables.values()), profile))}
+    return False
+
+
+def _words_of_name(member: str) -> str:
+    """What a member is about: its name without dates, numbers and words for pieces; single letters are pieces too."""
+    words = re.split(r"[^a-z0-9]+", _stem(member).lower())
+    # The letter and year of a contract (NQH4) stay: another contract is another series.
+    rest = [word if _CONTRACT_WORD.match(word) else _PIECE_WORDS.sub("", word) for word in words]
+    return " ".join(word for word in rest if len(word) > 1)
+
+
+_CONTRACT_WORD = re.compile(r"^[a-z0-9]{1,3}[fghjkmnquvxz]\d{1,2}$")
+
+
+def _lean_symbol(member: str) -> str:
+    """``ES201312`` of ``20131007_es_minute_trade_201312.csv``; empty for a name that is not LEAN's."""
+    match = _LEAN_MEMBER.match(Path(member).name)
+    return (match.group(2) + (match.group(5) or "")).upper() if match else ""
+
+
+def _parts_by_symbol(table: _Table, profile: ImportProfile) -> dict[str, _Table]:
+    """The rows of each symbol of a table; all rows under its own name where it has no symbol column."""
+    place = _symbol_place(table, profile)
+    if place is None:
+        return {table.symbol: table}
+    texts = table.frame.to_series(place).cast(pl.String, strict=False).str.strip_chars()
+    is_empty = (texts.is_null() | (texts == "")).to_numpy()
+    names = texts.filter(pl.Series(~is_empty)).unique(maintain_order=True).to_list()
+    if not names:
+        return {table.symbol: table}
+    findings = list(table.findings)
+    if is_empty.any():
+        text = "rows without a symbol, which the others have, are left out"
+        findings.append(
+            Finding("broken_rows", Treatment.DROPPED, int(is_empty.sum()), text, first_lines(table.lines, is_empty))
+        )
+    parts: dict[str, _Table] = {}
+    for name in names:
+        mine = (texts == name).fill_null(value=False)
+        part = _Table(table.where, table.frame.filter(mine), table.names, table.lines[mine.to_numpy()], [])
+        part.other_headings, part.evidence, part.symbol = table.other_headings, table.evidence, str(name)
+        parts[str(name)] = part
+    next(iter(parts.values())).findings = findings
+    return parts
+
+
+def _symbol_place(table: _Table, profile: ImportProfile) -> int | None:
+    if profile.columns:
+        return (
+            profile.columns.index(Role.SYMBOL)
+            if Role.SYMBOL in profile.columns and table.frame.width == len(profile.columns)
+            else None
+        )
+    if table.names is None or len(table.names) != table.frame.width:
+        return None
+    places = [place for place, name in enumerate(table.names) if _plain(name) in _NAMES[Role.SYMBOL]]
+    if len(places) > 1:
+        exact = [place for place in places if _plain(table.names[place]) == "symbol"]
+        places = exact or places
+    return places[0] if places else None
 
 
 def _pieces(tables: list[_Table], profile: ImportProfile) -> list[RawBars]:
@@ -121,21 +276,11 @@ class _Table:
     names: list[str] | None
     lines: NDArray[np.int64]
     findings: list[Finding] = field(default_factory=list)
-
-
-def _tables(path: Path, profile: ImportProfile) -> dict[str, _Table]:
-    content = load_bytes(path)
-    if content.startswith(ZIP_MAGIC):
-        members = sorted(zip_members(path))
-        if not members:
-            raise ReadError(f"{path}: found an empty zip file, expected a table of bars in it")
-        return {_stem(member): _table(load_zip_member(path, member), f"{path}:{member}", profile) for member in members}
-    if content.startswith(XZ_MAGIC):
-        try:
-            content = lzma.decompress(content)
-        except lzma.LZMAError as error:
-            raise ReadError(f"{path}: the compressed content is damaged or cut off ({error})") from error
-    return {_stem(path.name): _table(content, str(path), profile)}
+    other_headings: list[list[str]] = field(default_factory=list)
+    """Lines above the rows, as wide as they are, beside the one taken for the heading."""
+    evidence: list[str] = field(default_factory=list)
+    symbol: str = ""
+    """What the lines above the table, or the member's name, call the instrument."""
 
 
 def _stem(name: str) -> str:
@@ -143,22 +288,22 @@ def _stem(name: str) -> str:
     return _ENDINGS.sub("", Path(name).name) or "bars"
 
 
-def _table(content: bytes, where: str, profile: ImportProfile) -> _Table:
+def _table(content: bytes, where: str, profile: ImportProfile, limits: ReadLimits) -> _Table:
     if content[:4] == PARQUET_MAGIC:
         try:
-            frame = parquet_frame(io.BytesIO(content))
+            frame = parquet_frame(io.BytesIO(content), limits=limits, where=where)
         except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise ReadError(f"{where}: not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
         if frame.height == 0:
             raise ReadError(f"{where}: found no row, expected a table of bars")
         return _Table(where, frame, list(frame.columns), np.arange(1, frame.height + 1, dtype=np.int64))
-    return _text_table(content, where, profile)
+    return _text_table(content, where, profile, limits)
 
 
-def _text_table(content: bytes, where: str, profile: ImportProfile) -> _Table:
+def _text_table(content: bytes, where: str, profile: ImportProfile, limits: ReadLimits) -> _Table:
     """Split text into columns; rows with another number of fields than the others are left out and counted."""
-    if content.startswith(b"\xef\xbb\xbf"):
-        content = content[3:]
+    content, written = utf8_text(content, where)
+    refuse_other_formats(content, where)
     if b"\x00" in content[:4096]:
         raise ReadError(f"{where}: found binary content, expected a table of bars as text or Parquet")
     content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -171,25 +316,42 @@ def _text_table(content: bytes, where: str, profile: ImportProfile) -> _Table:
     raw = np.frombuffer(content if content.endswith(b"\n") else content + b"\n", dtype=np.uint8)
     ends = np.flatnonzero(raw == ord("\n"))
     starts = np.concatenate(([0], ends[:-1] + 1))
-    counts = np.add.reduceat((raw == ord(delimiter)).astype(np.int64), starts)
-    filled = ends > starts
-    first = int(np.argmax(filled))
-    header = raw[starts[first] : ends[first]].tobytes().decode("utf-8", "replace").split(delimiter)
-    has_header = profile.header if profile.header is not None else not _looks_like_data(header)
+    is_delimiter = raw == ord(delimiter)
+    counts = np.add.reduceat(is_delimiter.astype(np.int64), starts)
+    # A line of delimiters alone is a blank row of a spreadsheet.
+    blanks = is_delimiter | (raw == ord(" ")) | (raw == ord("\n"))
+    filled = np.add.reduceat((~blanks).astype(np.int64), starts) > 0
+
+    def cells(line: int) -> list[str]:
+        return raw[starts[line] : ends[line]].tobytes().decode("utf-8", "replace").split(delimiter)
+
+    places = np.flatnonzero(filled)
+    if int(counts[places].max()) >= limits.columns:
+        most = int(counts[places].max()) + 1
+        line = int(places[np.argmax(counts[places])]) + 1
+        raise limits.refusal("columns", f"{where}: line {line}", f"{most:,} columns", most)
+    width = _commonest(counts[places[1:]] if len(places) > 1 else counts[places]) + 1
+    heading, others, first_row = _heading(places.tolist(), counts, cells, width, profile)
     data = filled.copy()
-    data[: first + int(has_header)] = False
+    data[:first_row] = False
     if not data.any():
         raise ReadError(f"{where}: found a heading and no row, expected a table of bars")
-    width = int(Counter(counts[data].tolist()).most_common(1)[0][0]) + 1
+    width = _commonest(counts[data]) + 1
     ragged = data & (counts != width - 1)
     lines = np.arange(1, len(ends) + 1, dtype=np.int64)
     findings = []
+    if others:
+        shown = "; ".join(" ".join(" ".join(cells(line)).split())[:60] for line in others[:3])
+        text = f"lines above the rows beside the heading (line {(heading or 0) + 1}) are passed over: {shown}"
+        findings.append(
+            Finding("lines_above_the_table", Treatment.NOTED, len(others), text, tuple(line + 1 for line in others[:5]))
+        )
     if ragged.any():
         text = f"rows without {width} fields as the others have are left out"
         findings.append(Finding("broken_rows", Treatment.DROPPED, int(ragged.sum()), text, first_lines(lines, ragged)))
     keep = data & ~ragged
-    if keep[first + int(has_header) :].all():
-        body = raw[starts[first + int(has_header)] :].tobytes()
+    if keep[first_row:].all():
+        body = raw[starts[first_row] :].tobytes()
     else:
         sizes = ends - starts + 1
         body = raw[np.repeat(keep, sizes)].tobytes()
@@ -210,7 +372,77 @@ def _text_table(content: bytes, where: str, profile: ImportProfile) -> _Table:
             f"{where}: found {frame.height} rows of {frame.width} fields, expected {int(keep.sum())} of {width}; the "
             "file has line ends or control characters inside its fields"
         )
-    return _Table(where, frame, [name.strip() for name in header] if has_header else None, lines[keep], findings)
+    names = [name.strip() for name in cells(heading)] if heading is not None else None
+    table = _Table(where, frame, names, lines[keep], findings)
+    table.evidence = [written] if written else []
+    table.other_headings = [[name.strip() for name in cells(line)] for line in others]
+    table.symbol = _symbol_above(table.other_headings, where)
+    if names is not None and len(names) == frame.width - 1 and frame.to_series(frame.width - 1).is_null().all():
+        table.frame = frame.drop(frame.columns[-1])  # every row ends with a delimiter, the heading does not
+    return table
+
+
+def _commonest(counts: NDArray[np.int64]) -> int:
+    """The value met most often, the larger of two that are met equally often."""
+    values, times = np.unique(counts, return_counts=True)
+    return int(values[len(times) - 1 - np.argmax(times[::-1])])
+
+
+def _heading(
+    places: list[int],
+    counts: NDArray[np.int64],
+    cells: Callable[[int], list[str]],
+    width: int,
+    profile: ImportProfile,
+) -> tuple[int | None, list[int], int]:
+    """The heading's line, the other lines above the rows, and the line of the first row (all from 0).
+
+    ``places`` are the lines that are not blank. The heading is the line above the first row of numbers that names most
+    of the columns of bars; without such a line the file has none.
+    """
+    first = places[0]
+    if profile.header is False:
+        return None, [], first
+    above: list[int] = []
+    scores: list[tuple[int, bool, int]] = []
+    known = {name for names in _NAMES.values() for name in names}
+    for line in places[:_MOST_HEADING_LINES]:
+        row = cells(line)
+        is_row = counts[line] == width - 1 and _looks_like_data(row)
+        if is_row or (scores and max(scores)[0] >= 2 and re.match(_DATE_START, row[0])):
+            break
+        above.append(line)
+        scores.append((sum(_plain(cell) in known for cell in row), bool(counts[line] == width - 1), -line))
+    else:
+        above, scores = (
+            [first],
+            scores[:1],
+        )  # nothing looks like a row of numbers: the first line is the heading, as in any table
+    if not above:
+        return (first, [], first + 1) if profile.header else (None, [], first)
+    heading = above[scores.index(max(scores))]
+    if len(above) > 1 and max(scores)[0] < 2 and profile.header is not True:
+        wide = [line for line in above if counts[line] in {width - 1, width - 2}]
+        heading = wide[-1] if wide else above[-1]
+    return heading, [line for line in above if line != heading], above[-1] + 1
+
+
+def _symbol_above(lines: list[list[str]], where: str) -> str:
+    """The symbol that lines above the rows state: ``Symbol: NQ``, or yfinance's line of tickers; empty where none does."""
+    found: set[str] = set()
+    for cells in lines:
+        if _plain(cells[0]) in _NAMES[Role.SYMBOL] and len(cells) > 2:
+            found |= {cell for cell in cells[1:] if cell}
+        else:
+            match = _SYMBOL_LINE.match(",".join(cells).strip(","))
+            if match:
+                found.add(match.group(1))
+    if len(found) > 1:
+        raise AmbiguousError(
+            f"{where}: found columns of several symbols side by side ({', '.join(sorted(found)[:8])}), expected one table per "
+            "symbol: write a file for each"
+        )
+    return found.pop() if found else ""
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -237,14 +469,22 @@ def _unquoted(content: bytes, delimiter: str, where: str) -> tuple[bytes, str]:
 
 
 def _looks_like_data(cells: list[str]) -> bool:
-    numbers = sum(re.match(_NUMBER_TEXT, cell) is not None for cell in cells)
+    numbers = sum(re.match(_NUMBER_TEXT, cell[:64], re.IGNORECASE) is not None for cell in cells)
     return numbers * 2 >= len(cells) or (numbers >= 3 and re.match(r"^\s*\d", cells[0]) is not None)
 
 
 def _raw_bars(table: _Table, profile: ImportProfile) -> RawBars:
     findings = list(table.findings)
     columns = _columns(table, profile, findings)
-    prices = {role: _numbers(columns[role], profile) for role in PRICE_ROLES if role in columns}
+    evidence = list(table.evidence)
+    style = number_style(
+        {str(role): columns[role] for role in PRICE_ROLES if role in columns},
+        table.lines,
+        profile.decimal_comma,
+        table.where,
+    )
+    evidence.extend(style.evidence)
+    prices = {role: numbers_of(columns[role], style) for role in PRICE_ROLES if role in columns}
     if set(prices) == {Role.CLOSE}:
         text = "the file has one price per row; open, high and low are set to it"
         findings.append(Finding("one_price_only", Treatment.NOTED, len(table.lines), text))
@@ -252,19 +492,32 @@ def _raw_bars(table: _Table, profile: ImportProfile) -> RawBars:
     missing = [role for role in PRICE_ROLES if role not in prices]
     if missing:
         raise _unknown_columns(table, f"no {', '.join(missing)}")
-    volume = _numbers(columns[Role.VOLUME], profile) if Role.VOLUME in columns else None
+    volume = None
+    if Role.VOLUME in columns:
+        volume, shortened = volumes_of(columns[Role.VOLUME], style)
+        if shortened.any():
+            text = "volumes are shortened (559.63K): exact to the digits shown, and multiplied out"
+            findings.append(
+                Finding(
+                    "shortened_volumes",
+                    Treatment.NOTED,
+                    int(shortened.sum()),
+                    text,
+                    first_lines(table.lines, shortened),
+                )
+            )
     stamps = _stamps(columns, table, profile)
-    evidence = list(stamps.evidence)
+    evidence.extend(stamps.evidence)
     by_name = False
     for role in (Role.STAMP, Role.DATE, Role.CLOCK):
         if role in columns and table.names is not None and columns[role].name.isdigit():
             by_name |= _UTC_NAMES.search(_plain(table.names[int(columns[role].name)])) is not None
-    return RawBars(stamps, prices, volume, table.lines, findings + stamps.findings, evidence, by_name)
+    return RawBars(stamps, prices, volume, table.lines, findings + stamps.findings, evidence, by_name, table.symbol)
 
 
 def _plain(name: str) -> str:
-    """A heading in lower case, without brackets, quotes and underscores."""
-    return " ".join(re.sub(r"[<>\"'\[\]()_]", " ", name).lower().split())
+    """A heading in lower case, without brackets, quotes, underscores, stars and points (``Vol.``, ``Close*``)."""
+    return " ".join(re.sub(r"[<>\"'\[\]()_*.#:]", " ", name).lower().split())
 
 
 def _columns(table: _Table, profile: ImportProfile, findings: list[Finding]) -> dict[Role, pl.Series]:
@@ -287,6 +540,7 @@ def _columns(table: _Table, profile: ImportProfile, findings: list[Finding]) -> 
     if len(names) != frame.width:
         names = _repaired_heading(table, names, placed, findings)
         table.names = names
+    names = _completed(names, table)
     found = _named(names, table, placed)
     _add_misspelt(found, names, placed, profile, findings)
     return {role: placed[place] for role, place in found.items()}
@@ -316,6 +570,21 @@ def _repaired_heading(table: _Table, names: list[str], placed: list[pl.Series], 
     )
 
 
+def _completed(names: list[str], table: _Table) -> list[str]:
+    """``names``, with the name of the stamp column taken from another line above the rows where the heading has none.
+
+    yfinance writes ``Price,Close,High,...`` and two lines below it ``Date,,,...``: the first column is the date's.
+    """
+    dates = (*_NAMES[Role.STAMP], *_NAMES[Role.DATE], *_NAMES[Role.CLOCK])
+    if any(_plain(name) in dates for name in names):
+        return names
+    for other in table.other_headings:
+        places = [place for place, name in enumerate(other) if _plain(name) in dates]
+        if len(other) == len(names) and len(places) == 1:
+            return [*names[: places[0]], other[places[0]], *names[places[0] + 1 :]]
+    return names
+
+
 def _all_match(column: pl.Series, pattern: str) -> bool:
     return column.dtype == pl.String and bool(column.str.contains(pattern).fill_null(value=False).all())
 
@@ -328,6 +597,10 @@ def _named(names: list[str], table: _Table, placed: list[pl.Series]) -> dict[Rol
         places = [place for place, name in enumerate(plain) if name in known]
         if role is Role.CLOSE and len(places) > 1:
             places = [place for place in places if plain[place] == "close"] or places
+        if role is Role.VOLUME and len(places) > 1:
+            places = _own_volume(places, plain, placed) or places
+        if role is Role.SYMBOL:
+            continue  # the rows were parted by it before
         if len(places) > 1:
             listed = ", ".join(repr(names[place]) for place in places)
             raise AmbiguousError(f"{table.where}: found {listed}, expected one {role} column; say which with --columns")
@@ -348,6 +621,16 @@ def _named(names: list[str], table: _Table, placed: list[pl.Series]) -> dict[Rol
     return found
 
 
+def _own_volume(places: list[int], plain: list[str], placed: list[pl.Series]) -> list[int]:
+    """Of a volume and a count of price changes the volume, unless it is zero on every row."""
+    counts = [place for place in places if plain[place] in _TICK_COUNTS]
+    volumes = [place for place in places if place not in counts]
+    if len(counts) != 1 or len(volumes) != 1:
+        return []
+    values, _ = volumes_of(placed[volumes[0]], NumberStyle())
+    return volumes if bool((values > 0).any()) else counts
+
+
 def _add_misspelt(
     found: dict[Role, int],
     names: list[str],
@@ -361,12 +644,15 @@ def _add_misspelt(
     if len(missing) != 1 or missing[0] not in {Role.LOW, Role.HIGH}:
         return
     role = missing[0]
-    others = {other: _numbers(placed[found[other]], profile) for other in PRICE_ROLES if other in found}
+    style = number_style(
+        {str(other): placed[found[other]] for other in PRICE_ROLES if other in found}, None, profile.decimal_comma, ""
+    )
+    others = {other: numbers_of(placed[found[other]], style) for other in PRICE_ROLES if other in found}
     rest = np.stack(list(others.values()))
     for place in free:
         if not difflib.get_close_matches(_plain(names[place]), [str(role)], cutoff=0.7):
             continue
-        values = _numbers(placed[place], profile)
+        values = numbers_of(placed[place], style)
         known = np.isfinite(values) & np.isfinite(rest).all(axis=0)
         with np.errstate(invalid="ignore"):
             fits = values <= rest.min(axis=0) if role is Role.LOW else values >= rest.max(axis=0)
@@ -389,26 +675,6 @@ def _unknown_columns(table: _Table, problem: str) -> ReadError:
     )
 
 
-def _numbers(column: pl.Series, profile: ImportProfile) -> NDArray[np.float64]:
-    """A column as float64, NaN where there is no number."""
-    if column.dtype == pl.String:
-        text = column.str.strip_chars()
-        if profile.decimal_comma:
-            text = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-        numbers = text.cast(pl.Float64, strict=False)
-        if numbers.null_count() > text.null_count():
-            # A thousands separator, as spreadsheets export it (only inside quotes, or the fields would have split).
-            grouped = text.str.contains(r"^[-+]?\d{1,3}(,\d{3})+(\.\d*)?$").fill_null(value=False)
-            numbers = text.zip_with(~grouped, text.str.replace_all(",", "", literal=True)).cast(
-                pl.Float64, strict=False
-            )
-    elif column.dtype.is_numeric():
-        numbers = column.cast(pl.Float64, strict=False)
-    else:
-        return np.full(len(column), np.nan)
-    return numbers.fill_null(np.nan).to_numpy().astype(np.float64, copy=True)
-
-
 def _stamps(columns: Mapping[Role, pl.Series], table: _Table, profile: ImportProfile) -> Stamps:
     order = profile.date_order
     if Role.MILLISECONDS in columns:
@@ -417,14 +683,31 @@ def _stamps(columns: Mapping[Role, pl.Series], table: _Table, profile: ImportPro
         column = columns[Role.STAMP]
         if _is_typed(column):
             return _typed_stamps(column)
-        return parse_stamps(_as_text(column), table.lines, order, table.where)
+        return parse_stamps(_dated(_as_text(column)), table.lines, order, table.where)
     date = columns.get(Role.DATE)
     if date is None:
         raise _unknown_columns(table, "no date or time stamp")
-    text = _as_text(date).str.strip_chars()
+    text = _dated(_as_text(date).str.strip_chars())
     if Role.CLOCK in columns:
         text = text + " " + _as_text(columns[Role.CLOCK]).str.strip_chars()
     return parse_stamps(text, table.lines, order, table.where)
+
+
+def _dated(text: pl.Series) -> pl.Series:
+    """Stamps with the month as an English word (``Jan 02, 2024``, ``2-Jan-2024 18:00``) as ``2024-01-02 18:00``."""
+    text = text.str.slice(0, _MOST_STAMP_TEXT)
+    if not text.str.contains(r"[A-Za-z]{3}").any():
+        return text
+    stripped = text.str.strip_chars()
+    for pattern, (month, day) in ((_MONTH_DATE, ("1", "2")), (_DAY_MONTH_DATE, ("2", "1"))):
+        parts = stripped.str.extract_groups(pattern)
+        months = (
+            parts.struct.field(month).str.to_lowercase().replace_strict(_MONTHS, default=None, return_dtype=pl.String)
+        )
+        days, years, clocks = (parts.struct.field(name) for name in (day, "3", "4"))
+        written = years + "-" + months + "-" + days.str.zfill(2) + (" " + clocks.fill_null("")).str.strip_chars_end()
+        text = text.zip_with(~months.is_not_null(), written)
+    return text
 
 
 def _as_text(column: pl.Series) -> pl.Series:
@@ -470,7 +753,7 @@ def _stamps_from_midnight(column: pl.Series, table: _Table) -> Stamps:
             "expected a name such as 20131007_es_minute_trade.csv"
         )
     day_ns = int(np.datetime64("-".join(days.pop()), "ns").astype(np.int64))
-    counts = _numbers(column, ImportProfile())
+    counts = numbers_of(column, NumberStyle())
     with np.errstate(invalid="ignore"):
         usable = (counts >= 0) & (counts <= NS_PER_DAY / 1e6) & (counts == np.rint(counts))
     wall_ns = day_ns + np.where(usable, counts, 0).astype(np.int64) * 1_000_000
@@ -512,4 +795,5 @@ def _joined(parts: list[RawBars]) -> RawBars:
             :8
         ],
         all(part.is_utc_by_name for part in parts),
+        next((part.symbol for part in parts if part.symbol), ""),
     )

@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from grandmodel.data.historical.readers.compressed import load_bytes
+from grandmodel.data.errors import ReadError
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import check_stamps
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.tables import aggressor_sides, read_table, require_values, tick_block
+from grandmodel.data.historical.readers.text import load_text
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Reading
 from grandmodel.domain.blocks import Schema
@@ -53,7 +54,7 @@ def is_freqtrade(head: bytes) -> bool:
 
 def read_tardis(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The trades or quotes of a Tardis CSV, one block per symbol."""
-    content = load_bytes(path)
+    content = load_text(path, options.limits)
     header = content.split(b"\n", 1)[0].decode("latin-1").strip().split(",")
     schema = Schema.TRADES if "side" in header else Schema.QUOTES
     types: dict[str, Any] = _TARDIS_TRADES if schema is Schema.TRADES else _TARDIS_QUOTES
@@ -63,14 +64,19 @@ def read_tardis(path: Path, instrument: Instrument, options: TickOptions) -> Rea
     frame = read_table(content, path, types, has_header=True, wanted=list(types)).select(list(types))
     filled = [name for name in types if schema is Schema.TRADES or not name.startswith(("ask", "bid"))]
     require_values(frame, filled, path, 2)
-    reading = Reading(schema, {}, [], len(frame))
+    reading = Reading(schema, {}, [], len(frame), names_symbols=True)
     symbols = frame["symbol"]
+    counts = {str(row["symbol"]): int(row["count"]) for row in symbols.value_counts().to_dicts()}
+    reading.check_symbols(path, counts, instrument, options)
     for symbol in symbols.unique(maintain_order=True).to_list():
         if options.symbols and symbol not in options.symbols:
             continue
-        rows = frame if symbols.n_unique() == 1 else frame.filter(pl.col("symbol") == symbol)
+        rows = frame if len(counts) == 1 else frame.filter(pl.col("symbol") == symbol)
         conversion = UnitConversion(path, instrument, options, 2)
-        reading.blocks[options.symbol or str(symbol)] = _tardis_block(schema, rows, conversion)
+        try:
+            reading.blocks[options.symbol or str(symbol)] = _tardis_block(schema, rows, conversion)
+        except ReadError as error:
+            reading.refuse(str(symbol), error, len(counts))
         reading.findings.extend(conversion.findings)
     return reading
 
@@ -97,7 +103,7 @@ def _tardis_block(schema: Schema, rows: pl.DataFrame, conversion: UnitConversion
 
 def read_freqtrade(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The trades of a freqtrade JSON list; the venue's stamp is the only one, so ``ts_init`` equals ``ts_event``."""
-    content = load_bytes(path)
+    content = load_text(path, options.limits)
     try:
         listed = msgspec.json.decode(content, type=list[_FreqtradeRow])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

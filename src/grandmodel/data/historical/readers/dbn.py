@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from grandmodel.data.errors import AmbiguousError
+from grandmodel.data.errors import AmbiguousError, ReadError
 from grandmodel.data.historical.readers.compressed import load_bytes
 from grandmodel.data.historical.readers.decoding import decoded
 from grandmodel.data.historical.readers.errors import CorruptFileError
@@ -99,7 +99,7 @@ def read_dbn(path: Path, instrument: Instrument, options: TickOptions) -> Readin
     ohlcv ``bars``. Raises ``CorruptFileError`` for a damaged file or an unknown version, ``UsageError`` for a schema
     that holds no such rows.
     """
-    content = load_bytes(path)
+    content = load_bytes(path, options.limits)
     metadata, start = _metadata(content, path)
     records, rtype, side_records = _records(content, start, path, ts_out=metadata.ts_out)
     findings: list[Finding] = []
@@ -112,17 +112,23 @@ def read_dbn(path: Path, instrument: Instrument, options: TickOptions) -> Readin
     schema = {_RTYPE_MBO: Schema.BOOK, _RTYPE_TRADE: Schema.TRADES}.get(rtype, Schema.QUOTES)
     if rtype in _BAR_SPANS_NS:
         schema = Schema.BARS
-    reading = Reading(schema, {}, findings, len(records))
-    for symbol, rows in _by_symbol(records, metadata):
+    reading = Reading(schema, {}, findings, len(records), names_symbols=True)
+    by_symbol = dict(_by_symbol(records, metadata))
+    reading.check_symbols(path, {symbol: len(rows) for symbol, rows in by_symbol.items()}, instrument, options)
+    for symbol, rows in by_symbol.items():
         if options.symbols and symbol not in options.symbols:
             continue
         conversion = UnitConversion(path, instrument, options)
-        if rtype == _RTYPE_MBO:
-            block = _book_block(rows, conversion)
-        elif rtype in _BAR_SPANS_NS:
-            block = _bar_block(rows, conversion, _BAR_SPANS_NS[rtype])
-        else:
-            block = _tick_block(rows, conversion, schema)
+        try:
+            if rtype == _RTYPE_MBO:
+                block = _book_block(rows, conversion)
+            elif rtype in _BAR_SPANS_NS:
+                block = _bar_block(rows, conversion, _BAR_SPANS_NS[rtype])
+            else:
+                block = _tick_block(rows, conversion, schema)
+        except ReadError as error:
+            reading.refuse(symbol, error, len(by_symbol))
+            continue
         reading.blocks[symbol] = block
         findings.extend(conversion.findings)
     return reading
@@ -130,7 +136,7 @@ def read_dbn(path: Path, instrument: Instrument, options: TickOptions) -> Readin
 
 def read_dbn_parquet(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The market-by-order rows of a Parquet table with DBN's field names and prices in points."""
-    frame = read_parquet_columns(path, PARQUET_COLUMNS)
+    frame = read_parquet_columns(path, PARQUET_COLUMNS, options.limits)
     conversion = UnitConversion(path, instrument, options)
     if any(frame[name].null_count() for name in PARQUET_COLUMNS if name != "price"):
         raise CorruptFileError(f"{path}: found rows without a value, expected every field but the price on each")
@@ -285,12 +291,20 @@ def _by_symbol(records: NDArray[np.void], metadata: databento_dbn.Metadata) -> I
             masks[symbol] = masks.get(symbol, False) | inside
             rest = rest & ~inside
         if rest.any():
-            masks[str(number)] = masks.get(str(number), False) | rest
+            name = _requested_name(metadata, len(distinct)) or str(number)
+            masks[name] = masks.get(name, False) | rest
     for symbol, mask in masks.items():
         if mask.all():
             yield symbol, records
         elif mask.any():
             yield symbol, records[mask]
+
+
+def _requested_name(metadata: databento_dbn.Metadata, instruments: int) -> str:
+    """What the request called the one instrument of a file without mappings; empty where that cannot be told."""
+    asked = [str(symbol) for symbol in metadata.symbols]
+    is_one = instruments == 1 and len(asked) == 1 and str(metadata.stype_in) != "instrument_id"
+    return asked[0] if is_one and asked[0] != "ALL_SYMBOLS" else ""
 
 
 def _symbol_spans(metadata: databento_dbn.Metadata) -> dict[int, list[tuple[str, int, int]]]:
@@ -411,6 +425,9 @@ def _tick_block(rows: NDArray[np.void], conversion: UnitConversion, schema: Sche
         sizes |= {name: rows[name].astype(np.int64) for name in ("bid_size", "ask_size")}
     missing = {name: values == UNDEFINED_PRICE for name, values in columns.items()}
     # A quote row's own price is that of the changed order, not a print.
+    conversion.leave_out(
+        "undefined_prices", missing["price"] & is_trade, "trades without a price (DBN's 2^63 - 1) are left out"
+    )
     missing["price"] = missing["price"] | ~is_trade
     ticks = conversion.prices(columns, decimals=PRICE_DECIMALS, missing=missing)
     lots = conversion.lots(sizes)
@@ -430,6 +447,10 @@ def _tick_block(rows: NDArray[np.void], conversion: UnitConversion, schema: Sche
 
 def _bar_block(rows: NDArray[np.void], conversion: UnitConversion, span_ns: int) -> Block:
     names = ("open", "high", "low", "close")
+    undefined = np.zeros(len(rows), dtype=np.bool_)
+    for name in names:
+        undefined |= rows[name] == UNDEFINED_PRICE
+    conversion.leave_out("undefined_prices", undefined, "bars without a price (DBN's 2^63 - 1) are left out")
     ticks = conversion.prices({name: rows[name] for name in names}, decimals=PRICE_DECIMALS)
     block = empty_block(Schema.BARS, len(rows))
     block["ts_open"] = _checked_stamps(rows, "ts_event", conversion)

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from grandmodel.data.errors import ReadError
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
@@ -41,15 +42,20 @@ def read_exchange_snapshots(path: Path, instrument: Instrument, options: TickOpt
     The cumulative volume starts anew with each ``trading_date``. Raises ``CorruptFileError`` where it falls within one,
     or where a stamp is no HHMMSSmmm.
     """
-    frame = read_parquet_columns(path, SNAPSHOT_COLUMNS)
+    frame = read_parquet_columns(path, SNAPSHOT_COLUMNS, options.limits)
     codes = frame["code"]
-    reading = Reading(Schema.QUOTES, {}, [], len(frame))
+    reading = Reading(Schema.QUOTES, {}, [], len(frame), names_symbols=True)
+    counts = {str(row["code"]): int(row["count"]) for row in codes.value_counts().to_dicts()}
+    reading.check_symbols(path, counts, instrument, options)
     for code in codes.unique(maintain_order=True).to_list():
         if options.symbols and code not in options.symbols:
             continue
-        rows = frame if codes.n_unique() == 1 else frame.filter(pl.col("code") == code)
+        rows = frame if len(counts) == 1 else frame.filter(pl.col("code") == code)
         conversion = UnitConversion(path, instrument, options)
-        reading.blocks[options.symbol or str(code)] = _contract_block(rows, conversion)
+        try:
+            reading.blocks[options.symbol or str(code)] = _contract_block(rows, conversion)
+        except ReadError as error:
+            reading.refuse(str(code), error, len(counts))
         reading.findings.extend(conversion.findings)
     return reading
 

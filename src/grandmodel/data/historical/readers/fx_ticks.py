@@ -19,7 +19,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from grandmodel.data.errors import AmbiguousError
-from grandmodel.data.historical.readers.compressed import load_bytes
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
@@ -30,6 +29,7 @@ from grandmodel.data.historical.readers.tables import (
     require_values,
     tick_block,
 )
+from grandmodel.data.historical.readers.text import load_text
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Reading
 from grandmodel.domain.blocks import Schema
@@ -63,7 +63,7 @@ def is_dukascopy(first_line: bytes) -> bool:
 
 def read_histdata(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The quotes of a HistData tick file; its zone is known (UTC-5 all year), ``--time-zone`` overrules it."""
-    content = load_bytes(path)
+    content = load_text(path, options.limits)
     types: dict[str, Any] = {"time": pl.String, "bid_price": pl.Float64, "ask_price": pl.Float64, "volume": pl.Float64}
     first = content.split(b"\n", 1)[0]
     if not is_histdata(first):
@@ -80,7 +80,7 @@ def read_histdata(path: Path, instrument: Instrument, options: TickOptions) -> R
 
 def read_truefx(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The quotes of a TrueFX tick file, in either of its two spellings."""
-    content = load_bytes(path)
+    content = load_text(path, options.limits)
     first = content.split(b"\n", 1)[0]
     if _TRUEFX_HEADER.match(first):
         named = {"timestamp": pl.String, "bid": pl.Float64, "ask": pl.Float64}
@@ -107,7 +107,7 @@ def read_truefx(path: Path, instrument: Instrument, options: TickOptions) -> Rea
 
 def read_dukascopy(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
     """The quotes of a Dukascopy tick file; every stamp's own GMT offset is used."""
-    content = load_bytes(path)
+    content = load_text(path, options.limits)
     header, _, _ = content.partition(b"\n")
     names = ["time", "ask_price", "bid_price", "ask_size", "bid_size"]
     given = header.decode("latin-1").strip().split(",")
@@ -190,4 +190,7 @@ def _quotes(
         note_unknown_sizes(conversion, len(frame))
     block = tick_block(Schema.QUOTES, ts_event, columns, conversion=conversion)
     name = options.symbol or symbol or str(instrument.id)
-    return Reading(Schema.QUOTES, {name: block}, conversion.findings, len(frame))
+    reading = Reading(Schema.QUOTES, {name: block}, conversion.findings, len(frame), names_symbols=bool(symbol))
+    if symbol:
+        reading.check_symbols(path, {symbol: len(frame)}, instrument, options)
+    return reading

@@ -82,16 +82,17 @@ def read_iex_pcap(path: Path, instrument: Instrument, options: TickOptions) -> R
     of 0.0001 fits every one. Raises ``CorruptFileError`` where the file is no classic pcap with such packets. A last
     packet that was cut off is left out and counted.
     """
-    messages = _messages(load_bytes(path), path)
+    messages = _messages(load_bytes(path, options.limits), path)
     is_tops = messages.protocol == TOPS_PROTOCOL
     schema = Schema.QUOTES if is_tops else Schema.BOOK
     kinds = (ord("Q"), ord("T")) if is_tops else (_BUY_LEVEL, _SELL_LEVEL, ord("T"))
-    reading = Reading(schema, {}, messages.findings, int(np.isin(messages.kinds, kinds).sum()))
+    reading = Reading(schema, {}, messages.findings, int(np.isin(messages.kinds, kinds).sum()), names_symbols=True)
     conversion = UnitConversion(path, instrument, options)
     rows = _tops_rows(messages, conversion) if is_tops else _deep_rows(messages, conversion)
     reading.findings.extend(conversion.findings)
     _note_breaks(messages, reading.findings)
     reading.blocks = _by_symbol(*rows, options)
+    reading.check_symbols(path, {symbol: len(block) for symbol, block in reading.blocks.items()}, instrument, options)
     if options.symbols and not reading.blocks:
         raise UsageError(f"{path}: found none of the symbols {', '.join(options.symbols)} in this capture")
     return reading

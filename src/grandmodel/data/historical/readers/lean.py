@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from grandmodel.data.errors import AmbiguousError
+from grandmodel.data.errors import AmbiguousError, ReadError
 from grandmodel.data.historical.readers.compressed import load_zip_member, zip_members
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.local_time import day_start_ns, utc_from_local
@@ -93,7 +93,9 @@ def read_lean_ticks(path: Path, instrument: Instrument, options: TickOptions) ->
     Raises ``AmbiguousError`` where the zone or the date is not known, ``CorruptFileError`` where a line does not
     parse. Identical trades are kept: several in one millisecond are separate trades.
     """
-    members = [_member_named(name, path, options) for name in zip_members(path) if is_lean_tick_member(name)]
+    members = [
+        _member_named(name, path, options) for name in zip_members(path, options.limits) if is_lean_tick_member(name)
+    ]
     if not members:
         raise CorruptFileError(
             f"{path}: found no LEAN tick file in the zip, expected names as 20131007_ibm_Trade_Tick.csv"
@@ -101,11 +103,17 @@ def read_lean_ticks(path: Path, instrument: Instrument, options: TickOptions) ->
     kinds = {member.kind for member in members}
     if len(kinds) != 1:
         raise UsageError(f"{path}: found members of trades and of quotes ({sorted(kinds)}), expected one kind a zip")
-    reading = Reading(schema=Schema.TRADES if kinds == {"trade"} else Schema.QUOTES, blocks={})
+    reading = Reading(schema=Schema.TRADES if kinds == {"trade"} else Schema.QUOTES, blocks={}, names_symbols=True)
+    lines = {member.symbol: load_zip_member(path, member.name, options.limits).count(b"\n") for member in members}
+    reading.check_symbols(path, lines, instrument, options)
     for member in members:
         if options.symbols and member.symbol not in options.symbols:
             continue
-        block, rows, findings = _read_member(path, member, instrument, options)
+        try:
+            block, rows, findings = _read_member(path, member, instrument, options)
+        except ReadError as error:
+            reading.refuse(member.symbol, error, len(members))
+            continue
         if member.symbol in reading.blocks:
             raise CorruptFileError(f"{path}: found two members for {member.symbol}, expected one each")
         reading.blocks[member.symbol] = block
@@ -144,7 +152,7 @@ def _zone_of(member: _Member, path: Path, instrument: Instrument, options: TickO
 def _read_member(
     path: Path, member: _Member, instrument: Instrument, options: TickOptions
 ) -> tuple[Block, int, list[Finding]]:
-    content = load_zip_member(path, member.name)
+    content = load_zip_member(path, member.name, options.limits)
     where = path / member.name
     zone = _zone_of(member, path, instrument, options)
     frame = _columns_of(content, where, member.kind)

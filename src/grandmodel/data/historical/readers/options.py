@@ -6,7 +6,10 @@ Read next: ``registry.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from grandmodel.data.historical.readers.limits import ReadLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +60,9 @@ class TickOptions:
     """The share of rows whose size may be no whole number of lots before the file is refused."""
     columns: TickColumns | None = None
     """The column mapping of a CSV or Parquet table of one's own."""
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    """Which instrument a symbol of the file stands for, where its own name does not say so (``symbols.py``)."""
+    checks_symbols: bool = False
+    """Refuse rows of other instruments than the one asked for; ``read_file`` always does."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """How large a file may be."""

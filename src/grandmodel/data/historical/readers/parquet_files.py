@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from grandmodel.data.historical.readers.decoding import decoded
 from grandmodel.data.historical.readers.errors import CorruptFileError
+from grandmodel.data.historical.readers.limits import ReadLimits
 from grandmodel.domain.errors import UsageError
 
 PARQUET_MAGIC = b"PAR1"
@@ -27,13 +28,24 @@ def parquet_types(path: Path) -> dict[str, pl.DataType]:
         raise UsageError(f"{path}: found no such file") from error
 
 
-def read_parquet_columns(path: Path, names: Iterable[str]) -> pl.DataFrame:
+def parquet_metadata(path: Path) -> dict[str, str]:
+    """What the footer says about the whole table, by name."""
+
+    def read() -> dict[str, str]:
+        with path.open("rb") as file:
+            stored = pq.ParquetFile(file).schema_arrow.metadata or {}
+        return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in stored.items()}
+
+    return decoded(read, path, "the Parquet footer is damaged")
+
+
+def read_parquet_columns(path: Path, names: Iterable[str], limits: ReadLimits | None = None) -> pl.DataFrame:
     """The columns ``names`` of a Parquet file; raises ``CorruptFileError`` where one is absent, null or damaged."""
     wanted = list(names)
     absent = [name for name in wanted if name not in parquet_types(path)]
     if absent:
         raise CorruptFileError(f"{path}: found no column {', '.join(absent)}, expected {', '.join(wanted)}")
-    return decoded(lambda: _columns(path, wanted), path, "the Parquet content is damaged")
+    return decoded(lambda: _columns(path, wanted, limits), path, "the Parquet content is damaged")
 
 
 def _schema(path: Path) -> dict[str, pl.DataType]:
@@ -41,16 +53,29 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
         return dict(pl.DataFrame(pq.ParquetFile(file).schema_arrow.empty_table()).schema)
 
 
-def parquet_frame(source: BinaryIO, columns: list[str] | None = None) -> pl.DataFrame:
-    """A whole Parquet table, or some of its columns; raises what pyarrow raises.
+def parquet_frame(
+    source: BinaryIO, columns: list[str] | None = None, limits: ReadLimits | None = None, where: Path | str = "Parquet"
+) -> pl.DataFrame:
+    """A whole Parquet table, or some of its columns; raises what pyarrow raises, and ``ReadError`` beyond ``limits``.
 
     Arrow itself does not look whether text is text; polars takes that for granted and would end the process over it.
     """
-    table = pq.ParquetFile(source).read(columns=columns, use_threads=False)
+    file = pq.ParquetFile(source)
+    bounds = limits or ReadLimits()
+    if file.metadata.num_columns > bounds.columns:
+        raise bounds.refusal("columns", where, f"{file.metadata.num_columns:,} columns", file.metadata.num_columns)
+    # A run of one value takes a few bytes however long it is: eight bytes a value is what the table takes here.
+    size = file.metadata.num_rows * 8 * (len(columns) if columns is not None else file.metadata.num_columns)
+    size = max(
+        size, sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
+    )
+    if size > bounds.bytes:
+        raise bounds.refusal("bytes", where, f"a table of {file.metadata.num_rows:,} rows and {size:,} bytes", size)
+    table = file.read(columns=columns, use_threads=False)
     table.validate(full=True)
     return pl.DataFrame(table)
 
 
-def _columns(path: Path, wanted: list[str]) -> pl.DataFrame:
+def _columns(path: Path, wanted: list[str], limits: ReadLimits | None) -> pl.DataFrame:
     with path.open("rb") as file:
-        return parquet_frame(file, wanted).select(wanted)
+        return parquet_frame(file, wanted, limits, path).select(wanted)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grandmodel.data.historical.readers import crypto, dbn, exchange_snapshots, fx_ticks, iex, lean, ticks_generic
-from grandmodel.data.historical.readers.compressed import ZIP_MAGIC, load_head, zip_members
+from grandmodel.data.historical.readers.compressed import is_zip, load_head, zip_members
 from grandmodel.data.historical.readers.errors import CorruptFileError
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.parquet_files import PARQUET_MAGIC, parquet_types
+from grandmodel.data.historical.readers.text import utf8_head
 from grandmodel.data.historical.reading import Reading
 from grandmodel.domain.instruments import Instrument
 
@@ -26,26 +27,20 @@ def reader_for(path: Path, options: TickOptions | None = None) -> TickReader | N
 
     A column mapping in ``options`` chooses the reader of tables of one's own for every CSV or Parquet file.
     """
+    if is_zip(path):
+        members = zip_members(path, options.limits if options is not None else None)
+        if any(lean.is_lean_tick_member(name) for name in members):
+            return lean.read_lean_ticks
     head = load_head(path)
     if head.startswith(dbn.DBN_MAGIC):
         return dbn.read_dbn
     if head.startswith((*iex.PCAP_MAGICS, iex.PCAPNG_MAGIC)):
         return iex.read_iex_pcap
-    if head.startswith(ZIP_MAGIC):
-        return _zip_reader(path)
     if options is not None and options.columns is not None:
         return ticks_generic.read_mapped_ticks
     if head.startswith(PARQUET_MAGIC):
-        return _parquet_reader(path)
-    return _text_reader(head)
-
-
-def _zip_reader(path: Path) -> TickReader | None:
-    try:
-        members = zip_members(path)
-    except CorruptFileError:
-        return None
-    return lean.read_lean_ticks if any(lean.is_lean_tick_member(name) for name in members) else None
+        return None if is_zip(path) else _parquet_reader(path)
+    return _text_reader(utf8_head(head))
 
 
 def _parquet_reader(path: Path) -> TickReader | None:
@@ -61,7 +56,7 @@ def _parquet_reader(path: Path) -> TickReader | None:
 
 
 def _text_reader(head: bytes) -> TickReader | None:
-    first_line = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0]
+    first_line = head.split(b"\n", 1)[0]
     told: tuple[tuple[Callable[[bytes], bool], TickReader], ...] = (
         (fx_ticks.is_histdata, fx_ticks.read_histdata),
         (fx_ticks.is_truefx, fx_ticks.read_truefx),

@@ -14,12 +14,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from grandmodel.data.errors import AmbiguousError
-from grandmodel.data.historical.readers.compressed import load_bytes, load_head
+from grandmodel.data.errors import AmbiguousError, ReadError
+from grandmodel.data.historical.readers.compressed import load_head
 from grandmodel.data.historical.readers.errors import CorruptFileError
+from grandmodel.data.historical.readers.limits import ReadLimits
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickColumns, TickOptions
-from grandmodel.data.historical.readers.parquet_files import PARQUET_MAGIC, parquet_types, read_parquet_columns
+from grandmodel.data.historical.readers.parquet_files import (
+    PARQUET_MAGIC,
+    parquet_metadata,
+    parquet_types,
+    read_parquet_columns,
+)
 from grandmodel.data.historical.readers.tables import (
     aggressor_sides,
     parsed_stamps,
@@ -27,6 +33,7 @@ from grandmodel.data.historical.readers.tables import (
     require_values,
     tick_block,
 )
+from grandmodel.data.historical.readers.text import load_text
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Reading
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Block, Schema
@@ -57,7 +64,7 @@ def read_nautilus_parquet(path: Path, instrument: Instrument, options: TickOptio
     types = parquet_types(path)
     is_quotes = set(NAUTILUS_QUOTES) <= set(types)
     names = NAUTILUS_QUOTES if is_quotes else NAUTILUS_TRADES
-    frame = read_parquet_columns(path, names)
+    frame = read_parquet_columns(path, names, options.limits)
     require_values(frame, list(names), path, 1)
     conversion = UnitConversion(path, instrument, options)
     prices = {name: _signed(frame[name], path) for name in _PRICES if name in names}
@@ -76,7 +83,11 @@ def read_nautilus_parquet(path: Path, instrument: Instrument, options: TickOptio
         check_stamps(values, path, 1)
     schema = Schema.QUOTES if is_quotes else Schema.TRADES
     block = tick_block(schema, stamps["ts_event"], columns, ts_init=stamps["ts_init"], conversion=conversion)
-    return Reading(schema, {options.symbol or str(instrument.id): block}, conversion.findings, len(frame))
+    reading = Reading(schema, {options.symbol or str(instrument.id): block}, conversion.findings, len(frame))
+    named = parquet_metadata(path).get("instrument_id", "")  # such as AUD/USD.SIM
+    if named:
+        reading.check_symbols(path, {named: len(frame)}, instrument, options)
+    return reading
 
 
 def read_mapped_ticks(path: Path, instrument: Instrument, options: TickOptions) -> Reading:
@@ -89,7 +100,7 @@ def read_mapped_ticks(path: Path, instrument: Instrument, options: TickOptions) 
     if columns is None:
         raise AmbiguousError(f"{path}: found a table of unknown columns; say which column means what (--columns)")
     wanted = _wanted(columns, path)
-    frame, first_line = _table(path, wanted, columns)
+    frame, first_line = _table(path, wanted, columns, options.limits)
     require_values(frame, [columns.ts_event], path, first_line)
     has_trade, has_quote = bool(columns.price), bool(columns.bid_price)
     schema = Schema.QUOTES if has_quote else Schema.TRADES
@@ -101,11 +112,16 @@ def read_mapped_ticks(path: Path, instrument: Instrument, options: TickOptions) 
             (str(name), frame.filter(pl.col(columns.symbol) == name))
             for name in frame[columns.symbol].unique(maintain_order=True).to_list()
         ]
+        reading.names_symbols = True
+        reading.check_symbols(path, {name: len(rows) for name, rows in groups}, instrument, options)
     for symbol, rows in groups:
         if options.symbols and symbol not in options.symbols:
             continue
         conversion = UnitConversion(path, instrument, options, first_line)
-        reading.blocks[symbol] = _mapped_block(rows, columns, conversion, schema, has_trade=has_trade)
+        try:
+            reading.blocks[symbol] = _mapped_block(rows, columns, conversion, schema, has_trade=has_trade)
+        except ReadError as error:
+            reading.refuse(symbol, error, len(groups))
         reading.findings.extend(conversion.findings)
     return reading
 
@@ -124,11 +140,11 @@ def _wanted(columns: TickColumns, path: Path) -> dict[str, str]:
     return named
 
 
-def _table(path: Path, wanted: dict[str, str], columns: TickColumns) -> tuple[pl.DataFrame, int]:
+def _table(path: Path, wanted: dict[str, str], columns: TickColumns, limits: ReadLimits) -> tuple[pl.DataFrame, int]:
     """The columns wanted, and the line of the first row."""
     names = list(wanted.values())
     if load_head(path, 4) == PARQUET_MAGIC:
-        return read_parquet_columns(path, names), 1
+        return read_parquet_columns(path, names, limits), 1
     types: dict[str, Any] = {}
     for name, column in wanted.items():
         whole_time = name in {"ts_event", "ts_init"} and columns.time_unit in _UNITS_NS
@@ -136,8 +152,10 @@ def _table(path: Path, wanted: dict[str, str], columns: TickColumns) -> tuple[pl
             types[column] = pl.Int64 if whole_time else pl.String
         else:
             types[column] = pl.Int64 if name == "sequence" else pl.Float64
-    content = load_bytes(path)
+    content = load_text(path, limits).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     header = content.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    if max(map(header.count, ",;\t|")) >= limits.columns:
+        raise limits.refusal("columns", path, "more columns than that in line 1", max(map(header.count, ",;\t|")) + 1)
     separator = max(",;\t|", key=header.count)
     absent = [name for name in names if name not in header.split(separator)]
     if absent:

@@ -50,6 +50,11 @@ class UnitConversion:
         if count:
             self.findings.append(Finding(kind, treatment, count, text, first_lines(mask, self.first_line)))
 
+    def leave_out(self, kind: str, mask: NDArray[np.bool_], text: str) -> None:
+        """Count the rows of ``mask`` (T,) as a finding and leave them out of the block."""
+        self.found(kind, Treatment.DROPPED, mask, text)
+        self.impossible = mask.copy() if self.impossible is None else self.impossible | mask
+
     def prices(
         self,
         columns: Mapping[str, NDArray[Any]],
@@ -83,6 +88,10 @@ class UnitConversion:
             off_tick |= ~on_tick & ~bad
             impossible |= bad
             ticks[name] = whole
+        if self.impossible is not None:  # rows that are left out already say nothing about the others
+            off_tick &= ~self.impossible
+            noisy &= ~self.impossible
+            impossible &= ~self.impossible
         self._settle_off_tick(off_tick & ~impossible)
         self.found(
             "float_noise_prices",
@@ -184,6 +193,9 @@ def _integer_ticks(
     bad |= ~on_tick & (ticks == 0) & (np.abs(scaled.astype(np.float64)) >= tick_scaled)
     off = ~on_tick & ~bad
     if off.any() and name != "bid_price":
-        rest = scaled[off].astype(np.float64) / tick_scaled - ticks[off]
-        ticks[off] += 1 if name == "ask_price" else (rest >= 0.5).astype(np.int64)
+        # ``ticks`` is the tick below: up for an ask, to the nearest for a price, ties to even, in whole numbers.
+        numerator, denominator = (instrument.tick_size * 10**decimals).as_integer_ratio()
+        rest = scaled[off].astype(np.int64) * denominator - ticks[off] * numerator
+        up = (2 * rest > numerator) | ((2 * rest == numerator) & (ticks[off] % 2 == 1))
+        ticks[off] += 1 if name == "ask_price" else up.astype(np.int64)
     return ticks, on_tick, bad
