@@ -1,6 +1,6 @@
 """What can go wrong while a run is on; the tree's base is in ``domain.errors``."""
 
-from grandmodel.domain.errors import FatalError, InvariantError, UsageError
+from grandmodel.domain.errors import FatalError, InvariantError, OperatingError, UsageError
 
 
 class DisorderError(FatalError):
@@ -9,6 +9,14 @@ class DisorderError(FatalError):
 
 class AgentError(UsageError):
     """An agent could not be built, or returned something that is not an intent."""
+
+
+class UntrustedAgentError(UsageError):
+    """An agent of one's own is code, and nobody said that this code may be imported."""
+
+
+class RunStoppedError(OperatingError):
+    """The run was asked to stop; what was done so far is committed, and it can be gone on with."""
 
 
 class JournalExistsError(UsageError):

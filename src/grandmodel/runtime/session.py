@@ -6,7 +6,8 @@ seals the journal and writes the summary and the report page. A run folder holds
 - ``journal.sqlite`` and ``checkpoints.jsonl``: every input and record (``runtime.journal``),
 - ``summary.json``: the figures (``runtime.summary``),
 - ``report.html``: the page (``runtime.report``),
-- ``latency.json``: how long the decisions took on this machine; measured, so not part of what a replay compares.
+- ``latency.json``: how long the decisions took on this machine; measured, so not part of what a replay compares,
+- ``files.jsonl``: the hashes of these three, signed (``compliance.sealed_files``).
 """
 
 from __future__ import annotations
@@ -23,20 +24,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.compliance.checkpoints import Signer
-from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
+from grandmodel.compliance.journal_file import LOG_NAME, ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block, schema_of
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
+from grandmodel.runtime.engine import AgentFactory, Engine
+from grandmodel.runtime.errors import RunStoppedError
 from grandmodel.runtime.inputs import InputEngine, begin_run
-from grandmodel.runtime.journal import Durability, Journal
+from grandmodel.runtime.journal import Durability, Journal, refuse_damaged_log
 from grandmodel.runtime.market_step import Stop
 from grandmodel.runtime.model_loading import check_layer, find_models, refresh_of
 from grandmodel.runtime.recovery import Recovered, recover
 from grandmodel.runtime.settings import Mode, RunSettings
+
+LATENCY_NAME = "latency.json"
 
 COMMIT_EVERY_STEPS = 256
 """A backtest commits after so many steps; paper and live commit every step that holds an order, before it leaves."""
@@ -87,6 +92,7 @@ class Session:
         self._inputs = inputs
         self._clock_ns = clock_ns
         self._uncommitted = 0
+        self._should_stop: Callable[[], bool] = _never
 
     @classmethod
     def start(
@@ -101,13 +107,14 @@ class Session:
         resolver: ContentResolver | None = None,
         on_record: Callable[[Record], None] | None = None,
         signer: Signer | None = None,
+        build_agent: AgentFactory = build_agent,
     ) -> Self:
-        """Begin a run in ``folder``, whose name is the run's."""
+        """Begin a run in ``folder``, whose name is the run's. The settings are the caller's own, and so is the code that they name."""
         if settings.mode is Mode.LIVE:
             raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
         settings = find_models(settings)
         begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
-        inputs = InputEngine()
+        inputs = InputEngine(build_agent)
         first = list(inputs.on_input(0, begin))  # What cannot be built leaves no folder behind.
         journal = Journal.create(folder, durability=_durability(settings.mode), resolver=resolver, signer=signer)
         session = cls(folder, journal, inputs, clock_ns)
@@ -127,17 +134,27 @@ class Session:
         clock_ns: Callable[[], int],
         resolver: ContentResolver | None = None,
         signer: Signer | None = None,
+        build_agent: AgentFactory = BUILT_IN_ONLY,
     ) -> Self:
-        """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``."""
+        """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``.
+
+        The settings are those of the folder, perhaps a stranger's: code that they name is imported only where ``build_agent`` does so.
+        """
+        refuse_damaged_log(folder)
         with JournalReader.open(folder, resolver) as reader:
             first = next(reader.inputs(), None)
         if first is None or not isinstance(first[1], Begin):
             raise UsageError(
-                f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one"
+                f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one. Nothing was ever "
+                f"committed, or {LOG_NAME}, in which SQLite keeps what was written last, was taken away"
             )
         journal = Journal.open(folder, durability=_durability(Mode(first[1].mode)), resolver=resolver, signer=signer)
-        inputs = InputEngine()
-        recovered = recover(journal, inputs)
+        inputs = InputEngine(build_agent)
+        try:
+            recovered = recover(journal, inputs)
+        except BaseException:
+            journal.close()
+            raise
         session = cls(folder, journal, inputs, clock_ns)
         session.recovered = recovered
         session.records = recovered.records
@@ -170,12 +187,16 @@ class Session:
         on_progress: Callable[[Progress], None] | None = None,
         keep_rows: bool = True,
         first: int = 0,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         """Walk ``blocks`` in order; ``first`` is the number that the first of them has in its feed.
 
         ``keep_rows`` writes the rows into the journal; otherwise it holds their sha256 and ``where#number``, and whoever
-        replays must find them there again.
+        replays must find them there again. ``should_stop`` is asked after every step: where it says so, what was done is committed
+        and ``RunStoppedError`` raised; a block that was begun is gone on with where it was left.
         """
+        if should_stop is not None:
+            self._should_stop = should_stop
         for number, block in enumerate(blocks, start=first):
             schema = schema_of(block)
             if keep_rows:
@@ -183,6 +204,7 @@ class Session:
             else:
                 source = f"{rows_sha256(block)} {where}#{number}"
                 given = MarketData(schema=schema.value, count=len(block), source=source)
+            self._stop_if_asked()
             self.journal.append_input(given)
             self._walk(block)
             if on_progress is not None:
@@ -218,13 +240,14 @@ class Session:
     def end(self) -> None:
         """The stream is over: what was due happens, the last record is written and the journal is sealed."""
         if not self.is_ended:
+            self._stop_if_asked()
             given = End(ts=self.engine.now)
             number = self.journal.append_input(given)
             for record in self._inputs.on_input(number, given):
                 self._keep(record)
         self._commit()
         self.journal.seal()
-        (self.folder / "latency.json").write_bytes(msgspec.json.encode(self.latency.percentiles()))
+        (self.folder / LATENCY_NAME).write_bytes(msgspec.json.encode(self.latency.percentiles()))
 
     def progress(self) -> Progress:
         """Where the run is now."""
@@ -259,9 +282,15 @@ class Session:
             record = engine.on_stop(stop, block)
             self._keep(record)
             took = clock_ns() - began
+            self._stop_if_asked()
             (latency.decisions if record.cause is Cause.BAR else latency.reports).append(took)
         if engine.settings.mode is not Mode.BACKTEST:
             self._commit()
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            self._commit()
+            raise RunStoppedError(f"{self.folder}: the run was stopped, {self.records} records are in its journal")
 
     def _keep(self, record: Record) -> None:
         """Append a record; where orders are about to leave, wait until it is written."""
@@ -288,6 +317,11 @@ def rows_sha256(block: Block) -> str:
 def _durability(mode: Mode) -> Durability:
     """Paper and live trading wait for the disk; a backtest can be run again."""
     return Durability.OS if mode is Mode.BACKTEST else Durability.DISK
+
+
+def _never() -> bool:
+    """Nobody stops the run."""
+    return False
 
 
 def _ignore(record: Record) -> None:

@@ -13,12 +13,12 @@ import json
 import re
 import tomllib
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.paths import local_path
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 
 
@@ -194,7 +194,7 @@ def load_profile(source: str) -> ImportProfile:
     """
     if source in NAMED:
         return NAMED[source]
-    path = Path(source)
+    path = local_path(source, "profile")
     try:
         text = path.read_text(encoding="utf-8")
         raw: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text, parse_float=str)
