@@ -16,6 +16,7 @@ from grandmodel.compliance.journal_file import JournalReader
 from grandmodel.domain.errors import GrandModelError, UsageError
 from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
 from grandmodel.execution.simulated.models import LognormalLatency, RandomSlippage, VenueSettings
+from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.replay import replay
 from grandmodel.runtime.results import load_results
@@ -91,7 +92,7 @@ def test_a_run_trades_and_its_replay_is_equal(whole):
     assert len(results.fills) > 50
     assert {fill.instrument for fill in results.fills} == {"NQ", "CL"}
     with JournalReader.open(whole) as reader:
-        report = replay(reader, InputEngine())
+        report = replay(reader, InputEngine(build_agent))
     assert report.equal
     assert report.difference is None
     assert report.records == results.records > 100
@@ -115,7 +116,7 @@ def test_a_changed_record_is_a_difference_that_names_its_field(whole, tmp_path):
         changed = body.replace(b'"equity_micros":', b'"equity_micros":1')
         connection.execute("UPDATE records SET body = ? WHERE number = ?", (changed, number))
     with JournalReader.open(folder) as reader:
-        report = replay(reader, InputEngine())
+        report = replay(reader, InputEngine(build_agent))
     assert not report.equal
     assert (report.difference.record, report.difference.field) == (number, "equity_micros")
 
@@ -141,7 +142,7 @@ def test_a_run_cut_off_between_blocks_goes_on_to_the_same_end(tmp_path, kept):
     broken = tmp_path / "b" / "run"
     with start(broken) as session:
         session.feed(blocks()[:kept])
-    with Session.resume(broken, clock_ns=clock()) as session:
+    with Session.resume(broken, clock_ns=clock(), build_agent=build_agent) as session:
         assert session.recovered.feed_inputs == kept
         session.feed(blocks()[kept:], first=kept)
         session.end()
@@ -165,7 +166,7 @@ def test_a_run_killed_inside_a_block_goes_on_to_the_same_end(tmp_path):
     session.on_record = die
     with pytest.raises(KeyboardInterrupt), session:
         session.feed(blocks())
-    with Session.resume(broken, clock_ns=clock()) as session:
+    with Session.resume(broken, clock_ns=clock(), build_agent=build_agent) as session:
         session.feed(blocks()[session.recovered.feed_inputs :], first=session.recovered.feed_inputs)
         session.end()
     assert records(broken) == records(straight)
@@ -174,7 +175,7 @@ def test_a_run_killed_inside_a_block_goes_on_to_the_same_end(tmp_path):
 def test_a_sealed_run_is_not_gone_on_with(whole, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    with pytest.raises(GrandModelError), Session.resume(folder, clock_ns=clock()) as session:
+    with pytest.raises(GrandModelError), Session.resume(folder, clock_ns=clock(), build_agent=build_agent) as session:
         session.feed(blocks()[:1])
     assert records(folder) == records(whole)
 
@@ -218,7 +219,7 @@ def test_a_backtest_that_keeps_no_rows_replays_with_a_resolver(tmp_path):
         return known[given.source.split(" ")[0]]
 
     with JournalReader.open(folder, resolver=resolver) as reader:
-        report = replay(reader, InputEngine())
+        report = replay(reader, InputEngine(build_agent))
     assert report.equal
     assert asked
     assert asked[0].endswith(" made#0")

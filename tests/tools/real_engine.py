@@ -13,6 +13,7 @@ from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, ns_from_text
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds, VarSettings
+from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine, begin_run
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
 
@@ -38,7 +39,7 @@ class BusyAgent(Agent):
 
 
 def build_engine():
-    return InputEngine()
+    return InputEngine(build_agent)
 
 
 def build_end(engine):

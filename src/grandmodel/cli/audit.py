@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grandmodel.cli.output import (
+    AgentsFromOption,
     JsonFlag,
     RunArgument,
+    TrustOption,
     console,
     print_json,
     print_table,
@@ -19,7 +21,9 @@ from grandmodel.cli.output import (
     say,
     stdout,
     time_text,
+    trusted_agents,
 )
+from grandmodel.cli.signing import own_folder, trusted_keys
 from grandmodel.cli.sources import FromOption, ToOption
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.time import NEVER_NS, ns_from_text
@@ -34,38 +38,58 @@ app = typer.Typer(
 )
 
 
+NOT_PROVEN = 3
+"""Exit code of a check that found nothing changed, and nobody trusted who says so."""
+
+
 @app.command("verify")
 def verify_command(
     run: RunArgument,
     public_key: Annotated[
-        Path | None, typer.Option(help="PEM file: every checkpoint must be signed with its private half.")
+        Path | None,
+        typer.Option(
+            "--public-key",
+            "--key",
+            help="PEM file: everything must be signed with its private half. Default: any key that you trust (`audit key`).",
+        ),
     ] = None,
     expect: Annotated[
         str | None, typer.Option(help="RECORDS:ROOT kept from an earlier check; the run must begin with it.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check every byte of a run's journal: changes, gaps, a cut tail, checkpoints, the seal. Exit code 1 where found."""
+    """Check every byte of a run: changes, gaps, a cut tail, checkpoints, signatures, the seal, the files beside the journal.
+
+    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed; 3: nothing shows a change, but the run
+    is unsigned, its key is unknown, or its summary is not sealed.
+    """
     from grandmodel.compliance.keys import PublicKey
     from grandmodel.compliance.verification import Expected, verify_run
     from grandmodel.runtime.feeds import StoreResolver
 
+    known = trusted_keys()
     with console.status("verifying"):
         report = verify_run(
             run_folder(run),
             public_key=None if public_key is None else PublicKey.load(public_key),
+            known={key_id: key for key_id, (_, key) in known.items()},
             expected=None if expect is None else Expected.parse(expect),
             resolver=StoreResolver(),
         )
     if as_json:
         print_json(report)
     else:
-        _show_verified(report)
-    raise typer.Exit(0 if report.intact else 1)
+        _show_verified(report, {key_id: name for key_id, (name, _) in known.items()})
+    raise typer.Exit(0 if report.is_proven else NOT_PROVEN if report.intact else 1)
 
 
 @app.command("replay")
-def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
+def replay_command(
+    run: RunArgument,
+    trust_agents: TrustOption = False,
+    agents_from: AgentsFromOption = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Run a journal again and compare every record byte for byte. Exit code 1 where one differs."""
     from grandmodel import __version__
     from grandmodel.compliance.journal_file import JournalReader
@@ -74,7 +98,7 @@ def replay_command(run: RunArgument, as_json: JsonFlag = False) -> None:
     from grandmodel.runtime.replay import replay
 
     folder = run_folder(run)
-    engine = InputEngine()
+    engine = InputEngine(trusted_agents(trust=trust_agents, folder=agents_from))
     with (
         _damage_explained(folder, outside=True),
         JournalReader.open(folder, StoreResolver()) as reader,
@@ -171,13 +195,57 @@ def check_proof_command(
 
 @app.command("key")
 def key_command(
-    file: Annotated[Path, typer.Argument(help="Where the private key goes; the public one goes beside it, as .pub.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Make a key here; the public half goes beside it, as .pub. Default: show the keys that you have."
+        ),
+    ] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="With FILE: ask for a passphrase that locks the new key.")
+    ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Make an Ed25519 key for signing checkpoints."""
+    """Make an Ed25519 key for signing runs, or show the one that signs yours and those that you trust."""
     from grandmodel.compliance.keys import SigningKey
 
-    key = SigningKey.create(file)
-    typer.echo(f"key {key.key_id}: private {file} (mode 0600), public {file}.pub")
+    if file is not None:
+        asked = typer.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True) if passphrase else ""
+        key = SigningKey.create(file, str(asked).encode() or None)
+        made = {"key": key.key_id, "private": str(file), "public": f"{file}.pub"}
+        if as_json:
+            print_json(made)
+        else:
+            say(f"key {key.key_id}: private {file} (mode 0600), public {file}.pub")
+        return
+    keys = own_folder()
+    known = {key_id: name for key_id, (name, _) in trusted_keys().items()}
+    if as_json:
+        print_json({"folder": str(keys.folder), "trusted": known})
+        return
+    if not known:
+        say(
+            f"found no key in {keys.folder}: your own is made when you run something, others come by `grandmodel audit trust`"
+        )
+    for key_id, name in known.items():
+        say(f"{key_id}  {name}")
+
+
+@app.command("trust")
+def trust_command(
+    file: Annotated[Path, typer.Argument(help="PEM file with the public key of someone who makes runs.")],
+    name: Annotated[str, typer.Option(help="Whose it is.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Trust a key from now on: runs that it signed are proven by it. Be sure whose it is: compare its id with its owner."""
+    from grandmodel.compliance.keys import PublicKey
+
+    key = PublicKey.load(file)
+    kept = own_folder().trust(name, key)
+    if as_json:
+        print_json({"key": key.key_id, "name": name, "file": str(kept)})
+    else:
+        say(f"key {key.key_id} is trusted as {name}: {kept}")
 
 
 def _time(text: str | None, option: str, default: int) -> int:
@@ -235,21 +303,35 @@ def _first_finding(folder: Path, *, outside: bool) -> str:
     return text_of_finding(report.findings[0]) + more
 
 
-def _show_verified(report: VerifyReport) -> None:
-    verdict = "[green]intact[/]" if report.intact else "[bold red]changed[/]"
+def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
+    verdict = (
+        "[bold red]changed[/]"
+        if not report.intact
+        else "[yellow]intact, not proven[/]"
+        if report.doubts
+        else "[green]intact[/]"
+    )
     stdout.print(f"run {report.run}: {verdict}, {'ended' if report.ended else 'not ended'}")
+    for doubt in report.doubts:
+        stdout.print(doubt, style="bold yellow", markup=False, soft_wrap=True)
     stdout.print(
         f"  {report.inputs} inputs, {report.records} records, {report.contents} contents, {report.checkpoints} checkpoints"
     )
     if report.signed_by:
-        stdout.print(f"  every checkpoint is signed by {report.signed_by}")
+        signers = ", ".join(f"{key} ({names.get(key, 'given')})" for key in report.signed_by.split(", "))
+        stdout.print(f"  every checkpoint is signed by {signers}", markup=False, soft_wrap=True)
     for one in report.findings:
         place = one.where if one.number is None else f"{one.where} {one.number}"
         stdout.print(f"  [red]{one.kind.value}[/] {place}: {one.text}", soft_wrap=True)
     if report.findings_total > len(report.findings):
         stdout.print(f"  and {report.findings_total - len(report.findings)} more")
+    if report.sealed_files:
+        stdout.print(f"  sealed beside the journal: {', '.join(report.sealed_files)}", markup=False, soft_wrap=True)
+    if report.unsealed_files:
+        text = f"  not sealed, nothing is said of: {', '.join(report.unsealed_files)}"
+        stdout.print(text, style="yellow", markup=False, soft_wrap=True)
     for note in report.notes:
-        stdout.print(f"  note: {note}", soft_wrap=True)
+        stdout.print(f"  note: {note}", markup=False, soft_wrap=True)
     stdout.print(f"  keep elsewhere: --expect {report.records}:{report.root}", soft_wrap=True)
 
 

@@ -61,13 +61,19 @@ def bench_command(
         list[str] | None, typer.Argument(help="Which: engine, features, risk, ...; all by default.")
     ] = None,
     quick: Annotated[bool, typer.Option(help="Fewer rows and repeats: a check that they run.")] = False,
-    folder: Annotated[Path, typer.Option(help="Folder of the benchmarks, in a checkout.")] = Path("benchmarks"),
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the benchmarks; default: that of the checkout this command comes from."),
+    ] = None,
 ) -> None:
     """Run the benchmarks of the checkout, each in a process of its own. They check their results before they time them."""
+    folder = (
+        folder or Path(__file__).resolve().parents[3] / "benchmarks"
+    )  # Never the current folder: these are programs.
     found = {path.stem.removeprefix("bench_"): path for path in sorted(folder.glob("bench_*.py"))}
     if not found:
         raise UsageError(
-            f"found no benchmarks in {folder}, expected bench_*.py: run this in a checkout, or give --folder"
+            f"found no benchmarks in {folder}, expected bench_*.py: install the command from a checkout, or give --folder"
         )
     unknown = [topic for topic in topics or () if topic not in found]
     if unknown:

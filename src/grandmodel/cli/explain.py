@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grandmodel.cli.output import JsonFlag, RunArgument, console, print_json, print_table, run_folder, say, time_text
+from grandmodel.cli.output import (
+    AgentsFromOption,
+    JsonFlag,
+    RunArgument,
+    TrustOption,
+    console,
+    print_json,
+    print_table,
+    run_folder,
+    say,
+    time_text,
+    trusted_agents,
+)
 
 if TYPE_CHECKING:
     from grandmodel.runtime.explain import DecisionStory, Explanation
@@ -22,6 +34,8 @@ def explain_command(
         str, typer.Argument(help="Number of a record, or a time (2024-07-10T14:00Z); default: the last decision.")
     ] = "",
     page: Annotated[Path | None, typer.Option(help="Also write a page with charts to this file.")] = None,
+    trust_agents: TrustOption = False,
+    agents_from: AgentsFromOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Why a decision was taken: what came in, what each agent believed, which columns mattered, what risk did to it."""
@@ -29,8 +43,9 @@ def explain_command(
     from grandmodel.runtime.explain_page import explain_page
     from grandmodel.runtime.feeds import StoreResolver
 
+    agents = trusted_agents(trust=trust_agents, folder=agents_from)
     with console.status("running the journal again up to the record"):
-        told = explain(run_folder(run), decision, resolver=StoreResolver())
+        told = explain(run_folder(run), decision, resolver=StoreResolver(), build_agent=agents)
     if page is not None:
         page.write_text(explain_page(told), encoding="utf-8")
     if as_json:

@@ -2,14 +2,20 @@
 
 Each noun is a typer application in a module of its own; this module only joins them and turns the package's errors, and those
 of the disk, into messages. Heavy imports happen inside the commands, so that ``--help`` answers at once.
+
+The current folder may be a stranger's: nothing is imported from it (``runtime.agents`` has the one exception, for who asks). An address
+(``s3://...``) where a path of this machine is meant is refused for every command, whichever declares it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.text import Text
@@ -20,6 +26,7 @@ from grandmodel.cli.explain import explain_command
 from grandmodel.cli.output import JsonFlag, console, print_json
 from grandmodel.cli.run import run_command
 from grandmodel.domain.errors import GrandModelError, UsageError
+from grandmodel.domain.paths import local_path
 
 app = typer.Typer(
     name="grandmodel",
@@ -56,12 +63,12 @@ def version_command(as_json: JsonFlag = False) -> None:
 
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # Worker processes too import nothing from the current folder.
     app.command("run")(run_command)
     app.command("explain")(explain_command)
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)
     _add_nouns()
-    sys.path.append(str(Path.cwd()))  # So that --agent module:Class finds a file in the folder one works in.
     try:
         app(standalone_mode=True)
     except UsageError as error:
@@ -72,6 +79,28 @@ def main() -> None:
         _end("error", _disk_text(error), 2)
     except OSError as error:
         _end("failed", _disk_text(error), 1)
+
+
+def refuse_addresses(commands: typer.Typer) -> None:
+    """Wrap every command, those of its nouns too, so that no path that it is given is an address."""
+    for command in commands.registered_commands:
+        if command.callback is not None and not hasattr(command.callback, "__wrapped__"):
+            command.callback = _local_only(command.callback)
+    for noun in commands.registered_groups:
+        if noun.typer_instance is not None:
+            refuse_addresses(noun.typer_instance)
+
+
+def _local_only(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def checked(**given: Any) -> Any:
+        for name, value in given.items():
+            for one in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(one, Path):
+                    local_path(one, name.replace("_", "-"))
+        return command(**given)
+
+    return checked
 
 
 def _end(word: str, message: str, code: int) -> NoReturn:
@@ -89,6 +118,7 @@ def _disk_text(error: OSError) -> str:
 def _add_nouns() -> None:
     for noun, module in _NOUNS.items():
         app.add_typer(importlib.import_module(module).app, name=noun)
+    refuse_addresses(app)
 
 
 _NOUNS: dict[str, str] = {

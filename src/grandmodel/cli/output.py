@@ -11,12 +11,28 @@ import typer
 from rich.console import Console
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.paths import local_path
 from grandmodel.domain.time import text_from_ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from grandmodel.runtime.agents import OwnAgents
+
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or its name under runs/.")]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-agents",
+        help="Import and run the agents of one's own (module:Class) that the run was decided by: they are code of whoever made it.",
+    ),
+]
+AgentsFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--agents-from", help="With --trust-agents: the folder where their modules lie; default: the current folder."
+    ),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 
 console = Console(stderr=True, highlight=False, emoji=False)
@@ -34,13 +50,32 @@ def print_json(report: Any) -> None:
 
 def run_folder(run: str) -> Path:
     """The folder that a command's RUN names. Raises ``UsageError`` where there is none."""
-    named = Path(run)
+    named = local_path(run, "RUN")
     places = [named] if named.is_absolute() or len(named.parts) > 1 else [named, Path("runs") / run]
     for folder in places:
         if folder.is_dir():
             return folder
     looked = " and no ".join(str(place) for place in places)
     raise UsageError(f"found no folder {looked}, expected the folder of a run")
+
+
+def trusted_agents(*, trust: bool, folder: Path | None) -> OwnAgents:
+    """Which agents a run that was made before may bring with it: its own only where the user trusts them."""
+    from grandmodel.runtime.agents import BUILT_IN_ONLY, OwnAgents
+
+    if folder is not None and not trust:
+        raise UsageError(
+            "found --agents-from without --trust-agents, expected both: it is what imports code of the run"
+        )
+    return OwnAgents(kinds=None, folder=agents_folder(folder)) if trust else BUILT_IN_ONLY
+
+
+def agents_folder(named: Path | None) -> Path:
+    """The folder where agents of one's own are looked for. Raises ``UsageError`` where it is none."""
+    folder = named or Path.cwd()
+    if not folder.is_dir():
+        raise UsageError(f"found no folder {folder}, expected the one where the agents' modules lie")
+    return folder
 
 
 def time_text(ts_ns: int) -> str:

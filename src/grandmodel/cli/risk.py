@@ -9,6 +9,7 @@ import typer
 
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +110,7 @@ def _price_part(part: str) -> tuple[str, str]:
 
 
 def _folder(run: str) -> Path:
-    for candidate in (Path(run), Path("runs") / run):
+    for candidate in (local_path(run, "RUN"), Path("runs") / run):
         if candidate.is_dir():
             return candidate
     raise UsageError(f"found no run {run!r}, expected a run folder or the name of one under runs/")

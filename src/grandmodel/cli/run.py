@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.output import JsonFlag, RunArgument, agents_folder, console, print_json, run_folder, stdout
+from grandmodel.cli.signing import UnsignedOption, run_signer
 from grandmodel.cli.sources import (
     DataOption,
     FromOption,
@@ -26,20 +27,20 @@ from grandmodel.cli.sources import (
     file_feed,
     store_feed,
 )
+from grandmodel.cli.stopping import StopSignals, resume_command
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from grandmodel.compliance.keys import SigningKey
     from grandmodel.performance.ratios import AnnualRatios
+    from grandmodel.runtime.agents import OwnAgents
+    from grandmodel.runtime.commands import Told
     from grandmodel.runtime.feeds import Feed
     from grandmodel.runtime.session import Progress as RunProgress
     from grandmodel.runtime.settings import Mode, RunSettings
     from grandmodel.runtime.summary import Summary
 
 app = typer.Typer(help="History through the engine.", no_args_is_help=True)
-
-SIGNING_KEY_VARIABLE = "GRANDMODEL_SIGNING_KEY"
-"""Environment variable with the path of the private key of `grandmodel audit key`; unset: checkpoints are not signed."""
 
 UNATTENDED = ("risk.breakers.automatic_release=halt", "risk.flow.throttle_release_ns=86400000000000")
 """What a backtest without a settings file sets first: breakers and the throttle come back by themselves, after a day."""
@@ -59,7 +60,8 @@ SetOption = Annotated[
 AgentOption = Annotated[
     str | None,
     typer.Option(
-        "--agent", help="grandmodel (the learning agents), moving_average_cross, random, buy_and_hold, or module:Class."
+        "--agent",
+        help="grandmodel (the learning agents), moving_average_cross, random, buy_and_hold, or module:Class, whose code is then run.",
     ),
 ]
 AgentSetOption = Annotated[
@@ -71,6 +73,14 @@ CommandsOption = Annotated[
         "--commands",
         help="What people and measurements tell the run: JSON lines of ts, kind (pause, resume, flatten, kill, release, stop, "
         "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source.",
+    ),
+]
+OwnAgentsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--agents-from",
+        help="The folder where the module of an agent of one's own (module:Class) lies. Default: the current folder where --agent "
+        "names one; an agent that only a settings file names needs this option.",
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Where run folders are made.")]
@@ -93,8 +103,10 @@ def run_command(
     agent: AgentOption = None,
     agent_set: AgentSetOption = None,
     commands: CommandsOption = None,
+    agents_from: OwnAgentsOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
+    unsigned: UnsignedOption = False,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with a run folder whose process died; same options as it began with.")
     ] = None,
@@ -109,6 +121,7 @@ def run_command(
     """
     from grandmodel.runtime.settings import Mode, changed
 
+    named = agent
     if agent is None and settings is None:
         overrides = [SESSION_CAPITAL, *(overrides or ())]
         agent, agent_set = "grandmodel", ["strategic=live", "tactical=live", *(agent_set or ())]
@@ -119,7 +132,8 @@ def run_command(
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
         chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
-    _run(chosen, feed, out, name or "", resume, commands, as_json=as_json)
+    agents = _own_agents(chosen, named, agents_from)
+    _run(chosen, feed, out, name or "", resume, agents, commands, unsigned=unsigned, as_json=as_json)
 
 
 @app.command("run")
@@ -140,8 +154,10 @@ def backtest_command(
     agent: AgentOption = None,
     agent_set: AgentSetOption = None,
     commands: CommandsOption = None,
+    agents_from: OwnAgentsOption = None,
     out: OutOption = Path("runs"),
     name: NameOption = None,
+    unsigned: UnsignedOption = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -165,19 +181,42 @@ def backtest_command(
         raise UsageError(
             "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
         )
-    _run(_fit_to(chosen, feed, settings), feed, out, name or "", resume, commands, as_json=as_json)
+    agents = _own_agents(chosen, agent, agents_from)
+    _run(
+        _fit_to(chosen, feed, settings),
+        feed,
+        out,
+        name or "",
+        resume,
+        agents,
+        commands,
+        unsigned=unsigned,
+        as_json=as_json,
+    )
 
 
 @app.command("report")
-def report_command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    as_json: JsonFlag = False,
-) -> None:
-    """Write summary.json and report.html of a run again, from its journal."""
+def report_command(run: RunArgument, unsigned: UnsignedOption = False, as_json: JsonFlag = False) -> None:
+    """Write summary.json and report.html of a run again, from its journal, and seal them with your key.
+
+    A journal that was changed is not reported on: `audit verify` says what was found.
+    """
+    from grandmodel.compliance.errors import JournalDamagedError
+    from grandmodel.compliance.verification import FindingKind, text_of_finding, verify_run
     from grandmodel.runtime.runs import write_reports
 
-    _, summary = write_reports(run)
-    _show(summary, run, as_json=as_json)
+    folder = run_folder(run)
+    with console.status("verifying the journal"):
+        report = verify_run(folder)
+    beside = {FindingKind.CHANGED_FILE, FindingKind.MISSING_FILE}  # What is written again, or refused when it is read.
+    wrong = [one for one in report.findings if one.kind not in beside]
+    if wrong:
+        raise JournalDamagedError(
+            f"{folder}: the run does not verify, so nothing is written from it: {text_of_finding(wrong[0])}; "
+            f"`grandmodel audit verify {folder}` has the rest"
+        )
+    _, summary = write_reports(folder, signer=run_signer(unsigned=unsigned), note="written again by `backtest report`")
+    _show(summary, folder, as_json=as_json)
 
 
 def _settings(
@@ -192,6 +231,20 @@ def _settings(
         )
     chosen = changed(loaded, {"mode": mode})
     return changed(chosen, {"agents": (AgentSettings(kind=agent, parameters=_parameters(given)),)}) if agent else chosen
+
+
+def _own_agents(settings: RunSettings, named: str | None, folder: Path | None) -> OwnAgents:
+    """Which agents of one's own this command may import, and from where: those that the user names, no others."""
+    from grandmodel.runtime.agents import BUILT_IN, OwnAgents
+
+    own = {agent.kind for agent in settings.agents if agent.kind not in BUILT_IN and ":" in agent.kind}
+    if folder is not None:
+        return OwnAgents(kinds=own, folder=agents_folder(folder))
+    if own and named is None:
+        raise UsageError(
+            f"the settings name the agent {', '.join(sorted(own))}, which is code: say where it lies with --agents-from FOLDER"
+        )
+    return OwnAgents(kinds=own, folder=agents_folder(None) if own else None)
 
 
 def _parameters(given: list[str] | None) -> dict[str, Any]:
@@ -280,20 +333,64 @@ def _run(
     out: Path,
     name: str,
     resume: Path | None,
+    agents: OwnAgents,
     commands: Path | None,
     *,
+    unsigned: bool,
     as_json: bool,
 ) -> None:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from grandmodel.runtime.commands import read_commands
-    from grandmodel.runtime.runs import next_run_folder, resume_feed, run_feed
+    from grandmodel.runtime.errors import RunStoppedError
+    from grandmodel.runtime.runs import claim_run_folder
 
     if name and Path(name).name != name:
         raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
-    from_file = read_commands(commands) if commands else ()
-    folder = resume or (out / name if name else next_run_folder(out, settings.mode.value))
+    told = read_commands(commands) if commands else ()
+    signer = run_signer(unsigned=unsigned)
+    folder = resume or (out / name if name else claim_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
+    with StopSignals() as signals:
+        try:
+            summary = _go(
+                settings,
+                feed,
+                folder,
+                told,
+                is_new=resume is None,
+                build_agent=agents,
+                signer=signer,
+                signals=signals,
+            )
+        except RunStoppedError as stopped:
+            console.print(
+                f"stopped by {signals.name}: {stopped}, committed. Go on with:\n{resume_command(folder)}",
+                soft_wrap=True,
+                markup=False,
+            )
+            raise typer.Exit(signals.exit_code) from stopped
+        finally:
+            if not resume and not name:
+                with suppress(OSError):
+                    folder.rmdir()  # Where nothing could begin, the folder is as empty as it was made.
+    _show(summary, folder, as_json=as_json)
+
+
+def _go(
+    settings: RunSettings,
+    feed: Feed,
+    folder: Path,
+    told: Sequence[Told],
+    *,
+    is_new: bool,
+    build_agent: OwnAgents,
+    signer: SigningKey | None,
+    signals: StopSignals,
+) -> Summary:
+    """Run the feed, or go on with it, with a progress line."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from grandmodel.runtime.runs import resume_feed, run_feed
+
     start_ns, end_ns = feed.span
     columns = (
         BarColumn(bar_width=24),
@@ -303,37 +400,31 @@ def _run(
     with Progress(*columns, console=console, transient=False) as progress:
         task = progress.add_task("run", total=max(1, end_ns - start_ns), when="compiling", state="")
 
-        told = 0
+        said = 0
 
         def on_progress(now: RunProgress) -> None:
-            nonlocal told
+            nonlocal said
             state = _advance(progress, task, start_ns, now)
             tenth = 10 * (now.ts - start_ns) // max(1, end_ns - start_ns)
-            if not console.is_terminal and tenth > told:
-                told = tenth
+            if not console.is_terminal and tenth > said:
+                said = tenth
                 console.print(f"{10 * tenth} % {state}", soft_wrap=True)
 
-        begin: Callable[..., Summary] = resume_feed if resume else run_feed
+        begin: Callable[..., Summary] = run_feed if is_new else resume_feed
         summary = begin(
             folder,
             feed=feed,
             clock_ns=time.perf_counter_ns,
             on_progress=on_progress,
-            signer=_signer(),
+            signer=signer,
             settings=settings,
-            told=from_file,
+            told=told,
             on_begin=lambda lines: console.print(*lines, sep="\n", soft_wrap=True) if lines else None,
+            build_agent=build_agent,
+            should_stop=signals.asked,
         )
         progress.update(task, completed=end_ns - start_ns)
-    _show(summary, folder, as_json=as_json)
-
-
-def _signer() -> SigningKey | None:
-    """The key that signs the journal's checkpoints: a path in the environment, because it is a secret."""
-    from grandmodel.compliance.keys import SigningKey
-
-    path = os.environ.get(SIGNING_KEY_VARIABLE)
-    return SigningKey.load(Path(path)) if path else None
+    return summary
 
 
 def _advance(progress: Any, task: Any, start_ns: int, now: RunProgress) -> str:
@@ -406,6 +497,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         ("data quality", "; ".join(f"{k}: " + ", ".join(f"{n.replace('_', ' ')} {c:,}" for n, c in v.items() if c) for k, v in summary.quality.items())),
         ("decision latency", f"p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us']:.0f} us" if latency else "not measured"),
         ("alerts", str(summary.alerts or "none")),
+        ("signature", summary.signature),
         ("journal", f"{folder} (chain {summary.record_head[:16]})"),
         ("report", str(folder / "report.html")),
     ]  # fmt: skip

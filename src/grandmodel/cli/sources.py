@@ -11,6 +11,7 @@ import typer
 
 from grandmodel.cli.output import console
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
     from grandmodel.runtime.feeds import Feed
@@ -58,6 +59,8 @@ def file_feed(
     pairs = [text.partition("=") for text in data]
     if any(not separator for _, separator, _ in pairs):
         raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
+    for name, _, path in pairs:
+        local_path(path, f"--data {name}")
     named = instruments_named([name for name, _, _ in pairs], load_instruments(instruments) if instruments else None)
     low = _time("--from", start) if start else -(2**63)
     high = _time("--to", end) if end else 2**63 - 1

@@ -1,15 +1,16 @@
 """Signed Merkle checkpoints: what a journal held at a moment, in a file of their own that only grows.
 
 Every ``every`` records, and once more when the run ends, one line is added to ``checkpoints.jsonl``: how many records and
-inputs there were, both chain heads and the Merkle root. Each line holds the hash of the line before it and, where a key
-is configured, an Ed25519 signature. So a tail that was cut off the journal is missed here, and a journal that was
+inputs there were, both chain heads and the Merkle root. Each line holds the hash of the line before it and, where there is
+a key, an Ed25519 signature. So a tail that was cut off the journal is missed here, and a journal that was
 rewritten with a fresh chain does not fit the roots.
 
 The last line of a run that ended is its seal: it also holds the size and hash of the whole ``journal.sqlite``.
 
-What this cannot do: where no key is configured, one who can write both files can make both anew; and whoever cuts both
-files back to the same earlier checkpoint leaves a shorter history that is whole in itself. Keep the last root elsewhere
-and give it to ``grandmodel audit verify --expect`` to catch that.
+What this cannot do: where there is no signature, one who can write both files can make both anew, so that an unsigned run
+proves only that nothing was changed by accident; and whoever cuts both files back to the same earlier checkpoint leaves a
+shorter history that is whole in itself. Keep the last root elsewhere and give it to ``grandmodel audit verify --expect`` to
+catch that. What lies beside the journal is sealed by ``sealed_files``.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Size of ``journal.sqlite``; 0 unless ``final``."""
     file_sha256: str = ""
     key: str = ""
-    """Id of the signing key; empty where none was configured."""
+    """Id of the signing key; empty where it is not signed."""
     signature: str = ""
 
 
@@ -83,14 +84,20 @@ def signed_message(checkpoint: Checkpoint) -> bytes:
     return b"grandmodel checkpoint 1\n" + msgspec.json.encode(msgspec.structs.replace(checkpoint, signature=""))
 
 
-def is_sealed(folder: Path) -> bool:
-    """True where the last whole line of the folder's checkpoints is a seal; an unreadable line is none."""
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """The last whole line of the folder's checkpoints; None where there is none, or it cannot be read."""
     path = folder / CHECKPOINTS_NAME
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     try:
-        return bool(lines) and msgspec.json.decode(lines[-1], type=Checkpoint).final
+        return msgspec.json.decode(lines[-1], type=Checkpoint) if lines else None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+        return None
+
+
+def is_sealed(folder: Path) -> bool:
+    """True where the last whole line of the folder's checkpoints is a seal; an unreadable line is none."""
+    last = last_checkpoint(folder)
+    return last is not None and last.final
 
 
 class CheckpointFile:

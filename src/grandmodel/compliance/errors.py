@@ -4,7 +4,8 @@
 
     GrandModelError
     ├── UsageError
-    │   ├── AuditUsageError         there is no journal where one was named, nothing in it, or a key file cannot be used
+    │   ├── AuditUsageError         there is no journal where one was named, nothing in it, a key cannot be used, or a
+    │   │                           file is not the sealed one
     │   └── ProofError              a Merkle proof was asked for a place that the tree does not have
     └── InvariantError
         ├── CheckpointDamagedError  the checkpoints cannot be gone on with

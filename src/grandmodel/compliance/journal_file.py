@@ -11,7 +11,8 @@ records    number, input, chain, body                     every record as JSON; 
 contents   number, sha256, size, encoding, bytes          the rows of market data blocks, each content once
 ========== ============================================== =========================================================
 
-``checkpoints.jsonl`` holds the Merkle checkpoints (``checkpoints``); ``journal.lock`` is there until the run is sealed. The journal is written by ``runtime.journal`` and
+``checkpoints.jsonl`` holds the Merkle checkpoints (``checkpoints``); ``journal.lock`` is there until the run is sealed, and as long
+SQLite keeps what was written last in ``journal.sqlite-wal`` (``write_ahead_log``). The journal is written by ``runtime.journal`` and
 checked by ``verification``; both use the words and the decoding of this module.
 
 A block's rows are taken out of its input before it is written: the body keeps ``source``, which is the sha256 of the
@@ -32,13 +33,16 @@ from urllib.parse import quote
 import msgspec
 import pyarrow as pa
 
-from grandmodel.compliance.checkpoints import is_sealed
+from grandmodel.compliance.checkpoints import CHECKPOINTS_NAME, is_sealed
 from grandmodel.compliance.errors import AuditUsageError
 from grandmodel.domain.events import Input, MarketData, Record
 
 FORMAT = 1
 JOURNAL_NAME = "journal.sqlite"
 LOCK_NAME = "journal.lock"
+LOG_NAME = f"{JOURNAL_NAME}-wal"
+LOG_INDEX_NAME = f"{JOURNAL_NAME}-shm"
+"""What SQLite keeps beside an open journal: its write-ahead log, and an index to it."""
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -82,6 +86,22 @@ class StoredContent(NamedTuple):
     size: int
     encoding: str
     bytes: bytes
+
+
+def remains(folder: Path) -> list[str]:
+    """What of a run's journal there is in ``folder`` besides the journal itself."""
+    names = (CHECKPOINTS_NAME, LOCK_NAME, LOG_NAME, LOG_INDEX_NAME)
+    return [name for name in names if (folder / name).exists()]
+
+
+def _missing_text(folder: Path) -> str:
+    left = remains(folder)
+    if not left:
+        return f"found no {JOURNAL_NAME} in {folder}, expected the folder of a run: check the path"
+    return (
+        f"{folder}: {JOURNAL_NAME} is missing, though {' and '.join(left)} of its run are there: put the journal back; "
+        f"`grandmodel audit verify {folder}` says what can still be proven"
+    )
 
 
 def encode_record(record: Record) -> bytes:
@@ -154,7 +174,7 @@ class JournalReader:
         """Open the journal of the run in ``folder`` for reading only; nothing in it can be changed through this."""
         path = folder / JOURNAL_NAME
         if not path.is_file():
-            raise AuditUsageError(f"found no {JOURNAL_NAME} in {folder}, expected the folder of a run: check the path")
+            raise AuditUsageError(_missing_text(folder))
         # A sealed file never changes again, so SQLite may read it without locks, from read-only media too.
         how = "immutable=1" if is_sealed(folder) else "mode=ro"
         connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?{how}", uri=True, isolation_level=None)

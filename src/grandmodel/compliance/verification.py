@@ -1,17 +1,20 @@
 """Is a run's journal what was written? ``verify_run`` reads every byte of it and says what does not fit, and where.
 
 Checked, in this order: the database's structure; the chain over the inputs and the content of their blocks; the chain
-over the records; the checkpoints' order, signatures, heads and Merkle roots; the seal over the whole file. Nothing is
-changed by looking. The formats are in ``journal_file`` and ``checkpoints``; what replays the run is ``runtime.replay``.
+over the records; the checkpoints' order, signatures, heads and Merkle roots; the seal over the whole file; the files beside the
+journal. Nothing is changed by looking. The formats are in ``journal_file``, ``checkpoints`` and ``sealed_files``; what replays the run is
+``runtime.replay``.
 
 Each finding names the first place where something does not fit. A changed place is followed by no false alarms: the
-stored link of a changed record is taken as the start for the next one.
+stored link of a changed record is taken as the start for the next one. What nothing shows to be changed, and no key that the
+reader trusts shows to be unchanged, is a doubt: an unsigned run, an unknown key, a summary that nothing seals.
 """
 
 from __future__ import annotations
 
 import enum
 import sqlite3
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,6 +33,8 @@ from grandmodel.compliance.journal_file import (
     FORMAT,
     JOURNAL_NAME,
     LOCK_NAME,
+    LOG_INDEX_NAME,
+    LOG_NAME,
     ContentResolver,
     JournalReader,
     StoredContent,
@@ -38,10 +43,13 @@ from grandmodel.compliance.journal_file import (
     decode_input,
     decode_record,
     file_sha256,
+    remains,
     source_sha256,
     unpack,
 )
 from grandmodel.compliance.merkle import MerkleTree
+from grandmodel.compliance.sealed_files import FILES_NAME, FilesSeal, files_message, journal_seal, read_file
+from grandmodel.compliance.write_ahead_log import log_damage
 from grandmodel.domain.errors import GrandModelError
 from grandmodel.domain.events import Cause, MarketData
 
@@ -49,10 +57,27 @@ MAX_FINDINGS = 100
 """Findings kept in a report; more are only counted."""
 
 
+UNSIGNED = "UNSIGNED: proves only accidental change"
+"""What every unsigned run is called, wherever it is shown."""
+
 _MOST_CONTENT_BYTES = 1 << 31
 """No block is larger; a larger size comes from damage and would ask for as much memory."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+_PRODUCTS = frozenset({"summary.json", "report.html", "latency.json"})
+"""What a run writes beside its journal, and people read instead of it."""
+
+
+class Signature(enum.StrEnum):
+    """Whose word there is for what was found."""
+
+    TRUSTED = "trusted"
+    """Everything is signed by keys that the reader trusts, and every signature holds."""
+    UNKNOWN_KEY = "unknown_key"
+    """Something is signed by a key that the reader does not know; nothing can be said of such a signature."""
+    UNSIGNED = "unsigned"
+    """Something is not signed."""
 
 
 class FindingKind(enum.StrEnum):
@@ -77,6 +102,14 @@ class FindingKind(enum.StrEnum):
     """The file differs from the sealed one outside of every row."""
     UNEXPECTED = "unexpected"
     """The history does not begin with the one whose root was given."""
+    MISSING_JOURNAL = "missing_journal"
+    """The checkpoints are there, the journal is not."""
+    DAMAGED_LOG = "damaged_log"
+    """SQLite's write-ahead log, which holds what was written last in an open run, is missing or cannot be read to its end."""
+    CHANGED_FILE = "changed_file"
+    MISSING_FILE = "missing_file"
+    CHANGED_FILES_SEAL = "changed_files_seal"
+    """A line of ``files.jsonl`` does not follow the one before it, or belongs to another run."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,7 +117,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     kind: FindingKind
     where: str
-    """``input``, ``record``, ``content``, ``checkpoint`` or ``file``."""
+    """``input``, ``record``, ``content``, ``checkpoint``, ``file``, or the name of a file beside the journal."""
     number: int | None = None
     text: str = ""
 
@@ -118,37 +151,61 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     record_head: str
     root: str
     """Merkle root over all records; keep ``records:root`` elsewhere to catch a history that is cut as a whole."""
+    signature: Signature
     signed_by: str
-    """Id of the key that signed every checkpoint, checked; empty where no key was given."""
+    """Ids of the trusted keys whose signatures were checked, where all is signed by such; else empty."""
+    unknown_keys: tuple[str, ...]
+    """Ids of the keys that the reader does not know."""
     findings: tuple[Finding, ...]
     findings_total: int
+    doubts: tuple[str, ...]
+    """Why it is not proven that nothing was changed, though nothing shows that something was; empty where it is proven."""
+    sealed_files: tuple[str, ...]
+    """Files beside the journal that are sealed."""
+    unsealed_files: tuple[str, ...]
+    """Everything else in the folder: nothing is said of these."""
     notes: tuple[str, ...]
+
+    @property
+    def is_proven(self) -> bool:
+        """True where it is intact, and a key or a root that the reader trusts says so."""
+        return self.intact and not self.doubts
 
 
 def verify_run(
     folder: Path,
     *,
     public_key: SignatureChecker | None = None,
+    known: Mapping[str, SignatureChecker] | None = None,
     expected: Expected | None = None,
     resolver: ContentResolver | None = None,
 ) -> VerifyReport:
-    """Check the journal in ``folder``.
+    """Check the run in ``folder``.
 
-    ``public_key``: every checkpoint must be signed with its private half. ``expected``: a root kept elsewhere.
-    ``resolver``: finds content that the journal only names; without it that content is counted in a note and not checked.
-    Raises ``AuditUsageError`` where there is no journal, or one into which nothing was written and from which nothing was
-    taken: a journal that lost all its rows while a checkpoint or ``expected`` knows of some is a finding.
+    ``public_key``: everything must be signed with its private half. Without it, signatures are held against the ``known`` keys, by
+    their ids. ``expected``: a root kept elsewhere. ``resolver``: finds content that the journal only names; without it that content
+    is counted in a note and not checked. Raises ``AuditUsageError`` where there is no journal, or one into which nothing was written
+    and from which nothing was taken: a journal that is gone or lost all its rows while a checkpoint or ``expected`` knows of some
+    is a finding.
     """
-    check = _Check(folder, public_key, expected)
+    check = _Check(folder, public_key, known or {}, expected)
+    damage = log_damage(folder / JOURNAL_NAME)  # Before SQLite looks: it makes a new index.
+    if not (folder / JOURNAL_NAME).exists() and remains(folder):
+        check.look_at_remains()
+        return check.report()
+    if damage:
+        check.found(FindingKind.DAMAGED_LOG, "file", None, damage)
     with JournalReader.open(folder, resolver) as reader:
         try:
             check.look_at(reader, resolver)
         except (sqlite3.Error, *_UNREADABLE) as error:
             check.found(FindingKind.DAMAGED_DATABASE, "file", None, f"the database cannot be read to its end: {error}")
     if not check.inputs and not check.records and not check.total:
-        raise AuditUsageError(
-            f"{folder}: found a journal without an input and without a record, there is nothing to check"
-        )
+        text = f"{folder}: found a journal without an input and without a record, there is nothing to check"
+        if (folder / LOCK_NAME).exists() and not check.has_log:
+            text += f" (its process died at once, or {LOG_NAME}, in which SQLite keeps what was written last, was taken away)"
+        raise AuditUsageError(text)
+    check.look_at_files()
     return check.report()
 
 
@@ -161,10 +218,23 @@ def text_of_finding(finding: Finding) -> str:
 class _Check:
     """The state of one verification, in the order in which its methods are called."""
 
-    def __init__(self, folder: Path, public_key: SignatureChecker | None, expected: Expected | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        public_key: SignatureChecker | None,
+        known: Mapping[str, SignatureChecker],
+        expected: Expected | None,
+    ) -> None:
         self.folder = folder
         self.public_key = public_key
+        self.known = known
         self.expected = expected
+        self.trusted_keys: set[str] = set()
+        self.unknown_keys: set[str] = set()
+        self.doubts: list[str] = []
+        self.has_log = (folder / LOG_NAME).exists()  # Before SQLite looks: it makes an empty one.
+        self.sealed_files: tuple[str, ...] = ()
+        self.unsealed_files: tuple[str, ...] = ()
         self.findings: list[Finding] = []
         self.total = 0
         self.notes: list[str] = []
@@ -229,23 +299,30 @@ class _Check:
             previous = sha256(line).hexdigest()
             self.checkpoints.append(checkpoint)
             self.look_at_signature(number, checkpoint)
-        if self.public_key is None and any(one.signature for one in self.checkpoints):
-            self.notes.append("the checkpoints are signed; give the public key to check the signatures")
-        if not any(one.signature for one in self.checkpoints):
-            self.notes.append("the checkpoints are not signed: one who can write both files can make both anew")
 
     def look_at_signature(self, number: int, checkpoint: Checkpoint) -> None:
-        if self.public_key is None:
-            return
+        if not self.is_trusted(checkpoint, signed_message(checkpoint)):
+            text = f"found key {checkpoint.key or 'none'}, expected a signature by {self.expected_key(checkpoint.key)}"
+            self.found(FindingKind.BAD_SIGNATURE, "checkpoint", number, text)
+
+    def expected_key(self, found: str) -> str:
+        return self.public_key.key_id if self.public_key is not None else f"it over these bytes ({found})"
+
+    def is_trusted(self, signed: Checkpoint | FilesSeal, message: bytes) -> bool:
+        """False where the signature is not what it has to be; a key that is not known is noted, not held against it."""
+        checker = self.public_key or self.known.get(signed.key)
+        if checker is None:
+            if signed.key:
+                self.unknown_keys.add(signed.key)
+            return True
         try:
-            signature = bytes.fromhex(checkpoint.signature)
+            signature = bytes.fromhex(signed.signature)
         except ValueError:
             signature = b""
-        if checkpoint.key != self.public_key.key_id or not self.public_key.is_signed(
-            signed_message(checkpoint), signature
-        ):
-            text = f"found key {checkpoint.key or 'none'}, expected a signature by {self.public_key.key_id}"
-            self.found(FindingKind.BAD_SIGNATURE, "checkpoint", number, text)
+        if signed.key != checker.key_id or not checker.is_signed(message, signature):
+            return False
+        self.trusted_keys.add(signed.key)
+        return True
 
     def look_at_contents(self, reader: JournalReader) -> None:
         for content in map(_sound_content, reader.content_rows()):
@@ -397,7 +474,7 @@ class _Check:
             return
         path = self.folder / JOURNAL_NAME
         file_bytes = path.stat().st_size
-        log = self.folder / f"{JOURNAL_NAME}-wal"
+        log = self.folder / LOG_NAME
         if log.exists() and log.stat().st_size:
             self.found(FindingKind.CHANGED_BYTES, "file", None, f"found a filled {log.name} beside a sealed journal")
         if file_bytes != last.file_bytes:
@@ -408,8 +485,119 @@ class _Check:
             text = "the file is not the sealed one, though every row is: bytes outside the rows were changed"
             self.found(FindingKind.CHANGED_BYTES, "file", None, text)
 
+    def look_at_remains(self) -> None:
+        """The journal itself is gone: say so, and what the checkpoints still show."""
+        text = f"{JOURNAL_NAME} is not there, though {' and '.join(remains(self.folder))} of its run are"
+        self.found(FindingKind.MISSING_JOURNAL, "file", None, text)
+        self.read_checkpoints()
+        last = self.checkpoints[-1] if self.checkpoints else None
+        if last is None:
+            self.notes.append("no checkpoint tells what was in it: nothing can be proven")
+            return
+        self.run = last.run
+        self.notes.append(
+            f"still provable: that {last.records} records with root {last.root} were written; a copy of the journal can be held "
+            "against that"
+        )
+
+    def look_at_files(self) -> None:
+        """Hold the files beside the journal against the last line of ``files.jsonl``, and name those that it does not hold."""
+        path = self.folder / FILES_NAME
+        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        if lines.pop():
+            self.notes.append(f"the last line of {FILES_NAME} was cut short by a crash and is not counted")
+        seal = self.read_files_seals(lines)
+        for file in seal.files if seal else ():
+            found = read_file(self.folder, file.name)
+            if found is None and not (self.folder / file.name).is_symlink():
+                self.found(FindingKind.MISSING_FILE, file.name, None, "it was sealed, and is not there")
+            elif found != file:
+                what = "a link" if found is None else f"sha256 {found.sha256}"
+                text = f"found {what}, it was sealed with sha256 {file.sha256}"
+                self.found(FindingKind.CHANGED_FILE, file.name, None, text)
+        self.sealed_files = tuple(file.name for file in seal.files) if seal else ()
+        ours = {JOURNAL_NAME, CHECKPOINTS_NAME, FILES_NAME, *self.sealed_files}
+        if not (self.checkpoints and self.checkpoints[-1].final):
+            ours |= {LOCK_NAME, LOG_NAME, LOG_INDEX_NAME}
+        names = {f"{one.name}/" if one.is_dir() else one.name for one in self.folder.iterdir()}
+        self.unsealed_files = tuple(sorted(names - ours))
+        bare = sorted(_PRODUCTS.intersection(self.unsealed_files))
+        if bare:
+            self.doubts.append(
+                f"NOT SEALED: nothing shows whether {', '.join(bare)} are as they were written; `grandmodel backtest report "
+                f"{self.folder}` writes them again from the journal"
+            )
+
+    def read_files_seals(self, lines: list[bytes]) -> FilesSeal | None:
+        """The last line of ``files.jsonl``, after a look at each; None where there is none."""
+        previous, last = NO_PREVIOUS, None
+        for number, line in enumerate(lines):
+            try:
+                one = msgspec.json.decode(line, type=FilesSeal)
+            except _UNREADABLE as error:
+                self.found(FindingKind.CHANGED_FILES_SEAL, FILES_NAME, number, f"the line cannot be read: {error}")
+                previous = sha256(line).hexdigest()
+                continue
+            if one.previous != previous or msgspec.json.encode(one) != line:
+                text = "it does not follow the line before it: a line was changed, moved or taken out"
+                self.found(FindingKind.CHANGED_FILES_SEAL, FILES_NAME, number, text)
+            elif one.journal_seal != journal_seal(self.folder):
+                text = "it was made for a journal with another seal"
+                self.found(FindingKind.CHANGED_FILES_SEAL, FILES_NAME, number, text)
+            previous = sha256(line).hexdigest()
+            last = one
+            if not self.is_trusted(one, files_message(one)):
+                text = f"found key {one.key or 'none'}, expected a signature by {self.expected_key(one.key)}"
+                self.found(FindingKind.BAD_SIGNATURE, FILES_NAME, number, text)
+            if one.note:
+                self.notes.append(f"{FILES_NAME} line {number}: {one.note}")
+        if last is not None and not last.key:
+            self.doubts.append(f"{FILES_NAME} is {UNSIGNED}")
+        elif last is not None and self.public_key is None and last.key not in self.known:
+            self.doubts.append(f"{FILES_NAME} is SIGNED BY AN UNKNOWN KEY: {last.key}")
+        return last
+
+    def signature(self) -> Signature:
+        """What the signatures of the checkpoints are worth, with a doubt where it is not enough."""
+        unsigned = sum(not one.key for one in self.checkpoints)
+        unknown = (
+            {one.key for one in self.checkpoints if one.key} - set(self.known) if self.public_key is None else set()
+        )
+        text = ""
+        if unknown:
+            text = (
+                f"SIGNED BY AN UNKNOWN KEY: {', '.join(sorted(unknown))}. Ask whose it is, get its public half from them, and give "
+                "it with --public-key, or keep it with `grandmodel audit trust FILE --name NAME`"
+            )
+        elif not self.checkpoints:
+            text = f"{UNSIGNED}; the first checkpoint comes after {self.every or 'so many'} records, or at the end"
+        elif unsigned:
+            text = f"{UNSIGNED}: {unsigned} of {len(self.checkpoints)} checkpoints bear no signature"
+        if text and not (self.expected is not None and self.expected.records == self.records):
+            self.doubts.insert(0, text)  # A root that was kept elsewhere says as much as a signature.
+        if unknown:
+            return Signature.UNKNOWN_KEY
+        return Signature.UNSIGNED if text else Signature.TRUSTED
+
+    def tell_what_is_left(self) -> None:
+        """Where the end is missing, say how far what is there can be proven."""
+        ends = {FindingKind.DAMAGED_LOG, FindingKind.CUT_TAIL}
+        if not self.findings or any(one.kind not in ends for one in self.findings):
+            return
+        covered = max((one.records for one in self.checkpoints if self.agrees(one)), default=0)
+        self.notes.append(
+            f"still provable: the first {covered} records, which a checkpoint covers; the other {self.records - covered} that are "
+            "there fit the chain"
+        )
+        if not (self.checkpoints and self.checkpoints[-1].final) and not self.has_log:
+            self.notes.append(f"{LOG_NAME}, in which SQLite keeps what was written last, is not there")
+
     def report(self) -> VerifyReport:
-        signed = self.public_key is not None and not any(one.kind is FindingKind.BAD_SIGNATURE for one in self.findings)
+        self.tell_what_is_left()
+        signature = self.signature()
+        is_signed = signature is Signature.TRUSTED and not any(
+            one.kind is FindingKind.BAD_SIGNATURE for one in self.findings
+        )
         return VerifyReport(
             run=self.run or self.folder.name,
             intact=self.total == 0,
@@ -420,9 +608,14 @@ class _Check:
             checkpoints=len(self.checkpoints),
             record_head=self.record_head.hex(),
             root=self.tree.root().hex(),
-            signed_by=self.public_key.key_id if signed and self.public_key and self.checkpoints else "",
+            signature=signature,
+            signed_by=", ".join(sorted(self.trusted_keys)) if is_signed else "",
+            unknown_keys=tuple(sorted(self.unknown_keys)),
             findings=tuple(self.findings),
             findings_total=self.total,
+            doubts=tuple(self.doubts),
+            sealed_files=self.sealed_files,
+            unsealed_files=self.unsealed_files,
             notes=tuple(self.notes),
         )
 

@@ -1,9 +1,19 @@
-"""Building agents by name: the built-in kinds, or ``module:Class`` for one of one's own."""
+"""Building agents by name: the built-in kinds, or ``module:Class`` for one of one's own.
+
+A kind ``module:Class`` is code, and a run's settings may come from a stranger. So it is imported only where whoever runs it says so:
+``OwnAgents`` holds which kinds may be imported and from which folder, ``BUILT_IN_ONLY`` none, and ``build_agent`` every one, for
+programs whose settings are their own. The current folder is on no import path unless it is named.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +22,7 @@ from grandmodel.domain.agents import Agent
 from grandmodel.domain.errors import GrandModelError
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
-from grandmodel.runtime.errors import AgentChoiceError
+from grandmodel.runtime.errors import AgentChoiceError, UntrustedAgentError
 from grandmodel.runtime.learning import LearningAgent
 from grandmodel.tactical.baselines import BuyAndHold, MovingAverageCross, RandomAgent
 
@@ -25,7 +35,7 @@ BUILT_IN: dict[str, type[Agent]] = {
 def build_agent(
     kind: str, parameters: Mapping[str, Any], instruments: Mapping[InstrumentId, Instrument], seed: int
 ) -> Agent:
-    """The agent of ``kind`` over ``instruments`` with a generator of its own.
+    """The agent of ``kind`` over ``instruments`` with a generator of its own; a kind of one's own is imported as Python would.
 
     Raises ``AgentChoiceError`` where the kind is unknown, cannot be imported, is not an ``Agent``, or refuses its parameters.
     """
@@ -39,6 +49,54 @@ def build_agent(
         raise
     except BaseException as error:
         raise AgentChoiceError(f"agent {kind}: it cannot be built: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAgents:
+    """Builds agents; those of one's own only where they were asked for, and from one folder before all others."""
+
+    kinds: Collection[str] | None = ()
+    """Which ``module:Class`` may be imported; None: each that the settings name."""
+    folder: Path | None = None
+    """Where their modules are looked for first; None: only where Python looks anyway."""
+
+    def __call__(
+        self, kind: str, parameters: Mapping[str, Any], instruments: Mapping[InstrumentId, Instrument], seed: int
+    ) -> Agent:
+        """As ``build_agent``; raises ``UntrustedAgentError``, and imports nothing, where ``kind`` was not asked for."""
+        if kind not in BUILT_IN and ":" in kind:
+            if self.kinds is not None and kind not in self.kinds:
+                raise UntrustedAgentError(
+                    f"agent {kind}: found code that the settings name and nobody asked for, so it was not imported. Look at it, "
+                    "then name it: --agents-from FOLDER for settings of your own, --trust-agents for a run that was made before"
+                )
+            if self.folder is not None:
+                _load_module(kind.partition(":")[0], self.folder)
+        return build_agent(kind, parameters, instruments, seed)
+
+
+BUILT_IN_ONLY = OwnAgents()
+"""Imports nothing."""
+
+
+def _load_module(name: str, folder: Path) -> None:
+    """Take the module ``name`` from ``folder`` if it is there; modules that it imports are found there last of all."""
+    where = str(folder.resolve())
+    top = name.partition(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(top, [where])
+    if where not in sys.path:
+        sys.path.append(where)  # Behind everything that is installed: no file there stands in for a library's.
+    if found is None or found.loader is None or top in sys.modules:
+        return
+    module = importlib.util.module_from_spec(found)
+    sys.modules[top] = module
+    try:
+        found.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[top]
+        if isinstance(error, Exception):
+            raise AgentChoiceError(f"agent {name}: it cannot be imported: {error}") from error
+        raise
 
 
 def _import_agent(kind: str) -> type[Agent]:

@@ -45,6 +45,7 @@ from grandmodel.domain.events import (
 )
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
+from grandmodel.domain.learnt import AgentLearnt, LearntFrom
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import (
     CancelOrder,
@@ -62,8 +63,8 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_MINUTE, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.execution.simulated.exchange import SimulatedExchange
-from grandmodel.risk.breakers import BreakerState, Trigger
 from grandmodel.models.loaded import LoadedModel
+from grandmodel.risk.breakers import BreakerState, Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.runtime.account_view import account_view
 from grandmodel.runtime.agent_time import late_agent
@@ -230,7 +231,7 @@ class Engine:
 
     def begin(self, note: Mapping[str, object]) -> Record:
         """The first record: what the run is made of, and what its agents say that they trade."""
-        lines = [line for place in range(len(self.agents)) for line in self._introduced(place)]
+        lines = self.introductions()
         return self._record(Cause.BEGIN, _Step(), note={**note, "traded_by": lines} if lines else note)
 
     def on_block(self, block: Block) -> Iterator[Record]:
@@ -302,7 +303,12 @@ class Engine:
                 if self._call(place, agent.take_model, refresh.layer, model)
             ]
             text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
-            lines = [line for place, name in enumerate(self.agent_names) if name in takers for line in self._introduced(place)]
+            lines = [
+                line
+                for place, name in enumerate(self.agent_names)
+                if name in takers
+                for line in self._introduced(place)
+            ]
             text = ": ".join((text, "; ".join(lines))) if lines else text
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
             note["takers"] = takers
@@ -574,6 +580,24 @@ class Engine:
         finally:
             if watch is not None:
                 watch.answered(place)
+
+    def introductions(self) -> tuple[str, ...]:
+        """What the agents say that they trade, and by what."""
+        return tuple(line for place in range(len(self.agents)) for line in self._introduced(place))
+
+    def learnt(self) -> tuple[AgentLearnt, ...]:
+        """What each agent's models had seen before the run; None for one that does not say."""
+        found = []
+        for place, agent in enumerate(self.agents):
+            learnt = self._call(place, agent.learnt_from)
+            if learnt is not None and not all(isinstance(one, LearntFrom) for one in learnt):
+                raise self._not_valid(
+                    place, agent.learnt_from, f"found {shown(learnt)} returned, expected LearntFrom values"
+                )
+            found.append(
+                AgentLearnt(agent=self.agent_names[place], learnt_from=None if learnt is None else tuple(learnt))
+            )
+        return tuple(found)
 
     def _introduced(self, place: int) -> tuple[str, ...]:
         """What an agent says of itself, for people; lines that are no text are as wrong as a wish that is none."""

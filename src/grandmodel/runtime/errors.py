@@ -1,6 +1,6 @@
 """What can go wrong while a run is on; the tree's base is in ``domain.errors``."""
 
-from grandmodel.domain.errors import FatalError, InvariantError, UsageError
+from grandmodel.domain.errors import FatalError, InvariantError, OperatingError, UsageError
 
 
 class DisorderError(FatalError):
@@ -17,6 +17,14 @@ class AgentChoiceError(AgentError, UsageError):
 
 class WishError(UsageError):
     """A wish is not valid; the message says where, what was found and what was expected."""
+
+
+class UntrustedAgentError(UsageError):
+    """An agent of one's own is code, and nobody said that this code may be imported."""
+
+
+class RunStoppedError(OperatingError):
+    """The run was asked to stop; what was done so far is committed, and it can be gone on with."""
 
 
 class JournalExistsError(UsageError):

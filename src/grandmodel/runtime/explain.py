@@ -28,7 +28,8 @@ from grandmodel.features.schema import FeatureColumn
 from grandmodel.models.architecture import BELIEF, STRATEGIC_TAIL, TACTICAL_STANCES, TACTICAL_TAIL
 from grandmodel.models.loaded import Inputs, LoadedModel
 from grandmodel.runtime import story
-from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.agents import BUILT_IN_ONLY
+from grandmodel.runtime.engine import AgentFactory, Engine
 from grandmodel.runtime.errors import ReplayError
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.learning import LearningAgent
@@ -153,15 +154,22 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     alerts: tuple[Alert, ...]
 
 
-def explain(folder: Path, asked: str = "", *, resolver: ContentResolver | None = None) -> Explanation:
+def explain(
+    folder: Path,
+    asked: str = "",
+    *,
+    resolver: ContentResolver | None = None,
+    build_agent: AgentFactory = BUILT_IN_ONLY,
+) -> Explanation:
     """Explain the record that ``asked`` names in the run of ``folder``: its number, or a time; empty: the last decision.
 
-    At a time it is the last record not after it. Raises ``UsageError`` where there is no such record, and ``ReplayError`` where the
-    journal run again does not give it: then nothing that is said here would be true.
+    At a time it is the last record not after it. Raises ``UsageError`` where there is no such record, ``UntrustedAgentError`` where
+    the run was decided by code that ``build_agent`` does not import, and ``ReplayError`` where the journal run again does not give
+    the record: then nothing that is said here would be true.
     """
     with JournalReader.open(folder, resolver) as reader:
         begin, record, before, after = _find(reader, folder, asked)
-        engine = _run_until(reader, record)
+        engine = _run_until(reader, record, build_agent)
         is_simulated = is_on_simulated_market(begin)
         stories = tuple(_tell(decision, engine, record, is_simulated=is_simulated) for decision in record.decisions)
     instruments = {instrument.id: instrument for instrument in begin.instruments}
@@ -222,9 +230,9 @@ def _number_of(records: list[Record], decided: list[int], folder: Path, asked: s
     return next((record.number for record in last if record.decisions), last[-1].number)
 
 
-def _run_until(reader: JournalReader, record: Record) -> Engine:
+def _run_until(reader: JournalReader, record: Record, build_agent: AgentFactory) -> Engine:
     """The engine as it stood when it made ``record``."""
-    inputs = InputEngine()
+    inputs = InputEngine(build_agent)
     for number, given in reader.inputs():
         for made in inputs.on_input(number, given):
             if made.number == record.number:

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 
 from grandmodel import __version__
-from grandmodel.domain.agents import Agent
 from grandmodel.domain.blocks import Block, Schema
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import (
@@ -29,10 +28,9 @@ from grandmodel.domain.events import (
 )
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
-from grandmodel.domain.learnt import AgentLearnt
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.runtime.agents import build_agent
-from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.agents import BUILT_IN_ONLY
+from grandmodel.runtime.engine import AgentFactory, Engine
 from grandmodel.runtime.model_loading import model_of
 from grandmodel.runtime.settings import RunSettings, settings_hash
 
@@ -71,10 +69,12 @@ def block_of(given: MarketData) -> Block:
 class InputEngine:
     """Builds the engine from ``Begin`` and hands it every later input.
 
-    ``engine`` is None before the first input.
+    ``engine`` is None before the first input. The settings come from whoever made the journal, so agents of one's own are only
+    imported where ``build_agent`` does that (``runtime.agents``).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, build_agent: AgentFactory = BUILT_IN_ONLY) -> None:
+        self._build_agent = build_agent
         self.engine: Engine | None = None
         self.begin: Begin | None = None
 
@@ -112,17 +112,11 @@ class InputEngine:
             for s in given.sessions
         ]
         self.begin = given
-        self.engine = Engine(settings, given.instruments, schedules, build_agent)
+        self.engine = Engine(settings, given.instruments, schedules, self._build_agent)
         note = {
             "settings_hash": settings_hash(settings),
             "mode": settings.mode,
             "code": given.code_version,
-            "agents": [_learnt_by(agent) for agent in self.engine.agents],
+            "agents": self.engine.learnt(),
         }
         return [self.engine.begin(note)]
-
-
-def _learnt_by(agent: Agent) -> AgentLearnt:
-    """What the agent's models had seen before the run."""
-    learnt = agent.learnt_from()
-    return AgentLearnt(agent=agent.name, learnt_from=None if learnt is None else tuple(learnt))

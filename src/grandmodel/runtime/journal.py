@@ -50,8 +50,10 @@ from grandmodel.compliance.journal_file import (
     source_sha256,
 )
 from grandmodel.compliance.merkle import MerkleTree
+from grandmodel.compliance.write_ahead_log import log_damage
 from grandmodel.domain.events import Input, MarketData
 from grandmodel.domain.ids import RunId
+from grandmodel.domain.paths import local_path
 from grandmodel.runtime.errors import (
     JournalClosedError,
     JournalDamagedError,
@@ -137,7 +139,7 @@ class Journal:
         """
         if checkpoint_every < 1 or checkpoint_every & (checkpoint_every - 1):
             raise ValueError(f"checkpoint_every: found {checkpoint_every}, expected a power of two")
-        folder.mkdir(parents=True, exist_ok=True)
+        local_path(folder, "run folder").mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
         path = folder / JOURNAL_NAME
         if path.exists() and not _is_blank(folder):
@@ -185,11 +187,15 @@ class Journal:
         Raises ``JournalEndedError`` where the run has ended, ``JournalInUseError`` where a process has it open,
         ``JournalDamagedError`` where what is written does not fit the chain.
         """
+        refuse_damaged_log(folder)
         JournalReader.open(folder).close()
+        if is_sealed(folder):  # A sealed folder gets no lock.
+            raise _ended(folder)
         lock = _lock(folder)
         if is_sealed(folder):  # Before SQLite opens the file for writing: a sealed file is never touched.
+            (folder / LOCK_NAME).unlink(missing_ok=True)
             os.close(lock)
-            raise JournalEndedError(f"{folder}: this run has ended and its journal is sealed: start a new run")
+            raise _ended(folder)
         connection = _connect(folder / JOURNAL_NAME, durability)
         try:
             journal = cls(folder, connection, lock, durability=durability, signer=signer, resolver=resolver)
@@ -451,6 +457,28 @@ _INSERT_RECORDS = _INSERT_RECORD + ", (?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 _PAGE_BYTES = 8_192
 _COMMIT_AT_BYTES = 16 << 20
 """Collected bytes at which an append commits by itself, to bound memory. Writing early is always allowed."""
+
+
+def refuse_damaged_log(folder: Path) -> None:
+    """Raise ``JournalDamagedError`` where SQLite's log in ``folder`` is missing or damaged.
+
+    SQLite would say nothing, and whoever opens the journal for writing would throw away what stands behind the damage. To be called
+    before anything opens the journal: a reader renews the index that tells of it.
+    """
+    path = folder / JOURNAL_NAME
+    damage = log_damage(path) if path.exists() else ""
+    if damage:
+        raise JournalDamagedError(
+            f"{folder}: {damage}: put it back from a copy if there is one; `grandmodel audit verify {folder}` says what can still be "
+            "proven. Nothing is gone on with until then"
+        )
+
+
+def _ended(folder: Path) -> JournalEndedError:
+    return JournalEndedError(
+        f"{folder}: this run has ended and its journal is sealed, there is nothing to go on with: "
+        f"`grandmodel backtest report {folder}` writes its summary and page again"
+    )
 
 
 def _connect(path: Path, durability: Durability) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from grandmodel.charts import (
     Tile,
     format_time,
 )
+from grandmodel.compliance.verification import UNSIGNED
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.performance.drawdown import drawdown_curve
 from grandmodel.performance.ratios import AnnualRatios
@@ -32,7 +33,7 @@ def report_page(results: RunResults, summary: Summary) -> str:
     page = Page(
         title,
         f"{summary.mode} on {what}; {format_time(summary.start_ns)} to {format_time(summary.end_ns)} UTC",
-        footer=f"settings {summary.settings_hash}, code {summary.code_version}, record chain {summary.record_head[:16]}",
+        footer=f"settings {summary.settings_hash}, code {summary.code_version}, record chain {summary.record_head[:16]}, {summary.signature}",
     )
     _lead(page.lead, summary, currency)
     times, equity = results.equity_curve()
@@ -73,6 +74,8 @@ def _lead(lead: Section, summary: Summary, currency: str) -> None:
             "bad",
             "In-sample" if any(part.part == IN_SAMPLE for part in summary.samples.parts) else "Not out-of-sample",
         )
+    if summary.signature == UNSIGNED:
+        lead.add_note(f"{UNSIGNED}. One who can write this folder can make the whole run anew.", "caution")
     if not summary.ended:
         lead.add_note("This run did not end: its journal stops before the last record.", "bad")
     bad = {name: counts["bad_stretch"] for name, counts in summary.quality.items() if counts.get("bad_stretch")}

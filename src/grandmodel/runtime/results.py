@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.compliance.checkpoints import last_checkpoint
 from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Alert, Begin, Cause, Record
@@ -68,6 +69,8 @@ class RunResults:
     settings: RunSettings
     record_head: str
     """The last link of the record chain, hexadecimal: names the run's whole history."""
+    signed_by: str = ""
+    """Id of the key that signed the last checkpoint; empty where none did."""
     records: int = 0
     times: list[int] = field(default_factory=list)
     """Time of each record, ns."""
@@ -130,6 +133,8 @@ def load_results(folder: Path) -> RunResults:
         results = RunResults(
             folder=folder, begin=begin, settings=msgspec.json.decode(begin.settings, type=RunSettings), record_head=""
         )
+        last = last_checkpoint(folder)
+        results.signed_by = last.key if last else ""
         lots = {instrument.id: 0 for instrument in begin.instruments}
         results.history = {name: InstrumentHistory() for name in lots}
         widest = max(results.settings.widths_ns)

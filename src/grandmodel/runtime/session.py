@@ -6,7 +6,8 @@ seals the journal and writes the summary and the report page. A run folder holds
 - ``journal.sqlite`` and ``checkpoints.jsonl``: every input and record (``runtime.journal``),
 - ``summary.json``: the figures (``runtime.summary``),
 - ``report.html``: the page (``runtime.report``),
-- ``latency.json``: how long the decisions took on this machine; measured, so not part of what a replay compares.
+- ``latency.json``: how long the decisions took on this machine; measured, so not part of what a replay compares,
+- ``files.jsonl``: the hashes of these three, signed (``compliance.sealed_files``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.compliance.checkpoints import Signer
-from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_input, encode_record
+from grandmodel.compliance.journal_file import LOG_NAME, ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
@@ -32,14 +33,18 @@ from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_SECOND
 from grandmodel.runtime.agent_time import AgentTimer, late_agent
+from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, in_time_order
-from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.engine import AgentFactory, Engine
+from grandmodel.runtime.errors import RunStoppedError
 from grandmodel.runtime.inputs import InputEngine, begin_run
-from grandmodel.runtime.journal import Durability, Journal
+from grandmodel.runtime.journal import Durability, Journal, refuse_damaged_log
 from grandmodel.runtime.market_step import Stop
 from grandmodel.runtime.model_loading import check_layer, find_models, refresh_of
 from grandmodel.runtime.recovery import Recovered, recover
 from grandmodel.runtime.settings import Mode, RunSettings
+
+LATENCY_NAME = "latency.json"
 
 COMMIT_EVERY_STEPS = 256
 """A backtest commits after so many steps; paper and live commit every step that holds an order, before it leaves."""
@@ -95,6 +100,7 @@ class Session:
             timing = inputs.engine.settings.agent_time
             if timing.budget_ns:
                 inputs.engine.agent_watch = self._timer = AgentTimer(clock_ns, timing)
+        self._should_stop: Callable[[], bool] = _never
 
     @classmethod
     def start(
@@ -110,13 +116,17 @@ class Session:
         on_record: Callable[[Record], None] | None = None,
         signer: Signer | None = None,
         check: Callable[[Engine], None] | None = None,
+        build_agent: AgentFactory = build_agent,
     ) -> Self:
-        """Begin a run in ``folder``, whose name is the run's; what ``check`` raises about its engine leaves no folder behind."""
+        """Begin a run in ``folder``, whose name is the run's; what ``check`` raises about its engine leaves no folder behind.
+
+        The settings are the caller's own, and so is the code that they name.
+        """
         if settings.mode is Mode.LIVE:
             raise UsageError("live trading needs a broker: found mode live, expected backtest or paper here")
         settings = find_models(settings)
         begin = begin_run(RunId(folder.name), settings, instruments, schedules, data)
-        inputs = InputEngine()
+        inputs = InputEngine(build_agent)
         first = list(inputs.on_input(0, begin))  # What cannot be built leaves no folder behind.
         if check is not None and inputs.engine is not None:
             check(inputs.engine)
@@ -138,17 +148,27 @@ class Session:
         clock_ns: Callable[[], int],
         resolver: ContentResolver | None = None,
         signer: Signer | None = None,
+        build_agent: AgentFactory = BUILT_IN_ONLY,
     ) -> Self:
-        """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``."""
+        """Take up a run that was cut off: its inputs run again, and the feed goes on after ``recovered.feed_inputs``.
+
+        The settings are those of the folder, perhaps a stranger's: code that they name is imported only where ``build_agent`` does so.
+        """
+        refuse_damaged_log(folder)
         with JournalReader.open(folder, resolver) as reader:
             first = next(reader.inputs(), None)
         if first is None or not isinstance(first[1], Begin):
             raise UsageError(
-                f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one"
+                f"{folder}: found a journal without a beginning, expected a run to go on with: start a new one. Nothing was ever "
+                f"committed, or {LOG_NAME}, in which SQLite keeps what was written last, was taken away"
             )
         journal = Journal.open(folder, durability=_durability(Mode(first[1].mode)), resolver=resolver, signer=signer)
-        inputs = InputEngine()
-        recovered = recover(journal, inputs)
+        inputs = InputEngine(build_agent)
+        try:
+            recovered = recover(journal, inputs)
+        except BaseException:
+            journal.close()
+            raise
         session = cls(folder, journal, inputs, clock_ns)
         session.recovered = recovered
         session.records = recovered.records
@@ -171,7 +191,7 @@ class Session:
     @property
     def traded_by(self) -> tuple[str, ...]:
         """What the agents say that they trade, and by what."""
-        return tuple(line for agent in self.engine.agents for line in agent.introduce())
+        return self.engine.introductions()
 
     @property
     def is_ended(self) -> bool:
@@ -186,13 +206,21 @@ class Session:
         on_progress: Callable[[Progress], None] | None = None,
         keep_rows: bool = True,
         first: int = 0,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         """Walk ``blocks`` in order; ``first`` is the number that the first of them has in its feed.
 
         ``keep_rows`` writes the rows into the journal; otherwise it holds their sha256 and ``where#number``, and whoever
-        replays must find them there again.
+        replays must find them there again. ``should_stop`` is asked after every step: where it says so, what was done is committed
+        and ``RunStoppedError`` raised; a block that was begun is gone on with where it was left.
         """
-        self.feed_parts(in_time_order(blocks, first=first), where=where, on_progress=on_progress, keep_rows=keep_rows)
+        self.feed_parts(
+            in_time_order(blocks, first=first),
+            where=where,
+            on_progress=on_progress,
+            keep_rows=keep_rows,
+            should_stop=should_stop,
+        )
 
     def feed_parts(
         self,
@@ -201,9 +229,13 @@ class Session:
         where: str = "",
         on_progress: Callable[[Progress], None] | None = None,
         keep_rows: bool = True,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         """``feed`` with what the run is told in between, as ``commands.in_time_order`` puts it."""
+        if should_stop is not None:
+            self._should_stop = should_stop
         for part in parts:
+            self._stop_if_asked()
             if not isinstance(part, Part):
                 self._take(part)
                 continue
@@ -260,13 +292,14 @@ class Session:
     def end(self) -> None:
         """The stream is over: what was due happens, the last record is written and the journal is sealed."""
         if not self.is_ended:
+            self._stop_if_asked()
             given = End(ts=self.engine.now)
             number = self.journal.append_input(given)
             for record in self._inputs.on_input(number, given):
                 self._keep(record)
         self._commit()
         self.journal.seal()
-        (self.folder / "latency.json").write_bytes(msgspec.json.encode(self.latency.percentiles()))
+        (self.folder / LATENCY_NAME).write_bytes(msgspec.json.encode(self.latency.percentiles()))
 
     def progress(self) -> Progress:
         """Where the run is now."""
@@ -301,6 +334,7 @@ class Session:
             record = engine.on_stop(stop, block)
             self._keep(record)
             took = clock_ns() - began
+            self._stop_if_asked()
             (latency.decisions if record.cause is Cause.BAR else latency.reports).append(took)
         if engine.settings.mode is not Mode.BACKTEST:
             self._commit()
@@ -316,6 +350,11 @@ class Session:
                 self.signal(
                     Signal(ts=engine.now, trigger=SignalTrigger.LATENCY, value=took_ns / NS_PER_SECOND, source=source)
                 )
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            self._commit()
+            raise RunStoppedError(f"{self.folder}: the run was stopped, {self.records} records are in its journal")
 
     def _keep(self, record: Record) -> None:
         """Append a record; where orders are about to leave, wait until it is written."""
@@ -342,6 +381,11 @@ def rows_sha256(block: Block) -> str:
 def _durability(mode: Mode) -> Durability:
     """Paper and live trading wait for the disk; a backtest can be run again."""
     return Durability.OS if mode is Mode.BACKTEST else Durability.DISK
+
+
+def _never() -> bool:
+    """Nobody stops the run."""
+    return False
 
 
 def _ignore(record: Record) -> None:

@@ -22,7 +22,6 @@ from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.agent_time import AgentTimeSettings
 
-
 MOST_CAPITAL_MICROS = 10**18
 """A trillion of the currency: sums of it and of every position's value stay inside 64 bits."""
 MOST_RATE_MICROS = 10**12

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.compliance.verification import UNSIGNED
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import convert_micros
 from grandmodel.domain.orders import Fill, PriceReference
@@ -88,6 +89,8 @@ class Summary(AnnualRatios, frozen=True, kw_only=True):
     settings_hash: str
     code_version: str
     record_head: str
+    signature: str
+    """Which key signed the journal, or that none did; ``audit verify`` says whether it is one to trust."""
     start_ns: int
     end_ns: int
     ended: bool
@@ -147,6 +150,7 @@ def summarise(results: RunResults) -> Summary:
         settings_hash=results.settings_hash,
         code_version=results.begin.code_version,
         record_head=results.record_head,
+        signature=f"signed by key {results.signed_by}" if results.signed_by else UNSIGNED,
         start_ns=int(times[0]) if len(times) else 0,
         end_ns=int(times[-1]) if len(times) else 0,
         ended=results.ending is not None,

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from grandmodel.cli.main import main
+from grandmodel.cli.signing import own_folder
 from grandmodel.compliance.journal_file import JOURNAL_NAME, pack
 from grandmodel.compliance.keys import SigningKey
 from grandmodel.domain.events import MarketData
@@ -18,6 +19,9 @@ from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.recovery import take
 from grandmodel.runtime.settings import Mode, RunSettings
 from tools.real_engine import build_begin, build_blocks, build_end, build_engine
+
+TRUST = "--trust-agents"
+"""These runs were decided by an agent of the tests."""
 
 
 @pytest.fixture
@@ -71,6 +75,41 @@ def test_an_intact_run_verifies_with_its_key(audit, root):
     assert "unexpected" in out
 
 
+def test_a_run_that_nobody_we_trust_signed_ends_with_3_and_says_so(audit, root):
+    shutil.copytree(root / "runs" / "good", root / "runs" / "theirs")
+    status, out, _ = audit("verify", "theirs")
+    assert status == 3
+    assert "intact, not proven, ended" in out
+    key = SigningKey.load(root / "key.pem")
+    assert f"SIGNED BY AN UNKNOWN KEY: {key.key_id}" in out
+    assert audit("trust", "key.pem.pub", "--name", "ann")[0] == 0
+    status, out, _ = audit("verify", "theirs")
+    assert (status, f"every checkpoint is signed by {key.key_id} (ann)" in out) == (0, True)
+    assert f"{key.key_id}  ann" in audit("key")[1]
+    assert json.loads(audit("key", "--json")[1])["trusted"][key.key_id] == "ann"
+    (own_folder().folder / "known" / "ann.pub").unlink()
+
+
+def test_an_unsigned_run_ends_with_3_and_says_loudly_what_it_does_not_prove(audit, root):
+    with Journal.create(root / "runs" / "unsigned", run="run", durability=Durability.OS) as journal:
+        take(journal, build_engine(), [build_begin("run")])
+        journal.seal()
+    status, out, _ = audit("verify", "unsigned")
+    assert status == 3
+    assert "UNSIGNED: proves only accidental change" in out
+    status, out, _ = audit("verify", "unsigned", "--json")
+    assert (status, json.loads(out)["signature"]) == (3, "unsigned")
+
+
+def test_a_run_decided_by_code_of_its_own_imports_none_of_it_unasked(audit, root):
+    status, out, err = audit("replay", "good")
+    assert (status, out) == (2, "")
+    assert "found code that the settings name and nobody asked for, so it was not imported" in err
+    assert "--trust-agents" in err
+    status, _, err = audit("replay", "good", "--agents-from", ".")
+    assert (status, "without --trust-agents" in err) == (2, True)
+
+
 def test_a_changed_run_fails_and_the_record_is_named(audit, root):
     status, out, _ = audit("verify", "bad")
     assert status == 1
@@ -82,15 +121,15 @@ def test_a_changed_run_fails_and_the_record_is_named(audit, root):
 
 
 def test_replay_is_equal_or_names_the_first_difference_with_both_records(audit, root):
-    status, out, _ = audit("replay", "good")
+    status, out, _ = audit("replay", TRUST, "good")
     assert (status, out.split(":")[0]) == (0, "equal")
-    status, out, _ = audit("replay", "bad")
+    status, out, _ = audit("replay", TRUST, "bad")
     assert status == 1
     assert "different at record 5, position; 5 before it are equal" in out
     assert "journalled:" in out
     assert "replayed:" in out
     assert '"position": 75,' in out
-    status, out, _ = audit("replay", "bad", "--json")
+    status, out, _ = audit("replay", TRUST, "bad", "--json")
     report = json.loads(out)
     assert (status, report["equal"], report["difference"]["record"]) == (1, False, 5)
     assert report["difference"]["replayed"]["number"] == 5
@@ -202,7 +241,7 @@ def flipped_block(root, place=30):
 def test_replay_of_a_damaged_block_is_a_message_that_names_what_verify_finds(audit, root, damaged):
     number, statement = flipped_block(root)
     name = damaged("flipped", statement)
-    status, out, err = audit("replay", name)
+    status, out, err = audit("replay", TRUST, name)
     assert (status, out) == (1, "")
     assert f"audit verify runs/{name}" in err
     assert f"changed_content content {number}" in err
@@ -225,7 +264,7 @@ def test_replay_of_a_damaged_block_is_a_message_that_names_what_verify_finds(aud
     ],
 )
 def test_replay_of_any_damage_is_a_message_and_1(audit, damaged, statement):
-    status, _, err = audit("replay", damaged("any", statement))
+    status, _, err = audit("replay", TRUST, damaged("any", statement))
     assert status == 1
     assert "audit verify runs/any` finds " in err
     assert "Traceback" not in err
@@ -237,7 +276,7 @@ def test_an_error_that_no_damage_explains_is_not_hidden(audit, root, monkeypatch
 
     monkeypatch.setattr("grandmodel.runtime.replay.replay", fail)
     monkeypatch.chdir(root)
-    monkeypatch.setattr("sys.argv", ["grandmodel", "audit", "replay", "good"])
+    monkeypatch.setattr("sys.argv", ["grandmodel", "audit", "replay", TRUST, "good"])
     with pytest.raises(ValueError, match="a defect"):
         main()
 
@@ -277,7 +316,7 @@ def test_replay_over_a_store_that_is_gone_says_which_rows_are_missing(audit, roo
         take(journal, build_engine(), [build_begin("run")])
         journal.append_input(MarketData(schema="bars", count=1, source=f"{'0' * 64} gone#0"))
         journal.commit()
-    status, out, err = audit("replay", "stored")
+    status, out, err = audit("replay", TRUST, "stored")
     assert (status, out) == (1, "")
     assert "missing_content input 1" in err
 

@@ -232,7 +232,7 @@ def test_a_sealed_journal_takes_no_more(tmp_path):
         journal.seal()
         with pytest.raises(JournalClosedError, match="closed"):
             journal.append_input(Advance(ts=1))
-    with pytest.raises(JournalEndedError, match="start a new run"):
+    with pytest.raises(JournalEndedError, match="backtest report"):
         Journal.open(tmp_path / "run", durability=Durability.OS)
     report = verify_run(tmp_path / "run")
     assert (report.intact, report.ended) == (True, True)

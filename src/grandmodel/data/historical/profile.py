@@ -11,12 +11,12 @@ from __future__ import annotations
 import enum
 import re
 from decimal import Decimal
-from pathlib import Path
 
 import msgspec
 
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import load_document
+from grandmodel.domain.paths import local_path
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, NS_PER_SECOND
 
 
@@ -201,7 +201,7 @@ def load_profile(source: str) -> ImportProfile:
     """
     if source in NAMED:
         return NAMED[source]
-    path = Path(source)
+    path = local_path(source, "profile")
     if not path.is_file():
         raise UsageError(f"found import profile {source!r}, expected a file or one of: {', '.join(NAMED)}")
     return load_document(path, "import profile", ImportProfile, strict=False)

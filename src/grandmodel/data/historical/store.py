@@ -50,6 +50,7 @@ from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import Block, Schema, check_order, freeze, schema_of
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.paths import local_path
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
 
 DEFAULT_ROWS_PER_BLOCK = 262_144
@@ -126,7 +127,7 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = local_path(root, "store")
         self._finish_interrupted_write()
 
     # Writing
