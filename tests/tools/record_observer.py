@@ -26,7 +26,7 @@ import msgspec
 from grandmodel.compliance.journal_file import decode_record, encode_record
 from grandmodel.domain.events import Cause, Record
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
-from grandmodel.domain.orders import CancelOrder, ExecType, ExecutionReport, Order, OrderType, ReplaceOrder
+from grandmodel.domain.orders import CancelOrder, ExecType, ExecutionReport, Fill, Order, OrderType, ReplaceOrder
 from grandmodel.risk.settings import InstrumentLimits, RiskSettings
 
 _ENDS = (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED)
@@ -49,6 +49,7 @@ class _Seen:
     """Lots that other members of its group filled since it was sent."""
     change: ReplaceOrder | None = None
     largest: int = 0
+    triggered: bool = False
 
     def leaves(self, parent_filled: int | None) -> int:
         """The least that it can still fill."""
@@ -171,11 +172,8 @@ class Observer:
 
     def _take_reports(self, record: Record) -> None:
         fills = {fill.exec_id: fill for fill in record.fills}
-        for fill in record.fills:
-            self.counts["fills"] += 1
-            self._book(record.number, fill.instrument, fill.signed_quantity, fill.price, fill.fee_micros)
-            if fill.order_id == 0 and fill.tag not in _OWN_TAGS:
-                self._fault(f"record {record.number}: a fill of no order, tagged {fill.tag!r}")
+        if len(fills) != len(record.fills):
+            self._fault(f"record {record.number}: one exec_id stands for two fills")
         for report in record.reports:
             if report.exec_id in self._exec_ids:
                 continue  # Seen before; a repeated one must not be booked, and is not among the fills.
@@ -192,15 +190,26 @@ class Observer:
                 ):  # fmt: skip
                     self._fault(f"record {record.number}: the fill of report {report.exec_id} is not the report's")
                 self._filled(record.number, seen, report)
+                if fill is not None:
+                    self._book(record.number, fills.pop(report.exec_id))
             elif report.exec_type is ExecType.REPLACED and seen.change is not None:
                 change, seen.change = seen.change, None
                 seen.quantity = change.quantity
                 seen.price = seen.price if change.price is None else change.price
-                seen.stop = seen.stop if change.stop_price is None else change.stop_price
+                if change.stop_price is not None and not seen.triggered:
+                    seen.stop = change.stop_price
             elif report.exec_type is ExecType.CANCEL_REJECTED:
                 seen.change = None
+            elif report.exec_type is ExecType.TRIGGERED:
+                seen.triggered = True
             elif report.exec_type in _ENDS:
                 self._end(report.order_id)
+        for fill in fills.values():  # What no report brought: the two fills of a roll, the way out of a bad stretch.
+            if fill.order_id != 0 or fill.tag not in _OWN_TAGS:
+                self._fault(
+                    f"record {record.number}: a fill of order {fill.order_id} without a report, tagged {fill.tag!r}"
+                )
+            self._book(record.number, fill)
 
     def _filled(self, number: int, seen: _Seen, report: ExecutionReport) -> None:
         order, lots, price = seen.order, report.last_quantity, report.last_price
@@ -218,8 +227,7 @@ class Observer:
         if limit and seen.price is not None and side * (price - seen.price) > 0:
             self._fault(f"{what}: a limit at {seen.price} filled worse, at {price}")
         if getattr(order, "reduce_only", False):
-            # The fill is in the position already: before it, the position was on the other side and no smaller.
-            before = self.lots[order.instrument] - side * lots
+            before = self.lots[order.instrument]
             if before * side >= 0 or abs(before) < lots:
                 self._fault(f"{what}: reduce_only filled {lots} from a position of {before}")
         for other in self._open.values():
@@ -291,14 +299,15 @@ class Observer:
             plain[side] += lots
         return self.lots[name] + plain[1], self.lots[name] - plain[-1]
 
-    def _book(self, number: int, name: str, signed: int, price: int, fee_micros: int) -> None:
-        instrument = self._by_id.get(name)
-        if instrument is None or signed == 0:
+    def _book(self, number: int, fill: Fill) -> None:
+        self.counts["fills"] += 1
+        name, signed = fill.instrument, fill.signed_quantity
+        if name not in self._by_id or signed == 0:
             self._fault(f"record {number}: a fill of {signed} lots of {name}")
             return
         self.lots[name] += signed
-        self._paid[name] += signed * price
-        self._fees += fee_micros
+        self._paid[name] += signed * fill.price
+        self._fees += fill.fee_micros
 
     def _check_equity(self, record: Record) -> None:
         """Equity from capital, fills, fees and marks: futures in the base currency only."""

@@ -54,6 +54,7 @@ def test_every_fence_of_a_page_runs_in_its_order(page, tmp_path):
     here.mkdir()
     (tmp_path / "shared").symlink_to(SHARED)
     place_files(here)
+    shipped = sorted((ROOT / "models").rglob("*"))
     for number, (mark, body) in enumerate(fences.fences(page)):
         if mark == "sh" or (mark == "sh shared" and SHARED.exists()):
             fences.run_all(fences.commands(body), here)
@@ -67,6 +68,7 @@ def test_every_fence_of_a_page_runs_in_its_order(page, tmp_path):
                 assert duckdb.sql(body).fetchall()
         elif mark == "toml":
             read_profile(body)
+    assert sorted((ROOT / "models").rglob("*")) == shipped, "a page's commands wrote into the checkout's own registry"
     shutil.rmtree(here)
 
 

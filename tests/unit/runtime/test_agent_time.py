@@ -9,6 +9,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Cause, Signal, SignalTrigger
 from grandmodel.risk.settings import Thresholds
 from grandmodel.runtime.agent_time import AgentTimer, AgentTimeSettings
+from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.replay import replay
 from grandmodel.runtime.session import Session
@@ -103,7 +104,7 @@ def test_a_slow_agent_moves_the_ladder_by_an_input_on_the_record(tmp_path):
     assert [alert.code for record in moved for alert in record.alerts].count("slow_agent") == 3
     assert "agent slow took 2 s" in " ".join(alert.text for alert in moved[0].alerts)
     with JournalReader.open(tmp_path / "paper") as reader:
-        report = replay(reader, InputEngine())
+        report = replay(reader, InputEngine(build_agent))
     assert report.equal
 
 
