@@ -9,7 +9,7 @@ import pytest
 import typer
 
 import fences
-from grandmodel.cli.main import app
+from grandmodel.cli.main import whole_app
 from shared_data import SHARED
 from unit.models.model_cases import manifest_of, weights_of
 
@@ -102,7 +102,7 @@ def test_every_link_leads_to_a_file(page):
 
 def command_of(words):
     """The command that ``words`` (without ``grandmodel``) name, and the words behind it; fails where there is none."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(whole_app())
     rest = list(words)
     while hasattr(command, "commands") and rest and WORDS.match(rest[0]):
         assert rest[0] in command.commands, f"no command {rest[0]!r} under {command.name}"

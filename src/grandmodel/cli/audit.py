@@ -160,10 +160,12 @@ def prove_command(
         int | None,
         typer.Option(help="Lead to the root over so many records: those of a checkpoint, or of a kept root."),
     ] = None,
+    as_json: JsonFlag = True,
 ) -> None:
-    """Print, as JSON, one record and the hashes that show that it is in a run, for one who has only the run's root."""
+    """Print, as JSON (with --json or without), one record and the hashes that show that it is in a run, for one who has only the run's root."""
     from grandmodel.compliance.proofs import prove_record
 
+    del as_json  # taken so that a program may say --json to every command
     folder = run_folder(run)
     with _damage_explained(folder):
         proof = prove_record(folder, number, records)
@@ -176,6 +178,7 @@ def prove_command(
 def check_proof_command(
     file: Annotated[Path, typer.Argument(help="A proof that `audit prove` printed.")],
     expect: Annotated[str, typer.Option(help="RECORDS:ROOT that you trust.")],
+    as_json: JsonFlag = False,
 ) -> None:
     """Check a proof against a root that you trust; needs no run. Exit code 1 where it does not hold."""
     import msgspec
@@ -189,7 +192,12 @@ def check_proof_command(
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: expected a proof as `audit prove` prints it ({error})") from error
     holds = is_proven(proof) and (proof.records, proof.root) == (trusted.records, trusted.root)
-    typer.echo(f"record {proof.number} of run {proof.run}: " + ("proven" if holds else "not proven by this root"))
+    if as_json:
+        print_json(
+            {"run": proof.run, "record": proof.number, "proven": holds, "records": proof.records, "root": proof.root}
+        )
+    else:
+        say(f"record {proof.number} of run {proof.run}: " + ("proven" if holds else "not proven by this root"))
     raise typer.Exit(0 if holds else 1)
 
 

@@ -220,8 +220,10 @@ def show_instruments(
     calendar: Annotated[
         str, typer.Option("--calendar", help="Trading calendar of venues other than CME Group's.")
     ] = "",
+    json: JsonFlag = True,
 ) -> None:
-    """The contracts a definition file defines, as JSON for --instruments; margins are not in it and stay 0."""
+    """The contracts a definition file defines, as JSON (with --json or without) for --instruments; margins are not in it and stay 0."""
+    del json  # taken so that a program may say --json to every command
     from grandmodel.data.historical.readers.dbn import read_definitions
 
     if file.is_dir():

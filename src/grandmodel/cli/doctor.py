@@ -65,6 +65,7 @@ def bench_command(
         Path | None,
         typer.Option(help="Folder of the benchmarks; default: that of the checkout this command comes from."),
     ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Run the benchmarks of the checkout, each in a process of its own. They check their results before they time them."""
     folder = (
@@ -78,14 +79,28 @@ def bench_command(
     unknown = [topic for topic in topics or () if topic not in found]
     if unknown:
         raise UsageError(f"found no benchmark {', '.join(unknown)}, expected some of: {', '.join(found)}")
-    failed = []
+    failed, reports = [], []
     for topic in topics or list(found):
-        stdout.rule(topic)
-        done = subprocess.run([sys.executable, str(found[topic]), *(["--quick"] if quick else [])], check=False)  # noqa: S603  our own script
+        command = [sys.executable, str(found[topic]), *(["--quick"] if quick else [])]
+        if as_json:
+            done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  our own script
+            lines = tuple(line.rstrip() for line in done.stdout.splitlines() if line.strip())
+            reports.append({"topic": topic, "passed": done.returncode == 0, "lines": lines, "errors": done.stderr})
+        else:
+            stdout.rule(topic)
+            done = subprocess.run(command, check=False)  # type: ignore[assignment]  # noqa: S603  our own script
         if done.returncode:
             failed.append(topic)
-    if failed:
+    if as_json:
+        print_json(
+            {
+                "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+                "benchmarks": reports,
+            }
+        )
+    elif failed:
         stdout.print(f"failed: {', '.join(failed)}", markup=False)
+    if failed:
         raise typer.Exit(1)
 
 

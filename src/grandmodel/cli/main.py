@@ -61,16 +61,22 @@ def version_command(as_json: JsonFlag = False) -> None:
         typer.echo(__version__)
 
 
-def main() -> None:
-    """The entry point: run one command, and end with its exit code."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # Worker processes too import nothing from the current folder.
+@functools.cache
+def whole_app() -> typer.Typer:
+    """The application with every noun and verb."""
     app.command("run")(run_command)
     app.command("explain")(explain_command)
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)
     _add_nouns()
+    return app
+
+
+def main() -> None:
+    """The entry point: run one command, and end with its exit code."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # Worker processes too import nothing from the current folder.
     try:
-        app(standalone_mode=True)
+        whole_app()(standalone_mode=True)
     except UsageError as error:
         _end("error", str(error), 2)
     except GrandModelError as error:

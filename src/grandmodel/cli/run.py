@@ -121,18 +121,14 @@ def run_command(
     """
     from grandmodel.runtime.settings import Mode, changed
 
-    named = agent
-    if agent is None and settings is None:
-        overrides = [SESSION_CAPITAL, *(overrides or ())]
-        agent, agent_set = "grandmodel", ["strategic=live", "tactical=live", *(agent_set or ())]
-    chosen = _settings(settings, overrides, agent, agent_set, Mode.PAPER)
+    chosen = settings_of(Mode.PAPER, settings, overrides, agent, agent_set)
     if data:
         feed = file_feed(data, time_zone, label, profile, instruments)
         chosen = _fit_to(chosen, feed, settings)
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
         chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
-    agents = _own_agents(chosen, named, agents_from)
+    agents = _own_agents(chosen, agent, agents_from)
     _run(chosen, feed, out, name or "", resume, agents, commands, unsigned=unsigned, as_json=as_json)
 
 
@@ -169,10 +165,7 @@ def backtest_command(
     """
     from grandmodel.runtime.settings import Mode
 
-    # Nobody sits beside a backtest: the breakers come back by themselves, unless the settings say otherwise.
-    chosen = _settings(
-        settings, [*UNATTENDED, *(overrides or ())] if settings is None else overrides, agent, agent_set, Mode.BACKTEST
-    )
+    chosen = settings_of(Mode.BACKTEST, settings, overrides, agent, agent_set)
     if data and not store:
         feed = file_feed(data, time_zone, label, profile, instruments, start, end)
     elif store and instrument:
@@ -217,6 +210,25 @@ def report_command(run: RunArgument, unsigned: UnsignedOption = False, as_json: 
         )
     _, summary = write_reports(folder, signer=run_signer(unsigned=unsigned), note="written again by `backtest report`")
     _show(summary, folder, as_json=as_json)
+
+
+def settings_of(
+    mode: Mode,
+    path: Path | None,
+    overrides: list[str] | None = None,
+    agent: str | None = None,
+    agent_set: list[str] | None = None,
+) -> RunSettings:
+    """What ``run`` (mode paper) and ``backtest run`` use, before the data is looked at; ``settings show`` prints the same."""
+    from grandmodel.runtime.settings import Mode
+
+    if path is None and mode is Mode.BACKTEST:
+        # Nobody sits beside a backtest: the breakers come back by themselves, unless the settings say otherwise.
+        overrides = [*UNATTENDED, *(overrides or ())]
+    elif path is None and agent is None:
+        overrides = [SESSION_CAPITAL, *(overrides or ())]
+        agent, agent_set = "grandmodel", ["strategic=live", "tactical=live", *(agent_set or ())]
+    return _settings(path, overrides, agent, agent_set, mode)
 
 
 def _settings(

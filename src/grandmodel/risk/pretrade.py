@@ -129,7 +129,7 @@ class PretradeChecks:
         else:
             end, other = sells - position, position + buys
         reducing = child or end + asked <= 0
-        sound = self._order_checks(order, view, i, side, checks)
+        sound = self._order_checks(order, view, i, side, checks, closes=reducing and self._closing)
         if view.marks[i] == UNDEFINED_PRICE or not 0 < view.rates_micros[i] < _MAX_RATE:
             return _cut_short(checks, RiskReason.NO_PRICE)
         sound &= self._flow_checks(order, view, i, side, reducing, child, checks)
@@ -303,8 +303,14 @@ class PretradeChecks:
 
     # -- what the order is ----------------------------------------------------------------------------------------
 
-    def _order_checks(self, order: Order, view: RiskView, i: int, side: int, checks: list[RiskCheck]) -> bool:
-        """authorised_instrument to price_collar."""
+    def _order_checks(
+        self, order: Order, view: RiskView, i: int, side: int, checks: list[RiskCheck], *, closes: bool
+    ) -> bool:
+        """authorised_instrument to price_collar.
+
+        ``closes``: the order only reduces while the gate or a person takes risk off. It is then as large as the position, which is
+        no slip of a finger, and a limit on the size of one order must not keep the position open.
+        """
         limits = self._limits[i]
         quantity = order.quantity
         mark = view.marks[i]
@@ -328,7 +334,7 @@ class PretradeChecks:
         else:
             add(_refused("order_rules", None, None, broken))
             sound = False
-        if quantity <= limits.max_order_lots:
+        if quantity <= limits.max_order_lots or closes:
             add(RiskCheck(name="order_quantity", outcome=_PASSED, value=quantity, limit=limits.max_order_lots))
         else:
             add(_refused("order_quantity", quantity, limits.max_order_lots, RiskReason.ORDER_QUANTITY))
@@ -343,7 +349,7 @@ class PretradeChecks:
         notional = quantity * dearest * self._tick_values[i]
         if rate != 1_000_000:
             notional = notional * rate // 1_000_000
-        if notional <= self._order_notional[i]:
+        if notional <= self._order_notional[i] or closes:
             add(RiskCheck(name="order_notional", outcome=_PASSED, value=notional, limit=self._order_notional[i]))
         else:
             add(_refused("order_notional", notional, self._order_notional[i], RiskReason.ORDER_NOTIONAL))

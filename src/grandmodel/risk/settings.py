@@ -31,7 +31,7 @@ class InstrumentLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What one instrument may do."""
 
     max_order_lots: int = 500
-    """Fat finger: a larger order is refused, never shrunk."""
+    """Fat finger: a larger order is refused, never shrunk. What closes a position on a breaker or on FLATTEN may be larger."""
     max_order_notional: float = 5.0
     """Fat finger, as a multiple of capital."""
     max_long_lots: int = 1_000

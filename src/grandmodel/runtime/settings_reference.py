@@ -27,6 +27,25 @@ names are refused. `grandmodel settings show` prints what a file resolves to. Th
 """
 
 
+class SettingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting, as the page has it."""
+
+    path: str
+    """The name that a settings file or ``--set`` gives it."""
+    default: str
+    """JSON, ``required``, or where its parts are."""
+    meaning: str
+
+
+def reference_rows() -> list[SettingRow]:
+    """Every setting of every settings type, in the order of the page."""
+    return [
+        SettingRow(path=f"{path}.{name}".lstrip("."), default=default.strip("`"), meaning=meaning)
+        for path, kind in _types(RunSettings, "")
+        for name, default, meaning in _rows(kind)
+    ]
+
+
 def reference_page() -> str:
     """The whole page as Markdown: a section a settings type, a row a setting."""
     parts = [_INTRO]
@@ -36,14 +55,17 @@ def reference_page() -> str:
         if not kind.__struct_fields__:
             continue
         parts.append("\n| setting | default | meaning |\n|---|---|---|\n")
-        meanings, hints = _attribute_docstrings(kind), typing.get_type_hints(kind)
-        for field in msgspec.structs.fields(kind):
-            default = _default_text(field)
-            meaning = " ".join((meanings.get(field.name) or _meaning_of_kind(hints[field.name])).split()).replace(
-                "|", "\\|"
-            )
-            parts.append(f"| {field.name} | {default} | {meaning} |\n")
+        for name, default, meaning in _rows(kind):
+            parts.append("| {} | {} | {} |\n".format(name, default, meaning.replace("|", "\\|")))
     return "".join(parts)
+
+
+def _rows(kind: type[msgspec.Struct]) -> Iterator[tuple[str, str, str]]:
+    """(name, default, meaning) of each setting of one type."""
+    meanings, hints = _attribute_docstrings(kind), typing.get_type_hints(kind)
+    for field in msgspec.structs.fields(kind):
+        meaning = " ".join((meanings.get(field.name) or _meaning_of_kind(hints[field.name])).split())
+        yield field.name, _default_text(field), meaning
 
 
 def undocumented() -> list[str]:

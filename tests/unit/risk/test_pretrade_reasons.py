@@ -161,6 +161,23 @@ def test_order_notional() -> None:
     _refused(gate.check(desk.order(quantity=3), desk.view()), "order_notional", RiskReason.ORDER_NOTIONAL)
 
 
+def test_a_way_out_that_a_person_asked_for_is_no_fat_finger() -> None:
+    """A position of seven under a limit of five an order: closing it is refused to an agent, and let through on FLATTEN."""
+    gate = desk.gate(_limits(max_order_lots=5, max_order_notional=0.08))
+    held = desk.view(positions=[7, 0, 0])
+    close = desk.order(quantity=7, side=Side.SELL)
+    assert desk.codes(gate.check(close, held)) == {
+        "order_quantity": RiskReason.ORDER_QUANTITY,
+        "order_notional": RiskReason.ORDER_NOTIONAL,
+    }
+    gate.on_command(Command(kind=CommandKind.FLATTEN, ts=held.ts, who="ann/risk_officer", why="news"), held)
+    verdict = gate.check(close, held)
+    assert verdict.order == close
+    assert {check.name: check.value for check in verdict.checks}["order_quantity"] == 7
+    assert gate.check(desk.order(quantity=8, side=Side.SELL), held).order is None
+    assert gate.check(desk.order(quantity=7, side=Side.BUY), held).order is None
+
+
 @pytest.mark.parametrize("changes", [{"marks": [UNDEFINED_PRICE, 7_500, 110_000]}, {"rates_micros": [0, 1, 1]}])
 def test_no_price(changes: dict) -> None:
     verdict = desk.gate().check(desk.order(), desk.view(**changes))
