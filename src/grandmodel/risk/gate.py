@@ -145,7 +145,9 @@ class RiskGate:
         if order.order_id not in self.working.orders:
             self.flow.on_new_order(order)
         self.flow.on_message(order.ts)
-        self.working.send(order, self._index[order.instrument])
+        # A carried order is as young as its arrival: a close-out must not be taken for one that got no answer overnight.
+        sent = msgspec.structs.replace(order, ts=order.effective_ts) if order.effective_ts else order
+        self.working.send(sent, self._index[order.instrument])
 
     def on_cancel(self, ts: int) -> None:
         """A cancel was sent: it counts as a message. Cancels are never refused."""
@@ -393,7 +395,7 @@ class RiskGate:
         intents = list(self._cancel_all(view))
         waited = view.ts - self._state_ts > self.settings.breakers.flatten_wait_ns
         for index, lots in enumerate(view.positions):
-            if not lots or not view.in_session[index] or view.halted[index]:
+            if not lots or not (view.in_session[index] or view.carried) or view.halted[index]:
                 continue
             out = self.working.sells[index] if lots > 0 else self.working.buys[index]
             own = [o for o in self.working.by_index[index].values() if o.sequence > self._state_sequence]
@@ -432,7 +434,8 @@ class RiskGate:
         ranked = sorted(range(self._n), key=components.__getitem__, reverse=True)
         for index in ranked:
             lots = view.positions[index]
-            tradable = view.in_session[index] and not view.halted[index] and components[index] > 0.0
+            is_open = view.in_session[index] or view.carried
+            tradable = is_open and not view.halted[index] and components[index] > 0.0
             if lots and tradable:
                 cut = max(1, int(settings.slice_share * abs(lots)))
                 left = lots - cut if lots > 0 else lots + cut

@@ -37,6 +37,8 @@ class RiskView:
     """Midnight UTC of the trading day; -1: the UTC day of ``ts``."""
     peak_equity_micros: int = NO_FLOOR
     """Highest marked equity since the step before, where the market step knows it."""
+    carried: bool = False
+    """True where an order decided while its instrument is closed goes to the venue for the next open (bars of whole sessions)."""
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -155,7 +155,7 @@ class Engine:
         self.limits = PositionLimits(settings.risk, self._ids, self.lives)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self._schedules = tuple(schedules)
-        self._bars_are_sessions = bars_are_sessions(settings.widths_ns[0], schedules)
+        self._carries = settings.mode is not Mode.LIVE and bars_are_sessions(settings.widths_ns[0], schedules)
         self._records = 0
         self._orders = 0
         self._intents = 0
@@ -270,9 +270,14 @@ class Engine:
             for instrument in self._ids:
                 self._act(step, "operator", CancelIntent(instrument=instrument, reasons=(command.kind.value,)))
                 if command.kind is CommandKind.FLATTEN and self.lots(instrument):
-                    self._act(step, "operator", TargetPosition(instrument=instrument, lots=0, reasons=("flatten",)))
+                    self._act(
+                        step,
+                        "operator",
+                        TargetPosition(instrument=instrument, lots=0, reasons=("flatten",)),
+                        carries=self._carries,
+                    )
         for intent in intents:
-            self._act(step, RISK, intent)
+            self._act(step, RISK, intent, carries=self._carries)
         self._stopped = self._stopped or command.kind is CommandKind.STOP
         yield self._finish(Cause.COMMAND, step, note={"command": command})
 
@@ -365,7 +370,7 @@ class Engine:
         intents, alerts = self.gate.react(self._risk_view())
         step.alerts.extend(alerts)
         for intent in intents:
-            self._act(step, RISK, intent)
+            self._act(step, RISK, intent, carries=self._carries)
         self.market.set_lines(self.gate.equity_floor_micros())
         return self._record(cause, step, note=note)
 
@@ -639,7 +644,7 @@ class Engine:
             if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
-                carries = self.agents[place].carries_over or self._bars_are_sessions
+                carries = self.agents[place].carries_over or self._carries
                 self._act(step, self.agent_names[place], wish, place, carries=carries)
 
     def _act(self, step: _Step, who: str, intent: Intent, place: int = 0, *, carries: bool = False) -> None:
@@ -943,6 +948,7 @@ class Engine:
                 halted=[flag != 0 for flag in halted],
                 rates_micros=rates,
                 day_ns=self._trading_day(now),
+                carried=self._carries,
                 peak_equity_micros=int(self.market.step[0]["equity_peak"]),
             )
         return self._view

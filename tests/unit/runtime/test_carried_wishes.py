@@ -8,9 +8,10 @@ from engine_runs import Restless, Scripted, build_engine, encoded, fills_of, ope
 from grandmodel.domain.decisions import CancelIntent, PlaceOrder, TargetPosition
 from grandmodel.domain.events import Command, CommandKind
 from grandmodel.domain.orders import ExecType, OrderType, Side, TimeInForce
+from grandmodel.risk.settings import Thresholds
 from grandmodel.runtime.engine import bars_are_sessions
 from grandmodel.runtime.settings import Mode
-from strategies import CL, MINUTE, NQ, START, bar_row, quote_row, schedule_of, trade_row
+from strategies import CL, MINUTE, NQ, START, bar_row, quote_row, schedule_of, stack, trade_row
 
 DAYS = schedule_of((0, 60, 0), (1_440, 1_500, 1), (2_880, 2_940, 2), (4_320, 4_380, 3))
 """Four sessions of an hour, a day apart."""
@@ -150,16 +151,40 @@ def test_a_halted_market_and_a_live_account_carry_nothing():
     assert refusals(records_of(engine, rows[1:2])) == ["trading_halted"]
 
 
-def test_a_person_s_command_is_not_carried():
-    engine = build_engine([at_call({2: [target(1)]})], **DAILY)
-    rows = daily(*[(1_000, 1_000)] * 4)
-    records = records_of(engine, rows[:3])
-    assert fills_of(records) == [(1, 1, 1_000, "entry")]
+def flatten_after(rows, agent, settings):
+    """What a person's command to flatten led to, after ``rows``, and the records of all."""
+    engine = build_engine([agent], **settings)
+    records = [record for row in rows for record in engine.on_block(stack([row]))]
     command = Command(ts=engine.now, kind=CommandKind.FLATTEN, who="ann/risk_officer", why="test")
-    told = list(engine.on_command(command))
-    assert [intent.refused for record in told for intent in record.intents if intent.agent == "operator"][
-        -1
-    ] == "out_of_session"
+    return engine, records, list(engine.on_command(command))
+
+
+def test_on_daily_bars_a_person_s_command_to_flatten_goes_to_the_next_open():
+    rows = daily((1_000, 1_000), (1_000, 1_000), (1_000, 1_000), (990, 991))
+    engine, records, told = flatten_after(rows[:3], at_call({2: [target(1)]}), DAILY)
+    assert fills_of(records + told) == [(1, 1, 1_000, "entry")]
+    assert [order.effective_ts for record in told for order in record.orders] == [START + 4_320 * MINUTE]
+    after = records_of(engine, rows[3:])
+    assert fills_of(after) == [(-1, 1, 990, "exit")]
+
+
+def test_a_halt_on_daily_bars_flattens_at_the_next_open_and_not_later():
+    """The ladder acts at closes only, when the market is shut; what it sends must not be taken back for its age."""
+    risk = open_risk(HOUR, drawdown=Thresholds(caution=0.001, reduce=0.002, halt=0.003))
+    rows = daily((1_000, 1_000), (1_000, 1_000), (1_000, 300), (290, 295))
+    records, engine = run(rows, at_call({2: [target(2)]}), **(DAILY | {"risk": risk}))
+    assert fills_of(records) == [(1, 2, 1_000, "entry"), (-1, 2, 290, "exit")]
+    assert engine.lots(NQ.id) == 0
+
+
+def test_a_person_s_command_on_shorter_bars_is_not_carried():
+    rows = half_hours(*[1_000] * 8)
+    _, records, told = flatten_after(rows[:4], carrying(at_call({2: [target(1)]})), HALVES)
+    assert fills_of(records) == [(1, 1, 1_000, "entry")]
+    refused = [
+        intent.refused for record in told for intent in record.intents if isinstance(intent.intent, TargetPosition)
+    ]
+    assert refused == ["out_of_session"]
 
 
 def test_a_carried_order_meets_the_first_price_of_the_session_and_not_the_last_of_the_one_before():
