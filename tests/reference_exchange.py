@@ -521,8 +521,8 @@ class ReferenceExchange:
         before, price_before = held.leaves, held.price
         held.change_at = NEVER_NS
         held.quantity, held.price, stop = held.change
-        if not held.triggered:
-            held.stop = stop
+        worse = max(stop, held.stop) if held.side > 0 else min(stop, held.stop)
+        held.stop = worse if held.triggered else stop
         if held.quantity <= held.filled + held.reduced:
             self.end(held, "4", "asked", ts)
             return

@@ -315,13 +315,14 @@ def test_a_stop_limit_whose_limit_is_better_than_its_trigger_does_not_take_a_sta
     assert fills(within) == [(1, 2, 95)]
 
 
-def test_a_change_of_the_trigger_that_arrives_after_it_was_reached_changes_nothing():
+@pytest.mark.parametrize(("new", "paid"), [(97, 95), (90, 90)])
+def test_a_change_of_the_trigger_that_arrives_after_it_was_reached_never_makes_a_fill_better(new, paid):
     script = [
         quote(order(1, SELL, 12, STOP, stop=95)),
-        (trade_row(5, 95), change(1, 12, stop_price=90)),
+        (trade_row(5, 95), change(1, 12, stop_price=new)),
         quote_row(6, 100, 101),
     ]
-    assert fills(script) == [(1, 10, 95), (1, 2, 95)]
+    assert fills(script) == [(1, 10, 95), (1, 2, paid)]
 
 
 # Reduce-only orders.

@@ -610,8 +610,8 @@ def _replace(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, 
     slot.ts_replace = NEVER_NS
     old_leaves, old_price = slot.leaves, slot.price
     slot.price = slot.new_price
-    if not slot.triggered:
-        slot.stop_price = slot.new_stop
+    if not slot.triggered or (slot.new_stop - slot.stop_price) * slot.side > 0:
+        slot.stop_price = slot.new_stop  # Of a stop that has triggered the worse of both triggers bounds its fills.
     slot.quantity = slot.new_quantity
     most = slot.quantity - slot.filled - slot.reduced
     if most <= 0:
