@@ -10,6 +10,7 @@ the gate, the venue or the ledger for a number. What it holds against every reco
 - positions are within the limits, and so is the worst that all working orders together can still make of them. Where the
   venue's own state is not on the record (an order on its way, a group's fill on its way) the smaller number is taken: the
   observer never cries wolf, and a breach of the plain position needs no such care;
+- the engine's own invariant on lots (alert ``limit_broken``) has nothing to say;
 - money: cash from fills and fees alone; equity at the marks that the last record names, to the millionth.
 
 ``faults`` is the list of what was found, in words; empty means that nothing was.
@@ -105,6 +106,9 @@ class Observer:
         for bar in record.bars:
             if not bar.flags & 8:  # A bad stretch makes no mark.
                 self._marks[bar.instrument] = bar.close
+        for alert in record.alerts:
+            if alert.code == "limit_broken":  # The engine's own look found what the gate had let through.
+                self._fault(f"record {record.number}: the engine says that a limit is broken: {alert.text}")
         self._take_reports(record)
         self._take_orders(record)
         self._check_limits(record)
