@@ -26,6 +26,7 @@ MICRO_GOLD = Instrument(
     session_open="18:00",
     session_close="17:00",
     time_zone="America/New_York",
+    initial_margin_micros=1_100_000_000,  # 1,100 dollars a lot: a future whose margin is not known is not traded
 )
 
 

@@ -114,7 +114,9 @@ def test_a_signal_from_elsewhere_is_kept_when_a_told_run_goes_on(tmp_path: Path)
         session.feed_parts([next(stream), next(stream)])
         session.signal(Signal(ts=session.engine.now, trigger=SignalTrigger.LATENCY, value=0.1, source="edge"))
     resume_feed(tmp_path / "run", feed(), settings=SETTINGS, clock_ns=int, told=TOLD)
-    causes = [record.cause for record in records(tmp_path / "run")]
+    made = records(tmp_path / "run")
+    assert made[-1].position == len(BARS)
+    causes = [record.cause for record in made]
     assert (causes.count(Cause.SIGNAL), causes.count(Cause.COMMAND)) == (2, 3)
 
 

@@ -59,6 +59,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lot_size: Decimal = Decimal(1)
     """Units of the underlying quantity in one lot: 1 contract, 0.001 BTC, 1,000 EUR."""
     initial_margin_micros: int = 0
+    """0: not known. A future without it is not traded; spot pays the whole price."""
     maintenance_margin_micros: int = 0
     session_open: str = ""
     session_close: str = ""

@@ -94,8 +94,9 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Of a strategic model; a tactical one foretells nothing."""
     temperature: float = 1.0
     """Divides the logarithm of the collapsed belief; fitted on the validation span."""
-    direction_support: float = 1.0
-    """Share of a size that the validation span supports (``calibration.direction_support``); strategic only."""
+    direction_support: float = 0.0
+    """Share of a size that the validation span supports (``calibration.direction_support``); strategic only. Where nobody measured
+    it, nothing is supported."""
     novelty: dict[str, Any] = msgspec.field(default_factory=dict)
     """Parameters of the novelty score; its arrays are tensors named ``novelty.*``."""
     conformal: dict[str, Any] = msgspec.field(default_factory=dict)

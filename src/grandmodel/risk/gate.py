@@ -36,6 +36,7 @@ from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Tr
 from grandmodel.risk.correlation import FULL, FloatArray, fill_full
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
+from grandmodel.risk.margins import check_margins
 from grandmodel.risk.pretrade import PretradeChecks, Standing
 from grandmodel.risk.running import IntArray, RunningRisk, fold_row, held_variance, root
 from grandmodel.risk.settings import RiskSettings
@@ -63,7 +64,8 @@ class RiskGate:
     """Pre-trade checks, working orders, circuit breakers and the running covariance of one account.
 
     ``instruments`` fixes the index of each instrument everywhere; ``capital_micros`` is the starting capital that money
-    limits are multiples of. Raises ``RiskInputError`` where the settings name an instrument that the run does not have.
+    limits are multiples of. Raises ``RiskInputError`` where the settings name an instrument that the run does not have, or where
+    the margin of a future is not known.
     """
 
     def __init__(self, settings: RiskSettings, instruments: Sequence[Instrument], capital_micros: int) -> None:
@@ -73,6 +75,7 @@ class RiskGate:
         for name in (*settings.instruments, *settings.authorised, *settings.restricted):
             if name not in ids:
                 raise RiskInputError(f"risk settings name instrument {name!r}, expected one of this run's: {ids}")
+        check_margins(settings, instruments)
         n = len(ids)
         self.settings = settings
         self.instruments = tuple(instruments)
@@ -206,6 +209,11 @@ class RiskGate:
         gap. No return is made across a roll or a bad stretch.
         """
         running = self.running
+        if view.rows:
+            for bar in bars:
+                if bar.width_ns == bars[0].width_ns:
+                    index = self._index[bar.instrument]
+                    self._checks.pace.on_bar(index, bar, view.rows[index])
         for bar in bars:
             if bar.flags & _BAD_STRETCH:
                 self._bad_bars.append(bar.ts_event)
@@ -541,6 +549,7 @@ class RiskGate:
                 bad_bars=list(self._bad_bars),
                 unknown_reports=self._unknown_reports,
                 alerts=self._alerts,
+                pace=self._checks.pace.save(),
             )
         )
 
@@ -566,6 +575,7 @@ class RiskGate:
         self._rejects, self._bad_bars = deque(saved.rejects), deque(saved.bad_bars)
         self._unknown_reports = saved.unknown_reports
         self._alerts = saved.alerts
+        self._checks.pace.restore(saved.pace)
         self._lines_dirty = True
 
 
@@ -592,6 +602,7 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     bad_bars: list[int]
     unknown_reports: int
     alerts: list[Alert]
+    pace: tuple[list[int], list[int], list[int]]
 
 
 def _target(instrument: Instrument, lots: int, why: str) -> TargetPosition:

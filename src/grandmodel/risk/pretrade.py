@@ -29,6 +29,7 @@ from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS, In
 from grandmodel.domain.orders import Order, OrderType, TimeInForce
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.flow import OrderFlow
+from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.reasons import CHECK_NAMES, RiskReason
 from grandmodel.risk.running import Coefficients, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
@@ -83,6 +84,8 @@ class PretradeChecks:
         self._n = len(ids)
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self._limits = [settings.instruments.get(name, settings.limits) for name in ids]
+        self.pace = FeedPace(self._limits)
+        self._max_ages = self.pace.max_ages
         self._tick_values = [instrument.tick_value_micros for instrument in instruments]
         # Margin per lot: a future's own; spot pays the whole price, marked here by -1.
         self._margins = [-1 if x.settlement is Settlement.SPOT else x.initial_margin_micros for x in instruments]
@@ -201,7 +204,7 @@ class PretradeChecks:
             or notional > self._order_notional[i]
             or orders > flow.limits.max_orders
             or messages > flow.limits.max_messages
-            or age > limits.max_mark_age_ns
+            or age > self._max_ages[i]
             or flow.since_equal(order, ts) is not None
         ):
             return None
@@ -296,7 +299,7 @@ class PretradeChecks:
             RiskCheck(name="drawdown", outcome=_PASSED, value=drawdown, limit=self._drawdown),
             RiskCheck(name="daily_loss", outcome=_PASSED, value=loss, limit=self._daily_loss),
             _RESTRICTED,
-            RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=limits.max_mark_age_ns),
+            RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=self._max_ages[i]),
             _BREAKER,
         )
         return Verdict(order, checks, "")
@@ -628,7 +631,6 @@ class PretradeChecks:
     ) -> int:
         """Drawdown to breaker; returns the lots that fit. What reduces may go on, except when killed."""
         standing = self._standing
-        limits = self._limits[i]
         add = checks.append
         room = asked
         closable = -end if end < 0 else 0
@@ -650,11 +652,11 @@ class PretradeChecks:
         else:
             add(self._cut("restricted_list", None, None, closable, RiskReason.RESTRICTED))
             room = closable
-        age = view.ts - view.mark_ts[i]
-        if age <= limits.max_mark_age_ns or reducing:
-            add(RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=limits.max_mark_age_ns))
+        age, oldest = view.ts - view.mark_ts[i], self._max_ages[i]
+        if age <= oldest or reducing:
+            add(RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=oldest))
         else:
-            add(self._cut("stale_data", age, limits.max_mark_age_ns, closable, RiskReason.STALE_DATA))
+            add(self._cut("stale_data", age, oldest, closable, RiskReason.STALE_DATA))
             room = closable
         state = self._ladder.state
         if state is _NORMAL and not standing.paused:

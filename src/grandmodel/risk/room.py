@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from grandmodel.domain.instruments import Instrument, Settlement
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, Trigger
+from grandmodel.risk.margins import check_margins
 from grandmodel.risk.settings import RiskSettings
 
 Rows = NDArray[Any]
@@ -48,7 +49,8 @@ ROOM = np.dtype(
 
 
 def room_of(settings: RiskSettings, instrument: Instrument, capital_micros: int, rate_micros: int) -> Rows:
-    """The limits of ``instrument`` under ``settings`` as one row of ``ROOM``, shape (1,)."""
+    """The limits of ``instrument`` under ``settings`` as one row of ``ROOM``, shape (1,). Raises as the gate does."""
+    check_margins(settings, (instrument,))
     limits = settings.instruments.get(instrument.id, settings.limits)
     portfolio, ladder = settings.portfolio, BreakerLadder(settings.breakers)
     row = np.zeros(1, ROOM)

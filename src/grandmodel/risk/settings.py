@@ -47,13 +47,25 @@ class InstrumentLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     collar_min_ticks: int = 20
     """The collar is never narrower; it is what protects an instrument whose price is near zero."""
     max_mark_age_ns: int = 35 * NS_PER_MINUTE
-    """An older mark takes no new risk. The default suits 30-minute bars; a tick feed sets seconds."""
+    """An older mark takes no new risk, whatever the feed. The default suits 30-minute bars."""
+    max_mark_gaps: int = 100
+    """On a feed of trades, quotes or orders a mark takes no new risk either once it is so many usual gaps between two rows old."""
+    min_mark_age_ns: int = 10 * NS_PER_SECOND
+    """A younger mark is never too old, however quick the feed."""
 
     def __post_init__(self) -> None:
         """Refuse limits that cannot be compared."""
         for name in ("max_order_notional", "max_concentration", "collar_fraction", "away_fraction"):
             _check_positive(name, getattr(self, name))
-        for name in ("max_order_lots", "max_long_lots", "max_short_lots", "collar_min_ticks", "max_mark_age_ns"):
+        for name in (
+            "max_order_lots",
+            "max_long_lots",
+            "max_short_lots",
+            "collar_min_ticks",
+            "max_mark_age_ns",
+            "max_mark_gaps",
+            "min_mark_age_ns",
+        ):
             _check_not_negative(name, getattr(self, name))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -24,7 +24,7 @@ class RiskView:
     marks: list[int]
     """Ticks; ``UNDEFINED_PRICE`` where there is none."""
     mark_ts: list[int]
-    """When each mark was made."""
+    """When the last row of each instrument came: its mark is the price that held then."""
     best_bids: list[int]
     best_asks: list[int]
     """Ticks; ``UNDEFINED_PRICE`` where only bars are known."""
@@ -39,6 +39,8 @@ class RiskView:
     """Highest marked equity since the step before, where the market step knows it."""
     carried: bool = False
     """True where an order decided while its instrument is closed goes to the venue for the next open (bars of whole sessions)."""
+    rows: list[int] = field(default_factory=list)
+    """When bars closed: trades, quotes or orders that each instrument's feed has given so far; empty for a feed of bars."""
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

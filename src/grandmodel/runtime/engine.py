@@ -336,7 +336,9 @@ class Engine:
             step.bars = self._closed_bars()
             if self.features is not None:
                 self.features.on_bars(step.bars)
-            step.alerts.extend(self.gate.on_bars(step.bars, self._risk_view()))
+            view = self._risk_view()
+            view.rows = self.market.tick_rows()
+            step.alerts.extend(self.gate.on_bars(step.bars, view))
             if not self._stopped:
                 for place, agent in enumerate(self.agents):
                     wishes = self._ask(place, agent.on_bars, step.bars, self._account)

@@ -179,6 +179,15 @@ class MarketStep:
         columns: list[list[int]] = self._viewed.tolist()
         return columns
 
+    def tick_rows(self) -> list[int]:
+        """Trades, quotes or orders of each instrument so far, 0 where its feed is one of bars; empty where every feed is."""
+        feeds = self.instruments["feed"]
+        is_fine = feeds > _FEED_BARS
+        if not is_fine.any():
+            return []
+        rows: list[int] = np.where(is_fine, self.instruments["rows"], 0).tolist()
+        return rows
+
     def closed_rows(self) -> list[tuple[int, ...]]:
         """The bars that closed at this stop, as rows of ``BUILDER``."""
         rows: list[tuple[int, ...]] = self.closed[: int(self._values[_CLOSED_BARS])].tolist()

@@ -61,7 +61,8 @@ def plain_bars(schedule, instrument, prices):
             shortest = {}
             for ts, _, size, _ in rows:
                 shortest.setdefault(bin_of(schedule, ts, WIDTHS[0]), []).append(size)
-            known = [[size for size in sizes if size >= 0] for sizes in shortest.values()]
+            # A print of size 0 is one whose size the source did not say: the volume around it is unknown.
+            known = [[size for size in sizes if size >= 0 and 0 not in sizes] for sizes in shortest.values()]
             volume = sum(sum(sizes) for sizes in known) if all(known) else -1
             values = [price for _, price, _, _ in rows]
             flags = 0
@@ -230,3 +231,11 @@ def test_a_trade_on_the_edge_opens_the_next_bar():
     rows = [trade_row(0, 1), trade_row(MINUTE - 1, 2), trade_row(MINUTE, 3)]
     shortest = [bar for _, bars in build(rows, schedules=[ALL_DAY, ALL_DAY]) for bar in bars if bar[1] == MINUTE]
     assert [bar[4:8] for bar in shortest] == [(1, 2, 1, 2), (3, 3, 3, 3)]
+
+
+def test_a_print_of_unknown_size_makes_the_volume_of_its_bars_unknown_and_of_no_other():
+    sizes = (3, 0, 4, 5, 6)
+    rows = [trade_row(k * MINUTE // 2, MID, size, sequence=k) for k, size in enumerate(sizes)]
+    closed = [bar for _, bars in build(rows, schedules=[ALL_DAY, ALL_DAY]) for bar in bars]
+    assert [bar[8] for bar in closed if bar[1] == MINUTE] == [-1, 9, 6]
+    assert [bar[8] for bar in closed if bar[1] == 5 * MINUTE] == [-1]

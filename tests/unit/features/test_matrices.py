@@ -206,6 +206,14 @@ def test_one_unknown_volume_is_unknown_for_as_long_as_it_counts() -> None:
     assert not lvn[648:].any()
 
 
+def test_no_low_volume_node_is_two_zeros_and_no_node_looks_like_that() -> None:
+    strength = strategic_rows(frame(39, 900))[STRATEGIC_SCHEMA.warm_up_bars :, 4:6]
+    is_none = strength[:, 1] == 0.0
+    assert 0 < is_none.sum() < len(strength)
+    assert (strength[is_none, 0] == 0.0).all()
+    assert (strength[~is_none, 1] > 0.7).all()
+
+
 def test_rows_are_whole_after_the_warm_up_of_the_schema() -> None:
     for rows, schema, minutes in ((strategic_rows, STRATEGIC_SCHEMA, 30), (tactical_rows, TACTICAL_SCHEMA, 5)):
         got = rows(frame(38, 700, minutes))

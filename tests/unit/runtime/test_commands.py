@@ -1,6 +1,7 @@
 """Commands and signals from a file: how a line is read, where it comes between the blocks of a feed, and what is refused."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,3 +106,12 @@ def test_a_run_that_is_told_something_else_has_another_description():
     assert plain == "files"
     assert told.startswith("files; told 1 times")
     assert told != other
+
+
+def test_the_operator_s_page_shows_lines_that_are_read(tmp_path):
+    page = (Path(__file__).parents[3] / "docs/concepts/operating.md").read_text()
+    lines = [line.strip() for line in page.splitlines() if line.strip().startswith('{"ts"')]
+    told = read(tmp_path, "\n".join(lines).encode())
+    assert [one.kind if isinstance(one, Command) else one.trigger for one in told] == [
+        CommandKind.FLATTEN, CommandKind.RESUME, SignalTrigger.DISCONNECT, CommandKind.RELEASE,
+    ]  # fmt: skip

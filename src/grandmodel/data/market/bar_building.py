@@ -18,6 +18,8 @@ from grandmodel.kernels import kernel
 Rows = NDArray[np.void]
 
 _I8 = "<i8"
+_SIZELESS = UNKNOWN_VOLUME - 1
+"""Volume of a bar in the making that holds a print of unknown size: later sizes do not make it known."""
 
 BUILDER = np.dtype(
     [
@@ -45,20 +47,23 @@ def add_price(
 ) -> int:
     """Add one price to the shortest bar of instrument ``i``; the time at which that bar is due.
 
-    ``size`` is ``UNKNOWN_VOLUME`` for a quote. The caller has closed every bar due at or before ``ts``.
+    ``size`` is ``UNKNOWN_VOLUME`` for a quote, and 0 for a print whose size the source did not say: no print has none, so the volume
+    of its bar is unknown. The caller has closed every bar due at or before ``ts``.
     """
     bar = builders[i, 0]
     if bar.filled == 0:
         _open_bar(builders, i, 0, ts, price, session_open, session_close)
         bar.due = bar.end
         bar.by_price = 1
-        bar.volume = size
+        bar.volume = size if size != 0 else _SIZELESS
         bar.flags = flags
         return int(bar.due)
     bar.high = max(bar.high, price)
     bar.low = min(bar.low, price)
     bar.close = price
-    if size >= 0:
+    if size == 0:
+        bar.volume = _SIZELESS
+    elif size > 0 and bar.volume != _SIZELESS:
         bar.volume = size if bar.volume < 0 else bar.volume + size
     bar.flags |= flags
     return int(bar.due)
@@ -135,7 +140,7 @@ def close_due(builders: Rows, closed: Rows, count: int, schedule: Rows, ts: int)
             count += 1
             out.width, out.start, out.end, out.due = bar.width, bar.start, bar.end, bar.due
             out.open, out.high, out.low, out.close = bar.open, bar.high, bar.low, bar.close
-            out.volume, out.flags, out.instrument = bar.volume, bar.flags, i
+            out.volume, out.flags, out.instrument = max(bar.volume, UNKNOWN_VOLUME), bar.flags, i
             if w > 0 or bar.by_price == 0:
                 continue  # Finished bars reach the longer builders directly, in ``add_bar``.
             for longer in range(1, builders.shape[1]):
