@@ -111,6 +111,7 @@ class Observer:
                 self._fault(f"record {record.number}: the engine says that a limit is broken: {alert.text}")
         self._take_reports(record)
         self._take_orders(record)
+        self._take_alerts(record)
         self._check_limits(record)
         if self.checks_equity_at_bars and record.cause is Cause.BAR:
             self._check_equity(record)
@@ -141,6 +142,14 @@ class Observer:
 
     # -- orders and reports ----------------------------------------------------------------------------------------
 
+    def _take_alerts(self, record: Record) -> None:
+        """Where the engine's own reckoning stops an order that the gate let through, the gate is at fault."""
+        for alert in record.alerts:
+            if alert.code == "limit_broken":
+                self._fault(
+                    f"record {record.number}: the engine found a limit broken ({alert.value:g} over {alert.limit:g})"
+                )
+
     def _take_orders(self, record: Record) -> None:
         asked = {number: decided.agent for decided in record.intents for number in decided.orders}
         for order in record.orders:
@@ -152,7 +161,9 @@ class Observer:
                 )
             if order.order_id in self._open or order.order_id in self._ended:
                 self._fault(f"record {record.number}: order {order.order_id} left twice")
-            if order.quantity <= 0 or order.quantity > self._limits(order.instrument).max_order_lots:
+            # What a person or a breaker closes may be larger than one order: it is as large as the position.
+            too_large = order.quantity > self._limits(order.instrument).max_order_lots
+            if order.quantity <= 0 or (too_large and agent not in ("risk", "operator")):
                 self._fault(f"record {record.number}: order {order.order_id} of {order.quantity} lots left")
             self._open[order.order_id] = _Seen(
                 order, agent or "", order.quantity, order.price, order.stop_price, largest=order.quantity
