@@ -640,7 +640,10 @@ class Engine:
                 step.decisions.append(wish)
             elif trading:
                 carries = self.agents[place].carries_over or self._bars_are_sessions
-                self._act(step, self.agent_names[place], wish, place, carries=carries)
+                try:
+                    self._act(step, self.agent_names[place], wish, place, carries=carries)
+                except AgentError as error:
+                    raise AgentError(f"{error} ({place_of(self.agents[place].on_bars)})") from None
 
     def _act(self, step: _Step, who: str, intent: Intent, place: int = 0, *, carries: bool = False) -> None:
         """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents.
