@@ -30,12 +30,12 @@ def wild_bars(generator, instrument, minutes, count, *, start_price=1_000, move=
     bars["volume"] = generator.integers(1, 1_000, count)
     steps = np.rint(generator.standard_t(3, count) * move).astype(np.int64)
     gaps = np.rint(generator.standard_t(3, count) * move / 4).astype(np.int64)
-    close = np.maximum(start_price + np.cumsum(steps + gaps), 5)
-    open_ = np.maximum(np.concatenate([[start_price], close[:-1]]) + gaps, 5)
+    close = np.maximum(start_price + np.cumsum(steps + gaps), 50)
+    open_ = np.maximum(np.concatenate([[start_price], close[:-1]]) + gaps, 50)
     wick = np.abs(np.rint(generator.standard_t(3, (2, count)) * move / 2)).astype(np.int64)
     bars["open"], bars["close"] = open_, close
     bars["high"] = np.maximum(open_, close) + wick[0]
-    bars["low"] = np.maximum(np.minimum(open_, close) - wick[1], 1)
+    bars["low"] = np.maximum(np.minimum(open_, close) - wick[1], 25)
     bars["flags"][generator.random(count) < 0.03] = int(Flag.HALTED)
     bars["flags"][generator.random(count) < marks] |= int(Flag.ROLL)
     for k in np.flatnonzero(generator.random(count) < marks / 2):

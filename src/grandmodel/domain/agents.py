@@ -3,6 +3,10 @@
 The baselines, the learning agents and an agent of one's own all derive from ``Agent``. An agent reads no clock and draws
 only from the generator that it is given; what it must remember goes through ``save`` and ``restore``, so that a run can
 stop at any step and go on from there.
+
+What an agent is handed is to be read: frozen values, tuples, arrays that are its own, an account without a way to change it.
+What it returns is held against the types of ``domain.decisions``, exactly (a whole number may stand for a float): anything else, and
+anything that it raises, ends the run with its name, file and line.
 """
 
 from __future__ import annotations
@@ -103,7 +107,10 @@ class Agent:
         return ()
 
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
-        """Every bar that closed at this moment, of every width kept, shortest first within an instrument."""
+        """Every bar that closed at this moment, of every width kept, shortest first within an instrument.
+
+        Returns a list or tuple of wishes, empty where there are none.
+        """
         raise NotImplementedError
 
     def on_reports(

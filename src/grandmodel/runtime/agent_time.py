@@ -3,7 +3,7 @@
 A session in paper or live trading gives its engine an ``AgentTimer``. It times every question to every agent with the session's own clock;
 an agent that misses its budget ``misses`` times in a row is told of once, and the session journals that as a ``Signal`` (latency, in seconds)
 after the block that is being walked. From there on it is an input like any other: the ladder takes it, and a replay, which has no timer, does the same.
-A question that never comes back cannot be ended from inside the process: interrupt the command.
+A question that never comes back cannot be ended from inside the process: a person interrupts the command.
 """
 
 from __future__ import annotations

@@ -148,6 +148,7 @@ class Engine:
         )
         self.agent_names = tuple(_checked_name(agent) for agent in self.agents)
         """As they stand on the record, whatever an agent does to its own name later."""
+        self._agents_carry = tuple(_carries_over(agent) for agent in self.agents)
         self.agent_watch: AgentWatch | None = None
         self._account = account_view(self)
         self.features = FeatureBook(instruments) if any(agent.needs_features for agent in self.agents) else None
@@ -646,8 +647,11 @@ class Engine:
             if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
-                carries = self.agents[place].carries_over or self._carries
-                self._act(step, self.agent_names[place], wish, place, carries=carries)
+                carries = self._carries or self._agents_carry[place]
+                try:
+                    self._act(step, self.agent_names[place], wish, place, carries=carries)
+                except AgentError as error:
+                    raise AgentError(f"{error} ({place_of(self.agents[place].on_bars)})") from None
 
     def _act(self, step: _Step, who: str, intent: Intent, place: int = 0, *, carries: bool = False) -> None:
         """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents.
@@ -1064,6 +1068,14 @@ class _Deed:
         self.checks: list[tuple[OrderId, tuple[RiskCheck, ...]]] = []
         self.orders: list[OrderId] = []
         self.refused = ""
+
+
+def _carries_over(agent: Agent) -> bool:
+    """Whether the agent says that its wishes wait for the next open; looked at once, so that it cannot change in a run."""
+    said: object = agent.carries_over
+    if type(said) is bool:
+        return said
+    raise AgentChoiceError(f"agent {type(agent).__name__}: found carries_over {shown(said)}, expected True or False")
 
 
 def _checked_name(agent: Agent) -> str:

@@ -33,13 +33,14 @@ from grandmodel.data.market.soundness import (
     Fault,
     bar_fault,
     bar_stamps_are_sound,
+    is_jump,
     lowest_price,
     quote_fault,
     trade_fault,
 )
 from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, Settlement
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Instrument, Settlement
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
 from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
@@ -89,7 +90,7 @@ class Stop(enum.IntEnum):
 
 
 SCHEDULE_GRACE_NS = 31 * NS_PER_DAY
-"""A row so long after an instrument's last known session is none of this run's."""
+"""A row so long after the last session that the run knows is none of this run's."""
 
 
 class MarketStep:
@@ -116,12 +117,15 @@ class MarketStep:
         self.step = np.zeros(1, STEP)
         self.step["next_due"] = NEVER_NS
         self.step["equity_floor"] = -(2**62)
-        self.step["now"] = self.step["last_ts"] = -(2**63)
+        self.step["now"] = -(2**63)
+        self.step["last_ts"] = FIRST_STAMP_NS - 1
         self.step["fill_rule"] = venue.fill_rule.code
         self.step["liquidity"] = venue.liquidity.code
         self.step["participation_ppm"] = venue.participation_ppm
         self.step["stops_at_marks"] = stops_at_marks
         self.step["bad_window_ns"] = bad_window_ns
+        known = [int(schedule.close_ns[-1]) + SCHEDULE_GRACE_NS for schedule in schedules if len(schedule)]
+        self.step["last_stamp"] = min(max(known, default=LAST_STAMP_NS), LAST_STAMP_NS)
         self.instruments = np.zeros(count, INSTRUMENT)
         for name in ("bid", "ask", "mark", "last"):
             self.instruments[name] = UNDEFINED_PRICE
@@ -156,8 +160,6 @@ class MarketStep:
         for i in range(len(schedules)):
             self.instruments[i]["session"] = self.session_ranges[i, 0] - 1
             self.instruments[i]["session_open"] = self.instruments[i]["session_close"] = -(2**63)
-            last = int(closes[i][-1]) + SCHEDULE_GRACE_NS if lengths[i] else LAST_STAMP_NS
-            self.instruments[i]["last_stamp"] = min(last, LAST_STAMP_NS)
 
     @property
     def now(self) -> int:
@@ -201,11 +203,32 @@ class MarketStep:
         values[_EQUITY_PEAK] = values[_EQUITY]
         return peak
 
+    def _counts_bad_row(self, block: Block) -> bool:
+        """Count the row that the walk has just passed over; True where somebody is to hear of it."""
+        state = self.step[0]
+        market, row, fault = (
+            self.instruments[int(state["bad_instrument"])],
+            block[int(state["row"]) - 1],
+            int(state["bad_fault"]),
+        )
+        ts = int(state["now"])
+        market["rows"] += fault == Fault.STAMP  # Of the others this row has been counted, and its time has come.
+        market["bad_rows"] += 1
+        if self._schema is not Schema.BOOK:
+            is_new = bool(int(row["flags"]) & _ROLL) and not market["begins"]
+            market["begins"] |= int(row["flags"]) & _ROLL
+            state["begins"] += is_new
+        if ts >= market["bad_until"]:
+            market["bad_until"], market["bad_window"] = ts + int(state["bad_window_ns"]), 0
+        count = int(market["bad_window"]) + 1
+        market["bad_window"] = count
+        return ts >= FIRST_STAMP_NS and count & (count - 1) == 0
+
     def bad_rows(self) -> tuple[int, int, Fault]:
         """After ``Stop.BAD_ROW``: the instrument, how many of its rows were refused in this window, and why the newest was."""
         index = int(self.step[0]["bad_instrument"])
         market = self.instruments[index]
-        return index, int(market["bad_window"]), Fault(int(market["bad_fault"]))
+        return index, int(market["bad_window"]), Fault(int(self.step[0]["bad_fault"]))
 
     def fault_of(self, row: Any) -> Fault:
         """What is wrong with the prices and sizes of ``row`` by itself, of a block of trades, quotes or bars."""
@@ -250,6 +273,8 @@ class MarketStep:
             )  # fmt: skip
             if code == Stop.GROW:
                 self.make_room(2 * len(self.reports))
+                continue
+            if code == Stop.BAD_ROW and not self._counts_bad_row(block):
                 continue
             if code == Stop.DISORDER:
                 row, state = block[int(self.step[0]["row"])], self.step[0]
@@ -367,19 +392,13 @@ def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
     return engaged
 
 
-@kernel
-def _refuse(step: Rows, instruments: Rows, i: int, ts: int, flags: int, fault: int) -> bool:
-    """Count a row that no market makes, at ``ts``; True where the walk is to stop for it: after the first row, and at twice as many."""
-    market = instruments[i]
-    market.bad_rows += 1
-    market.bad_fault = fault
-    market.roll_pending |= (flags & _ROLL) != 0
-    if ts >= market.bad_until:
-        market.bad_until = ts + step[0].bad_window_ns
-        market.bad_window = 0
-    market.bad_window += 1
+@kernel(inline=True)
+def _refuse(step: Rows, row: int, i: int, fault: int) -> int:
+    """Pass over ``row`` of instrument ``i``, which no market makes; ``MarketStep`` counts it."""
+    step[0].row = row + 1
     step[0].bad_instrument = i
-    return ts >= FIRST_STAMP_NS and market.bad_window & (market.bad_window - 1) == 0
+    step[0].bad_fault = fault
+    return 7
 
 
 @kernel(inline=True)
@@ -407,7 +426,7 @@ def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) 
 _TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
 _FILL, _NONE = int(Action.FILL), int(Action.NONE)
 _ADD, _CANCEL, _MODIFY = int(Action.ADD), int(Action.CANCEL), int(Action.MODIFY)
-_STAMP, _SIZE = int(Fault.STAMP), int(Fault.SIZE)
+_STAMP, _SIZE, _JUMPED = int(Fault.STAMP), int(Fault.SIZE), int(Fault.JUMP)
 _CROSSED, _ROLL, _BAD, _HALTED = int(Flag.CROSSED), int(Flag.ROLL), int(Flag.BAD_STRETCH), int(Flag.HALTED)
 _BREAK = _ROLL | _BAD
 _ENDED = int(SlotState.ENDED)
@@ -415,9 +434,20 @@ _FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.
 
 
 @kernel(inline=True)
-def _is_crossed(tick: Row) -> bool:
-    """True for a bid above its ask, as its source or the file's checks said, or as it is."""
-    return bool(tick.flags & _CROSSED or (tick.bid_price > tick.ask_price and tick.bid_price != UNDEFINED_PRICE))
+def _tick_fault(
+    action: int, price: int, size: int, bid: int, ask: int, bid_size: int, ask_size: int, mark: int, lowest: int
+) -> int:
+    """The ``Fault`` of a trade, of a quote, or of a trade with the quote after it."""
+    if action == _QUOTE:
+        if lowest <= bid <= ask <= MAX_PRICE_TICKS and (bid_size | ask_size) >= 0:  # Nearly all of them.
+            return _JUMPED if mark != UNDEFINED_PRICE and is_jump((bid + ask) >> 1, mark, lowest) else 0
+        return quote_fault(bid, ask, bid_size, ask_size, mark, lowest)
+    if action != _TRADE:
+        return 0
+    fault = trade_fault(price, size, mark, lowest)
+    if fault == 0 and (bid != UNDEFINED_PRICE or ask != UNDEFINED_PRICE or (bid_size | ask_size) < 0):
+        fault = quote_fault(bid, ask, bid_size, ask_size, mark, lowest)
+    return fault
 
 
 @kernel(inline=True)
@@ -438,20 +468,18 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
     """Walk trades and quotes from ``step.row``; a stop code. The row that it stopped before is in ``step.row``."""
     state = step[0]
     state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    last_stamp, begins = state.last_stamp, state.begins
     for row in range(state.row, block.shape[0]):
         tick = block[row]
         ts = tick.ts_init
         i = tick.instrument
         market = instruments[i]
-        if ts < FIRST_STAMP_NS or ts > market.last_stamp:
-            market.rows += 1
-            if _refuse(step, instruments, i, state.now, tick.flags, _STAMP):
-                state.row = row + 1
-                return 7
-            continue
-        if ts <= state.last_ts and (ts < state.last_ts or tick.sequence < state.last_sequence):
-            state.row = row
-            return 6
+        if ts <= state.last_ts or ts > last_stamp:
+            if ts < FIRST_STAMP_NS or ts > last_stamp:
+                return _refuse(step, row, i, _STAMP)
+            if ts < state.last_ts or tick.sequence < state.last_sequence:
+                state.row = row
+                return 6
         if ts >= state.next_due:
             state.row = row
             code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
@@ -487,27 +515,23 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
         if ts < market.session_open:
             market.outside_session += 1
         flags = tick.flags & _BREAK
-        reference = market.mark
-        if flags & _ROLL or market.roll_pending:
-            flags |= _ROLL
-            reference = UNDEFINED_PRICE
-        fault = 0
-        if tick.action == _TRADE:
-            fault = trade_fault(tick.price, tick.size, reference, market.lowest)
-        if fault == 0 and (tick.action == _QUOTE or tick.action == _TRADE):
-            fault = quote_fault(tick.bid_price, tick.ask_price, tick.bid_size, tick.ask_size, reference, market.lowest)
+        if begins > 0:
+            flags |= market.begins
+        action, mark = tick.action, market.mark
+        bid, ask, bid_size, ask_size = tick.bid_price, tick.ask_price, tick.bid_size, tick.ask_size
+        reference = UNDEFINED_PRICE if flags & _ROLL else mark
+        fault = _tick_fault(action, tick.price, tick.size, bid, ask, bid_size, ask_size, reference, market.lowest)
         if fault != 0:
-            if _refuse(step, instruments, i, ts, tick.flags, fault):
-                state.row = row + 1
-                return 7
-            continue
-        market.roll_pending = 0
+            return _refuse(step, row, i, fault)
         market.in_bad_stretch = flags & _BAD
         if flags:
+            if market.begins:
+                market.begins = 0
+                begins -= 1
+                state.begins = begins
             market.bad_stretch += (flags & _BAD) != 0
             market.rolls += (flags & _ROLL) != 0
-        mark = market.mark
-        if tick.action == _TRADE:
+        if action == _TRADE:
             mark = tick.price
             market.trades += 1
             market.volume += tick.size
@@ -517,33 +541,35 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
             state.next_due = min(state.next_due, due)
             if market.active > 0 and not market.halted:
                 match_trade(step, slots, reports, instruments, depth, i, ts, tick.price, tick.size)
-            if (tick.bid_price != UNDEFINED_PRICE or tick.ask_price != UNDEFINED_PRICE) and not _is_crossed(tick):
-                market.bid, market.ask = tick.bid_price, tick.ask_price
-                market.bid_size = tick.bid_size if tick.bid_size > 0 else UNSHOWN_SIZE
-                market.ask_size = tick.ask_size if tick.ask_size > 0 else UNSHOWN_SIZE
+            if (bid != UNDEFINED_PRICE or ask != UNDEFINED_PRICE) and not (
+                tick.flags & _CROSSED or (bid > ask and bid != UNDEFINED_PRICE)
+            ):
+                market.bid, market.ask = bid, ask
+                market.bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
+                market.ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
                 if market.active > 0 and not market.halted:
                     match_quote(step, slots, reports, instruments, depth, i, ts)
-        elif tick.action == _QUOTE:
+        elif action == _QUOTE:
             market.quotes += 1
-            if _is_crossed(tick):
+            if tick.flags & _CROSSED or (bid > ask and bid != UNDEFINED_PRICE):
                 market.crossed += 1
             else:
-                market.bid, market.ask = tick.bid_price, tick.ask_price
-                market.bid_size = tick.bid_size if tick.bid_size > 0 else UNSHOWN_SIZE
-                market.ask_size = tick.ask_size if tick.ask_size > 0 else UNSHOWN_SIZE
-                if tick.bid_price == UNDEFINED_PRICE or tick.ask_price == UNDEFINED_PRICE:
+                market.bid, market.ask = bid, ask
+                market.bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
+                market.ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
+                if bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
                     market.one_sided += 1
                 elif market.mark_on_quotes:
-                    mark = (tick.bid_price + tick.ask_price) >> 1
+                    mark = (bid + ask) >> 1
                     due = add_price(
                         builders, i, ts, mark, UNKNOWN_VOLUME, market.session_open, market.session_close, flags
                     )
                     state.next_due = min(state.next_due, due)
                 if market.active > 0 and not market.halted:
                     match_quote(step, slots, reports, instruments, depth, i, ts)
-        elif tick.action == _HALT:
+        elif action == _HALT:
             market.halted = 1
-        elif tick.action == _RESUME:
+        elif action == _RESUME:
             market.halted = 0
         if mark_instrument(step, instruments, i, mark, ts):
             state.row = row + 1
@@ -553,7 +579,7 @@ def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which
 
 
 @kernel
-def walk_bars(  # noqa: C901  as above
+def walk_bars(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
@@ -565,12 +591,8 @@ def walk_bars(  # noqa: C901  as above
         ts = bar.ts_init
         i = bar.instrument
         market = instruments[i]
-        if not bar_stamps_are_sound(bar.ts_open, bar.ts_event, ts, market.last_stamp):
-            market.rows += 1
-            if _refuse(step, instruments, i, state.now, bar.flags, _STAMP):
-                state.row = row + 1
-                return 7
-            continue
+        if not bar_stamps_are_sound(bar.ts_open, bar.ts_event, ts, state.last_stamp):
+            return _refuse(step, row, i, _STAMP)
         if ts <= state.last_ts and (ts < state.last_ts or bar.sequence < state.last_sequence):
             state.row = row
             return 6
@@ -610,19 +632,15 @@ def walk_bars(  # noqa: C901  as above
             _find_session(instruments, i, sessions, ranges, bar.ts_open)
         if bar.ts_open < market.session_open:
             market.outside_session += 1
-        flags = bar.flags & _BREAK
-        reference = market.mark
-        if flags & _ROLL or market.roll_pending:
-            flags |= _ROLL
-            reference = UNDEFINED_PRICE
+        flags = (bar.flags & _BREAK) | market.begins
+        reference = UNDEFINED_PRICE if flags & _ROLL else market.mark
         fault = bar_fault(bar.open, bar.high, bar.low, bar.close, bar.volume, reference, market.lowest)
         if fault != 0:
-            if _refuse(step, instruments, i, ts, bar.flags, fault):
-                state.row = row + 1
-                return 7
-            continue
+            return _refuse(step, row, i, fault)
         market.bars += 1
-        market.roll_pending = 0
+        if market.begins:
+            market.begins = 0
+            state.begins -= 1
         market.in_bad_stretch = flags & _BAD
         if flags:
             market.bad_stretch += (flags & _BAD) != 0
@@ -658,15 +676,12 @@ def walk_book(  # noqa: C901  as above
         ts = event.ts_init
         i = event.instrument
         market = instruments[i]
-        if ts < FIRST_STAMP_NS or ts > market.last_stamp:
-            market.rows += 1
-            if _refuse(step, instruments, i, state.now, 0, _STAMP):
-                state.row = row + 1
-                return 7
-            continue
-        if ts <= state.last_ts and (ts < state.last_ts or event.sequence < state.last_sequence):
-            state.row = row
-            return 6
+        if ts <= state.last_ts or ts > state.last_stamp:
+            if ts < FIRST_STAMP_NS or ts > state.last_stamp:
+                return _refuse(step, row, i, _STAMP)
+            if ts < state.last_ts or event.sequence < state.last_sequence:
+                state.row = row
+                return 6
         if ts >= state.next_due:
             state.row = row
             code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
@@ -687,10 +702,7 @@ def walk_book(  # noqa: C901  as above
         mark = market.mark
         fault = _event_fault(event, mark, market.lowest)
         if fault != 0:
-            if _refuse(step, instruments, i, ts, 0, fault):
-                state.row = row + 1
-                return 7
-            continue
+            return _refuse(step, row, i, fault)
         market.book_events += 1
         if event.action == _TRADE:
             mark = event.price

@@ -11,6 +11,7 @@ import pytest
 import grandmodel
 from grandmodel.cli import main as command
 from grandmodel.domain.errors import OperatingError, UsageError
+from grandmodel.runtime.errors import AgentChoiceError, AgentError
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -57,6 +58,8 @@ def test_settings_are_json_with_the_flag_and_without(
     [
         (UsageError("found agent nope:X, :smile: and [bold]x[/] of [1, 2]"), 2, "error: found agent nope:X, :smile: and [bold]x[/] of [1, 2]"),
         (OperatingError("the disk :X: is gone"), 1, "failed: the disk :X: is gone"),
+        (AgentError("agent mine failed at ...: SystemExit(0)"), 1, "failed: agent mine failed"),
+        (AgentChoiceError("agent nope: it cannot be imported"), 2, "error: agent nope"),
         (PermissionError(errno.EACCES, "Permission denied", "no/such"), 1, "failed: no/such: Permission denied"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), 1, "failed: a/b: Not a directory"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.csv"), 2, "error: a.csv: No such file"),

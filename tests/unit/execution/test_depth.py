@@ -14,13 +14,15 @@ from grandmodel.domain.blocks import BOOK, UNDEFINED_PRICE, Action, BookSide
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import TimeInForce
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.execution.simulated.depth import DEPTH, DEPTH_ORDERS, apply_book_event, best_level
 from grandmodel.execution.simulated.exchange import SimulatedExchange
 from grandmodel.execution.simulated.models import FillRuleName, LiquidityName, VenueSettings
 from grandmodel.execution.simulated.state import SLOT
 from grandmodel.runtime.market_step import MarketStep, Stop
 from shared_data import shared
-from strategies import ALL_DAY, MID, NQ, START
+from strategies import MID, NQ, START
 from venue_scripts import BUY, LIMIT, QUEUE, SELL, THROUGH, change, fills, order, said
 
 ASK, BID = BookSide.ASK, BookSide.BID
@@ -316,8 +318,10 @@ def test_the_queue_on_the_real_day_moves_as_a_plain_one():
 def filled_rows(script):
     """When each order filled, from the compiled venue; blocks are cut where something is asked."""
     settings_ = VenueSettings(fill_rule=FillRuleName.QUEUE, liquidity=LiquidityName.UNLIMITED)
-    market = MarketStep((NQ,), [ALL_DAY], (300 * 10**9,), settings_, {})
-    venue = SimulatedExchange(market, (NQ,), [ALL_DAY], settings_, 1)
+    first, last = int(script[0][0]["ts_init"]), int(script[-1][0]["ts_init"])
+    sessions = [SessionSchedule(*(np.array([ts], np.int64) for ts in (first, last + NS_PER_DAY, first)))]
+    market = MarketStep((NQ,), sessions, (300 * 10**9,), settings_, {})
+    venue = SimulatedExchange(market, (NQ,), sessions, settings_, 1)
     found, start = {}, 0
     for at, (_, asked) in enumerate(script):
         if not asked and at + 1 < len(script):

@@ -14,7 +14,7 @@ one_sided_quotes       noted      one side of the quote is empty
 empty_quotes           noted      both sides are empty
 sizeless_trades        noted      a trade of size 0: a price without volume
 negative_sizes         marked     a size below 0 (``Flag.BAD_STRETCH``)
-impossible_prices      marked     a price at or below 0 of an instrument that has none such (``Flag.BAD_STRETCH``)
+impossible_prices      marked     a price at or below 0 of an instrument that has none such, or a huge one (``Flag.BAD_STRETCH``)
 repeated_stamps        noted      ``ts_init`` equals the row before
 repeated_trades        noted      a trade equals the row before in stamp, price, size and side; kept
 price_jumps            noted      a step between trades (or mid quotes) beyond the band, see ``QualityLimits``

@@ -8,8 +8,7 @@ counters, an alert and the ladder's ``data_quality`` trigger. A row is refused f
 - its shape: a bar whose high is not its highest or whose low is not its lowest price;
 - its sizes: below zero, or a volume beyond ``LARGEST_VOLUME``;
 - a jump: a price of ``JUMP`` times the mark or more, or of a ``JUMP``th or less, unless the row begins a new contract. Where prices may be zero
-  or below, a distance of ``JUMP`` times the mark, and of ``JUMP`` times ``LEAST_REFERENCE_TICKS``. The importer only notes jumps, since it sees what
-  came after them.
+  or below, a distance of ``JUMP`` times the mark. The importer only notes jumps, since it sees what came after them.
 
 Read next: ``runtime/market_step.py`` (the door), ``data/historical/quality.py`` and ``tick_quality.py`` (files).
 """
@@ -33,7 +32,10 @@ LARGEST_VOLUME = 2**53
 """Lots of one bar."""
 
 JUMP = 100
+LEAST_PRICE_TICKS = 10
+"""Below this a price counts as this: among the first few ticks a multiple says nothing."""
 LEAST_REFERENCE_TICKS = 100
+"""The same for a mark that may be zero or below."""
 
 _UNDEFINED, _UNKNOWN, _MAX = int(UNDEFINED_PRICE), int(UNKNOWN_VOLUME), int(MAX_PRICE_TICKS)
 
@@ -80,7 +82,7 @@ def is_impossible(price: int, lowest: int) -> bool:
 def is_jump(price: int, mark: int, lowest: int) -> bool:
     """True where ``price`` is too far from ``mark`` to be the same market; both are possible prices."""
     if lowest > 0:
-        return price >= JUMP * mark or JUMP * price <= mark
+        return max(price, mark) >= JUMP * max(min(price, mark), LEAST_PRICE_TICKS)
     return abs(price - mark) >= JUMP * max(abs(mark), LEAST_REFERENCE_TICKS)
 
 

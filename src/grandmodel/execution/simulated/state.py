@@ -33,8 +33,11 @@ STEP = np.dtype(
         ("stops_at_marks", _I8),  # 1: stop before a roll or a bad stretch of an instrument that we are engaged in
         ("last_ts", _I8),  # ts_init of the last row, to catch disorder
         ("last_sequence", _I8),
+        ("last_stamp", _I8),  # a row stamped later is none of this run's
+        ("begins", _I8),  # instruments whose next row begins a new contract, since the row that said so was refused
         ("bad_window_ns", _I8),  # rows that no market makes are counted in windows of this length
-        ("bad_instrument", _I8),  # whose row the walk stopped at
+        ("bad_instrument", _I8),  # whose row was refused last
+        ("bad_fault", _I8),  # and why
     ]
 )
 """One row: the state of the walk, and the venue's settings."""
@@ -80,12 +83,10 @@ INSTRUMENT = np.dtype(
         ("rolls", _I8),
         ("volume", _I8),
         ("lowest", _I8),  # the lowest price that the instrument can have
-        ("last_stamp", _I8),  # a row stamped later is none of this run's
-        ("roll_pending", _I8),  # 1: the row that began a new contract was refused, the next one begins it
+        ("begins", _I8),  # the roll mark of a refused row: the next row begins the new contract
         ("bad_rows", _I8),  # rows refused at the door
         ("bad_until", _I8),  # when the present window of them ends
         ("bad_window", _I8),  # rows refused in it
-        ("bad_fault", _I8),  # why, of the newest
     ]
 )
 """One row an instrument: what is known of its market, what we hold, and what was counted."""

@@ -9,6 +9,7 @@ from grandmodel.data.market.soundness import (
     JUMP,
     LARGEST_VOLUME,
     LAST_STAMP_NS,
+    LEAST_PRICE_TICKS,
     LEAST_REFERENCE_TICKS,
     Fault,
     bar_fault,
@@ -44,7 +45,8 @@ def jumps(price, mark, negative):
         return False
     if negative:
         return abs(price - mark) >= JUMP * max(abs(mark), LEAST_REFERENCE_TICKS)
-    return not mark / JUMP < price < mark * JUMP
+    small, large = sorted((price, mark))
+    return large / JUMP >= max(small, LEAST_PRICE_TICKS)
 
 
 def plain_bar_fault(open_, high, low, close, volume, mark, negative):
@@ -114,6 +116,8 @@ def test_quotes_are_judged_as_a_plain_rule_judges_them(bid, ask, bid_size, ask_s
         (5_000, 50, ABOVE_ZERO, Fault.JUMP),
         (11, 1_000, ABOVE_ZERO, Fault.NONE),
         (10, 1_000, ABOVE_ZERO, Fault.JUMP),
+        (999, 1, ABOVE_ZERO, Fault.NONE),
+        (1_000, 1, ABOVE_ZERO, Fault.JUMP),
     ],
 )  # fmt: skip
 def test_a_jump_is_told_where_prices_may_be_negative_too(price, mark, lowest, fault):
