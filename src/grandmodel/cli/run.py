@@ -457,18 +457,21 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     from grandmodel.domain.instruments import currency_text
-    from grandmodel.runtime.report import interval_text
+    from grandmodel.runtime.report import ratio_text
 
     def known(value: float | None, form: str, absent: str = "not known") -> str:
         return absent if value is None else format(value, form)
 
-    def ratio(value: float | None, interval: tuple[float, float] | None, of: AnnualRatios, absent: str) -> str:
-        return absent if value is None else f"{value:.2f}  ({interval_text(interval, of.ratio_level)})"
-
     def ratios(of: AnnualRatios, word: str) -> list[tuple[str, str]]:
         return [
-            (f"Sharpe{word}, annual", ratio(of.sharpe_annual, of.sharpe_interval_annual, of, of.sharpe_absent)),
-            (f"Sortino{word}, annual", ratio(of.sortino_annual, of.sortino_interval_annual, of, of.sortino_absent)),
+            (
+                f"Sharpe{word}, annual",
+                ratio_text(of.sharpe_annual, of.sharpe_interval_annual, of.ratio_level, of.sharpe_absent),
+            ),
+            (
+                f"Sortino{word}, annual",
+                ratio_text(of.sortino_annual, of.sortino_interval_annual, of.ratio_level, of.sortino_absent),
+            ),
             (f"ratios{word} made of", of.ratio_basis),
         ]
 

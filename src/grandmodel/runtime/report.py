@@ -21,7 +21,7 @@ from grandmodel.performance.drawdown import drawdown_curve
 from grandmodel.performance.ratios import AnnualRatios
 from grandmodel.risk.report import REFUSALS_NOTE, add_refusals
 from grandmodel.runtime.results import BOOKED_TAGS, RunResults
-from grandmodel.runtime.samples import IN_SAMPLE, OUT_OF_SAMPLE, Samples
+from grandmodel.runtime.samples import IN_SAMPLE, OUT_OF_SAMPLE, Samples, day_text
 from grandmodel.runtime.summary import Summary
 
 
@@ -123,6 +123,11 @@ def interval_text(interval: tuple[float, float] | None, level: float) -> str:
     return "" if interval is None else f"{100 * level:g} %: {interval[0]:.2f} to {interval[1]:.2f}"
 
 
+def ratio_text(value: float | None, interval: tuple[float, float] | None, level: float, absent: str) -> str:
+    """``0.21 (95 %: -1.84 to 2.25)``, or why there is none."""
+    return absent if value is None else f"{value:.2f} ({interval_text(interval, level)})"
+
+
 def _seen_spans(samples: Samples) -> list[Span]:
     """The stretches of the run that a model had seen, for shading."""
     return [
@@ -139,15 +144,15 @@ def _samples(section: Section, summary: Summary, currency: str) -> None:
         section.add_text(model.text)
     if summary.samples.parts:
         section.add_table(
-            ["part", "from", "to", "periods", Column("share", unit="%", decimals=0), Column(f"profit, {currency}", by_sign=True, decimals=2),
-             Column("Sharpe of the part", decimals=2), "interval", Column("Sortino of the part", decimals=2), "interval", "not known because"],
+            ["part", "days", "periods", Column("share", unit="%", decimals=0), Column(f"profit, {currency}", by_sign=True, decimals=2),
+             "Sharpe of the part", "Sortino of the part"],
             [
-                [part.part, format_time(part.from_ns), format_time(part.to_ns), part.periods, part.share, part.profit,
-                 part.sharpe_annual, interval_text(part.sharpe_interval_annual, part.ratio_level),
-                 part.sortino_annual, interval_text(part.sortino_interval_annual, part.ratio_level), part.sharpe_absent or part.sortino_absent]
+                [part.part, day_text((part.from_ns, part.to_ns)), part.periods, part.share, part.profit,
+                 ratio_text(part.sharpe_annual, part.sharpe_interval_annual, part.ratio_level, part.sharpe_absent),
+                 ratio_text(part.sortino_annual, part.sortino_interval_annual, part.ratio_level, part.sortino_absent)]
                 for part in summary.samples.parts
             ],
-            "Annual ratios of each part",
+            "Each part by itself; a period that lies only partly in what a model had seen counts as seen",
         )  # fmt: skip
     basis = next(
         (part.ratio_basis for part in summary.samples.parts if part.part == OUT_OF_SAMPLE), summary.ratio_basis
@@ -217,8 +222,9 @@ def _trading(section: Section, summary: Summary, currency: str) -> None:
         "What fills cost beside fees, by kind of order; positive is a cost",
     )  # fmt: skip
     section.add_text(
-        "Slippage is the way from that price to the fill. Delay is the way from the mark at the decision to that price: the market moved "
-        "while the order waited for its trigger, its limit or the venue; against a quote it holds part of the spread."
+        "Slippage is the way from that price to the fill. Delay is the way from the mark at the decision to that price. Of a market order it "
+        "is what the market moved until the order arrived (against a quote with part of the spread); of a stop or a limit it is how far "
+        "away the order was placed, which costs nothing by itself."
     )
     if summary.booked_fills:
         section.add_text(
@@ -226,7 +232,7 @@ def _trading(section: Section, summary: Summary, currency: str) -> None:
             "before bad stretches."
         )
     section.add_text(
-        f"All fills of orders together: slippage {summary.slippage_micros / 1e6:,.2f} {currency}, delay "
+        f"All fills of orders together: slippage {summary.slippage_micros / 1e6:,.2f} {currency}; delay of market orders "
         f"{summary.delay_micros / 1e6:,.2f} {currency}; fees {summary.fees_micros / 1e6:,.2f} {currency}."
     )
 

@@ -7,7 +7,7 @@ own, under its name (``samples.py``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -122,7 +122,7 @@ class Summary(AnnualRatios, frozen=True, kw_only=True):
     slippage_micros: int
     """What all fills of orders cost against the reference of their kind; positive is a cost."""
     delay_micros: int
-    """What the way from the mark at the decision to that reference cost; fills of which either is not known are left out."""
+    """What the market moved from the decision of market orders to their arrival; of stops and limits see ``fill_costs``."""
     alerts: dict[str, int]
     quality: dict[str, dict[str, int]]
     latency_us: dict[str, dict[str, float]]
@@ -174,7 +174,7 @@ def summarise(results: RunResults) -> Summary:
         round_trips=round_trips,
         hit_rate=sum(one.winning_round_trips for one in per_instrument) / round_trips if round_trips else None,
         slippage_micros=_cost_micros(per_instrument, rates, "slippage_micros"),
-        delay_micros=_cost_micros(per_instrument, rates, "delay_micros"),
+        delay_micros=_cost_micros(per_instrument, rates, "delay_micros", (PriceReference.QUOTE, PriceReference.MARK)),
         alerts=_count_alerts(results),
         quality=quality,
         latency_us=_latency(results.folder),
@@ -324,10 +324,18 @@ def _notional_micros(results: RunResults, rates: dict[str, int]) -> int:
     return total
 
 
-def _cost_micros(instruments: Sequence[InstrumentSummary], rates: dict[str, int], field: str) -> int:
-    """The sum of one field of every ``FillCost``, in the base currency."""
+def _cost_micros(
+    instruments: Sequence[InstrumentSummary],
+    rates: dict[str, int],
+    field: str,
+    references: Collection[str] = tuple(PriceReference),
+) -> int:
+    """The sum of one field of every ``FillCost`` against one of ``references``, in the base currency."""
     return sum(
-        convert_micros(sum(getattr(cost, field) or 0 for cost in one.fill_costs), rates[one.currency])
+        convert_micros(
+            sum(getattr(cost, field) or 0 for cost in one.fill_costs if cost.reference in references),
+            rates[one.currency],
+        )
         for one in instruments
     )
 

@@ -65,7 +65,7 @@ def test_a_run_that_its_model_learnt_from_in_part_has_no_ratio_but_those_of_its_
     assert parts[IN_SAMPLE].sharpe_annual > 5 > -5 > parts[OUT_OF_SAMPLE].sharpe_annual
     assert (summary.sharpe_annual, summary.sortino_annual, summary.sharpe_interval_annual) == (None, None, None)
     assert "a model had seen some of this run before" in summary.sharpe_absent
-    assert sum(one.periods for one in parts.values()) == DAYS - 1
+    assert (parts[IN_SAMPLE].periods, parts[OUT_OF_SAMPLE].periods) == (100, DAYS - 1 - 100)
     assert sum(one.share for one in parts.values()) == pytest.approx(1.0)
     # The day after the last calibrated one begins inside the calibrated span's end, so it counts as seen.
     assert (parts[IN_SAMPLE].from_ns, parts[OUT_OF_SAMPLE].to_ns) == (summary.start_ns, summary.end_ns)
