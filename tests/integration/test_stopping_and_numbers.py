@@ -16,6 +16,7 @@ from grandmodel.compliance.keys import SigningKey
 from grandmodel.compliance.sealed_files import FILES_NAME
 from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.time import ns_from_text
+from grandmodel.risk.settings import RiskSettings, VarSettings
 from grandmodel.runtime.errors import JournalEndedError, RunStoppedError
 from grandmodel.runtime.feeds import SimulatedFeed, instruments_named
 from grandmodel.runtime.runs import claim_run_folder, is_complete, resume_feed, run_feed, write_reports
@@ -23,7 +24,7 @@ from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import RunSettings
 
 SPAN = (ns_from_text("2024-07-08T22:00:00+00:00"), ns_from_text("2024-07-09T12:00:00+00:00"))
-SETTINGS = RunSettings()
+SETTINGS = RunSettings(risk=RiskSettings(var=VarSettings(min_returns=2)))
 FEED = SimulatedFeed(instruments_named(["NQ"]), *SPAN, seed=3, row_scale=0.05)
 PRODUCTS = ("latency.json", "summary.json", "report.html", FILES_NAME)
 
@@ -125,13 +126,15 @@ def test_numbers_go_on_behind_the_highest(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_how_to_go_on_and_that_is_so(tmp_path, number):
     command = [sys.executable, "-m", "grandmodel.cli.main", "run", "--row-scale", "0.05"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     said = ""
-    for line in process.stderr:
-        said += line
-        if line.startswith("10 %"):
-            process.send_signal(number)
-    assert process.wait(timeout=300) == 128 + number, said
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stderr:
+            said += line
+            if line.startswith("10 %"):
+                process.send_signal(number)
+        assert process.wait(timeout=300) == 128 + number, said
     assert f"stopped by {number.name}" in said
     assert verify_run(tmp_path / "runs" / "paper-0001").records > 10
     line = said.strip().splitlines()[-1]
@@ -173,5 +176,5 @@ def test_what_cannot_begin_gives_its_number_back(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "_go", fail)
     with pytest.raises(ValueError, match="cannot begin"):
-        run_module._run(SETTINGS, FEED, tmp_path / "runs", "", None, None, unsigned=True, as_json=True)
+        run_module._run(SETTINGS, FEED, tmp_path / "runs", "", None, None, None, unsigned=True, as_json=True)
     assert list((tmp_path / "runs").iterdir()) == []

@@ -10,6 +10,7 @@ import pytest
 
 from grandmodel.cli import main as command
 from grandmodel.domain.time import ns_from_text
+from grandmodel.risk.settings import RiskSettings, VarSettings
 from grandmodel.runtime.agents import OwnAgents
 from grandmodel.runtime.errors import AgentError, UntrustedAgentError
 from grandmodel.runtime.feeds import SimulatedFeed, instruments_named
@@ -50,7 +51,8 @@ def strange(tmp_path_factory):
     base = tmp_path_factory.mktemp("strange")
     made, mark = plant(base / "made", base / "before"), base / "mark"
     feed = SimulatedFeed(instruments_named(["NQ"]), *SPAN, seed=3, row_scale=0.05)
-    settings = RunSettings(agents=(AgentSettings(kind="hostile_agent:Quiet"),))
+    risk = RiskSettings(var=VarSettings(min_returns=2))
+    settings = RunSettings(agents=(AgentSettings(kind="hostile_agent:Quiet"),), risk=risk)
     agents = OwnAgents(kinds={"hostile_agent:Quiet"}, folder=made)
     run_feed(base / "folder" / "runs" / "theirs", settings, feed, clock_ns=int, build_agent=agents)
     assert (base / "before").read_text() == "hostile_agent\n"
