@@ -63,25 +63,12 @@ def strange(tmp_path_factory):
     return folder, mark
 
 
-def commands(noun=command.app, path=()):
+def commands(noun, path=()):
     """Every command as its words: what is added tomorrow is in it too."""
     for one in noun.registered_commands:
         yield (*path, one.name or one.callback.__name__.removesuffix("_command").replace("_", "-"))
     for group in noun.registered_groups:
         yield from commands(group.typer_instance, (*path, group.name))
-
-
-def all_commands():
-    """The commands of the whole application, its nouns joined."""
-    saved = sys.argv
-    sys.argv = ["grandmodel", "--version"]
-    try:
-        command.main()
-    except SystemExit:
-        pass
-    finally:
-        sys.argv = saved
-    return sorted(set(commands()))
 
 
 def given_to(words):
@@ -110,7 +97,7 @@ def test_no_command_imports_anything_from_the_current_folder(strange):
     """All of them in one process whose current folder is the stranger's, begun as the installed command begins."""
     folder, mark = strange
     (folder / "bars.csv").write_text("time,open,high,low,close,volume\n2024-07-08 10:00,1,1,1,1,1\n")
-    lines = [[*words, *given_to(words)] for words in all_commands()]
+    lines = [[*words, *given_to(words)] for words in sorted(set(commands(command.whole_app())))]
     assert len(lines) > 25
     assert ["audit", "verify", "runs/theirs"] in lines
     script = folder.parent / "bin" / "walk.py"

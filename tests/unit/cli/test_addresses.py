@@ -18,19 +18,6 @@ from grandmodel.runtime.journal import Journal
 ADDRESS = "s3://bucket/x"
 
 
-def joined():
-    """The whole application, as ``main`` builds it."""
-    saved = sys.argv
-    sys.argv = ["grandmodel", "--version"]
-    try:
-        command.main()
-    except SystemExit:
-        pass
-    finally:
-        sys.argv = saved
-    return command.app
-
-
 def commands(noun, path=()):
     for one in noun.registered_commands:
         yield (*path, one.name or one.callback.__name__.removesuffix("_command").replace("_", "-")), one.callback
@@ -70,7 +57,7 @@ def written(words, callback, parameter):
 
 def cases():
     seen = set()
-    for words, callback in commands(joined()):
+    for words, callback in commands(command.whole_app()):
         for parameter, _ in parameters(callback):
             if is_path(parameter.annotation) and (words, parameter.name) not in seen:
                 seen.add((words, parameter.name))
