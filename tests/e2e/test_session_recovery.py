@@ -9,6 +9,7 @@ from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.blocks import BAR
 from grandmodel.domain.time import FIVE_MINUTES_NS
 from grandmodel.risk.settings import RiskSettings, VarSettings
+from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.replay import replay
 from grandmodel.runtime.session import Session
@@ -66,7 +67,7 @@ def test_a_session_cut_off_after_any_record_ends_the_same(tmp_path, mode):
         with session, pytest.raises(CutOffError):
             finish(session)
         assert verify_run(folder).intact
-        with Session.resume(folder, clock_ns=lambda: 0) as session:
+        with Session.resume(folder, clock_ns=lambda: 0, build_agent=build_agent) as session:
             assert session.recovered.records < calm.records
             finish(session)
         report = verify_run(folder)
@@ -79,7 +80,7 @@ def test_a_session_replays_to_the_same_bytes_and_holds_orders_of_every_kind(tmp_
         finish(session)
     made = []
     with JournalReader.open(tmp_path / "run") as reader:
-        report = replay(reader, InputEngine(), made.append)
+        report = replay(reader, InputEngine(build_agent), made.append)
     assert (report.equal, report.difference) == (True, None)
     assert report.records == len(made) > 150
     kinds = {(order.order_type.name, order.tag) for record in made for order in record.orders}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +73,6 @@ def whole_app() -> typer.Typer:
 
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # Worker processes too import nothing from the current folder.
     try:
         whole_app()(standalone_mode=True)
     except UsageError as error:

@@ -142,8 +142,6 @@ def _train_comparisons(
     workers: int,
 ) -> Forecasters:
     """A single agent and one big network for every fold and seed, trained on the fold's training stretch; each is on the log."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
     from contextlib import ExitStack
 
     from grandmodel.models.model_file import DataSpan
@@ -154,6 +152,7 @@ def _train_comparisons(
     from grandmodel.training.comparisons import train_comparison
     from grandmodel.training.evaluation.evaluate import BeliefsAt
     from grandmodel.training.pipeline import default_settings
+    from grandmodel.training.workers import spawned_workers
 
     settings = default_settings("strategic")
     trained: dict[str, dict[str, list[BeliefsAt]]] = {
@@ -161,7 +160,7 @@ def _train_comparisons(
     }
     jobs = [(name, fold, seed) for name in trained for fold in folds for seed in range(len(models[fold.name]))]
     # Processes of their own, one a core: each training is one thread.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool, ExitStack() as noted:
+    with spawned_workers(workers) as pool, ExitStack() as noted:
         waiting = []
         for name, fold, seed in jobs:
             trial = {

@@ -7,9 +7,8 @@ finish changes nothing but the order of lines in the log: each training depends 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from grandmodel.training.evaluation.walk_forward import Fold
 from grandmodel.training.market import Layer, Span, TrainingMarket
 from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, TrainedLayer, default_settings, train_layer
 from grandmodel.training.trials import SHARPE, TrialLog
+from grandmodel.training.workers import spawned_workers
 
 VALIDATION_SHARPE = "validation.sharpe_per_bar"
 """Metric of a model, where it has one, that the log keeps as the trial's Sharpe ratio."""
@@ -84,9 +84,7 @@ def run_jobs(
                 trial["numbers"], trial["model"] = _numbers(done), done.model
             yield done
         return
-    # Forked children would inherit locks of torch's and numba's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin_worker, initargs=(tuple(markets),)) as pool:
+    with spawned_workers(workers, _begin_worker, (tuple(markets),)) as pool:
         waiting = {}
         for job in jobs:
             number = trials.start(**_trial(job, markets), at_ns=clock())

@@ -72,7 +72,6 @@ def test_an_error_is_printed_to_the_letter_with_its_exit_code(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(command, "app", type("App", (), {"command": command.app.command, "__call__": fail})())
-    monkeypatch.setattr(command, "_add_nouns", lambda: None)
+    monkeypatch.setattr(command, "whole_app", lambda: fail)
     assert call(monkeypatch) == code
     assert capfd.readouterr().err.startswith(said)
