@@ -113,7 +113,9 @@ def baseline_run(paths: tuple[tuple[str, Path], ...], policy: RollPolicy) -> Bas
     equity: dict[int, int] = {}
 
     def on_record(record: Record) -> None:
-        equity[record.ts] = record.equity_micros
+        if record.bars or record.ts not in equity:
+            # A roll inside a session is booked at the close of the bar before it: the equity of that bar is what it closed at.
+            equity[record.ts] = record.equity_micros
         for fill in record.fills:
             fills[fill.instrument].append(fill)
 

@@ -176,6 +176,36 @@ def simulate_z2(
     return np.asarray(losses / (observations * _probability(level) * expected_shortfall) + 1.0)
 
 
+def holm(p_values: Sequence[float], significance: float = 0.05) -> list[bool]:
+    """Which of several tests are rejected together, so that a right model is rejected anywhere with probability ``significance`` at most.
+
+    Holm's step-down (1979): the smallest p-value is held against significance / m, the next against significance / (m - 1),
+    and so on until one is not below. It holds however the tests hang together.
+    """
+    if not all(0.0 <= p <= 1.0 for p in p_values):
+        raise RiskInputError(f"found p-values {list(p_values)}, expected numbers from 0 to 1")
+    rejected = [False] * len(p_values)
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda k: p_values[k])):
+        if p_values[place] > significance / (len(p_values) - rank):
+            break
+        rejected[place] = True
+    return rejected
+
+
+def quantile_loss(pnl: FloatArray, value_at_risk: FloatArray, level: float) -> float:
+    """The mean quantile (tick) loss of stated VaR: (a - [X + VaR < 0]) (X + VaR), a = 1 - level; smaller is better.
+
+    It is the score that the true quantile minimises (Koenker and Bassett, 1978), so it compares methods of which the tests
+    reject none: one that states too much pays for it, one that states too little pays more. ``pnl`` and
+    ``value_at_risk`` (T,): gains positive, losses stated as positive numbers.
+    """
+    gains, stated = np.asarray(pnl, dtype=np.float64), np.asarray(value_at_risk, dtype=np.float64)
+    if gains.shape != stated.shape or gains.ndim != 1 or not gains.size:
+        raise RiskInputError(f"found shapes {gains.shape} and {stated.shape}, expected two of (T,)")
+    above = gains + stated
+    return float(np.mean((_probability(level) - (above < 0.0)) * above))
+
+
 def binomial_distribution(k: int, n: int, p: float) -> float:
     """P(X <= k) of a binomial(n, p), summed term by term from the smaller tail of logarithms."""
     logs = [

@@ -11,10 +11,10 @@ in which both traded. What moved over the closure arrives with the next bar of t
 its return from the last close, as ``RiskGate`` does.
 
 With unequal clocks the pairs need not fit together: a book can come out with a negative variance, which no VaR has, or
-with one far too small. Then every correlation is drawn towards zero by one share, the smallest that makes the matrix
-positive definite (``repair_share`` says how much). Variances stay as they are, so the VaR of one instrument alone does
-not change; that of a hedge rises to what the repaired correlations say. Without a missing return the matrix is positive
-semi-definite by construction and nothing is looked at. Read next: ``shocks.py``.
+with one far too small. Then the eigenvalues of the correlations are clipped from below at 1 % of a series' own variance
+(``nearest_psd``). Variances stay as they are, so the VaR of one instrument alone does not change; that of a hedge rises
+from nothing or less to what the repaired correlations say. Without a missing return the matrix is positive semi-definite
+by construction and nothing is looked at. Read next: ``shocks.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _CLEAN, _MISSING, _INFINITE = 0, 1, 2
 
 _ROUNDING = 1e-12
 """A correlation matrix whose smallest eigenvalue is above minus this is positive semi-definite up to rounding."""
-_HALVINGS = 40
+_LEAST_EIGENVALUE = 0.01
+_MOST_SWEEPS = 50
 
 TRIANGLE, PAIR_WEIGHTS, FULL = 0, 1, 2
 """``EwmaCovariance.tables``: the weighted sums, the weight of each pair, and room for ``fill_full`` to write to."""
@@ -91,8 +92,8 @@ class EwmaCovariance:
         return self._full
 
     @property
-    def repair_share(self) -> float:
-        """The share by which every correlation of ``covariance`` was drawn towards zero; 0 where the pairs fit together."""
+    def repair(self) -> float:
+        """By how much a correlation of ``covariance`` was changed at most to make it positive definite; 0 where it was."""
         full = np.empty((self.n, self.n))
         return float(fill_full(self.tables, self.clock, full))
 
@@ -216,7 +217,7 @@ def fold_returns(tables: FloatArray, clock: FloatArray, returns: FloatArray) -> 
 def fill_full(tables: FloatArray, clock: FloatArray, full: FloatArray) -> float:
     """Fill ``full`` (n, n) with the covariance; NaN where a pair has not been seen together yet.
 
-    Returns the share by which its correlations were drawn towards zero to make it positive definite, 0 where none was.
+    Returns by how much a correlation was changed at most to make it positive definite, 0 where none was.
     """
     if clock[PAIRED] == 0.0:
         _fill_full_matrix(tables[TRIANGLE], clock[WEIGHT], full)
@@ -287,56 +288,89 @@ def _fill_full_matrix_of_pairs(triangle: FloatArray, weights: FloatArray, full: 
 
 @kernel
 def _repair(full: FloatArray) -> float:
-    """Draw the correlations of ``full`` towards zero until it is positive definite; returns the share, 0 where it was.
+    """Clip the eigenvalues of the correlations in ``full`` where one is negative; returns the largest change of a correlation.
 
-    The variances stay. Finds the smallest power of a half that is enough, then halves between it and the one below.
+    What ``nearest_psd`` does with a floor, in compiled code: the variances stay. A pair that is not known counts as
+    uncorrelated and stays unknown; a series that is not known, or has not moved, is left out.
     """
-    n = len(full)
-    work = np.empty((n, n))
-    if _is_positive(full, 0.0, _ROUNDING, work):
+    known = np.flatnonzero(np.diag(full) > 0.0)
+    n = len(known)
+    matrix = np.empty((n, n))
+    for a in range(n):
+        for b in range(n):
+            i, j = known[a], known[b]
+            matrix[a, b] = full[i, j] / math.sqrt(full[i, i] * full[j, j]) if i != j else 1.0
+            if math.isnan(matrix[a, b]):
+                matrix[a, b] = 0.0
+    if _is_positive(matrix):
         return 0.0
-    enough, too_little = 1.0, 0.0
-    for _ in range(_HALVINGS):
-        if not _is_positive(full, 0.5 * enough, 0.0, work):
-            too_little = 0.5 * enough
-            break
-        enough *= 0.5
-    for _ in range(10):
-        middle = 0.5 * (enough + too_little)
-        if _is_positive(full, middle, 0.0, work):
-            enough = middle
-        else:
-            too_little = middle
-    for i in range(n):
-        for j in range(i):
-            full[i, j] *= 1.0 - enough
-            full[j, i] = full[i, j]
-    return enough
+    before = matrix.copy()
+    vectors = _eigenvectors(matrix)  # the diagonal of matrix now holds the eigenvalues
+    clipped = np.zeros((n, n))
+    for a in range(n):
+        for b in range(a + 1):
+            for k in range(n):
+                clipped[a, b] += max(matrix[k, k], _LEAST_EIGENVALUE) * vectors[a, k] * vectors[b, k]
+    largest = 0.0
+    for a in range(n):
+        for b in range(a):
+            i, j = known[a], known[b]
+            value = clipped[a, b] / math.sqrt(clipped[a, a] * clipped[b, b])
+            largest = max(largest, abs(value - before[a, b]))
+            if not math.isnan(full[i, j]):
+                full[i, j] = value * math.sqrt(full[i, i] * full[j, j])
+                full[j, i] = full[i, j]
+    return largest
 
 
 @kernel
-def _is_positive(full: FloatArray, share: float, slack: float, factor: FloatArray) -> bool:
-    """Whether ``full``, correlations drawn towards zero by ``share`` and each variance raised by the fraction ``slack``, has a Cholesky factor.
-
-    A pair that is not known counts as uncorrelated; a series that is not known, or has not moved, is left out.
-    """
-    n = len(full)
+def _is_positive(matrix: FloatArray) -> bool:
+    """Whether a correlation ``matrix`` (n, n), its diagonal raised by rounding, has a Cholesky factor."""
+    n = len(matrix)
+    factor = np.empty((n, n))
     for i in range(n):
-        if not full[i, i] > 0.0:
-            continue
         for j in range(i + 1):
-            if not full[j, j] > 0.0:
-                continue
-            total = full[i, i] * (1.0 + slack) if i == j else full[i, j] * (1.0 - share)
-            if math.isnan(total):
-                total = 0.0
+            total = matrix[i, j] if i != j else 1.0 + _ROUNDING
             for k in range(j):
-                if full[k, k] > 0.0:
-                    total -= factor[i, k] * factor[j, k]
-            if i == j:
-                if not total > 0.0:
-                    return False
+                total -= factor[i, k] * factor[j, k]
+            if i != j:
+                factor[i, j] = total / factor[j, j]
+            elif total > 0.0:
                 factor[i, i] = math.sqrt(total)
             else:
-                factor[i, j] = total / factor[j, j]
+                return False
     return True
+
+
+@kernel
+def _eigenvectors(matrix: FloatArray) -> FloatArray:
+    """Eigenvectors (columns) of a symmetric ``matrix`` (n, n), whose diagonal is left with the eigenvalues: Jacobi's rotations.
+
+    Own code because a library's would not give the same bits on every machine. Rare, and not fast: n cubed, some ten times.
+    """
+    n = len(matrix)
+    vectors = np.eye(n)
+    for _ in range(_MOST_SWEEPS):
+        off = 0.0
+        for p in range(n):
+            for q in range(p):
+                off += matrix[p, q] * matrix[p, q]
+        if off < _ROUNDING * _ROUNDING:
+            break
+        for p in range(n):
+            for q in range(p):
+                if matrix[p, q] == 0.0:
+                    continue
+                theta = (matrix[q, q] - matrix[p, p]) / (2.0 * matrix[p, q])
+                tangent = math.copysign(1.0, theta) / (abs(theta) + math.sqrt(theta * theta + 1.0))
+                cosine = 1.0 / math.sqrt(tangent * tangent + 1.0)
+                sine = tangent * cosine
+                for k in range(n):
+                    one, other = matrix[k, p], matrix[k, q]
+                    matrix[k, p], matrix[k, q] = cosine * one - sine * other, sine * one + cosine * other
+                for k in range(n):
+                    one, other = matrix[p, k], matrix[q, k]
+                    matrix[p, k], matrix[q, k] = cosine * one - sine * other, sine * one + cosine * other
+                    one, other = vectors[k, p], vectors[k, q]
+                    vectors[k, p], vectors[k, q] = cosine * one - sine * other, sine * one + cosine * other
+    return vectors

@@ -2,8 +2,9 @@
 
 Everything is worked out again from the run's records: closed bars give the same running covariance that the gate had,
 fills the positions, alerts the moves of the ladder. The backtest is per bar: the VaR stated at a bar's close for the
-next bar, against what the account made in it before fees. It needs no trading days and gives many observations. Only the
-traffic light counts trading days: what the bars of a day made together, against the day's VaR stated at its first bar.
+next bar, against what the account made in it before fees. It needs no trading days and gives many observations. The gate's
+estimate is one for all hours of a day; the VaR of a bar takes it times the shape of the day (``intraday.py``). Only the traffic
+light counts trading days: what the bars of a day made together, against the day's VaR stated at its first bar.
 
 What a bar made is the change of the account's own equity from close to close, its fees added back. So the bars add up to the run's
 profit before fees, to the last millionth, and neither the step between two contracts of a roll nor the prices of a bad stretch, which the
@@ -47,8 +48,9 @@ from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.periods import trading_ns_of_days
 from grandmodel.risk.backtests import GREEN, christoffersen, kupiec, traffic_light
 from grandmodel.risk.correlation import correlation_of
+from grandmodel.risk.intraday import IntradayVolatility
 from grandmodel.risk.refusals import RefusalCount, RefusalCounts
-from grandmodel.risk.running import RunningRisk
+from grandmodel.risk.running import RETURNS, RunningRisk
 from grandmodel.risk.settings import RiskSettings
 
 STATES = ("normal", "caution", "reduce", "halt", "killed")
@@ -79,7 +81,9 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     var_horizon: list[float]
     """VaR at the settings' horizon (B,)."""
     var_bar: list[float]
-    """VaR for the next bar (B,)."""
+    """VaR for the next bar (B,), by its place in the session and the pace of the last bars (``intraday.py``)."""
+    var_average: list[float]
+    """VaR for the average bar of a day (B,): the one at the settings' horizon, spread evenly."""
     pnl_bar: list[float]
     """What the account made in the next bar, before fees (B,)."""
     profit_before_fees: float
@@ -97,6 +101,9 @@ class RiskReport(msgspec.Struct, frozen=True, kw_only=True):
     """None below 20 observations."""
     independence_p: float | None
     conditional_p: float | None
+    average_exceptions: int
+    """Where ``pnl_held`` is below minus ``var_average``: the estimate without the shape of the day."""
+    average_kupiec_p: float | None
     held_exceptions: int
     """Where ``pnl_held`` is below minus ``var_bar``: the estimate alone, without what the account traded in the bar."""
     held_kupiec_p: float | None
@@ -168,6 +175,9 @@ class _Walk:
         self.times: list[int] = []
         self.var_horizon: list[float] = []
         self.var_bar: list[float] = []
+        self.var_average: list[float] = []
+        self.shape = IntradayVolatility(n, settings.var.width_ns, schedule)
+        self.row_open = 0
         self.pnl_micros: list[int] = []
         self.pnl_held: list[float] = []
         self.closes: list[int | None] = [None] * n
@@ -186,7 +196,7 @@ class _Walk:
                 continue
             if bar.ts_event != self.row_ts and self.row_ts >= 0:
                 self._finish_row()
-            self.row_ts = bar.ts_event
+            self.row_ts, self.row_open = bar.ts_event, bar.ts_open
             self.running.on_bar(bar)
             self._move(self.index[bar.instrument], bar)
         closed = self.row_ts >= 0 and any(bar.ts_event == self.row_ts for bar in record.bars)
@@ -225,12 +235,14 @@ class _Walk:
         if self.is_stated:
             self.times.append(self.stated[2])
             self.var_horizon.append(self.stated[0])
-            self.var_bar.append(self.stated[1])
+            self.var_average.append(self.stated[1])
+            self.var_bar.append(self._var_of_row())
             self.pnl_micros.append(made)
             self.pnl_held.append(self.held_micros / 1e6)
             self.component_sums += self.components
         else:
             self.untested_micros += made
+        self.shape.take_row(self.running, self.running.money[RETURNS], self.row_open)
         self.running.take_row()
         self.is_stated = False
         self.held, self.held_micros = list(self.at_close), 0
@@ -244,6 +256,13 @@ class _Walk:
         self.is_stated = True
         self.components = np.array(self.running.components(self.at_close, self.rates)) / 1e6
 
+    def _var_of_row(self) -> float:
+        """The VaR that was stated at the close before for the bar of the present row.
+
+        Nothing of the row has entered the estimate or the shape yet; its place in the session the clock told before.
+        """
+        return self.shape.value_at_risk(self.running, self.held, self.rates, self.row_open) / 1e6
+
     def report(self, run: str, currency: str) -> RiskReport:
         """The report of what was taken so far."""
         if self.row_ts >= 0:
@@ -253,6 +272,7 @@ class _Walk:
         pnl = [made / 1e6 for made in self.pnl_micros]
         hits = np.array(pnl) < -np.array(self.var_bar)
         held = int((np.array(self.pnl_held) < -np.array(self.var_bar)).sum())
+        average = int((np.array(self.pnl_held) < -np.array(self.var_average)).sum())
         count, exceptions = len(hits), int(hits.sum())
         enough = count >= _MIN_OBSERVATIONS
         coverage = kupiec(exceptions, count, level) if enough else None
@@ -271,6 +291,7 @@ class _Walk:
             times=self.times,
             var_horizon=self.var_horizon,
             var_bar=self.var_bar,
+            var_average=self.var_average,
             pnl_bar=pnl,
             pnl_held=self.pnl_held,
             profit_before_fees=(self.last - (self.first or 0)) / 1e6,
@@ -282,6 +303,8 @@ class _Walk:
             kupiec_p=None if coverage is None else coverage.p_value,
             independence_p=None if chain is None else chain.independence.p_value,
             conditional_p=None if chain is None else chain.conditional.p_value,
+            average_exceptions=average,
+            average_kupiec_p=kupiec(average, count, level).p_value if enough else None,
             held_exceptions=held,
             held_kupiec_p=kupiec(held, count, level).p_value if enough else None,
             days=len(day_hits),
@@ -307,7 +330,7 @@ class _Walk:
             days = self.schedule.day_ns[np.minimum(at, len(self.schedule) - 1)]
         firsts = np.flatnonzero(np.concatenate([[True], days[1:] != days[:-1]]))
         made = np.add.reduceat(np.array(self.pnl_micros) / 1e6, firsts)
-        stated = np.array(self.var_bar)[firsts] * np.sqrt(self._bars_of(days[firsts]))
+        stated = np.array(self.var_average)[firsts] * np.sqrt(self._bars_of(days[firsts]))
         return np.asarray(made < -stated)
 
     def _bars_of(self, days: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -386,9 +409,9 @@ def _draw_var(page: Page, report: RiskReport) -> None:
     section = page.section(
         "Value at risk through time",
         "Stated at each close for the next bar, against what the account made in it before fees, trades in it included: the bars add up "
-        "to the run's profit before fees. The estimate averages over "
-        "the hours of the day, so exceptions gather in the busy ones. The traffic light takes the positions of a day's first bar for "
-        "the whole day; where they change within it, it is rough.",
+        "to the run's profit before fees. The VaR of a bar is the gate's, which averages over the hours of the day, times what the bar's place "
+        "in the session and the pace of the last bars say; nothing of the bar itself is in it. The traffic light takes the day's VaR and "
+        "the positions of a day's first bar for the whole day; where they change within it, it is rough.",
     )
     if not report.observations:
         section.add_text("No bar closed with a position whose risk was known.")
@@ -396,6 +419,11 @@ def _draw_var(page: Page, report: RiskReport) -> None:
     section.add_text(
         f"Profit before fees: {report.profit_before_fees:,.2f} {report.currency}, of which {report.profit_untested:,.2f} in bars before "
         "which no VaR was stated (flat at the close, or risk not known)."
+    )
+    p_value = "" if report.average_kupiec_p is None else f" (Kupiec p {p_text(report.average_kupiec_p)})"
+    section.add_text(
+        f"With the VaR spread evenly over the bars of a day, the positions held would show {report.average_exceptions} exceptions{p_value} "
+        f"instead of {report.held_exceptions}."
     )
     times = np.array(report.times)
     pnl = np.array(report.pnl_bar)

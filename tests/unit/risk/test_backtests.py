@@ -116,3 +116,30 @@ def test_impossible_counts_and_shapes_are_refused() -> None:
     ):
         with pytest.raises(RiskInputError):
             call()
+
+
+def test_holms_step_down_by_hand() -> None:
+    # Sorted: 0.01 <= 0.05/4, 0.02 > 0.05/3: the second and all after it stand, whatever their own size.
+    assert b.holm([0.04, 0.01, 0.02, 0.03]) == [False, True, False, False]
+    assert b.holm([0.0125, 0.0166, 0.025, 0.05]) == [True, True, True, True]
+    assert b.holm([]) == []
+    with pytest.raises(RiskInputError, match="p-values"):
+        b.holm([0.5, 1.5])
+
+
+def test_of_right_methods_holm_rejects_any_in_at_most_one_of_twenty_families() -> None:
+    rng = np.random.default_rng(3)
+    families = rng.uniform(size=(4_000, 30))
+    wrong = np.mean([any(b.holm(family.tolist())) for family in families])
+    assert wrong < 0.06
+    assert np.mean((families < 0.05).any(axis=1)) > 0.7  # without it most families have one
+
+
+def test_the_quantile_loss_is_least_at_the_true_quantile() -> None:
+    rng = np.random.default_rng(5)
+    pnl = rng.standard_normal(200_000)
+    losses = {q: b.quantile_loss(pnl, np.full(len(pnl), q), 0.99) for q in (1.6, 2.1, 2.326, 2.6, 3.5)}
+    assert min(losses, key=losses.__getitem__) == 2.326
+    assert b.quantile_loss(np.array([-3.0, 1.0]), np.array([2.0, 2.0]), 0.99) == pytest.approx((0.99 + 0.03) / 2)
+    with pytest.raises(RiskInputError, match="shapes"):
+        b.quantile_loss(pnl, pnl[:5], 0.99)

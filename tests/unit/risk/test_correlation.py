@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skfolio.moments import EWCovariance
 
-from grandmodel.risk.correlation import EwmaCovariance, correlation_of, nearest_psd, shrink, update_reference
+from grandmodel.risk.correlation import (
+    PAIR_WEIGHTS,
+    TRIANGLE,
+    EwmaCovariance,
+    correlation_of,
+    nearest_psd,
+    shrink,
+    update_reference,
+)
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.var import parametric
 
@@ -174,13 +182,25 @@ def _pairs_that_do_not_fit() -> np.ndarray:
     return np.array(rows)
 
 
-def test_pairs_that_do_not_fit_together_are_drawn_to_zero_until_every_book_has_a_variance() -> None:
+def test_pairs_that_do_not_fit_together_are_moved_until_every_book_has_a_variance() -> None:
     tracker = _updated(_pairs_that_do_not_fit())
     found = tracker.covariance
-    assert 0.4 < tracker.repair_share < 0.6  # correlations of 1, 1 and -1: half of each is the most that can be
-    assert np.linalg.eigvalsh(correlation_of(found))[0] > 0.0
+    assert 0.4 < tracker.repair < 0.6  # correlations of 1, 1 and -1 meet at a half each
+    assert np.linalg.eigvalsh(correlation_of(found))[0] > 0.005
     book = np.array([1.0, -1.0, 1.0])
     assert parametric(book, found, 0.99).value > 0.0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 4])
+def test_the_repair_is_the_clipping_of_eigenvalues(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    returns = rng.normal(size=(40, 6)) @ rng.normal(size=(6, 6))
+    returns[rng.random(returns.shape) < 0.6] = np.nan
+    tracker = _updated(returns)
+    raw = tracker.tables[TRIANGLE] / tracker.tables[PAIR_WEIGHTS].clip(1e-300)
+    raw = np.tril(raw) + np.tril(raw, -1).T
+    assert np.linalg.eigvalsh(correlation_of(raw))[0] < 0.0
+    np.testing.assert_allclose(tracker.covariance, nearest_psd(raw, floor=0.01), rtol=1e-9, atol=1e-12)
 
 
 def test_a_repair_leaves_the_variances_and_the_order_of_correlations() -> None:
@@ -203,13 +223,15 @@ def test_with_missing_returns_what_is_known_is_positive_semi_definite(
     returns[rng.random(returns.shape) < gone] = np.nan
     tracker = _updated(returns)
     found = tracker.covariance
-    known = np.isfinite(np.diagonal(found)) & (np.diagonal(found) > 0.0)
-    correlation = np.nan_to_num(correlation_of(found[np.ix_(known, known)]))
-    if known.any():
-        assert np.linalg.eigvalsh(correlation)[0] >= -1e-9
+    book: list[int] = []  # series of which every pair is known: the others have no VaR
+    for k in range(n):
+        if found[k, k] > 0.0 and np.isfinite(found[k, book]).all():
+            book.append(k)
+    if book:
+        assert np.linalg.eigvalsh(correlation_of(found[np.ix_(book, book)]))[0] >= -1e-9
 
 
 def test_missing_returns_whose_pairs_fit_are_not_touched() -> None:
     returns = np.random.default_rng(9).normal(size=(400, 3))
     returns[::50, 0] = np.nan
-    assert _updated(returns).repair_share == 0.0
+    assert _updated(returns).repair == 0.0

@@ -13,9 +13,10 @@ from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import Side
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.risk.backtests import traffic_light
+from grandmodel.risk.intraday import IntradayVolatility
 from grandmodel.risk.refusals import RefusalCounts
 from grandmodel.risk.report import RiskReport, build_risk_report, p_text, risk_page
-from grandmodel.risk.running import RunningRisk
+from grandmodel.risk.running import RETURNS, RunningRisk
 from grandmodel.risk.settings import RiskSettings, VarSettings
 from risk import desk
 
@@ -87,7 +88,7 @@ def test_var_is_the_gates_and_the_result_is_that_of_the_positions_held_at_the_cl
             move = CLOSES[k + 1] - CLOSES[k]
             made.append(3 * 5.0 * move[0] - 2 * 10.0 * move[1])
     np.testing.assert_allclose(report.var_horizon, expected, rtol=1e-12)
-    np.testing.assert_allclose(report.var_bar, np.array(expected) / math.sqrt(46.0), rtol=1e-12)
+    np.testing.assert_allclose(report.var_average, np.array(expected) / math.sqrt(46.0), rtol=1e-12)
     np.testing.assert_allclose(report.pnl_held, made)
     # The account made the same, but for the last bar: the position was closed right after its VaR was stated.
     np.testing.assert_allclose(report.pnl_bar, [*made[:-1], 0.0])
@@ -100,6 +101,33 @@ def test_var_is_the_gates_and_the_result_is_that_of_the_positions_held_at_the_cl
     assert report.zone_absent.startswith("not enough days")
     assert report.kupiec_p is not None
     assert report.correlation[0][0] == 1.0
+
+
+def test_the_var_of_a_bar_has_the_shape_of_the_day_as_it_was_known_at_the_close_before() -> None:
+    report = _report(_records())
+    running = RunningRisk(SETTINGS.var, desk.instruments(NAMES))
+    shape = IntradayVolatility(2, desk.WIDTH)
+    expected = []
+    for k in range(ROWS):
+        opens = desk.START + (k - 1) * desk.WIDTH
+        if FILLED_AT + 1 < k <= CLOSED_AT + 1:
+            expected.append(shape.value_at_risk(running, [3, -2], [1_000_000] * 2, opens) / 1e6)
+        for bar in desk.bars(desk.START + k * desk.WIDTH, CLOSES[k].tolist(), NAMES):
+            assert bar.ts_open == opens
+            running.collect(bar)
+        shape.take_row(running, running.money[RETURNS], opens)
+        running.take_row()
+    np.testing.assert_allclose(report.var_bar, expected, rtol=1e-12)
+    assert not np.allclose(report.var_bar, report.var_average)
+    held = np.array(report.pnl_held)
+    assert report.average_exceptions == int((held < -np.array(report.var_average)).sum())
+    assert report.held_exceptions == int((held < -np.array(report.var_bar)).sum())
+
+
+def test_a_row_changes_no_var_that_was_stated_before_it() -> None:
+    records = _records()
+    whole, cut = _report(records), _report(records[:-5])
+    assert whole.var_bar[: len(cut.var_bar)] == cut.var_bar
 
 
 def test_few_bars_state_no_p_values() -> None:
@@ -184,7 +212,7 @@ def test_the_light_counts_days_by_the_sum_of_their_bars_against_the_vars_of_thei
     for place, ts in enumerate(report.times):
         by_day.setdefault(ts // (2 * HALF_DAY), []).append(place)
     hits = [
-        sum(report.pnl_bar[place] for place in places) < -report.var_bar[places[0]] * math.sqrt(2.0)
+        sum(report.pnl_bar[place] for place in places) < -report.var_average[places[0]] * math.sqrt(2.0)
         for places in by_day.values()
     ]
     assert report.days == len(hits) == 305
