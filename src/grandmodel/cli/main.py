@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -75,6 +76,8 @@ def whole_app() -> typer.Typer:
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
     os.environ["PYTHONSAFEPATH"] = "1"  # Worker processes too import nothing from the current folder.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may hold bytes that are no text
     try:
         whole_app()(standalone_mode=True)
     except UsageError as error:

@@ -270,7 +270,7 @@ def _parameters(given: list[str] | None) -> dict[str, Any]:
             raise UsageError(f"--agent-set {text}: expected name=value, such as --agent-set fast=20")
         try:
             parameters[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError, RecursionError):
             parameters[name] = value
     return parameters
 

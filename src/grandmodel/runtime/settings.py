@@ -22,8 +22,8 @@ from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.agent_time import AgentTimeSettings
 
-MOST_CAPITAL_MICROS = 10**18
-"""A trillion of the currency: sums of it and of every position's value stay inside 64 bits."""
+MOST_CAPITAL_MICROS = 10**17
+"""A hundred billions of the currency: sums of it and of every position's value stay inside 64 bits."""
 MOST_RATE_MICROS = 10**12
 """A million units of the base currency for one of another."""
 _DEEPEST_KEY = 32
@@ -182,7 +182,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: expected name=value, such as --set account.capital_micros=500000000000")
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError, RecursionError):
         value = text
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 and "." not in text:
         value = int(value)  # 5e11 is a whole number of millionths.

@@ -118,11 +118,16 @@ def read_file(
     known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
     mapped = dict(profile.symbols if profile is not None else {}) | dict(known.mapped)
     known = replace(known, mapped=mapped, checks_symbols=True)
-    reader = None if profile is not None and profile.columns else reader_for(path, known)
-    if reader is not None:
-        found = _ticks_of(path, instrument, reader, known, now_ns)
-    else:
-        found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
+    try:
+        reader = None if profile is not None and profile.columns else reader_for(path, known)
+        if reader is not None:
+            found = _ticks_of(path, instrument, reader, known, now_ns)
+        else:
+            found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
+    except MemoryError as error:
+        raise ReadError(
+            f"{path}: reading it takes more memory than there is; split the file and import the parts"
+        ) from error
     report = ImportReport(
         path_text(path),
         _sha256(path),
