@@ -280,7 +280,7 @@ def cases() -> list[Case]:
 
     def ninjatrader(folder: Path) -> Path:
         lines = [
-            f"{local(row, 'UTC', '%Y%m%d %H%M%S', 1)};{';'.join(map(str, row.prices))};{row.volume}" for row in euro
+            f"{local(row, 'UTC', '%Y%m%d %H%M%S', 1)};{';'.join(map(str, row.prices))};{row.volume}" for row in euro()
         ]
         return text(folder / "6E 03-24.Last.txt", lines, end="\r\n")
 
@@ -316,7 +316,7 @@ def cases() -> list[Case]:
         lines = ["日期,时间,开盘,最高,最低,收盘,成交量"]
         lines += [
             f"{local(row, 'Asia/Shanghai', '%Y/%m/%d,%H:%M', 5)},{','.join(map(str, row.prices))},{row.volume}"
-            for row in china
+            for row in china()
         ]
         return text(folder / "IF主力.csv", lines, encoding="gbk", end="\r\n")
 
@@ -355,7 +355,7 @@ def cases() -> list[Case]:
         lines = ["Time;Open;High;Low;Close;Volume"]
         lines += [
             f"{local(row, 'UTC', '%Y-%m-%d %H:%M')};{';'.join(map(with_comma, row.prices))};{row.volume}"
-            for row in coin
+            for row in coin()
         ]
         path = text(folder / "Mappe1.txt", lines, encoding="utf-16-be")
         path.write_bytes(b"\xfe\xff" + path.read_bytes())

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.files import load_document
+from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.execution.simulated.models import VenueSettings
@@ -180,9 +180,11 @@ def _set(tree: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator or not name:
         raise UsageError(f"--set {override}: expected name=value, such as --set account.capital_micros=500000000000")
+    if not is_text(override):
+        raise UsageError(f"--set {path_text(override)}: found bytes that are no text, expected name=value")
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, UnicodeEncodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         value = text
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 and "." not in text:
         value = int(value)  # 5e11 is a whole number of millionths.

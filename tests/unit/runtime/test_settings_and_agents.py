@@ -69,8 +69,20 @@ def test_an_override_that_fits_nothing_is_refused_by_name(override, message):
         (f"trade_from_ns=-{2**63 + 1}", "trade_from_ns: found -9223372036854775809"),
         (".".join("a" * 50_000) + "=1", "groups nested deeper than 32"),
         ("seed=" + "[" * 100_000, "seed"),
+        ("account.base_currency=\udcff", r"--set account.base_currency=\\xff: found bytes that are no text"),
     ],
-    ids=["capital-70", "capital-62", "capital-0", "rate-high", "rate-0", "width", "time", "deep-name", "deep-value"],
+    ids=[
+        "capital-70",
+        "capital-62",
+        "capital-0",
+        "rate-high",
+        "rate-0",
+        "width",
+        "time",
+        "deep-name",
+        "deep-value",
+        "no-text",
+    ],  # fmt: skip
 )
 def test_numbers_that_the_engine_cannot_count_in_are_refused_by_name(override, message):
     with pytest.raises(UsageError, match=message):
