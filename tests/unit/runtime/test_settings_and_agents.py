@@ -82,7 +82,7 @@ def test_an_override_that_fits_nothing_is_refused_by_name(override, message):
         "deep-name",
         "deep-value",
         "no-text",
-    ],  # fmt: skip
+    ],
 )
 def test_numbers_that_the_engine_cannot_count_in_are_refused_by_name(override, message):
     with pytest.raises(UsageError, match=message):
