@@ -185,11 +185,12 @@ def check_proof_command(
 
     from grandmodel.compliance.proofs import RecordProof, is_proven
     from grandmodel.compliance.verification import Expected
+    from grandmodel.domain.files import read_document
 
     trusted = Expected.parse(expect)
     try:
-        proof = msgspec.json.decode(file.read_bytes(), type=RecordProof)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        proof = msgspec.json.decode(read_document(file, "proof"), type=RecordProof)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{file}: expected a proof as `audit prove` prints it ({error})") from error
     holds = is_proven(proof) and (proof.records, proof.root) == (trusted.records, trusted.root)
     if as_json:

@@ -359,7 +359,7 @@ def _tick_options(
 
 
 def _mapped_symbols(texts: list[str]) -> dict[str, str]:
-    pairs = [text.partition("=")[::2] for text in texts]
+    pairs = [text.rpartition("=")[::2] for text in texts]  # a symbol may hold the sign: CL=F=CL
     if any(not symbol.strip() or not instrument.strip() for symbol, instrument in pairs):
         raise UsageError(f"--map: found {' '.join(texts)!r}, expected SYMBOL=INSTRUMENT: --map USATECHIDXUSD=NQ")
     return {symbol.strip(): instrument.strip() for symbol, instrument in pairs}
@@ -408,8 +408,8 @@ def _print_report(report: ImportReport) -> None:
         if series.rows_kept > series.rows_read:  # a snapshot of an exchange gives a trade and a quote
             kept = f"{series.rows_read:,} rows of the file give {series.rows_kept:,} rows of"
         stdout.print(
-            f"{report.file}: {series.symbol}: {kept} {series.schema} "
-            f"{series.bar_width}, {text_from_ns(series.first_ns)[:19]} to {text_from_ns(series.last_ns)[:19]} UTC",
+            f"{report.file}: {series.symbol}: {kept} {f'{series.schema} {series.bar_width}'.strip()}, "
+            f"{text_from_ns(series.first_ns)[:19]} to {text_from_ns(series.last_ns)[:19]} UTC",
             markup=False,
             soft_wrap=True,
         )

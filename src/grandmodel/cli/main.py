@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,8 @@ def whole_app() -> typer.Typer:
 
 def main() -> None:
     """The entry point: run one command, and end with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name of a file may hold bytes that are no text
     try:
         whole_app()(standalone_mode=True)
     except UsageError as error:

@@ -13,6 +13,7 @@ from grandmodel.cli.model_training import train_command
 from grandmodel.cli.model_trials import trials_command
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 from grandmodel.cli.registries import RegistryOption, open_registry, user_name
+from grandmodel.domain.files import document_text
 from grandmodel.domain.time import text_from_ns
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def add_command(
 ) -> None:
     """Put a model file into the registry as a candidate; prints its id."""
     found = open_registry(registry)
-    text = card.read_text(encoding="utf-8") if card else ""
+    text = document_text(card, "model card") if card else ""
     model = found.add(file, who=who or user_name(), why=why, at_ns=time.time_ns(), card=text)
     layer, _ = found.resolve(model)
     if as_json:

@@ -29,6 +29,7 @@ from grandmodel.cli.sources import (
 )
 from grandmodel.cli.stopping import StopSignals, resume_command
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import is_text, path_text
 
 if TYPE_CHECKING:
     from grandmodel.compliance.keys import SigningKey
@@ -268,9 +269,11 @@ def _parameters(given: list[str] | None) -> dict[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or not name:
             raise UsageError(f"--agent-set {text}: expected name=value, such as --agent-set fast=20")
+        if not is_text(text):
+            raise UsageError(f"--agent-set {path_text(text)}: found bytes that are no text, expected name=value")
         try:
             parameters[name] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             parameters[name] = value
     return parameters
 
@@ -357,6 +360,10 @@ def _run(
 
     if name and Path(name).name != name:
         raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
+    if not is_text(str(resume or out / name)):
+        raise UsageError(
+            f"{path_text(resume or out / name)}: found bytes that are no text, expected a plain name: a run keeps its own on the record"
+        )
     told = read_commands(commands) if commands else ()
     signer = run_signer(unsigned=unsigned)
     folder = resume or (out / name if name else claim_run_folder(out, settings.mode.value))

@@ -11,6 +11,7 @@ import typer
 
 from grandmodel.cli.output import console
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import path_text
 from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def file_feed(
     high = _time("--to", end) if end else 2**63 - 1
     blocks = []
     for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
-        console.print(f"reading {path} as {instrument.id}")
+        console.print(f"reading {path_text(path)} as {instrument.id}", markup=False)
         found, report = read_file(Path(path), instrument, chosen, now_ns=time.time_ns())
         if len(found) != 1:
             raise UsageError(
@@ -81,7 +82,7 @@ def file_feed(
     return BlockFeed(
         named,
         blocks,
-        "files: " + ", ".join(f"{i.id} {Path(p).name}" for i, (_, _, p) in zip(named, pairs, strict=True)),
+        "files: " + ", ".join(f"{i.id} {path_text(Path(p).name)}" for i, (_, _, p) in zip(named, pairs, strict=True)),
     )
 
 

@@ -90,7 +90,7 @@ def last_checkpoint(folder: Path) -> Checkpoint | None:
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     try:
         return msgspec.json.decode(lines[-1], type=Checkpoint) if lines else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -117,7 +117,7 @@ class CheckpointFile:
             if lines:
                 try:
                     self.last = msgspec.json.decode(lines[-1], type=Checkpoint)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise CheckpointDamagedError(
                         f"{path}: the last line cannot be read ({error}): `grandmodel audit verify` says what was changed"
                     ) from error

@@ -27,6 +27,11 @@ def path_text(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def is_text(word: str) -> bool:
+    """Whether a word of the command line is text: bytes of it that were no UTF-8 came in as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
+
+
 def read_document(path: Path, what: str, most_bytes: int = MOST_DOCUMENT_BYTES) -> bytes:
     """The bytes of ``path``, a ``what`` ("settings file"); raises ``UsageError`` where it cannot be read or is too large."""
     try:

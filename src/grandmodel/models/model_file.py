@@ -259,7 +259,7 @@ def _decode_envelope(payload: bytes, name: str) -> _Envelope:
                 f"{name}: found a safetensors file without a manifest, expected one that write_model wrote"
             )
         return msgspec.json.decode(metadata[_METADATA], type=_Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(
             f"{name}: found a manifest that cannot be read ({error}), expected one that write_model wrote; it is damaged"
         ) from error
@@ -280,7 +280,7 @@ def _encode_manifest(manifest: ModelManifest) -> bytes:
 def _decode_manifest(document: bytes, name: str) -> ModelManifest:
     try:
         return msgspec.json.decode(document, type=ModelManifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, ModelError, ArithmeticError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ModelError, ArithmeticError) as error:
         raise ModelFileError(
             f"{name}: found a manifest that cannot be read ({error}), expected one that write_model wrote; it is damaged"
         ) from error

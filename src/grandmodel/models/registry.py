@@ -419,7 +419,7 @@ def _add_up(location: str, layer: Layer, names: Sequence[str], contents: Sequenc
             )
         try:
             change = msgspec.json.decode(content, type=Change)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RegistryError(f"{where}: not an entry of the history: {error}") from error
         if change.number != number or change.previous != head:
             raise RegistryError(

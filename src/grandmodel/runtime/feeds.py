@@ -182,7 +182,7 @@ class StoreResolver:
         if where != self._where or number < self._number:
             try:
                 query = msgspec.json.decode(where, type=StoreQuery)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise LookupError(f"{where[:200]}: not a store query") from error
             self._where, self._blocks, self._number = where, StoreFeed(query).blocks(), -1
         while self._number < number:

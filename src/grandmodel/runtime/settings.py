@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.files import load_document
+from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.agent_time import AgentTimeSettings
 
-MOST_CAPITAL_MICROS = 10**18
-"""A trillion of the currency: sums of it and of every position's value stay inside 64 bits."""
+MOST_CAPITAL_MICROS = 10**17
+"""A hundred billions of the currency: sums of it and of every position's value stay inside 64 bits."""
 MOST_RATE_MICROS = 10**12
 """A million units of the base currency for one of another."""
 _DEEPEST_KEY = 32
@@ -180,9 +180,11 @@ def _set(tree: dict[str, Any], override: str) -> None:
     name, separator, text = override.partition("=")
     if not separator or not name:
         raise UsageError(f"--set {override}: expected name=value, such as --set account.capital_micros=500000000000")
+    if not is_text(override):
+        raise UsageError(f"--set {path_text(override)}: found bytes that are no text, expected name=value")
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         value = text
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 and "." not in text:
         value = int(value)  # 5e11 is a whole number of millionths.

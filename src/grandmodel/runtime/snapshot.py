@@ -63,7 +63,7 @@ def restore_engine(engine: Engine, data: bytes) -> None:
     """
     try:
         saved = msgspec.msgpack.decode(data, type=_Saved)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"snapshot: not one of this version: {error}") from error
     if (
         saved.format != _FORMAT

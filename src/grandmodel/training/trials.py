@@ -273,7 +273,7 @@ def _parse(content: bytes, path: Path) -> list[AnyLine]:
     for number, text in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             line = _DECODER.decode(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TrialLogError(f"{path}, line {number}: not a line of a trial log: {error}") from error
         if isinstance(line, Started):
             begun += 1

@@ -233,3 +233,68 @@ def test_a_file_of_several_series_needs_a_symbol(run: Any, tmp_path: Path) -> No
     assert "--symbol" in refused.err
     assert run("data", "import", "two.zip", *flags, "--symbol", "mar").code == 0
     assert run("data", "list", "--json").json[0]["rows"] == len(opens)
+
+
+@pytest.mark.parametrize("verb", ["import", "check"])
+def test_a_symbol_of_another_instrument_is_refused_and_a_mapping_is_reported(
+    run: Any, tmp_path: Path, verb: str
+) -> None:
+    opens = session_opens("2024-01-02", "2024-01-05")
+    lines = [f"{line},CL=F" for line in rows_text(opens, random_bars(len(opens)), "America/New_York")]
+    path = write_csv(tmp_path / "nq.csv", lines, "Timestamp,Open,High,Low,Close,Volume,Symbol")
+    flags = [
+        "--instrument",
+        "NQ",
+        "--time-zone",
+        "America/New_York",
+        "--label",
+        "open",
+        *(["--no-page"] * (verb == "check")),
+    ]
+    refused = run("data", verb, path, *flags)
+    assert refused.code == 1
+    assert "found the symbol CL=F, expected NQ" in refused.err
+    taken = run("data", verb, path, *flags, "--map", "CL=F=NQ", "--json")
+    assert taken.code == 0, taken.err
+    report = taken.json[0] if verb == "import" else taken.json
+    assert report["mapped"] == {"CL=F": "NQ"}
+    assert run("data", verb, path, *flags, "--map", "CL").code == 2
+
+
+def test_rows_kept_are_never_more_than_the_rows_they_are_counted_of(run: Any) -> None:
+    from shared_data import shared
+
+    path = shared("data/ticks/cffex_if/IF2101_ticks_20210104.parquet")
+    done = run("data", "check", path, "--instrument", "IF", "--no-page")
+    assert done.code == 0, done.err
+    assert "27,955 rows of the file give 48,933 rows of quotes," in done.out
+
+
+def test_a_bound_is_raised_by_its_flag(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "nq.csv"
+    heading = "Timestamp,Open,High,Low,Close,Volume" + ",x" * 2_000
+    opens = session_opens("2024-01-02", "2024-01-02")
+    write_csv(path, [line + ",1" * 2_000 for line in rows_text(opens, random_bars(len(opens)))], heading)
+    flags = ["--instrument", "NQ", "--time-zone", "UTC", "--label", "open", "--no-page"]
+    refused = run("data", "check", path, *flags)
+    assert refused.code == 1
+    assert "--limit columns=2006" in refused.err
+    assert run("data", "check", path, *flags, "--limit", "columns=2006").code == 0
+    assert run("data", "check", path, *flags, "--limit", "columns=many").code == 2
+
+
+def test_a_name_that_is_no_utf_8_is_printed_listed_and_drawn(run: Any, tmp_path: Path) -> None:
+    import os
+
+    opens = session_opens("2024-01-02", "2024-01-05")
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/nq\xff.csv"))
+    write_csv(path, rows_text(opens, random_bars(len(opens))))
+    flags = ["--instrument", "NQ", "--time-zone", "UTC", "--label", "open"]
+    done = run("data", "import", path, *flags)
+    assert done.code == 0, done.err
+    assert r"nq\xff.csv" in done.out
+    (entry,) = run("data", "list", "--json").json
+    assert entry["sources"][0].startswith(r"nq\xff.csv#")
+    assert run("data", "check", path, *flags, "--page", "page.html").code == 0
+    assert r"nq\xff.csv" in (tmp_path / "page.html").read_text()
+    assert run("data", "check", path, "--instrument", "NQ", "--columns", "stamp,open").code == 1

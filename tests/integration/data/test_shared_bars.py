@@ -232,6 +232,7 @@ def test_crude_spot_keeps_its_negative_day() -> None:
     blocks, report = read_file(shared("data/daily/wti_spot_daily_to_20240630.csv"), _daily())
     ((_, block),) = blocks.items()
     assert report.count("non_positive_prices") == 1
+    assert report.count("price_spikes") == 0  # 20 April 2020 was real
     assert block["close"].min() == -3_698
 
 

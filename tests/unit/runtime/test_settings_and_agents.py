@@ -51,6 +51,45 @@ def test_an_override_that_fits_nothing_is_refused_by_name(override, message):
         load_settings(None, [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            f"account.capital_micros={2**70}",
+            "account.capital_micros: found 1180591620717411303424, expected a whole number of 64",
+        ),
+        (
+            f"account.capital_micros={2**62}",
+            "account.capital_micros: found 4611686018427387904, expected 1 to 100000000000000000",
+        ),
+        ("account.capital_micros=0", "account.capital_micros: found 0, expected 1 to"),
+        (f"account.rates.EUR={10**13}", "account.rates.EUR: found 10000000000000, expected 1 to"),
+        ("account.rates.EUR=0", "account.rates.EUR: found 0, expected 1 to"),
+        (f"widths_ns=[{2**64}]", "widths_ns.0: found 18446744073709551616"),
+        (f"trade_from_ns=-{2**63 + 1}", "trade_from_ns: found -9223372036854775809"),
+        (".".join("a" * 50_000) + "=1", "groups nested deeper than 32"),
+        ("seed=" + "[" * 100_000, "seed"),
+        ("account.base_currency=\udcff", r"--set account.base_currency=\\xff: found bytes that are no text"),
+    ],
+    ids=[
+        "capital-70",
+        "capital-62",
+        "capital-0",
+        "rate-high",
+        "rate-0",
+        "width",
+        "time",
+        "deep-name",
+        "deep-value",
+        "no-text",
+    ],
+)
+def test_numbers_that_the_engine_cannot_count_in_are_refused_by_name(override, message):
+    with pytest.raises(UsageError, match=message):
+        load_settings(None, [override])
+    load_settings(None, [f"account.capital_micros={10**17}", "account.rates.EUR=1100000"])
+
+
 def test_a_risk_limit_out_of_range_is_a_mistake_of_the_user():
     with pytest.raises(UsageError, match="max_var"):
         load_settings(None, ["risk.portfolio.max_var=-1"])

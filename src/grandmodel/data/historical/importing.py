@@ -118,11 +118,16 @@ def read_file(
     known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
     mapped = dict(profile.symbols if profile is not None else {}) | dict(known.mapped)
     known = replace(known, mapped=mapped, checks_symbols=True)
-    reader = None if profile is not None and profile.columns else reader_for(path, known)
-    if reader is not None:
-        found = _ticks_of(path, instrument, reader, known, now_ns)
-    else:
-        found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
+    try:
+        reader = None if profile is not None and profile.columns else reader_for(path, known)
+        if reader is not None:
+            found = _ticks_of(path, instrument, reader, known, now_ns)
+        else:
+            found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
+    except MemoryError as error:
+        raise ReadError(
+            f"{path}: reading it takes more memory than there is; split the file and import the parts"
+        ) from error
     report = ImportReport(
         path_text(path),
         _sha256(path),
@@ -287,57 +292,69 @@ def _ticks_of(
 ) -> _Found:
     reading = reader(path, instrument, options)
     found = _Found(refused=reading.refused, symbols=list(reading.blocks) if reading.names_symbols else [])
-    blocks, series = found.blocks, found.reports
-    for symbol, rows in reading.blocks.items():
-        if not len(rows):
+    series = {symbol: rows for symbol, rows in reading.blocks.items() if len(rows)}
+    is_alone = len(reading.blocks) + len(reading.refused) == 1
+    for symbol, rows in series.items():
+        where = f"{path}:{symbol}"
+        own = reading.findings if not found.reports else []
+        rows_read = reading.rows_read if is_alone else len(rows)
+        try:
+            if rows.dtype == BAR:
+                is_dbn = reading.schema is Schema.BARS
+                raw, profile = (
+                    raw_bars_of(rows, instrument, path) if is_dbn else (_as_raw(rows, instrument), _profile_of(rows))
+                )
+                checked = check_bars(raw, instrument, profile, where, now_ns=now_ns)
+                block, report = checked.block, _bar_report(symbol, checked, rows_read, own)
+            else:
+                block, findings = _checked_ticks(rows, instrument, where, now_ns)
+                evidence = f"read as {reading.schema} by {reader.__name__}"
+                report = _tick_report(symbol, reading.schema, block, rows_read, evidence, (*own, *findings))
+        except ReadError as error:
+            if is_alone:
+                raise
+            found.refused[symbol] = error
             continue
-        if reading.schema is Schema.BARS:
-            raw, profile = raw_bars_of(rows, instrument, path)
-            checked = check_bars(raw, instrument, profile, f"{path}:{symbol}", now_ns=now_ns)
-            checked.findings[:0] = [finding for finding in reading.findings if not series]
-            blocks[symbol] = checked.block
-            series.append(_bar_report(symbol, checked, len(rows)))
-            continue
-        if rows.dtype == BAR:
-            where = f"{path}:{symbol}"
-            checked = check_bars(_as_raw(rows, instrument), instrument, _profile_of(rows), where, now_ns=now_ns)
-            blocks[symbol] = checked.block
-            own = reading.findings if not series else []
-            series.append(_bar_report(symbol, checked, len(rows), own))
-            continue
-        kept, wrong_stamps = _without_implausible(rows, now_ns)
-        if not len(kept):
-            raise ReadError(f"{path}:{symbol}: found only rows stamped in the future, expected a file of the past")
-        if kept.dtype == BOOK:
-            block, findings = check_book(kept)
-        else:
-            first, last = int(kept["ts_event"].min()), int(kept["ts_event"].max())
-            block, findings = check_ticks(kept, instrument, session_schedule(instrument, first, last + 1))
-        findings[:0] = wrong_stamps
-        ordered = _in_sequence(block, findings)
-        blocks[symbol] = freeze(ordered)
-        own = [finding for finding in reading.findings if len(reading.blocks) == 1 or not series]
-        series.append(
-            SeriesReport(
-                symbol=symbol,
-                schema=str(reading.schema),
-                rows_read=reading.rows_read if len(reading.blocks) == 1 else len(rows),
-                rows_kept=len(ordered),
-                first_ns=int(ordered["ts_event"][0]),
-                last_ns=int(ordered["ts_event"][-1]),
-                bar_width="",
-                time_zone="",
-                label="",
-                evidence=(f"read as {reading.schema} by {reader.__name__}",),
-                findings=(*own, *findings),
-                sessions=(),
-                rolls=(),
-            )
-        )
-    if not blocks and options.symbols and not found.refused:
+        found.blocks[symbol] = block
+        found.reports.append(report)
+    if not found.blocks and options.symbols and not found.refused:
         raise UsageError(f"{path}: found none of the symbols {', '.join(options.symbols)}")
     found.check(path)
     return found
+
+
+def _checked_ticks(rows: Block, instrument: Instrument, where: str, now_ns: int | None) -> tuple[Block, list[Finding]]:
+    """Trades, quotes or orders after their checks, frozen and in order, and what was found."""
+    kept, wrong_stamps = _without_implausible(rows, now_ns)
+    if not len(kept):
+        raise ReadError(f"{where}: found only rows stamped in the future, expected a file of the past")
+    if kept.dtype == BOOK:
+        block, findings = check_book(kept)
+    else:
+        first, last = int(kept["ts_event"].min()), int(kept["ts_event"].max())
+        block, findings = check_ticks(kept, instrument, session_schedule(instrument, first, last + 1))
+    findings[:0] = wrong_stamps
+    return freeze(_in_sequence(block, findings)), findings
+
+
+def _tick_report(
+    symbol: str, schema: Schema, block: Block, rows_read: int, evidence: str, findings: tuple[Finding, ...]
+) -> SeriesReport:
+    return SeriesReport(
+        symbol=symbol,
+        schema=str(schema),
+        rows_read=rows_read,
+        rows_kept=len(block),
+        first_ns=int(block["ts_event"][0]),
+        last_ns=int(block["ts_event"][-1]),
+        bar_width="",
+        time_zone="",
+        label="",
+        evidence=(evidence,),
+        findings=findings,
+        sessions=(),
+        rolls=(),
+    )
 
 
 def _without_implausible(rows: Block, now_ns: int | None) -> tuple[Block, list[Finding]]:

@@ -84,6 +84,7 @@ class Role(enum.StrEnum):
     IGNORE = "-"
 
 
+_LEAST_MULTIPLIER = Decimal("1e-12")
 PRICE_ROLES = (Role.OPEN, Role.HIGH, Role.LOW, Role.CLOSE)
 
 
@@ -124,8 +125,8 @@ class ImportProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise UsageError(f"import profile: found max_dropped {self.max_dropped}, expected a share from 0 to 1")
         for name in ("price_multiplier", "volume_multiplier"):
             value = getattr(self, name)
-            if not (value.is_finite() and value > 0):
-                raise UsageError(f"import profile: found {name} {value}, expected a positive number")
+            if not (value.is_finite() and _LEAST_MULTIPLIER <= value <= 1 / _LEAST_MULTIPLIER):
+                raise UsageError(f"import profile: found {name} {value}, expected a positive number (1e-12 to 1e12)")
         if self.bar_width:
             width_from_text(self.bar_width)
         doubled = {role for role in self.columns if role is not Role.IGNORE and self.columns.count(role) > 1}

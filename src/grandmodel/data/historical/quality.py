@@ -81,8 +81,9 @@ _SPIKE_NEIGHBOURS = 5
 _SPIKE_RANGES = 10.0
 _SPIKE_LEAST = 0.05
 _SPIKE_IMPOSSIBLE = 0.5
-"""A spike: a high (or low) beyond every price of the five bars on either side by ten times their largest range and by 5 % of
-the price. Real crashes widen the bars around them and carry the price with them; from 50 % on it is marked."""
+"""A spike: a high (or low) beyond the bar's own open and close and every price of the five bars on either side, by ten times
+their largest range and by 5 % of the price. A real crash carries the close with it and widens the bars around it; from 50 % on
+a spike is marked."""
 _SPLIT_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0)
 _SPLIT_TOLERANCE = 0.04
 _SHOWN = 10
@@ -941,14 +942,14 @@ def _check_spikes(checked: CheckedBars) -> None:
         return
     high, low = block["high"].astype(np.float64), block["low"].astype(np.float64)
     # At the ends of a file the bars there are on the other side have to do.
-    highest = _of_neighbours(high, reach, np.fmax)
-    lowest = -_of_neighbours(-low, reach, np.fmax)
-    widest = _of_neighbours(high - low, reach, np.fmax)
+    opens, close = block["open"].astype(np.float64), block["close"].astype(np.float64)
+    highest = np.fmax(_of_neighbours(high, reach, np.fmax), np.maximum(opens, close))
+    lowest = np.fmin(-_of_neighbours(-low, reach, np.fmax), np.minimum(opens, close))
+    widest = np.fmax(_of_neighbours(high - low, reach, np.fmax), np.abs(close - opens))
     level = np.maximum(np.abs(highest), np.abs(lowest))
     above, below = high - highest, lowest - low
     beyond = np.maximum(above, below)
     is_spike = (beyond > _SPIKE_RANGES * widest) & (beyond > _SPIKE_LEAST * level)
-    # A low can lose at most its whole price: half of what is left below the level marks it.
     is_impossible = is_spike & (beyond > _SPIKE_IMPOSSIBLE * level)
     block["flags"][is_impossible] |= int(Flag.BAD_STRETCH)
     for treatment, mask, advice in (
@@ -963,7 +964,7 @@ def _check_spikes(checked: CheckedBars) -> None:
                 for place in places[:_SHOWN]
             )
             text = (
-                f"bars whose high or low is far beyond every price of the {reach} bars on either side ({shown}"
+                f"bars whose high or low is far beyond their open and close and every price of the {reach} bars on either side ({shown}"
                 f"{', ...' if len(places) > _SHOWN else ''}); {advice}"
             )
             _note(checked, "price_spikes", mask, text, treatment)

@@ -403,7 +403,7 @@ class Store:
             return Manifest()
         except OSError as error:
             raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StoreError(f"{path}: not a manifest of this store: {error}") from error
         if manifest.format != _FORMAT:
             raise StoreError(f"{path}: found format {manifest.format}, expected {_FORMAT}; it is of another version")

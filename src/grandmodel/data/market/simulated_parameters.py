@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.files import load_document
 from grandmodel.domain.ids import InstrumentId
 
 SLOTS_PER_BUCKET = 6
@@ -226,12 +227,7 @@ def built_in_parameters() -> SimulatedParameters:
 
 def load_parameters(path: Path) -> SimulatedParameters:
     """Parameters written by ``grandmodel market fit``; raises ``UsageError`` naming the file and the field at fault."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=SimulatedParameters)
-    except OSError as error:
-        raise UsageError(f"{path}: the parameters file cannot be read ({error.strerror})") from error
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path}: not a parameters file of the simulated market: {error}") from error
+    return load_document(path, "parameters file of the simulated market", SimulatedParameters)
 
 
 def encode_parameters(parameters: SimulatedParameters) -> bytes:

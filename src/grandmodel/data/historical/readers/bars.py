@@ -31,6 +31,7 @@ from grandmodel.data.historical.readers.parquet_files import parquet_frame
 from grandmodel.data.historical.readers.text import refuse_other_formats, utf8_text
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.stamps import Stamps, first_lines, parse_stamps
+from grandmodel.domain.files import path_text
 from grandmodel.domain.time import NS_PER_DAY
 
 PARQUET_MAGIC = b"PAR1"
@@ -285,7 +286,7 @@ class _Table:
 
 def _stem(name: str) -> str:
     """The name of a file without folders and the endings of its format and packing."""
-    return _ENDINGS.sub("", Path(name).name) or "bars"
+    return _ENDINGS.sub("", Path(path_text(name)).name) or "bars"
 
 
 def _table(content: bytes, where: str, profile: ImportProfile, limits: ReadLimits) -> _Table:
@@ -302,6 +303,7 @@ def _table(content: bytes, where: str, profile: ImportProfile, limits: ReadLimit
 
 def _text_table(content: bytes, where: str, profile: ImportProfile, limits: ReadLimits) -> _Table:
     """Split text into columns; rows with another number of fields than the others are left out and counted."""
+    refuse_other_formats(content, where)
     content, written = utf8_text(content, where)
     refuse_other_formats(content, where)
     if b"\x00" in content[:4096]:
@@ -317,10 +319,10 @@ def _text_table(content: bytes, where: str, profile: ImportProfile, limits: Read
     ends = np.flatnonzero(raw == ord("\n"))
     starts = np.concatenate(([0], ends[:-1] + 1))
     is_delimiter = raw == ord(delimiter)
-    counts = np.add.reduceat(is_delimiter.astype(np.int64), starts)
+    counts = np.add.reduceat(is_delimiter, starts, dtype=np.int64)
     # A line of delimiters alone is a blank row of a spreadsheet.
     blanks = is_delimiter | (raw == ord(" ")) | (raw == ord("\n"))
-    filled = np.add.reduceat((~blanks).astype(np.int64), starts) > 0
+    filled = ~np.logical_and.reduceat(blanks, starts)
 
     def cells(line: int) -> list[str]:
         return raw[starts[line] : ends[line]].tobytes().decode("utf-8", "replace").split(delimiter)
@@ -459,13 +461,14 @@ def _delimiter(lines: list[str]) -> str:
 def _unquoted(content: bytes, delimiter: str, where: str) -> tuple[bytes, str]:
     """The same table without quotes, and the unit separator between its fields."""
     separator = "\x1f"
-    text = content.decode("utf-8", "replace")
+    cleaned = io.StringIO()
     try:
-        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
+        for row in csv.reader(io.StringIO(content.decode("utf-8", "replace")), delimiter=delimiter):
+            cleaned.write(separator.join(re.sub(r"[\n\x1f]", " ", cell) for cell in row))
+            cleaned.write("\n")
     except csv.Error as error:
         raise ReadError(f"{where}: the quoted fields do not parse ({error})") from error
-    cleaned = "\n".join(separator.join(re.sub(r"[\n\x1f]", " ", cell) for cell in row) for row in rows)
-    return cleaned.encode(), separator
+    return cleaned.getvalue().encode(), separator
 
 
 def _looks_like_data(cells: list[str]) -> bool:

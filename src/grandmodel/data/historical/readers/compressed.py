@@ -13,6 +13,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -35,6 +36,10 @@ _PIECE = 4 * 2**20
 _DEEPEST_PACKING = 3
 _SYSTEM_NAMES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
 _WORKBOOK = "xl/workbook.xml"
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 def load_bytes(path: Path, limits: ReadLimits | None = None) -> bytes:
@@ -62,7 +67,7 @@ def raw_bytes(path: Path, limits: ReadLimits) -> bytes:
         if size > limits.bytes:
             raise limits.refusal("bytes", path, f"a file of {size:,} bytes", size)
         with path.open("rb") as file:
-            content = file.read(limits.bytes + 1)
+            content = _up_to(file, limits.bytes + 1)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: found no such file") from error
     except OSError as error:
@@ -79,7 +84,7 @@ def unpacked(content: bytes, where: str, limits: ReadLimits) -> bytes:
         try:
             if content.startswith(GZIP_MAGIC):
                 with gzip.open(io.BytesIO(content)) as file:
-                    found = file.read(most + 1)
+                    found = _up_to(file, most + 1)
             elif content.startswith(XZ_MAGIC):
                 found = _xz(content, most)
             elif content.startswith(ZSTD_MAGIC):
@@ -118,15 +123,19 @@ def _xz(content: bytes, most: int) -> bytes:
 
 def _zstd(content: bytes, most: int) -> bytes:
     """At most about ``most`` + 1 bytes out of zstd frames."""
-    stream = pa.CompressedInputStream(pa.BufferReader(content), "zstd")
+    return _up_to(pa.CompressedInputStream(pa.BufferReader(content), "zstd"), most + 1)
+
+
+def _up_to(file: _Readable, most: int) -> bytes:
+    """At most ``most`` bytes, taken in pieces: one large ``read`` would ask for all the memory at once."""
     parts: list[bytes] = []
-    size = 0
-    while size <= most:
-        data = bytes(stream.read(min(_PIECE, most + 1 - size)))
+    left = most
+    while left > 0:
+        data = bytes(file.read(min(_PIECE, left)))
         if not data:
             break
         parts.append(data)
-        size += len(data)
+        left -= len(data)
     return b"".join(parts)
 
 
@@ -214,7 +223,7 @@ def load_zip_member(path: Path, member: str, limits: ReadLimits | None = None) -
             if info.file_size > most:
                 raise bounds.unpacked_refusal(where, info.compress_size)
             with archive.open(info) as file:
-                content = file.read(most + 1)
+                content = _up_to(file, most + 1)
     except (*_ZIP_FAULTS, KeyError, EOFError) as error:
         raise CorruptFileError(f"{path}: the member {member} cannot be unpacked ({error})") from error
     if len(content) > most:

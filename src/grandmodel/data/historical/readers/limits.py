@@ -16,6 +16,7 @@ from grandmodel.domain.files import path_text
 
 _RATIO_FROM = 64 * 2**20
 _SIZE = re.compile(r"^(\d{1,18})\s*(|[KMGT]i?B?|B)$", re.IGNORECASE)
+_LARGEST = 2**50
 _FACTORS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -57,8 +58,8 @@ def limits_from_texts(texts: Iterable[str]) -> ReadLimits:
     for text in texts:
         name, _, value = text.partition("=")
         match = _SIZE.match(value.strip())
-        if name not in names or match is None or int(match.group(1)) == 0:
+        number = int(match.group(1)) * _FACTORS[match.group(2)[:1].upper()] if match is not None else 0
+        if name not in names or not 0 < number <= _LARGEST:
             raise UsageError(f"--limit: found {text!r}, expected one of {', '.join(names)} and a number: bytes=8GiB")
-        unit = match.group(2)[:1].upper()
-        limits = replace(limits, **{name: int(match.group(1)) * _FACTORS[unit]})
+        limits = replace(limits, **{name: number})
     return limits
