@@ -97,7 +97,7 @@ def write_random_model(
         normaliser=normaliser.to_data(),
         horizon_bars=horizon or market.horizon,
         scale_decay=0.985 if strategic else 0.9975,
-        mean_scale=dict.fromkeys(instruments, float(np.nanmean(market.scale))),
+        mean_scale=dict.fromkeys(data.instruments if data else instruments, float(np.nanmean(market.scale))),
         outcomes=fit_class_outcomes(known) if strategic else None,
         temperature=temperature,
         novelty=msgspec.to_builtins(novelty.parameters),
