@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -60,9 +61,19 @@ def _cache_folder(source: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        # A read-only home (a hardened container): compile into the temporary folder instead.
-        folder = Path(tempfile.gettempdir()) / "grandmodel-kernels" / folder.name
-        folder.mkdir(parents=True, exist_ok=True)
+        # A read-only home (a hardened container): compile into a folder of our own below the temporary one.
+        folder = _own_temporary_folder() / folder.name
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _own_temporary_folder() -> Path:
+    """A folder that nobody else can write: machine code is loaded from it, so another user's would run with our rights."""
+    folder = Path(tempfile.gettempdir()) / f"grandmodel-kernels-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return Path(tempfile.mkdtemp(prefix="grandmodel-kernels-"))  # Somebody else's: compile anew for this process.
     return folder
 
 

@@ -70,3 +70,15 @@ def test_the_market_step_s_key_covers_the_whole_venue():
         "domain/time.py",
         "kernels.py",
     }
+
+
+def test_without_a_home_machine_code_lies_in_a_folder_that_nobody_else_can_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(kernels.tempfile, "tempdir", str(tmp_path))
+    own = kernels._own_temporary_folder()
+    assert own == kernels._own_temporary_folder()
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o777)  # As another user might have left it.
+    other = kernels._own_temporary_folder()
+    assert other != own
+    assert other.stat().st_mode & 0o777 == 0o700
