@@ -111,7 +111,7 @@ def test_an_agent_in_the_working_folder_runs_and_its_fault_is_named(tmp_path: Pa
         "        return 1 / 0\n"
     )
     done = command(tmp_path, "run", "--agent", "mine:Faulty")
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "agent faulty failed at 2024-06-19T22:05" in " ".join(done.stderr.split())
 
 

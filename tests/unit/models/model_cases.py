@@ -42,6 +42,7 @@ def manifest_of(layer="strategic", volume="known", *, dropout=0.25, **changes):
         "scale_decay": 0.985,
         "mean_scale": {"NQ": 31.5, "CL": 12.25},
         "outcomes": OUTCOMES,
+        "direction_support": 1.0,  # as if measured: without it no size is taken
         "data": DataSpans(instruments=("NQ", "CL"), train=DataSpan(start_ns=0, end_ns=10**18)),
         "seeds": (0, 1),
         "settings": {"epochs": 3, "rate": 0.001},

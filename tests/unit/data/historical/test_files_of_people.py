@@ -73,6 +73,7 @@ def test_text_in_utf_16_that_breaks_off_is_refused(tmp_path: Path) -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(64), "Excel"),
         (b"%PDF-1.4", "PDF"),
         (b"BZh91AY", "bzip2"),
+        (b"\r\r\r,\r", "nothing between them"),
     ],
 )
 def test_what_is_no_table_is_named(tmp_path: Path, content: bytes | str, named: str) -> None:

@@ -328,6 +328,8 @@ def _text_table(content: bytes, where: str, profile: ImportProfile, limits: Read
         return raw[starts[line] : ends[line]].tobytes().decode("utf-8", "replace").split(delimiter)
 
     places = np.flatnonzero(filled)
+    if not len(places):
+        raise ReadError(f"{where}: found lines of {delimiter!r} and nothing between them, expected a table of bars")
     if int(counts[places].max()) >= limits.columns:
         most = int(counts[places].max()) + 1
         line = int(places[np.argmax(counts[places])]) + 1
