@@ -100,6 +100,24 @@ def test_every_link_leads_to_a_file(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
+NOT_OF_THE_CODE = {"Vol.", "pandas_market_calendars", "gross_", "net_"}
+"""A heading in people's files, a library that was compared with, and beginnings of names."""
+
+
+def test_every_name_of_the_code_that_a_page_uses_exists():
+    sources = [file for folder in ("src", "tests", "benchmarks", "docs") for file in (ROOT / folder).rglob("*.py")]
+    words = {word for file in sources for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    unknown = []
+    for page in [*PAGES, ROOT / "README.md"]:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", text):
+            looks_like_code = "_" in name or "." in name or re.search("[a-z][A-Z]", name)
+            is_file = re.search(r"\.(md|py|json|jsonl|html|sqlite|txt|toml|csv|lock|pub|dbn)$", name)
+            if looks_like_code and not is_file and name not in NOT_OF_THE_CODE and name.split(".")[-1] not in words:
+                unknown.append((name_of(page), name))
+    assert unknown == []
+
+
 def command_of(words):
     """The command that ``words`` (without ``grandmodel``) name, and the words behind it; fails where there is none."""
     command = typer.main.get_command(whole_app())
