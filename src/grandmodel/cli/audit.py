@@ -60,8 +60,8 @@ def verify_command(
 ) -> None:
     """Check every byte of a run: changes, gaps, a cut tail, checkpoints, signatures, the seal, the files beside the journal.
 
-    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed; 3: nothing shows a change, but the run
-    is unsigned, its key is unknown, or its summary is not sealed.
+    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed; 2: there is nothing to check; 3: nothing
+    shows a change, but the run is unsigned, its key is unknown, or its summary, page or latencies are not sealed.
     """
     from grandmodel.compliance.keys import PublicKey
     from grandmodel.compliance.verification import Expected, verify_run
@@ -334,8 +334,9 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
         stdout.print(f"  [red]{one.kind.value}[/] {place}: {one.text}", soft_wrap=True)
     if report.findings_total > len(report.findings):
         stdout.print(f"  and {report.findings_total - len(report.findings)} more")
-    if report.sealed_files:
-        stdout.print(f"  sealed beside the journal: {', '.join(report.sealed_files)}", markup=False, soft_wrap=True)
+    as_sealed = [name for name in report.sealed_files if name not in {one.where for one in report.findings}]
+    if as_sealed:
+        stdout.print(f"  as sealed beside the journal: {', '.join(as_sealed)}", markup=False, soft_wrap=True)
     if report.unsealed_files:
         text = f"  not sealed, nothing is said of: {', '.join(report.unsealed_files)}"
         stdout.print(text, style="yellow", markup=False, soft_wrap=True)
@@ -347,6 +348,10 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
 def _show_replayed(report: ReplayReport) -> None:
     if report.difference is None:
         stdout.print(f"[green]equal[/]: {report.inputs} inputs gave the same {report.records} records, byte for byte")
+        if report.unfinished:
+            stdout.print(
+                "the run has not ended: its journal stops inside the last input, and `--resume` writes the records after it"
+            )
         return
     import msgspec
 
