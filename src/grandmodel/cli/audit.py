@@ -38,10 +38,6 @@ app = typer.Typer(
 )
 
 
-NOT_PROVEN = 3
-"""Exit code of a check that found nothing changed, and nobody trusted who says so."""
-
-
 @app.command("verify")
 def verify_command(
     run: RunArgument,
@@ -60,8 +56,8 @@ def verify_command(
 ) -> None:
     """Check every byte of a run: changes, gaps, a cut tail, checkpoints, signatures, the seal, the files beside the journal.
 
-    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed; 2: there is nothing to check; 3: nothing
-    shows a change, but the run is unsigned, its key is unknown, or its summary, page or latencies are not sealed.
+    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed, or nobody that you trust says that
+    nothing was (unsigned, an unknown key, a summary, page or latencies that are not sealed); 2: there is nothing to check.
     """
     from grandmodel.compliance.keys import PublicKey
     from grandmodel.compliance.verification import Expected, verify_run
@@ -80,7 +76,7 @@ def verify_command(
         print_json(report)
     else:
         _show_verified(report, {key_id: name for key_id, (name, _) in known.items()})
-    raise typer.Exit(0 if report.is_proven else NOT_PROVEN if report.intact else 1)
+    raise typer.Exit(0 if report.is_proven else 1)
 
 
 @app.command("replay")

@@ -29,7 +29,7 @@ from grandmodel.domain.decisions import CancelIntent, Intent, TargetPosition, Ur
 from grandmodel.domain.events import Alert, ClosedBar, Command, CommandKind
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
-from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order
+from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
@@ -384,7 +384,7 @@ class RiskGate:
         intents: tuple[Intent, ...] = ()
         if view.ts >= self._next_action_ts:
             if state is _KILLED:
-                intents = self._cancel_all(view)
+                intents = self._cancel_all()
             elif state is _HALT or self._standing.flattening:
                 intents = self._flatten(view)
             elif state is _REDUCE:
@@ -393,8 +393,15 @@ class RiskGate:
                 self._next_action_ts = view.ts + self.settings.breakers.slice_interval_ns
         return intents, self._drain_alerts()
 
-    def _cancel_all(self, view: RiskView) -> tuple[Intent, ...]:
-        """Cancel whatever works that is older than the move to this state (what closes positions is younger)."""
+    def _is_closing_now(self, order: WorkingOrder) -> bool:
+        """True for a market order that left since the ladder moved: from then on only what closes may leave."""
+        return order.sequence > self._state_sequence and order.order_type == OrderType.MARKET
+
+    def _cancel_all(self) -> tuple[Intent, ...]:
+        """Cancel whatever works, but for what was sent since the move to this state and closes at the next price.
+
+        Such a market order is left alone however long it waits: another one in its place would wait no less.
+        """
         return tuple(
             CancelIntent(
                 instrument=self.instruments[order.index].id,
@@ -402,19 +409,19 @@ class RiskGate:
                 reasons=("breaker",),
             )
             for order in self.working.each()
-            if order.sequence <= self._state_sequence or view.ts - order.ts > 2 * self.settings.breakers.flatten_wait_ns
+            if not self._is_closing_now(order)
         )
 
     def _flatten(self, view: RiskView) -> tuple[Intent, ...]:
         """Cancel first; close a position once nothing of it works any more, or when the confirmation takes too long."""
-        intents = list(self._cancel_all(view))
+        intents = list(self._cancel_all())
         waited = view.ts - self._state_ts > self.settings.breakers.flatten_wait_ns
         for index, lots in enumerate(view.positions):
             if not lots or not (view.in_session[index] or view.carried) or view.halted[index]:
                 continue
             out = self.working.sells[index] if lots > 0 else self.working.buys[index]
-            own = [o for o in self.working.by_index[index].values() if o.sequence > self._state_sequence]
-            if own or (out and not waited):
+            closes = any(self._is_closing_now(order) for order in self.working.by_index[index].values())
+            if closes or (out and not waited):
                 continue
             intents.append(_target(self.instruments[index], 0, "flatten"))
         if not intents and self._standing.flattening and not any(view.positions) and not self.working.orders:
@@ -443,7 +450,7 @@ class RiskGate:
             total = sum(components)
         if self._reduce_target is None:
             self._reduce_target = settings.reduce_share * total
-        in_flight = any(o.sequence > self._state_sequence for o in self.working.each())
+        in_flight = any(self._is_closing_now(order) for order in self.working.each())
         if in_flight or total <= self._reduce_target * (1.0 + 1e-12):
             return tuple(cancels)
         ranked = sorted(range(self._n), key=components.__getitem__, reverse=True)

@@ -139,9 +139,9 @@ class PretradeChecks:
         room = self._size_checks(view, i, side, asked, end, other, child, reducing, checks)
         if room == _NO_LOTS:
             return _cut_short(checks, RiskReason.NO_PRICE)
-        left = self._state_checks(view, i, asked, end, reducing, checks)
+        left = self._state_checks(order, view, i, asked, end, reducing, child, checks)
         room = min(room, left)
-        if sound and room == asked and self._ladder.state is not _KILLED:
+        if sound and room == asked:
             return Verdict(order, tuple(checks), "")
         return _verdict(order, checks, counted, room)
 
@@ -399,7 +399,10 @@ class PretradeChecks:
     def _flow_checks(
         self, order: Order, view: RiskView, i: int, side: int, reducing: bool, child: bool, checks: list[RiskCheck]
     ) -> bool:
-        """order_rate to self_match. What reduces is free of the order rate and of the throttle."""
+        """order_rate to self_match. What reduces is free of the order rate and of the throttle.
+
+        What closes at the next price while risk is taken off is free of the message rate too: messages of others must not keep it.
+        """
         flow = self._flow
         limits = flow.limits
         ts = view.ts
@@ -413,7 +416,8 @@ class PretradeChecks:
             add(_refused("order_rate", orders, limits.max_orders, RiskReason.ORDER_RATE))
             sound = False
         messages = flow.messages(ts) + 1
-        if messages <= limits.max_messages:
+        closes_now = reducing and not child and self._closing and order.order_type is _MARKET
+        if messages <= limits.max_messages or closes_now:
             add(RiskCheck(name="message_rate", outcome=_PASSED, value=messages, limit=limits.max_messages))
         else:
             add(_refused("message_rate", messages, limits.max_messages, RiskReason.MESSAGE_RATE))
@@ -627,7 +631,15 @@ class PretradeChecks:
     # -- whether new risk is welcome ------------------------------------------------------------------------------
 
     def _state_checks(
-        self, view: RiskView, i: int, asked: int, end: int, reducing: bool, checks: list[RiskCheck]
+        self,
+        order: Order,
+        view: RiskView,
+        i: int,
+        asked: int,
+        end: int,
+        reducing: bool,
+        child: bool,
+        checks: list[RiskCheck],
     ) -> int:
         """Drawdown to breaker; returns the lots that fit. What reduces may go on, except when killed."""
         standing = self._standing
@@ -662,14 +674,30 @@ class PretradeChecks:
         if state is _NORMAL and not standing.paused:
             add(_BREAKER)
             return room
+        code = self._never_now(order, state, child)
+        if code is not None:
+            checks.append(_refused("breaker", int(state), int(_NORMAL), code))
+            return -1  # Below what an order asks that adds nothing to its side.
         return min(room, self._breaker_check(state, asked, end, closable, reducing, checks))
+
+    def _never_now(self, order: Order, state: BreakerState, child: bool) -> RiskReason | None:
+        """Why an order is refused in this state whatever its size; None where its size decides."""
+        standing = self._standing
+        if state is _KILLED:
+            return RiskReason.KILLED
+        # Where a parent can only close, its child would open what the parent has closed.
+        opens_later = child and order.order_id not in self._working.orders and (standing.paused or state >= _REDUCE)
+        # While everything is being closed an order that rests would only stand in the way of the one that closes.
+        rests = order.order_type is not _MARKET and (standing.flattening or state is BreakerState.HALT)
+        if not (opens_later or rests):
+            return None
+        if state < _REDUCE:
+            return RiskReason.PAUSED
+        return RiskReason.REDUCE_ONLY if state is _REDUCE else RiskReason.HALTED_BY_BREAKER
 
     def _breaker_check(
         self, state: BreakerState, asked: int, end: int, closable: int, reducing: bool, checks: list[RiskCheck]
     ) -> int:
-        if state is _KILLED:
-            checks.append(_refused("breaker", int(state), int(_NORMAL), RiskReason.KILLED))
-            return 0
         if reducing:
             checks.append(RiskCheck(name="breaker", outcome=_PASSED, value=int(state), limit=int(_NORMAL)))
             return asked

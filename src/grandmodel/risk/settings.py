@@ -214,7 +214,7 @@ class BreakerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     slice_share: float = 0.25
     """Share of a position closed at a time (at least one lot)."""
     slice_interval_ns: int = NS_PER_SECOND
-    """Least time between two slices, and before an unanswered cancel or close-out is asked for again."""
+    """Least time between two slices, and before a refused close-out is asked for again."""
     flatten_wait_ns: int = 5 * NS_PER_SECOND
     """How long a close-out waits for the confirmation of cancels before it goes ahead."""
     calm_ns: int = NS_PER_DAY

@@ -289,11 +289,13 @@ class MarketStep:
 
     def advance(self, ts: int) -> Stop:
         """Let time pass to ``ts`` without data; stops like ``walk`` (END: nothing more is due by then)."""
-        return Stop(
-            advance_to(
+        while True:
+            code = advance_to(
                 self.step, self.instruments, self.builders, self.slots, self.reports, self.closed, self.depth, ts
             )
-        )
+            if code != Stop.GROW:
+                return Stop(code)
+            self.make_room(2 * len(self.reports))
 
     def restore(self, saved: Mapping[str, tuple[int, bytes]], rows_before: int) -> None:
         """Put back the arrays that a snapshot holds: rows and bytes by name."""
