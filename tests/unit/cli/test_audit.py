@@ -75,7 +75,7 @@ def test_an_intact_run_verifies_with_its_key(audit, root):
     assert "unexpected" in out
 
 
-def test_a_run_that_nobody_we_trust_signed_ends_with_3_and_says_so(audit, root):
+def test_a_run_that_nobody_we_trust_signed_ends_with_1_and_says_so(audit, root):
     shutil.copytree(root / "runs" / "good", root / "runs" / "theirs")
     status, out, _ = audit("verify", "theirs")
     assert status == 1
@@ -90,7 +90,7 @@ def test_a_run_that_nobody_we_trust_signed_ends_with_3_and_says_so(audit, root):
     (own_folder().folder / "known" / "ann.pub").unlink()
 
 
-def test_an_unsigned_run_ends_with_3_and_says_loudly_what_it_does_not_prove(audit, root):
+def test_an_unsigned_run_ends_with_1_and_says_loudly_what_it_does_not_prove(audit, root):
     with Journal.create(root / "runs" / "unsigned", run="run", durability=Durability.OS) as journal:
         take(journal, build_engine(), [build_begin("run")])
         journal.seal()
@@ -98,7 +98,7 @@ def test_an_unsigned_run_ends_with_3_and_says_loudly_what_it_does_not_prove(audi
     assert status == 1
     assert "UNSIGNED: proves only accidental change" in out
     status, out, _ = audit("verify", "unsigned", "--json")
-    assert (status, json.loads(out)["signature"]) == (3, "unsigned")
+    assert (status, json.loads(out)["signature"]) == (1, "unsigned")
 
 
 def test_a_run_decided_by_code_of_its_own_imports_none_of_it_unasked(audit, root):
