@@ -185,7 +185,7 @@ def _fills_of_a_group_as_room(book, order, index):
     ("where", "name", "fault"),
     [
         (WorkingOrders, "side_lots_with", _fills_of_a_group_as_room),
-        (WorkingOrders, "side_lots_with", lambda book, order, index: (0, order.quantity, True)),  # noqa: ARG005
+        (WorkingOrders, "side_lots_with", lambda book, order, index: (0, order.quantity, False)),  # noqa: ARG005
         (working, "most_lots", lambda members, heard: 0),  # noqa: ARG005
     ],
 )
