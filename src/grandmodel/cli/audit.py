@@ -309,14 +309,16 @@ def _first_finding(folder: Path, *, outside: bool) -> str:
 
 
 def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
+    from rich.text import Text
+
     verdict = (
-        "[bold red]changed[/]"
+        ("changed", "bold red")
         if not report.intact
-        else "[yellow]intact, not proven[/]"
+        else ("intact, not proven", "yellow")
         if report.doubts
-        else "[green]intact[/]"
+        else ("intact", "green")
     )
-    stdout.print(f"run {report.run}: {verdict}, {'ended' if report.ended else 'not ended'}")
+    stdout.print(Text.assemble(f"run {report.run}: ", verdict, f", {'ended' if report.ended else 'not ended'}"))
     for doubt in report.doubts:
         stdout.print(doubt, style="bold yellow", markup=False, soft_wrap=True)
     stdout.print(
@@ -327,7 +329,7 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
         stdout.print(f"  every checkpoint is signed by {signers}", markup=False, soft_wrap=True)
     for one in report.findings:
         place = one.where if one.number is None else f"{one.where} {one.number}"
-        stdout.print(f"  [red]{one.kind.value}[/] {place}: {one.text}", soft_wrap=True)
+        stdout.print(Text.assemble("  ", (one.kind.value, "red"), f" {place}: {one.text}"), soft_wrap=True)
     if report.findings_total > len(report.findings):
         stdout.print(f"  and {report.findings_total - len(report.findings)} more")
     as_sealed = [name for name in report.sealed_files if name not in {one.where for one in report.findings}]
@@ -342,8 +344,11 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
 
 
 def _show_replayed(report: ReplayReport) -> None:
+    from rich.text import Text
+
     if report.difference is None:
-        stdout.print(f"[green]equal[/]: {report.inputs} inputs gave the same {report.records} records, byte for byte")
+        same = f": {report.inputs} inputs gave the same {report.records} records, byte for byte"
+        stdout.print(Text.assemble(("equal", "green"), same))
         if report.unfinished:
             stdout.print(
                 "the run has not ended: its journal stops inside the last input, and `--resume` writes the records after it"
@@ -352,9 +357,8 @@ def _show_replayed(report: ReplayReport) -> None:
     import msgspec
 
     found = report.difference
-    stdout.print(
-        f"[bold red]different[/] at record {found.record}, {found.field}; {report.records} before it are equal"
-    )
+    where = f" at record {found.record}, {found.field}; {report.records} before it are equal"
+    stdout.print(Text.assemble(("different", "bold red"), where))
     for name, side in (("journalled", found.journalled), ("replayed", found.replayed)):
         text = "none" if side is None else msgspec.json.format(bytes(side), indent=2).decode()
         stdout.print(f"{name}:", text, markup=False, soft_wrap=True)

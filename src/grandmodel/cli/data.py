@@ -397,7 +397,6 @@ def _warn_of_another_clock(report: ImportReport, *, on_stderr: bool) -> None:
 
 def _print_report(report: ImportReport) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from grandmodel.domain.time import text_from_ns
@@ -423,7 +422,7 @@ def _print_report(report: ImportReport) -> None:
             table.add_column("what")
             for finding in sorted(series.findings, key=lambda finding: finding.kind != ANOTHER_CLOCK):
                 lines = f" (lines {', '.join(map(str, finding.lines))}{', ...' * (finding.count > len(finding.lines))})"
-                what = escape(finding.text + (lines if finding.lines else ""))
+                what = finding.text + (lines if finding.lines else "")
                 style = "bold yellow" if finding.kind == ANOTHER_CLOCK else None
                 table.add_row(finding.kind, str(finding.treatment), f"{finding.count:,}", what, style=style)
             stdout.print(table)

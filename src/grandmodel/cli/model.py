@@ -156,7 +156,6 @@ def _as_line(entry: Entry) -> dict[str, Any]:
 
 def _show_list(location: str, entries: list[Entry]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from grandmodel.models.registry import SHORT_ID
@@ -180,7 +179,7 @@ def _show_list(location: str, entries: list[Entry]) -> None:
             told = ("", "damaged: see below")
         else:
             spans = f"{' '.join(manifest.data.instruments)}, {_span(manifest.data.train)}"
-            told = (escape(spans), escape(_main_metrics(manifest.metrics)))
+            told = (spans, _main_metrics(manifest.metrics))
         table.add_row(entry.layer, entry.stage.value, entry.id[:SHORT_ID], *told, style=style)
     stdout.print(table)
     for entry in entries:
@@ -202,7 +201,6 @@ def _span(span: DataSpan | None) -> str:
 
 def _show_manifest(manifest: Any) -> None:
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=SIMPLE, pad_edge=False, show_header=False)
@@ -225,7 +223,7 @@ def _show_manifest(manifest: Any) -> None:
     rows += [(f"setting {name}", str(value)) for name, value in sorted(manifest.settings.items())]
     rows += [(f"metric {name}", f"{value:.6g}") for name, value in sorted(manifest.metrics.items())]
     for name, value in rows:
-        table.add_row(escape(name), escape(value))
+        table.add_row(name, value)
     stdout.print(table)
 
 

@@ -41,7 +41,6 @@ def trials_command(
 
 def _show(path: Path, trials: list[Trial], looks: list[LastFold]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from grandmodel.models.registry import SHORT_ID
@@ -56,7 +55,7 @@ def _show(path: Path, trials: list[Trial], looks: list[LastFold]) -> None:
     for trial in trials:
         began = trial.started
         cells = (str(began.trial), began.layer, text_from_ns(began.at_ns)[:16], str(began.seed), trial.outcome)
-        table.add_row(*cells, escape("; ".join(filter(None, [began.note, _result(trial)]))))
+        table.add_row(*cells, "; ".join(filter(None, [began.note, _result(trial)])))
     stdout.print(table)
     counts = {name: sum(trial.outcome == name for trial in trials) for name in ("finished", "failed", "unfinished")}
     stdout.print(f"{len(trials)} trials: " + ", ".join(f"{count} {name}" for name, count in counts.items()))

@@ -35,11 +35,11 @@ AgentsFromOption = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 
-console = Console(stderr=True, highlight=False, emoji=False)
+console = Console(stderr=True, highlight=False, emoji=False, markup=False)
 """Progress and notes for people; never part of a report."""
 
-stdout = Console(highlight=False, emoji=False)
-"""Reports for people."""
+stdout = Console(highlight=False, emoji=False, markup=False)
+"""Reports for people. Both print to the letter, tables too: much of the text is of files and runs of others. Colour is ``rich.text.Text``."""
 
 
 def print_json(report: Any) -> None:

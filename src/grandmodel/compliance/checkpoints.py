@@ -87,7 +87,7 @@ def signed_message(checkpoint: Checkpoint) -> bytes:
 def last_checkpoint(folder: Path) -> Checkpoint | None:
     """The last whole line of the folder's checkpoints; None where there is none, or it cannot be read."""
     path = folder / CHECKPOINTS_NAME
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     try:
         return msgspec.json.decode(lines[-1], type=Checkpoint) if lines else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

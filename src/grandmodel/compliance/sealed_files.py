@@ -60,19 +60,20 @@ def read_file(folder: Path, name: str) -> SealedFile | None:
 
 def journal_seal(folder: Path) -> str:
     """The hash that binds a line to the run: that of the last whole line of its checkpoints."""
-    lines = (folder / CHECKPOINTS_NAME).read_bytes().split(b"\n")[:-1]
+    path = folder / CHECKPOINTS_NAME
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     return sha256(lines[-1]).hexdigest() if lines else NO_PREVIOUS
 
 
 def last_files_seal(folder: Path) -> FilesSeal | None:
     """The last whole line; None where there is none. Raises ``JournalDamagedError`` where it cannot be read."""
     path = folder / FILES_NAME
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     if not lines:
         return None
     try:
         return msgspec.json.decode(lines[-1], type=FilesSeal)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise JournalDamagedError(
             f"{path}: the last line cannot be read ({error}): `grandmodel audit verify {folder}` says what was changed"
         ) from error

@@ -277,7 +277,7 @@ class _Check:
         """Read the lines, check that each follows the one before it, and the signatures."""
         path = self.folder / CHECKPOINTS_NAME
         written = b""
-        if path.exists():
+        if path.is_file():  # A pipe of that name would never end.
             written = path.read_bytes()
         else:
             text = f"found no {CHECKPOINTS_NAME}, which is there from a journal's first moment"
@@ -503,7 +503,7 @@ class _Check:
     def look_at_files(self) -> None:
         """Hold the files beside the journal against the last line of ``files.jsonl``, and name those that it does not hold."""
         path = self.folder / FILES_NAME
-        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         if lines.pop():
             self.notes.append(f"the last line of {FILES_NAME} was cut short by a crash and is not counted")
         seal = self.read_files_seals(lines)

@@ -24,6 +24,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.runtime.errors import AgentChoiceError, UntrustedAgentError
 from grandmodel.runtime.learning import LearningAgent
+from grandmodel.runtime.wishes import shown
 from grandmodel.tactical.baselines import BuyAndHold, MovingAverageCross, RandomAgent
 
 BUILT_IN: dict[str, type[Agent]] = {
@@ -44,11 +45,11 @@ def build_agent(
     try:
         return agent_type(instruments, generator, **parameters)
     except TypeError as error:
-        raise AgentChoiceError(f"agent {kind}: its parameters do not fit: {error}") from error
+        raise AgentChoiceError(f"agent {kind}: its parameters do not fit: {shown(error)}") from error
     except (GrandModelError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise AgentChoiceError(f"agent {kind}: it cannot be built: {error!r}") from error
+        raise AgentChoiceError(f"agent {kind}: it cannot be built: {shown(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def _load_module(name: str, folder: Path) -> bool:
         found.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[top]
-        if isinstance(error, Exception):
-            raise AgentChoiceError(f"agent {name}: it cannot be imported: {error}") from error
-        raise
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise AgentChoiceError(f"agent {name}: it cannot be imported: {shown(error)}") from error
     return True
 
 
@@ -119,11 +120,11 @@ def _import_agent(kind: str) -> type[Agent]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise AgentChoiceError(f"agent {kind}: it cannot be imported: {error}") from error
+        raise AgentChoiceError(f"agent {kind}: it cannot be imported: {shown(error)}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise AgentChoiceError(f"agent {kind}: it cannot be imported: {error!r}") from error
+        raise AgentChoiceError(f"agent {kind}: it cannot be imported: {shown(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise AgentChoiceError(f"agent {kind}: found {found!r}, expected a subclass of grandmodel.domain.agents.Agent")
     return found

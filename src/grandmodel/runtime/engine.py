@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -84,8 +84,6 @@ _GROUPS_OF_AN_AGENT = 2**32
 
 _LONGEST_NAME = 200
 
-T = TypeVar("T")
-
 
 class AgentFactory(Protocol):
     """Builds one agent; ``runtime.agents.build_agent`` is the usual one."""
@@ -151,7 +149,7 @@ class Engine:
         self._agents_carry = tuple(_carries_over(agent) for agent in self.agents)
         self.agent_watch: AgentWatch | None = None
         self._account = account_view(self)
-        self.features = FeatureBook(instruments) if any(agent.needs_features for agent in self.agents) else None
+        self.features = FeatureBook(instruments) if any(map(_needs_features, self.agents)) else None
         self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
         self.limits = PositionLimits(settings.risk, self._ids, self.lives)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
@@ -306,8 +304,8 @@ class Engine:
         else:
             takers = [
                 self.agent_names[place]
-                for place, agent in enumerate(self.agents)
-                if self._call(place, agent.take_model, refresh.layer, model)
+                for place in range(len(self.agents))
+                if self._call(place, "take_model", refresh.layer, model)
             ]
             text = f"{refresh.layer} model {refresh.model} decides from here on for {', '.join(takers) or 'no agent'}"
             lines = [
@@ -342,8 +340,8 @@ class Engine:
             view.rows = self.market.tick_rows()
             step.alerts.extend(self.gate.on_bars(step.bars, view))
             if not self._stopped:
-                for place, agent in enumerate(self.agents):
-                    wishes = self._ask(place, agent.on_bars, step.bars, self._account)
+                for place in range(len(self.agents)):
+                    wishes = self._ask(place, "on_bars", step.bars, self._account)
                     if wishes:
                         self._act_on(step, place, wishes)
             return self._finish(Cause.BAR, step)
@@ -417,8 +415,8 @@ class Engine:
         """Let every agent answer what the venue said."""
         if not self._stopped:
             told = tuple(fills)  # The list is the record's own.
-            for place, agent in enumerate(self.agents):
-                self._act_on(step, place, self._ask(place, agent.on_reports, reports, told, self._account))
+            for place in range(len(self.agents)):
+                self._act_on(step, place, self._ask(place, "on_reports", reports, told, self._account))
 
     def _apply_reports(self, step: _Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
         """Fold reports into orders, ledger and market step."""
@@ -569,8 +567,8 @@ class Engine:
 
     # From wishes to orders.
 
-    def _call(self, place: int, question: Callable[..., T], *given: object) -> T:
-        """An agent's own answer; whatever goes wrong in it names the agent, the line and the time, and stops the run.
+    def _call(self, place: int, question: str, *given: object) -> Any:
+        """An agent's own answer to a method of ``Agent``; what goes wrong names the agent, the line and the time, and stops the run.
 
         Only a person's interruption passes as what it is, and what this program found wrong with itself.
         """
@@ -578,17 +576,33 @@ class Engine:
         if watch is not None:
             watch.asked()
         try:
-            return question(*given)
+            return getattr(self.agents[place], question)(*given)
         except (KeyboardInterrupt, InvariantError):
             raise
         except BaseException as error:
-            where = place_raised(error, question)
+            where = place_raised(error, self._written(place, question))
             raise AgentError(
-                f"agent {self.agent_names[place]} failed at {text_from_ns(self.market.now)} ({where}): {shown(error)}"
+                f"agent {self.agent_names[place]} failed {self._moment()} ({where}): {shown(error)}"
             ) from error
         finally:
             if watch is not None:
                 watch.answered(place)
+
+    def _written(self, place: int, question: str) -> Callable[..., object]:
+        """The method as its class has it, for messages: the agent itself is not asked."""
+        method: Callable[..., object] = getattr(type(self.agents[place]), question)
+        return method
+
+    def widths_needed(self) -> tuple[tuple[int, ...], ...]:
+        """By agent the bar widths, ns, without which it never decides."""
+        found = []
+        for place in range(len(self.agents)):
+            widths = self._call(place, "widths_needed")
+            if type(widths) not in (tuple, list) or not all(type(width) is int for width in widths):
+                fault = f"found {shown(widths)} returned, expected a tuple of whole numbers of ns"
+                raise self._not_valid(place, "widths_needed", fault)
+            found.append(tuple(widths))
+        return tuple(found)
 
     def introductions(self) -> tuple[str, ...]:
         """What the agents say that they trade, and by what."""
@@ -597,26 +611,31 @@ class Engine:
     def learnt(self) -> tuple[AgentLearnt, ...]:
         """What each agent's models had seen before the run; None for one that does not say."""
         found = []
-        for place, agent in enumerate(self.agents):
-            learnt = self._call(place, agent.learnt_from)
-            if learnt is not None and not all(isinstance(one, LearntFrom) for one in learnt):
-                raise self._not_valid(
-                    place, agent.learnt_from, f"found {shown(learnt)} returned, expected LearntFrom values"
-                )
-            found.append(
-                AgentLearnt(agent=self.agent_names[place], learnt_from=None if learnt is None else tuple(learnt))
-            )
+        for place, name in enumerate(self.agent_names):
+            learnt = self._call(place, "learnt_from")
+            try:
+                read = msgspec.json.decode(msgspec.json.encode(learnt), type=tuple[LearntFrom, ...] | None)
+                is_said = learnt is None or all(type(one) is LearntFrom for one in learnt)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # noqa: BLE001  what an agent returns may raise anything while it is written
+                is_said = False
+            if not is_said:
+                fault = f"found {shown(learnt)} returned, expected a tuple of LearntFrom values, or None"
+                raise self._not_valid(place, "learnt_from", fault)
+            found.append(AgentLearnt(agent=name, learnt_from=read))
         return tuple(found)
 
     def _introduced(self, place: int) -> tuple[str, ...]:
         """What an agent says of itself, for people; lines that are no text are as wrong as a wish that is none."""
-        question = self.agents[place].introduce
-        lines = self._call(place, question)
+        lines: tuple[str, ...] = self._call(place, "introduce")
         if type(lines) is not tuple or not all(type(line) is str and line.isprintable() for line in lines):
-            raise self._not_valid(place, question, f"found {shown(lines)} returned, expected a tuple of lines of text")
+            raise self._not_valid(
+                place, "introduce", f"found {shown(lines)} returned, expected a tuple of lines of text"
+            )
         return lines
 
-    def _ask(self, place: int, question: Callable[..., Sequence[Wish]], *given: object) -> list[Wish]:
+    def _ask(self, place: int, question: str, *given: object) -> list[Wish]:
         """An agent's wishes, each as the record will hold it; one that is not valid stops the run before any is acted on."""
         wishes = self._call(place, question, *given)
         if type(wishes) is not tuple and type(wishes) is not list:
@@ -637,10 +656,14 @@ class Engine:
                 raise self._not_valid(place, question, f"{type(wish).__name__}.instrument: {fault}")
         return found
 
-    def _not_valid(self, place: int, question: Callable[..., object], fault: str) -> AgentError:
-        where = f"{getattr(question, '__name__', 'answer')}, {place_of(question)}"
-        when = text_from_ns(self.market.now)
-        return AgentError(f"agent {self.agent_names[place]} ({where}) at {when}: {fault}")
+    def _not_valid(self, place: int, question: str, fault: str) -> AgentError:
+        where = f"{question}, {place_of(self._written(place, question))}"
+        return AgentError(f"agent {self.agent_names[place]} ({where}) {self._moment()}: {fault}")
+
+    def _moment(self) -> str:
+        """When something was found, for people."""
+        now = self.market.now
+        return "before the run began" if now == -(2**63) else f"at {text_from_ns(now)}"
 
     def _act_on(self, step: _Step, place: int, wishes: Iterable[Wish]) -> None:
         trading = self.market.now >= self.settings.trade_from_ns
@@ -652,7 +675,7 @@ class Engine:
                 try:
                     self._act(step, self.agent_names[place], wish, place, carries=carries)
                 except AgentError as error:
-                    raise AgentError(f"{error} ({place_of(self.agents[place].on_bars)})") from None
+                    raise AgentError(f"{error} ({place_of(self._written(place, 'on_bars'))})") from None
 
     def _act(self, step: _Step, who: str, intent: Intent, place: int = 0, *, carries: bool = False) -> None:
         """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents.
@@ -1073,15 +1096,34 @@ class _Deed:
 
 def _carries_over(agent: Agent) -> bool:
     """Whether the agent says that its wishes wait for the next open; looked at once, so that it cannot change in a run."""
-    said: object = agent.carries_over
+    return _said(agent, "carries_over")
+
+
+def _needs_features(agent: Agent) -> bool:
+    """Whether the agent says that it needs the feature matrices."""
+    return _said(agent, "needs_features")
+
+
+def _said(agent: Agent, name: str) -> bool:
+    said = _attribute(agent, name)
     if type(said) is bool:
         return said
-    raise AgentChoiceError(f"agent {type(agent).__name__}: found carries_over {shown(said)}, expected True or False")
+    raise AgentChoiceError(f"agent {type(agent).__name__}: found {name} {shown(said)}, expected True or False")
+
+
+def _attribute(agent: Agent, name: str) -> object:
+    """What an agent says of itself; an agent may compute it, and whatever it raises names it."""
+    try:
+        return getattr(agent, name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise AgentChoiceError(f"agent {type(agent).__name__}: its {name} cannot be read: {shown(error)}") from error
 
 
 def _checked_name(agent: Agent) -> str:
     """The agent's name, where it can stand on a record."""
-    name: object = agent.name
+    name = _attribute(agent, "name")
     if type(name) is str and name and len(name) <= _LONGEST_NAME and name.isprintable():
         return name
     raise AgentChoiceError(

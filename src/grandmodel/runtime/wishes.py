@@ -30,12 +30,12 @@ _SHOWN = 300
 
 _KINDS: tuple[type[Any], ...] = (*get_args(Intent), *get_args(Decision))
 _ENCODER = msgspec.json.Encoder()
-_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(kind) for kind in _KINDS}
+_DECODERS: dict[int, msgspec.json.Decoder[Any]] = {id(kind): msgspec.json.Decoder(kind) for kind in _KINDS}
 
 
 def admitted(wish: object) -> Wish:
     """``wish`` as the record will hold it. Raises ``WishError`` where it is not one of the types of ``domain.decisions``, exactly."""
-    decoder = _DECODERS.get(type(wish))
+    decoder = _DECODERS.get(id(type(wish)))  # By id: a class of the agent's may have a hash of its own.
     if decoder is None:
         names = ", ".join(kind.__name__ for kind in _KINDS)
         raise WishError(f"found {shown(wish)} ({_name(wish)}), expected one of {names}")
@@ -124,18 +124,23 @@ def _words(kind: Any) -> str:
 
 
 def _name(value: object) -> str:
-    return type(value).__name__
+    try:
+        return str(type(value).__name__)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  as above: a class of the agent's may compute even its name
+        return "a class whose name fails"
 
 
 def shown(value: object) -> str:
     """``value`` for a message: short, printable, whatever it is."""
     try:
         text = str(value) if isinstance(value, GrandModelError) else repr(value)
+        text = str.encode(text, "utf-8", "backslashreplace").decode()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  an agent's own object may refuse even this
         text = f"an object whose repr fails ({type(error).__name__})"
-    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -7,9 +7,11 @@ import sys
 from typing import Any
 
 import pytest
+from rich.table import Table
 
 import grandmodel
 from grandmodel.cli import main as command
+from grandmodel.cli import output
 from grandmodel.domain.errors import OperatingError, UsageError
 from grandmodel.runtime.errors import AgentChoiceError, AgentError
 
@@ -75,3 +77,15 @@ def test_an_error_is_printed_to_the_letter_with_its_exit_code(
     monkeypatch.setattr(command, "whole_app", lambda: fail)
     assert call(monkeypatch) == code
     assert capfd.readouterr().err.startswith(said)
+
+
+def test_text_of_others_is_printed_to_the_letter(capfd: pytest.CaptureFixture[str]) -> None:
+    """Names, reasons and files hold brackets; they are no colours, and what closes none is no error."""
+    table = Table("[/head]", title="[/title]")
+    table.add_row("[green]intact[/]")
+    for printer in (output.stdout, output.console):
+        printer.print("[/x] and [red]", "[/y]")
+        printer.print(table)
+    for said in capfd.readouterr():
+        for text in ("[/x] and [red] [/y]", "[/title]", "[/head]", "[green]intact[/]"):
+            assert text in said

@@ -229,3 +229,18 @@ def test_reports_written_at_once_each_add_a_whole_line(run, known, key):
     assert report.is_proven
     assert len(report.notes) == 8
     assert len(json.loads(msgspec.json.encode(report))["notes"]) == 8
+
+
+@pytest.mark.parametrize("name", [CHECKPOINTS_NAME, FILES_NAME])
+@pytest.mark.parametrize("make", [None, os.mkfifo, os.mkdir], ids=["nothing", "pipe", "folder"])
+def test_what_stands_in_place_of_a_line_file_is_no_line_file(run, known, name, make):
+    """A pipe would never end, and a missing file was an error where it should be a finding."""
+    (run / name).unlink()
+    if make is not None:
+        make(run / name)
+    report = verify_run(run, known=known)
+    if name == CHECKPOINTS_NAME:
+        assert {"missing_checkpoint", "changed_files_seal"} <= {one.kind.value for one in report.findings}
+    else:
+        assert report.intact
+        assert any("NOT SEALED" in doubt for doubt in report.doubts)

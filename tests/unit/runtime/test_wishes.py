@@ -17,12 +17,13 @@ from grandmodel.domain.decisions import (
     TargetPosition,
 )
 from grandmodel.domain.errors import InvariantError, UsageError
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import OrderType, Side
 from grandmodel.execution.order_life import OrderLives
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import InstrumentLimits
-from grandmodel.runtime.agents import build_agent
+from grandmodel.runtime.agents import OwnAgents, build_agent
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.errors import AgentChoiceError, AgentError, WishError
 from grandmodel.runtime.feature_book import FeatureBook
@@ -349,3 +350,65 @@ def test_an_agent_that_ends_the_process_while_it_is_built_is_named(tmp_path, mon
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(AgentChoiceError, match="agent ending_agent:X: it cannot be built: SystemExit"):
         build_agent("ending_agent:X", {}, {}, 1)
+
+
+def ends(*given):
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize("name", ["name", "carries_over", "needs_features"])
+def test_an_agent_that_ends_the_process_while_it_says_what_it_is_is_named(name):
+    ending = type("Ending", (Scripted,), {name: property(ends), "__init__": Agent.__init__})
+    with pytest.raises(AgentChoiceError, match=f"agent Ending: its {name} cannot be read: SystemExit"):
+        build_engine([ending])
+
+
+@pytest.mark.parametrize("question", ["on_bars", "on_reports"])
+def test_an_agent_whose_very_method_ends_the_process_is_named(question):
+    ending = type("Ending", (Agent,), {"name": "ending", "on_bars": lambda *_: [target()], question: property(ends)})
+    with pytest.raises(AgentError, match="agent ending failed"):
+        run(flat_bars(4), ending)
+
+
+@pytest.mark.parametrize("answer", [5, None, ("x",), (True,), iter((1,)), ends])
+def test_widths_that_are_none_are_named(answer):
+    odd = type("Odd", (Agent,), {"name": "odd", "widths_needed": ends if answer is ends else lambda _: answer})
+    with pytest.raises(AgentError, match=r"agent odd .*before the run began"):
+        build_engine([odd]).widths_needed()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [5, ("x",), (LearntFrom(layer=5, model="m", instruments=(), train_ns=(0, 1)),), (LearntFrom(layer="a", model=TEXT, instruments=(), train_ns=(0, 1)),), ends],
+)  # fmt: skip
+def test_what_an_agent_learnt_from_is_what_the_record_can_hold(answer):
+    odd = type("Odd", (Agent,), {"name": "odd", "learnt_from": ends if answer is ends else lambda _: answer})
+    with pytest.raises(AgentError, match=r"agent odd .*before the run began"):
+        build_engine([odd]).learnt()
+
+
+def test_a_class_whose_hash_or_name_ends_the_process_is_no_wish():
+    class Hashless(type):
+        __hash__ = ends
+
+    class Nameless(type):
+        __name__ = property(ends)
+
+    class Shout(str):
+        __slots__ = ()
+        encode = ends
+
+    class Loud:
+        def __repr__(self):
+            return Shout("loud")
+
+    for kind in (Hashless("One", (), {}), Nameless("Two", (), {}), Loud):
+        with pytest.raises(WishError, match="expected one of TargetPosition"):
+            admitted(kind())
+
+
+def test_a_module_that_ends_the_process_is_named_where_it_lies_in_a_folder(tmp_path):
+    (tmp_path / "leaving_agent.py").write_text("raise SystemExit(0)")
+    build = OwnAgents(kinds={"leaving_agent:X"}, folder=tmp_path)
+    with pytest.raises(AgentChoiceError, match="agent leaving_agent: it cannot be imported: SystemExit"):
+        build("leaving_agent:X", {}, {}, 1)
