@@ -42,7 +42,7 @@ from grandmodel.risk.running import IntArray, RunningRisk, fold_row, held_varian
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import LAST, LEVEL, MEAN, ShockDetector, watch
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
-from grandmodel.risk.working import WorkingOrders
+from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
 __all__ = ["NO_FLOOR", "RiskGate", "RiskView", "Verdict"]
 
@@ -161,12 +161,19 @@ class RiskGate:
         order = self.working.report(report)
         if order is None and report.exec_type is not ExecType.CANCEL_REJECTED:
             self._unknown_reports += 1
+        if order is not None and self._frees_a_close_out(order):
+            self._next_action_ts = NO_FLOOR
         if fill is not None:
             self._count_fill(fill)
         elif report.exec_type is ExecType.REJECTED:
             self._rejects.append(report.ts_init)
             rejects = count_recent(self._rejects, report.ts_init - self.settings.breakers.event_window_ns)
             self._observe(Trigger.ORDER_REJECTS, rejects, report.ts_init)
+
+    def _frees_a_close_out(self, order: WorkingOrder) -> bool:
+        """The last that was open before a halt or FLATTEN has ended: its position need not wait for the next asking."""
+        closing = self.ladder.state is _HALT or self._standing.flattening
+        return closing and order.sequence <= self._state_sequence and order.order_id not in self.working.orders
 
     def _count_fill(self, fill: Fill) -> None:
         """Repeated executions, and the result of a round trip for the loss streak."""

@@ -199,6 +199,17 @@ def test_halt_cancels_first_and_flattens_once_the_cancel_is_confirmed() -> None:
     assert gate.react(_at(view, 2))[0] == ()
 
 
+def test_a_close_out_goes_at_the_very_report_that_confirms_the_cancel() -> None:
+    """On bars, or on a slow feed, the next step after it may be minutes away."""
+    gate, view = desk.gate(), desk.view(positions=[3, 0, 0])
+    gate.on_order(desk.order(1, side=Side.SELL, order_type=OrderType.STOP, stop_price=79_000))
+    assert _kinds(gate.on_command(_command(CommandKind.FLATTEN, view.ts), view)[0]) == [("cancel", "NQ", 1)]
+    assert gate.react(view)[0] == ()
+    gate.on_report(desk.report(1, ExecType.CANCELED), None)
+    assert _kinds(gate.react(view)[0]) == [("target", "NQ", 0)]
+    assert gate.react(view)[0] == (), "asked again only after the interval, should it have come to nothing"
+
+
 def test_halt_flattens_without_a_confirmation_that_does_not_come() -> None:
     gate, view = desk.gate(), desk.view(positions=[3, 0, 0])
     gate.on_order(desk.order(1, side=Side.SELL, order_type=OrderType.STOP, stop_price=79_000))
