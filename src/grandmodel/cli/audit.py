@@ -347,6 +347,10 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
 def _show_replayed(report: ReplayReport) -> None:
     if report.difference is None:
         stdout.print(f"[green]equal[/]: {report.inputs} inputs gave the same {report.records} records, byte for byte")
+        if report.unfinished:
+            stdout.print(
+                "the run has not ended: its journal stops inside the last input, and `--resume` writes the records after it"
+            )
         return
     import msgspec
 

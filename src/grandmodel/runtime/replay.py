@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from grandmodel.compliance.journal_file import JournalReader, StoredRecord, encode_record
-from grandmodel.domain.events import Input, Record
+from grandmodel.domain.events import End, Input, Record
 
 
 class Engine(Protocol):
@@ -34,25 +34,31 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """What ``replay`` found."""
 
     equal: bool
+    """Every journalled record was made again, byte for byte, and no other but those of ``unfinished``."""
     inputs: int
     records: int
     """Records that were compared and are equal."""
     difference: Difference | None = None
+    unfinished: bool = False
+    """The journal stops inside its last input and without an end, as that of a run which was stopped or killed does."""
 
 
 def replay(reader: JournalReader, engine: Engine, on_record: Callable[[Record], None] | None = None) -> ReplayReport:
     """Feed the journalled inputs to a fresh ``engine`` and compare each record's bytes; stop at the first difference.
 
-    ``on_record`` is called with every record that is equal. A journal whose last records are missing because its run
-    was killed differs where they are missing; ``recovery.recover`` writes them.
+    ``on_record`` is called with every record that is equal. A run that was stopped or killed left the records of its last
+    input unwritten: what is there is compared, and the rest is no difference; ``recovery.recover`` writes it.
     """
     stored = iter(reader.record_rows())
+    given_inputs = reader.inputs()
     inputs = records = 0
-    for number, given in reader.inputs():
+    for number, given in given_inputs:
         inputs += 1
         for record in engine.on_input(number, given):
             body = encode_record(record)
             kept = next(stored, None)
+            if kept is None and not isinstance(given, End) and next(given_inputs, None) is None:
+                return ReplayReport(equal=True, inputs=inputs, records=records, unfinished=True)
             if kept is None or kept.body != body or kept.input != number:
                 return ReplayReport(
                     equal=False, inputs=inputs, records=records, difference=_difference(records, number, kept, body)

@@ -217,13 +217,30 @@ def test_replay_is_equal_and_names_the_first_difference(tmp_path):
     assert bytes(report.difference.journalled) != bytes(report.difference.replayed)
 
 
-def test_replay_of_a_journal_that_ends_early_or_late_differs(tmp_path):
-    with Journal.create(tmp_path / "early", durability=Durability.OS) as journal:
+def test_replay_of_a_run_that_was_stopped_compares_what_is_there(tmp_path):
+    with Journal.create(tmp_path / "stopped", durability=Durability.OS) as journal:
         journal.append_input(build_begin())
         journal.commit()
-    with JournalReader.open(tmp_path / "early") as reader:
+    with JournalReader.open(tmp_path / "stopped") as reader:
+        report = replay(reader, SmallEngine())
+    assert (report.equal, report.unfinished, report.difference, report.records) == (True, True, None, 0)
+
+
+def test_replay_of_a_journal_that_lacks_records_or_has_too_many_differs(tmp_path):
+    with Journal.create(tmp_path / "inside", durability=Durability.OS) as journal:
+        journal.append_input(build_begin())
+        journal.append_input(build_begin())
+        journal.commit()
+    with JournalReader.open(tmp_path / "inside") as reader:
         report = replay(reader, SmallEngine())
     assert (report.equal, report.difference.journalled, report.records) == (False, None, 0)
+    with Journal.create(tmp_path / "ended", durability=Durability.OS) as journal:
+        take(journal, SmallEngine(), [build_begin()])
+        journal.append_input(End(ts=99))
+        journal.commit()
+    with JournalReader.open(tmp_path / "ended") as reader:
+        report = replay(reader, SmallEngine())
+    assert (report.equal, report.unfinished, report.difference.journalled) == (False, False, None)
     with Journal.create(tmp_path / "late", durability=Durability.OS) as journal:
         take(journal, SmallEngine(), [build_begin()])
         journal.append_record(b"{}")
