@@ -416,13 +416,13 @@ def _go(
         TextColumn("{task.percentage:3.0f}% {task.fields[when]} {task.fields[state]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=False) as progress:
+    with Progress(*columns, console=console, transient=False, disable=not console.is_terminal) as progress:
         task = progress.add_task("run", total=max(1, end_ns - start_ns), when="compiling", state="")
 
-        said = 0
+        said, state = 0, ""
 
         def on_progress(now: RunProgress) -> None:
-            nonlocal said
+            nonlocal said, state
             state = _advance(progress, task, start_ns, now)
             tenth = 10 * (now.ts - start_ns) // max(1, end_ns - start_ns)
             if not console.is_terminal and tenth > said:
@@ -443,6 +443,8 @@ def _go(
             should_stop=signals.asked,
         )
         progress.update(task, completed=end_ns - start_ns)
+        if not console.is_terminal and said < 10:
+            console.print(f"100 % {state}", soft_wrap=True)
     return summary
 
 
@@ -494,6 +496,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     latency = summary.latency_us.get("decision", {})
     rows = [
         ("data", summary.data),
+        *([] if summary.ended else [("not ended", "stopped or killed, or it still goes on: --resume goes on with it")]),
         *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
         ("profit after fees", currency_text(summary.profit_micros)),
         ("return", f"{summary.return_fraction:+.4%}"),
@@ -505,7 +508,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
           ((f"profit ({part.part})", f"{part.profit:+,.2f}"), *ratios(part, f" ({part.part})"))),
         *(() if samples.is_mixed else ratios(summary, "")),
         ("largest drawdown", f"{summary.max_drawdown_fraction:.3%}"),
-        ("turnover", f"{known(summary.turnover, '.1f')} times mean equity"),
+        ("turnover", "not known" if summary.turnover is None else f"{summary.turnover:.1f} times mean equity"),
         (
             "orders, fills, cancels",
             f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls and bad data), {summary.cancels}",
@@ -518,7 +521,8 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         ("market rows, records", f"{summary.market_rows:,}, {summary.records:,}"),
         ("data quality", "; ".join(f"{k}: " + ", ".join(f"{n.replace('_', ' ')} {c:,}" for n, c in v.items() if c) for k, v in summary.quality.items())),
         ("decision latency", f"p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us']:.0f} us" if latency else "not measured"),
-        ("alerts", str(summary.alerts or "none")),
+        ("alerts", ", ".join(f"{code} {count:,}" for code, count in summary.alerts.items()) or "none"),
+        *([("risk ladder", summary.ladder)] if summary.ladder else []),
         ("signature", summary.signature),
         ("journal", f"{folder} (chain {summary.record_head[:16]})"),
         ("report", str(folder / "report.html")),

@@ -352,6 +352,10 @@ def _zone(day_hits: NDArray[np.bool_], level: float, kupiec_p: float | None) -> 
     return zone, ""
 
 
+def _tile_p(value: float | None) -> str | None:
+    return None if value is None else p_text(value)
+
+
 def risk_page(report: RiskReport) -> str:
     """The report as one self-contained page."""
     page = Page(f"Risk of run {report.run}", f"Value at risk at {report.level:.1%}, worked out from the run's records")
@@ -359,13 +363,13 @@ def risk_page(report: RiskReport) -> str:
         [
             Tile("Bars with positions", report.observations),
             Tile("Exceptions", report.exceptions, more=f"{report.expected:.1f} expected"),
-            Tile("Kupiec p", report.kupiec_p, decimals=4, more="too many or too few"),
+            Tile("Kupiec p", _tile_p(report.kupiec_p), more="too many or too few"),
             Tile(
                 "Exceptions of the positions held",
                 report.held_exceptions,
                 more=f"had nobody traded in the bar; Kupiec p {'' if report.held_kupiec_p is None else p_text(report.held_kupiec_p)}",
             ),
-            Tile("Independence p", report.independence_p, decimals=4, more="in clusters"),
+            Tile("Independence p", _tile_p(report.independence_p), more="in clusters"),
             Tile(
                 "Traffic light",
                 report.zone or "none",
@@ -377,7 +381,8 @@ def risk_page(report: RiskReport) -> str:
     )
     if report.kupiec_p is not None and report.kupiec_p < _NO_GREEN_BELOW_P:
         page.lead.add_note(
-            "Kupiec's test rejects the VaR: exceptions are far more, or far fewer, than it says.", "caution"
+            f"Kupiec's test rejects the VaR: exceptions are far {'more' if report.exceptions > report.expected else 'fewer'} than it says.",
+            "caution",
         )
         if report.held_kupiec_p is not None and report.held_kupiec_p >= _NO_GREEN_BELOW_P:
             page.lead.add_note(

@@ -18,6 +18,7 @@ from grandmodel.compliance.verification import UNSIGNED
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import convert_micros
 from grandmodel.domain.orders import Fill, PriceReference
+from grandmodel.domain.time import text_from_ns
 from grandmodel.execution.simulated.models import (
     ConstantLatency,
     FixedSlippage,
@@ -34,6 +35,13 @@ from grandmodel.runtime.samples import Samples, ratios_of, split_run
 
 MIN_PERIODS = 60
 """Fewer returns than this give no Sharpe or Sortino ratio."""
+
+_LADDER_MEANT = {
+    "caution": "what an order would lead to was halved, one lot to none",
+    "reduce": "no new risk was taken",
+    "halt": "no new risk was taken",
+    "killed": "nothing left for the venue",
+}
 
 
 class FillCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +132,8 @@ class Summary(AnnualRatios, frozen=True, kw_only=True):
     delay_micros: int
     """What the market moved from the decision of market orders to their arrival; of stops and limits see ``fill_costs``."""
     alerts: dict[str, int]
+    ladder: str
+    """Where the risk ladder stood at the end, since when and by what; empty where it stood at normal."""
     quality: dict[str, dict[str, int]]
     latency_us: dict[str, dict[str, float]]
     instruments: tuple[InstrumentSummary, ...]
@@ -176,6 +186,7 @@ def summarise(results: RunResults) -> Summary:
         slippage_micros=_cost_micros(per_instrument, rates, "slippage_micros"),
         delay_micros=_cost_micros(per_instrument, rates, "delay_micros", (PriceReference.QUOTE, PriceReference.MARK)),
         alerts=_count_alerts(results),
+        ladder=_ladder_at_end(results),
         quality=quality,
         latency_us=_latency(results.folder),
         instruments=per_instrument,
@@ -345,6 +356,15 @@ def _count_alerts(results: RunResults) -> dict[str, int]:
     for _, alert in results.alerts:
         counts[alert.code] = counts.get(alert.code, 0) + 1
     return counts
+
+
+def _ladder_at_end(results: RunResults) -> str:
+    moves = [(ts, alert) for ts, alert in results.alerts if alert.code.startswith("breaker_")]
+    if not moves or moves[-1][1].code == "breaker_normal":
+        return ""
+    ts, last = moves[-1]
+    state = last.code.removeprefix("breaker_")
+    return f"{state} from {text_from_ns(ts)[:16]}Z to the end ({last.text}): {_LADDER_MEANT[state]}"
 
 
 def _latency(folder: Path) -> dict[str, dict[str, float]]:
