@@ -9,6 +9,7 @@ from typing import Any
 from grandmodel.domain.agents import Account, Agent, Wish
 from grandmodel.domain.decisions import TargetPosition
 from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.time import THIRTY_MINUTES_NS, ns_from_text
 from grandmodel.runtime.feeds import SimulatedFeed, instruments_named
 from grandmodel.runtime.runs import run_feed
@@ -24,6 +25,10 @@ class ThreeInARow(Agent):
         """Remember, per instrument, how many bars went one way."""
         super().__init__(*given)
         self.runs: defaultdict[str, int] = defaultdict(int)
+
+    def learnt_from(self) -> tuple[LearntFrom, ...]:
+        """From nothing: a rule that was fitted on no data. One that was fitted says on what, so that a run can tell what is in-sample."""
+        return ()
 
     def on_bars(self, bars: tuple[ClosedBar, ...], account: Account) -> list[Wish]:
         """Count bars in a row; ask for the position against them."""

@@ -334,8 +334,9 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
         stdout.print(f"  [red]{one.kind.value}[/] {place}: {one.text}", soft_wrap=True)
     if report.findings_total > len(report.findings):
         stdout.print(f"  and {report.findings_total - len(report.findings)} more")
-    if report.sealed_files:
-        stdout.print(f"  sealed beside the journal: {', '.join(report.sealed_files)}", markup=False, soft_wrap=True)
+    as_sealed = [name for name in report.sealed_files if name not in {one.where for one in report.findings}]
+    if as_sealed:
+        stdout.print(f"  as sealed beside the journal: {', '.join(as_sealed)}", markup=False, soft_wrap=True)
     if report.unsealed_files:
         text = f"  not sealed, nothing is said of: {', '.join(report.unsealed_files)}"
         stdout.print(text, style="yellow", markup=False, soft_wrap=True)

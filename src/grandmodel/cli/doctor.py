@@ -22,6 +22,9 @@ from grandmodel.domain.errors import UsageError
 
 OPTIONAL = {
     "train": ("torch", "pettingzoo", "safetensors"),
+    "s3": ("s3fs",),
+    "keyring": ("keyring",),
+    "ray": ("ray",),
     "dev": ("pytest", "hypothesis", "scipy", "talib"),
 }
 """Extras and the modules that show that they are installed."""

@@ -31,7 +31,10 @@ MOST_COLUMNS = 6
 def explain_command(
     run: RunArgument,
     decision: Annotated[
-        str, typer.Argument(help="Number of a record, or a time (2024-07-10T14:00Z); default: the last decision.")
+        str,
+        typer.Argument(
+            help="Number of a record, or a time (2024-07-10T14:00Z); default: the last decision, or the last wish where there is none."
+        ),
     ] = "",
     page: Annotated[Path | None, typer.Option(help="Also write a page with charts to this file.")] = None,
     trust_agents: TrustOption = False,

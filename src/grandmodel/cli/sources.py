@@ -101,6 +101,8 @@ def store_feed(
     from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
 
     named = instruments_named(names, load_instruments(instruments) if instruments else None)
+    if not store.is_dir():
+        raise UsageError(f"{store}: found no such store; grandmodel data import FILE --store {store} makes one")
     entries = [
         entry for entry in Store(store).catalogue() if entry.instrument in names and entry.schema.startswith(schema)
     ]

@@ -71,7 +71,10 @@ class OwnAgents:
                     "then name it: --agents-from FOLDER for settings of your own, --trust-agents for a run that was made before"
                 )
             if self.folder is not None:
-                _load_module(kind.partition(":")[0], self.folder)
+                name = kind.partition(":")[0]
+                if not _load_module(name, self.folder):
+                    where = f"{self.folder.resolve()} (--agents-from names another folder) nor installed"
+                    raise AgentChoiceError(f"agent {kind}: it cannot be imported: found no module {name!r} in {where}")
         return build_agent(kind, parameters, instruments, seed)
 
 
@@ -79,15 +82,22 @@ BUILT_IN_ONLY = OwnAgents()
 """Imports nothing."""
 
 
-def _load_module(name: str, folder: Path) -> None:
-    """Take the module ``name`` from ``folder`` if it is there; modules that it imports are found there last of all."""
+def _load_module(name: str, folder: Path) -> bool:
+    """Take the module ``name`` from ``folder`` if it is there; modules that it imports are found there last of all.
+
+    False where no such module is in the folder or installed.
+    """
     where = str(folder.resolve())
     top = name.partition(".")[0]
     found = importlib.machinery.PathFinder.find_spec(top, [where])
     if where not in sys.path:
         sys.path.append(where)  # Behind everything that is installed: no file there stands in for a library's.
-    if found is None or found.loader is None or top in sys.modules:
-        return
+    if top in sys.modules:
+        return True
+    if found is None:
+        return importlib.util.find_spec(top) is not None
+    if found.loader is None:
+        return True
     module = importlib.util.module_from_spec(found)
     sys.modules[top] = module
     try:
@@ -97,6 +107,7 @@ def _load_module(name: str, folder: Path) -> None:
         if isinstance(error, Exception):
             raise AgentChoiceError(f"agent {name}: it cannot be imported: {error}") from error
         raise
+    return True
 
 
 def _import_agent(kind: str) -> type[Agent]:

@@ -161,7 +161,7 @@ def explain(
     resolver: ContentResolver | None = None,
     build_agent: AgentFactory = BUILT_IN_ONLY,
 ) -> Explanation:
-    """Explain the record that ``asked`` names in the run of ``folder``: its number, or a time; empty: the last decision.
+    """Explain the record that ``asked`` names in the run of ``folder``: its number, or a time; empty: the last decision, or wish.
 
     At a time it is the last record not after it. Raises ``UsageError`` where there is no such record, ``UntrustedAgentError`` where
     the run was decided by code that ``build_agent`` does not import, and ``ReplayError`` where the journal run again does not give
@@ -210,7 +210,8 @@ def _number_of(records: list[Record], decided: list[int], folder: Path, asked: s
     if not records:
         raise UsageError(f"{folder}: found a journal without a record, expected a run")
     if not asked:
-        return decided[-1] if decided else records[-1].number
+        wished = [record.number for record in records if record.intents]
+        return (decided or wished or [records[-1].number])[-1]
     if asked.isdecimal():
         if int(asked) >= len(records):
             raise UsageError(f"found record {asked}, expected 0 to {len(records) - 1}")

@@ -152,6 +152,6 @@ def _with_sources(agent: AgentSettings) -> AgentSettings:
 
 def _missing(layer: Layer, what: str) -> UsageError:
     return UsageError(
-        f"{layer} model: {what}, expected a model file, a stage (live) or an id of the registry: "
+        f"{layer} model: {what}; a model file is named by its path, one of the registry by a stage (live) or its id: "
         f"`grandmodel model train {layer}` makes one, `grandmodel model list` shows those there are"
     )

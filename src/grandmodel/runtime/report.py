@@ -77,7 +77,9 @@ def _lead(lead: Section, summary: Summary, currency: str) -> None:
     if summary.signature == UNSIGNED:
         lead.add_note(f"{UNSIGNED}. One who can write this folder can make the whole run anew.", "caution")
     if not summary.ended:
-        lead.add_note("This run did not end: it was stopped or killed, or still goes on. --resume goes on with it.", "bad")
+        lead.add_note(
+            "This run did not end: it was stopped or killed, or still goes on. --resume goes on with it.", "bad"
+        )
     if summary.ladder:
         lead.add_note(f"The risk ladder stood at {summary.ladder}.", "caution")
     bad = {name: counts["bad_stretch"] for name, counts in summary.quality.items() if counts.get("bad_stretch")}

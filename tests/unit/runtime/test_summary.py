@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from grandmodel.domain.events import Alert
 from grandmodel.domain.ids import ExecId, OrderId, RunId
 from grandmodel.domain.orders import Fill, PriceReference, Side
+from grandmodel.domain.time import text_from_ns
 from grandmodel.runtime.inputs import begin_run
 from grandmodel.runtime.results import InstrumentHistory, RunResults
 from grandmodel.runtime.settings import AccountSettings, RunSettings
@@ -199,10 +200,24 @@ def test_money_by_hand():
     assert summary.return_fraction == pytest.approx(profit / CAPITAL)
     assert summary.max_drawdown_fraction == pytest.approx(5 * TICK / CAPITAL)
     assert summary.market_rows == 12
-    assert summary.alerts == {"a": 2}
+    assert (summary.alerts, summary.ladder) == ({"a": 2}, "")
     assert summary.hit_rate is None
     assert summary.simulated_market
     assert summary.ended
+
+
+def test_a_run_whose_ladder_did_not_come_back_says_since_when_and_why():
+    results = results_of([CAPITAL], [START], [])
+    results.alerts = [
+        (START, Alert(severity="medium", code="breaker_caution", text="normal to caution by drawdown")),
+        (START, Alert(severity="low", code="a", text="")),
+    ]
+    ladder = summarise(results).ladder
+    assert ladder.startswith(f"caution from {text_from_ns(START)[:16]}Z to the end (normal to caution by drawdown): ")
+    results.alerts.append(
+        (START, Alert(severity="medium", code="breaker_normal", text="caution to normal by rule: calm"))
+    )
+    assert summarise(results).ladder == ""
 
 
 def test_hit_rate_and_another_currency():
