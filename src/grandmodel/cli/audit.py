@@ -60,8 +60,8 @@ def verify_command(
 ) -> None:
     """Check every byte of a run: changes, gaps, a cut tail, checkpoints, signatures, the seal, the files beside the journal.
 
-    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed; 3: nothing shows a change, but the run
-    is unsigned, its key is unknown, or its summary is not sealed.
+    Exit code 0: as it was written, signed by a key that you trust; 1: something was changed; 2: there is nothing to check; 3: nothing
+    shows a change, but the run is unsigned, its key is unknown, or its summary, page or latencies are not sealed.
     """
     from grandmodel.compliance.keys import PublicKey
     from grandmodel.compliance.verification import Expected, verify_run

@@ -161,7 +161,10 @@ class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The values at which one trigger moves the ladder to each step; None: it never does."""
+    """The values at which one trigger moves the ladder to each step; None: it never does.
+
+    Each trigger has defaults of its own, in ``BreakerSettings``; a file that names a trigger says all of its steps.
+    """
 
     caution: float | None = None
     """From this value on: new positions at half size."""
