@@ -23,9 +23,9 @@ BAD_ROWS = {"NQ": frozenset(range(40_802 - 2, 43_745 - 1)), "CL": frozenset()}
 
 WIDE = (
     f"account.capital_micros={CAPITAL_MICROS}",
-    "risk.breakers.loss_streak.caution=1e9",
-    "risk.breakers.volatility.caution=1e9",
-    "risk.breakers.correlation_shock.caution=1e9",
+    'risk.breakers.loss_streak={"caution":1e9,"reduce":null,"halt":null}',
+    'risk.breakers.volatility={"caution":1e9,"reduce":null,"halt":null}',
+    'risk.breakers.correlation_shock={"caution":1e9,"reduce":null,"halt":null}',
     "risk.var.min_returns=1",
 )
 

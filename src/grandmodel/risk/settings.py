@@ -161,9 +161,8 @@ class VarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The values at which one trigger moves the ladder to each step; None: it never does.
-
-    Each trigger has defaults of its own, in ``BreakerSettings``; a file that names a trigger says all of its steps.
+    """The values at which one trigger moves the ladder to each step; None: it never does. Each trigger has its own, in the table above:
+    a step that a settings file or ``--set`` does not name keeps that; ``null`` switches a step off, in TOML a value out of reach does.
     """
 
     caution: float | None = None
@@ -239,7 +238,7 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Everything that the risk gate is told."""
 
     limits: InstrumentLimits = InstrumentLimits()
-    """For every instrument without an entry of its own in ``instruments``."""
+    """For every instrument without an entry of its own in ``instruments``, and for what a settings file's entry there does not name."""
     instruments: dict[str, InstrumentLimits] = {}
     authorised: tuple[str, ...] = ()
     """Instruments that may be traded; empty: every instrument of the run."""

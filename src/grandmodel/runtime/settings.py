@@ -19,7 +19,7 @@ from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.execution.simulated.models import VenueSettings
-from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
 from grandmodel.runtime.agent_time import AgentTimeSettings
 
 MOST_CAPITAL_MICROS = 10**17
@@ -138,6 +138,8 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettin
     for override in overrides:
         _set(tree, override)
     _check_whole_numbers(tree)
+    _keep_thresholds(tree)
+    _keep_limits(tree)
     venue = tree.get("venue")
     if isinstance(venue, dict):
         for part, kind in _VENUE_KINDS.items():
@@ -164,6 +166,36 @@ def _check_whole_numbers(tree: dict[str, Any]) -> None:
             waiting.extend((f"{name}.{place}", part) for place, part in enumerate(value))
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise UsageError(f"settings: {name}: found {value}, expected a whole number of 64 bits (-2^63 to 2^63 - 1)")
+
+
+def _keep_thresholds(tree: dict[str, Any]) -> None:
+    """A breaker of which only some steps are named keeps its defaults at the others: naming one never switches another off."""
+    risk = tree.get("risk")
+    named = risk.get("breakers") if isinstance(risk, dict) else None
+    if not isinstance(named, dict):
+        return
+    usual = msgspec.to_builtins(BreakerSettings())
+    for trigger, steps in named.items():
+        if isinstance(steps, dict) and isinstance(usual.get(trigger), dict):
+            named[trigger] = usual[trigger] | steps
+            try:
+                msgspec.convert(named[trigger], Thresholds)
+            except UsageError as error:
+                raise UsageError(
+                    f"risk.breakers.{trigger}: {error}; a step that is not named keeps its default"
+                ) from error
+            except msgspec.ValidationError:
+                continue  # Told with its place where the whole tree is read.
+
+
+def _keep_limits(tree: dict[str, Any]) -> None:
+    """An instrument of which only some limits are named has the others of ``risk.limits``, as every other instrument has."""
+    risk = tree.get("risk")
+    common, own = (risk.get("limits"), risk.get("instruments")) if isinstance(risk, dict) else (None, None)
+    if isinstance(common, dict) and isinstance(own, dict):
+        for name, limits in own.items():
+            if isinstance(limits, dict):
+                own[name] = common | limits
 
 
 def changed(settings: RunSettings, changes: Mapping[str, object]) -> RunSettings:

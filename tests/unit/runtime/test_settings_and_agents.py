@@ -34,6 +34,26 @@ def test_a_file_and_an_override(tmp_path, name, text):
     assert found.venue.latency.order == 3
 
 
+def test_a_breaker_named_in_part_keeps_its_other_steps(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[risk.breakers.drawdown]\nhalt = 0.3\n", encoding="utf-8")
+    usual = RunSettings().risk.breakers.drawdown
+    for found in (load_settings(path), load_settings(None, ["risk.breakers.drawdown.halt=0.3"])):
+        drawdown = found.risk.breakers.drawdown
+        assert (drawdown.caution, drawdown.reduce, drawdown.halt) == (usual.caution, usual.reduce, 0.3)
+        assert found.risk.breakers.daily_loss == RunSettings().risk.breakers.daily_loss
+    off = load_settings(None, ["risk.breakers.drawdown.caution=null"]).risk.breakers.drawdown
+    assert (off.caution, off.reduce, off.halt) == (None, usual.reduce, usual.halt)
+    with pytest.raises(UsageError, match=r"risk\.breakers\.drawdown: .*rising.*keeps its default"):
+        load_settings(None, ["risk.breakers.drawdown.halt=0.1"])  # Below the reduce that stands beside it.
+
+
+def test_limits_of_one_instrument_stand_on_those_of_all():
+    found = load_settings(None, ["risk.limits.max_order_lots=10", "risk.instruments.NQ.max_long_lots=5"]).risk
+    assert (found.instruments["NQ"].max_order_lots, found.instruments["NQ"].max_long_lots) == (10, 5)
+    assert found.limits.max_long_lots == RunSettings().risk.limits.max_long_lots
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
