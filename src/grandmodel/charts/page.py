@@ -213,11 +213,12 @@ def _chart_row(row: Sequence[Markup]) -> list[Markup]:
 def _tile(tile: Tile) -> Markup:
     shown, _ = _shown(tile.value, Column("", tile.unit, tile.decimals, tile.sign))
     more = element("span", {"class": "more"}, text(tile.more)) if tile.more else EMPTY
+    size = " longer" if max(map(len, shown.split()), default=0) > 12 else " long" if len(shown) > 9 else ""
     return element(
         "li",
         {"class": f"tile {tile.tone}" if tile.tone else "tile"},
         element("span", {"class": "label"}, text(tile.label)),
-        element("span", {"class": "value long" if len(shown) > 9 else "value"}, text(shown)),
+        element("span", {"class": f"value{size}"}, text(shown)),
         more,
     )
 

@@ -97,6 +97,7 @@ p{margin:6px 0 10px;max-width:78ch}
 .tile .label{display:block;color:var(--muted);font-size:12.5px}
 .tile .value{display:block;font-size:22px;font-weight:600;line-height:1.3;font-variant-numeric:tabular-nums;color:var(--ink);overflow-wrap:anywhere}
 .tile .value.long{font-size:17px;line-height:1.68}
+.tile .value.longer{font-size:14.5px;line-height:1.97}
 .tile.good .value,.tile.bad .value,.tile.warn .value,.tile.caution .value{color:var(--c)}
 .tile .more{display:block;color:var(--muted);font-size:12.5px}
 .charts{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:14px;margin:14px 0}

@@ -377,7 +377,7 @@ def _show_told(told: OrderStory | RefusedList | OrderList) -> None:
 
 def _show_orders(told: OrderList) -> None:
     print_table(
-        f"{len(told.orders)} orders of run {told.run}, times in UTC",
+        f"{len(told.orders):,} {'order' if len(told.orders) == 1 else 'orders'} of run {told.run}, times in UTC",
         ["order", "time", "instrument", "side", "lots", "type", "price", "tag", "agent", "filled", "mean price", "status"],
         [
             [
@@ -396,7 +396,7 @@ def _show_orders(told: OrderList) -> None:
 
 def _show_refused(told: RefusedList) -> None:
     print_table(
-        f"{len(told.refused)} refusals in run {told.run}, times in UTC",
+        f"{len(told.refused):,} {'refusal' if len(told.refused) == 1 else 'refusals'} in run {told.run}, times in UTC",
         ["time", "record", "agent", "wish", "what", "order", "check", "value", "limit", "reason"],
         [
             [

@@ -270,7 +270,8 @@ class Engine:
         if command.kind in (CommandKind.FLATTEN, CommandKind.STOP):
             for instrument in self._ids:
                 self._act(step, "operator", CancelIntent(instrument=instrument, reasons=(command.kind.value,)))
-                if command.kind is CommandKind.FLATTEN and self.lots(instrument):
+                # Where something works the gate closes: at once, or at the report that confirms the cancel.
+                if command.kind is CommandKind.FLATTEN and self.lots(instrument) and not self.working(instrument):
                     self._act(
                         step,
                         "operator",

@@ -597,6 +597,14 @@ def test_flatten_cancels_everything_and_closes_every_position_once():
     assert not engine.working(NQ.id)
 
 
+def test_a_flatten_closes_behind_a_stop_at_the_next_price_and_has_nothing_refused():
+    before, after, engine = commanded(CommandKind.FLATTEN, at(3, target(2, stop_ticks=50)), after=1)
+    assert [order.tag for record in before for order in record.orders][:2] == ["entry", "stop"]
+    assert not [intent for record in [*before, *after] for intent in record.intents if intent.refused]
+    assert engine.lots(NQ.id) == 0
+    assert not engine.working(NQ.id)
+
+
 def test_a_pause_stops_new_risk_and_a_resumption_allows_it_again():
     engine = build_engine((lambda number, bars, account: [target(number)],))
     list(engine.on_block(stack(flat_bars(6))))
