@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,15 @@ import msgspec
 import typer
 
 from grandmodel.cli.output import console
-from grandmodel.domain.errors import UsageError
+from grandmodel.domain.errors import GrandModelError, UsageError
 from grandmodel.domain.files import path_text
 from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
     from grandmodel.runtime.feeds import Feed
+
+_OTHER_FLAG = re.compile(r"--(?!time-zone\b|label\b|profile\b)[a-z]")
+"""A flag of ``grandmodel data import`` that a command which only runs does not have."""
 
 DataOption = Annotated[
     list[str] | None,
@@ -68,7 +72,16 @@ def file_feed(
     blocks = []
     for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
         console.print(f"reading {path_text(path)} as {instrument.id}", markup=False)
-        found, report = read_file(Path(path), instrument, chosen, now_ns=time.time_ns())
+        try:
+            found, report = read_file(Path(path), instrument, chosen, now_ns=time.time_ns())
+        except GrandModelError as error:
+            if _OTHER_FLAG.search(str(error)):
+                console.print(
+                    "note: other flags than --time-zone and --label are those of `grandmodel data import` (then --store), or lines of a "
+                    "--profile FILE",
+                    soft_wrap=True,
+                )
+            raise
         if len(found) != 1:
             raise UsageError(
                 f"{path}: found the symbols {', '.join(found)}, expected one: import the file into a store and choose there"

@@ -64,7 +64,8 @@ class Ledger:
             if rates.get(instrument.currency, 0) <= 0:
                 raise UsageError(
                     f"instrument {instrument.id} trades in {instrument.currency}: found no rate to {base_currency}, "
-                    f"expected one: set account.rates.{instrument.currency}"
+                    f"expected one: set account.rates.{instrument.currency}, millionths of {base_currency} per {instrument.currency} "
+                    "(150000 for 0.15)"
                 )
         self.base_currency = base_currency
         self.instruments = tuple(instruments)
