@@ -23,6 +23,7 @@ import numpy as np
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
+from grandmodel.domain.files import read_document
 from grandmodel.domain.time import ns_from_text, text_from_ns
 
 Told: TypeAlias = Command | Signal
@@ -68,13 +69,7 @@ def read_commands(path: Path) -> tuple[Told, ...]:
 
     Raises ``UsageError`` with file and line where one cannot be meant: an unknown field or word, no zone in the time, nobody named.
     """
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise UsageError(f"{path}: found {size} bytes, expected commands of at most {MOST_BYTES}")
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UsageError(f"{path}: the commands cannot be read ({error.strerror}): check the name") from error
+    lines = read_document(path, "commands file", MOST_BYTES).splitlines()
     told = [_one(line, f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()]
     return tuple(sorted(told, key=lambda one: one.ts))
 

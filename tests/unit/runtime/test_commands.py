@@ -115,3 +115,9 @@ def test_the_operator_s_page_shows_lines_that_are_read(tmp_path):
     assert [one.kind if isinstance(one, Command) else one.trigger for one in told] == [
         CommandKind.FLATTEN, CommandKind.RESUME, SignalTrigger.DISCONNECT, CommandKind.RELEASE,
     ]  # fmt: skip
+
+
+def test_a_file_without_end_is_refused():
+    """A device or a pipe has no size beforehand."""
+    with pytest.raises(UsageError, match="expected at most so many in a commands file"):
+        read_commands(Path("/dev/zero"))
