@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.paths import local_path
 from grandmodel.domain.time import text_from_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from grandmodel.runtime.agents import OwnAgents
 
@@ -35,10 +37,29 @@ AgentsFromOption = Annotated[
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 
-console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class LiteralConsole(Console):
+    """Prints text to the letter: no markup, and a control character of somebody's text is shown, never sent to the terminal."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """As rich does, with an escape and the like spelled out; what rich itself sends to the terminal stays."""
+        for segment in super().render(renderable, options):
+            if segment.control is None and _CONTROL.search(segment.text):
+                text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", segment.text)
+                yield Segment(text, segment.style)
+            else:
+                yield segment
+
+
+console = LiteralConsole(stderr=True)
 """Progress and notes for people; never part of a report."""
 
-stdout = Console(highlight=False, emoji=False, markup=False)
+stdout = LiteralConsole()
 """Reports for people. Both print to the letter, tables too: much of the text is of files and runs of others. Colour is ``rich.text.Text``."""
 
 
@@ -91,7 +112,6 @@ def say(text: str) -> None:
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:
     """A table of plain text, as wide as it must be: a figure that is cut off or folded is none."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -104,4 +124,4 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]],
     if title:
         say(title)
     wide = Measurement.get(stdout, stdout.options.update(width=10_000), table).maximum
-    Console(width=wide, highlight=False).print(table)
+    LiteralConsole(width=wide).print(table)

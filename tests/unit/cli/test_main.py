@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rich.table import Table
+from rich.text import Text
 
 import grandmodel
 from grandmodel.cli import main as command
@@ -89,3 +90,17 @@ def test_text_of_others_is_printed_to_the_letter(capfd: pytest.CaptureFixture[st
     for said in capfd.readouterr():
         for text in ("[/x] and [red] [/y]", "[/title]", "[/head]", "[green]intact[/]"):
             assert text in said
+
+
+def test_a_control_character_of_others_is_shown_and_never_sent(capfd: pytest.CaptureFixture[str]) -> None:
+    """A run's name or a reason may hold escape codes, which would clear a screen or move a cursor."""
+    hostile = "a\x1b[2Jb\x07\x9bc\rd\ne\tf"
+    table = Table("head")
+    table.add_row(Text(hostile))
+    for printer in (output.stdout, output.console):
+        printer.print(hostile)
+        printer.print(table)
+    output.say(hostile)
+    for said in capfd.readouterr():
+        assert not set(said) & {"\x1b", "\x07", "\x9b", "\r"}
+        assert "a\\x1b[2Jb" in said
