@@ -290,7 +290,6 @@ def _warn_if_changed(folder: Path, *, outside: bool = False) -> None:
         console.print(
             f"warning: this journal does not verify, `grandmodel audit verify {folder}` finds {changed}",
             style="yellow",
-            markup=False,
             soft_wrap=True,
         )
 
@@ -320,13 +319,13 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
     )
     stdout.print(Text.assemble(f"run {report.run}: ", verdict, f", {'ended' if report.ended else 'not ended'}"))
     for doubt in report.doubts:
-        stdout.print(doubt, style="bold yellow", markup=False, soft_wrap=True)
+        stdout.print(doubt, style="bold yellow", soft_wrap=True)
     stdout.print(
         f"  {report.inputs} inputs, {report.records} records, {report.contents} contents, {report.checkpoints} checkpoints"
     )
     if report.signed_by:
         signers = ", ".join(f"{key} ({names.get(key, 'given')})" for key in report.signed_by.split(", "))
-        stdout.print(f"  every checkpoint is signed by {signers}", markup=False, soft_wrap=True)
+        stdout.print(f"  every checkpoint is signed by {signers}", soft_wrap=True)
     for one in report.findings:
         place = one.where if one.number is None else f"{one.where} {one.number}"
         stdout.print(Text.assemble("  ", (one.kind.value, "red"), f" {place}: {one.text}"), soft_wrap=True)
@@ -334,12 +333,12 @@ def _show_verified(report: VerifyReport, names: dict[str, str]) -> None:
         stdout.print(f"  and {report.findings_total - len(report.findings)} more")
     as_sealed = [name for name in report.sealed_files if name not in {one.where for one in report.findings}]
     if as_sealed:
-        stdout.print(f"  as sealed beside the journal: {', '.join(as_sealed)}", markup=False, soft_wrap=True)
+        stdout.print(f"  as sealed beside the journal: {', '.join(as_sealed)}", soft_wrap=True)
     if report.unsealed_files:
         text = f"  not sealed, nothing is said of: {', '.join(report.unsealed_files)}"
-        stdout.print(text, style="yellow", markup=False, soft_wrap=True)
+        stdout.print(text, style="yellow", soft_wrap=True)
     for note in report.notes:
-        stdout.print(f"  note: {note}", markup=False, soft_wrap=True)
+        stdout.print(f"  note: {note}", soft_wrap=True)
     stdout.print(f"  keep elsewhere: --expect {report.records}:{report.root}", soft_wrap=True)
 
 
@@ -361,7 +360,7 @@ def _show_replayed(report: ReplayReport) -> None:
     stdout.print(Text.assemble(("different", "bold red"), where))
     for name, side in (("journalled", found.journalled), ("replayed", found.replayed)):
         text = "none" if side is None else msgspec.json.format(bytes(side), indent=2).decode()
-        stdout.print(f"{name}:", text, markup=False, soft_wrap=True)
+        stdout.print(f"{name}:", text, soft_wrap=True)
 
 
 def _show_told(told: OrderStory | RefusedList | OrderList) -> None:

@@ -146,7 +146,6 @@ def import_files(
             stdout.print(
                 f"{report.rows_added} rows added to {store}, {report.rows_known} already there, "
                 f"{report.files_changed} files changed\n",
-                markup=False,
             )
     if json:
         print_json(reports)
@@ -211,7 +210,7 @@ def check_file(
 
     target = page or Path(f"data-check-{path_text(file.name).split('.', 1)[0]}.html")
     _write_page(target, draw_report(report, blocks, known))
-    console.print(f"page: {path_text(target)}", markup=False)
+    console.print(f"page: {path_text(target)}")
 
 
 @app.command("instruments")
@@ -257,7 +256,6 @@ def list_store(
     elif not entries:
         stdout.print(
             f"{store}: nothing is in the store; grandmodel data import FILE --instrument ID brings something in",
-            markup=False,
         )
     else:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -392,7 +390,7 @@ def _warn_of_another_clock(report: ImportReport, *, on_stderr: bool) -> None:
         for finding in series.findings:
             if finding.kind == ANOTHER_CLOCK:
                 warning = f"warning: {report.file}: {series.symbol}: the clock looks wrong: {finding.text}"
-                (console if on_stderr else stdout).print(warning, style="bold yellow", markup=False, soft_wrap=True)
+                (console if on_stderr else stdout).print(warning, style="bold yellow", soft_wrap=True)
 
 
 def _print_report(report: ImportReport) -> None:
@@ -409,11 +407,10 @@ def _print_report(report: ImportReport) -> None:
         stdout.print(
             f"{report.file}: {series.symbol}: {kept} {f'{series.schema} {series.bar_width}'.strip()}, "
             f"{text_from_ns(series.first_ns)[:19]} to {text_from_ns(series.last_ns)[:19]} UTC",
-            markup=False,
             soft_wrap=True,
         )
         for sentence in series.evidence:
-            stdout.print(f"  {sentence}", markup=False, soft_wrap=True)
+            stdout.print(f"  {sentence}", soft_wrap=True)
         if series.findings:
             table = Table(box=SIMPLE_HEAD, pad_edge=False)
             table.add_column("finding", no_wrap=True)
@@ -429,6 +426,6 @@ def _print_report(report: ImportReport) -> None:
     if len(report.series) > len(shown):
         stdout.print(f"... and {len(report.series) - len(shown)} more series (--json shows all)")
     for refused in report.refused[:20]:
-        stdout.print(f"{report.file}: {refused.symbol}: left out: {refused.reason}", markup=False, soft_wrap=True)
+        stdout.print(f"{report.file}: {refused.symbol}: left out: {refused.reason}", soft_wrap=True)
     if len(report.refused) > 20:
         stdout.print(f"... and {len(report.refused) - 20} more left out (--json shows all)")

@@ -102,7 +102,7 @@ def bench_command(
             }
         )
     elif failed:
-        stdout.print(f"failed: {', '.join(failed)}", markup=False)
+        stdout.print(f"failed: {', '.join(failed)}")
     if failed:
         raise typer.Exit(1)
 

@@ -92,8 +92,8 @@ def show_command(
         table.add_row(column.name, *shown)
     stdout.print(table)
     for column in view.schema.columns:
-        stdout.print(f"  {column.name}: {column.meaning}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"page: {page}", markup=False, soft_wrap=True)
+        stdout.print(f"  {column.name}: {column.meaning}", style="dim", soft_wrap=True)
+    console.print(f"page: {page}", soft_wrap=True)
 
 
 @app.command("check")
@@ -149,7 +149,7 @@ def check_command(
     stdout.print(table)
     for gap_name, first, last, count in found.gaps:
         stdout.print(f"  {gap_name}: {count} values missing, {text_from_ns(first)[:16]} to {text_from_ns(last)[:16]}")
-    console.print(f"page: {page}", markup=False, soft_wrap=True)
+    console.print(f"page: {page}", soft_wrap=True)
 
 
 @app.command("compute")
@@ -303,4 +303,4 @@ def _write_page(target: Path, html: str) -> None:
 
 def _say(caution: str) -> None:
     """One line on stderr that must not be overlooked."""
-    console.print(f"caution: {caution}", style="yellow", markup=False, soft_wrap=True)
+    console.print(f"caution: {caution}", style="yellow", soft_wrap=True)

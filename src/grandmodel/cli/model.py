@@ -80,9 +80,7 @@ def show_command(
         )
         return
     stdout.print(f"{stored.layer} model {stored.id}", soft_wrap=True)
-    stdout.print(
-        f"{stored.stage.value}; {len(stored.content):,} bytes in {stored.name}\n", markup=False, soft_wrap=True
-    )
+    stdout.print(f"{stored.stage.value}; {len(stored.content):,} bytes in {stored.name}\n", soft_wrap=True)
     if card:
         from rich.markdown import Markdown
 
@@ -113,7 +111,7 @@ def add_command(
     if as_json:
         print_json({"id": model, "layer": layer, "registry": found.location})
     else:
-        stdout.print(f"{layer} model {model} is in {found.location}", markup=False, soft_wrap=True)
+        stdout.print(f"{layer} model {model} is in {found.location}", soft_wrap=True)
 
 
 @app.command("promote")
@@ -163,7 +161,6 @@ def _show_list(location: str, entries: list[Entry]) -> None:
     if not entries:
         stdout.print(
             f"{location} holds no models; `grandmodel model train` makes one, `grandmodel model add FILE` takes one in",
-            markup=False,
             soft_wrap=True,
         )
         return
@@ -184,7 +181,7 @@ def _show_list(location: str, entries: list[Entry]) -> None:
     stdout.print(table)
     for entry in entries:
         if entry.problem:
-            console.print(entry.problem, markup=False, soft_wrap=True)
+            console.print(entry.problem, soft_wrap=True)
 
 
 def _main_metrics(metrics: Mapping[str, float]) -> str:
@@ -233,6 +230,5 @@ def _show_change(change: Change, indent: str) -> None:
     moves = ", ".join(f"{x.model[:SHORT_ID]} {x.before or 'added'} -> {x.after}" for x in change.moves)
     stdout.print(
         f"{indent}{change.number}  {text_from_ns(change.at_ns)[:19]}  {change.who}: {moves} ({change.why})",
-        markup=False,
         soft_wrap=True,
     )

@@ -46,7 +46,7 @@ def _show(path: Path, trials: list[Trial], looks: list[LastFold]) -> None:
     from grandmodel.models.registry import SHORT_ID
 
     if not trials:
-        stdout.print(f"{path} holds no trials", markup=False, soft_wrap=True)
+        stdout.print(f"{path} holds no trials", soft_wrap=True)
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("trial", "layer", "begun", "seed", "outcome"):
@@ -63,7 +63,6 @@ def _show(path: Path, trials: list[Trial], looks: list[LastFold]) -> None:
         why = look.reason or "the first look"
         stdout.print(
             f"last {look.layer} fold: {text_from_ns(look.at_ns)[:16]} with {look.model[:SHORT_ID]} ({why})",
-            markup=False,
             soft_wrap=True,
         )
 

@@ -106,7 +106,7 @@ def time_text(ts_ns: int) -> str:
 
 def say(text: str) -> None:
     """A line to stdout, to the letter."""
-    stdout.print(text, markup=False, soft_wrap=True)
+    stdout.print(text, soft_wrap=True)
 
 
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: set[str]) -> None:

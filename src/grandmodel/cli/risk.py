@@ -154,7 +154,7 @@ def _show_report(report: RiskReport, target: Path) -> None:
     ):
         table.add_row(Text(name), Text(value))
     stdout.print(table)
-    console.print(f"page: {target}", markup=False, soft_wrap=True)
+    console.print(f"page: {target}", soft_wrap=True)
 
 
 def _moves_text(count: int, shown: int) -> str:

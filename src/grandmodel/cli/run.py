@@ -384,7 +384,6 @@ def _run(
             console.print(
                 f"stopped by {signals.name}: {stopped}, committed. Go on with:\n{resume_command(folder)}",
                 soft_wrap=True,
-                markup=False,
             )
             raise typer.Exit(signals.exit_code) from stopped
         finally:

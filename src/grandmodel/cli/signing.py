@@ -100,7 +100,6 @@ def _make_own(keys: KeyFolder) -> None:
         f"note: made the key that signs your runs, {keys.own_path}. Give {keys.own_path}.pub to those who check them, and keep a copy "
         "of the key: runs signed with it can be told from others only by it",
         soft_wrap=True,
-        markup=False,
     )
 
 

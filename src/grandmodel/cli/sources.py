@@ -71,7 +71,7 @@ def file_feed(
     high = _time("--to", end) if end else 2**63 - 1
     blocks = []
     for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
-        console.print(f"reading {path_text(path)} as {instrument.id}", markup=False)
+        console.print(f"reading {path_text(path)} as {instrument.id}")
         try:
             found, report = read_file(Path(path), instrument, chosen, now_ns=time.time_ns())
         except GrandModelError as error:

@@ -146,7 +146,10 @@ class Engine:
         )
         self.agent_names = tuple(_checked_name(agent) for agent in self.agents)
         """As they stand on the record, whatever an agent does to its own name later."""
-        self._agents_carry = tuple(_carries_over(agent) for agent in self.agents)
+        holds = settings.mode is not Mode.LIVE  # No broker holds an order for the next open.
+        self._carries = holds and bars_are_sessions(settings.widths_ns[0], schedules)
+        said = [_carries_over(agent) for agent in self.agents]
+        self._agents_carry = tuple(self._carries or (holds and carries) for carries in said)
         self.agent_watch: AgentWatch | None = None
         self._account = account_view(self)
         self.features = FeatureBook(instruments) if any(map(_needs_features, self.agents)) else None
@@ -154,7 +157,6 @@ class Engine:
         self.limits = PositionLimits(settings.risk, self._ids, self.lives)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self._schedules = tuple(schedules)
-        self._carries = settings.mode is not Mode.LIVE and bars_are_sessions(settings.widths_ns[0], schedules)
         self._records = 0
         self._orders = 0
         self._intents = 0
@@ -671,9 +673,8 @@ class Engine:
             if isinstance(wish, Decision):
                 step.decisions.append(wish)
             elif trading:
-                carries = self._carries or self._agents_carry[place]
                 try:
-                    self._act(step, self.agent_names[place], wish, place, carries=carries)
+                    self._act(step, self.agent_names[place], wish, place, carries=self._agents_carry[place])
                 except AgentError as error:
                     raise AgentError(f"{error} ({place_of(self._written(place, 'on_bars'))})") from None
 
@@ -683,7 +684,7 @@ class Engine:
         ``carries``: orders decided while the instrument is closed go to the venue for the next open; risk checks them now.
         """
         self._intents += 1
-        deed = _Deed(self._intents, who, intent, place, carries=carries and self.settings.mode is not Mode.LIVE)
+        deed = _Deed(self._intents, who, intent, place, carries=carries)
         if isinstance(intent, TargetPosition):
             self._pursue_target(step, deed, intent)
         elif isinstance(intent, PlaceOrder):
