@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from at_once import at_once
 from grandmodel.cli import run as run_module
 from grandmodel.cli.stopping import StopSignals, resume_command
 from grandmodel.compliance.checkpoints import is_sealed
@@ -90,27 +91,15 @@ def test_a_run_that_ended_names_the_report_and_gets_no_lock(whole):
 
 def test_eight_runs_that_begin_at_once_get_a_number_each(tmp_path, whole):
     """Real processes, let go together, each with a whole run in the folder that it was given."""
-    gate_read, gate_write = os.pipe()
-    children = []
-    for _ in range(8):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.close(gate_write)
-                os.read(gate_read, 1)
-                folder = claim_run_folder(tmp_path / "runs", "paper")
-                with Session.start(
-                    folder, SETTINGS, FEED.instruments, FEED.schedules, data=FEED.description, clock_ns=int
-                ) as session:
-                    session.end()
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-    os.close(gate_read)
-    os.close(gate_write)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+
+    def run_one(number):
+        folder = claim_run_folder(tmp_path / "runs", "paper")
+        with Session.start(
+            folder, SETTINGS, FEED.instruments, FEED.schedules, data=FEED.description, clock_ns=int
+        ) as session:
+            session.end()
+
+    assert at_once(run_one) == [0] * 8
     folders = sorted((tmp_path / "runs").iterdir())
     assert [folder.name for folder in folders] == [f"paper-{number:04d}" for number in range(1, 9)]
     assert [verify_run(folder).run for folder in folders] == [folder.name for folder in folders]

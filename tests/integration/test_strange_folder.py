@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from command_tree import commands
 from grandmodel.cli import main as command
 from grandmodel.domain.time import ns_from_text
 from grandmodel.risk.settings import RiskSettings, VarSettings
@@ -63,14 +64,6 @@ def strange(tmp_path_factory):
     return folder, mark
 
 
-def commands(noun, path=()):
-    """Every command as its words: what is added tomorrow is in it too."""
-    for one in noun.registered_commands:
-        yield (*path, one.name or one.callback.__name__.removesuffix("_command").replace("_", "-"))
-    for group in noun.registered_groups:
-        yield from commands(group.typer_instance, (*path, group.name))
-
-
 def given_to(words):
     """Arguments with which the command does as much as it can of its work in the folder."""
     run = ["runs/theirs"]
@@ -97,7 +90,7 @@ def test_no_command_imports_anything_from_the_current_folder(strange):
     """All of them in one process whose current folder is the stranger's, begun as the installed command begins."""
     folder, mark = strange
     (folder / "bars.csv").write_text("time,open,high,low,close,volume\n2024-07-08 10:00,1,1,1,1,1\n")
-    lines = [[*words, *given_to(words)] for words in sorted(set(commands(command.whole_app())))]
+    lines = [[*words, *given_to(words)] for words in sorted({words for words, _ in commands()})]
     assert len(lines) > 25
     assert ["audit", "verify", "runs/theirs"] in lines
     script = folder.parent / "bin" / "walk.py"

@@ -29,6 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import itertools
 
+from engine_runs import open_risk
 from grandmodel.compliance.journal_file import encode_record
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.market.sessions import session_schedule
@@ -55,15 +56,7 @@ from grandmodel.execution.simulated.models import (
 )
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.pretrade import PretradeChecks
-from grandmodel.risk.settings import (
-    BreakerSettings,
-    FlowLimits,
-    InstrumentLimits,
-    PortfolioLimits,
-    RiskSettings,
-    Thresholds,
-    VarSettings,
-)
+from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
 from grandmodel.risk.view import RiskView, Verdict
 from grandmodel.risk.working import WorkingOrders
 from grandmodel.runtime.engine import Engine
@@ -215,41 +208,30 @@ def _market(name, ids, blocks, width_ns, episode_rows, *, is_bars):
 
 def draw_settings(rng: np.random.Generator, market: Market) -> RunSettings:
     """Limits of every tightness, every fill rule, with and without latency and slippage."""
+    wide = open_risk(market.width_ns)
     never = Thresholds()
-    names = (
-        "daily_loss",
-        "drawdown",
-        "var_breach",
-        "correlation_shock",
-        "volatility",
-        "loss_streak",
-        "data_quality",
-        "order_rejects",
-    )
     breakers = (
-        BreakerSettings(**dict.fromkeys(names, never))
+        wide.breakers
         if rng.random() < 0.7
         else BreakerSettings(
             automatic_release="halt", calm_ns=market.width_ns * 20, loss_streak=never, volatility=never
         )
     )
     lots = int(rng.choice([1, 3, 5, 8, 20, 60]))
-    wide = 1e9
-    risk = RiskSettings(
-        limits=InstrumentLimits(
-            max_order_lots=int(rng.choice([2, 10, 500])), max_long_lots=lots, max_short_lots=int(rng.choice([0, lots, lots + 3])),
-            max_order_notional=wide, max_concentration=wide, collar_fraction=1e3, away_fraction=1e3, max_mark_age_ns=2**52,
+    replace = msgspec.structs.replace
+    risk = replace(
+        wide,
+        limits=replace(
+            wide.limits,
+            max_order_lots=int(rng.choice([2, 10, 500])),
+            max_long_lots=lots,
+            max_short_lots=int(rng.choice([0, lots, lots + 3])),
         ),
-        portfolio=PortfolioLimits(
-            max_overall_lots=int(rng.choice([lots, 2 * lots, 2_000])), max_gross_exposure=wide, max_net_exposure=wide,
-            max_margin_share=wide, max_var=wide, max_stressed_var=wide,
-        ),
-        flow=FlowLimits(max_orders=10**6, max_messages=10**6, duplicate_window_ns=0, max_repeats=10**6)
-        if rng.random() < 0.8 else FlowLimits(max_repeats=10**6),
-        var=VarSettings(width_ns=market.width_ns, min_returns=1),
+        portfolio=replace(wide.portfolio, max_overall_lots=int(rng.choice([lots, 2 * lots, 2_000]))),
+        flow=wide.flow if rng.random() < 0.8 else FlowLimits(max_repeats=10**6),
         breakers=breakers,
         shrink=bool(rng.random() < 0.8),
-    )  # fmt: skip
+    )
     slow = not market.is_bars and rng.random() < 0.6
     venue = VenueSettings(
         fees=PerLotFee(per_lot_micros=int(rng.integers(0, 3_000_000))),

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import typer
 
+from command_tree import commands
 from grandmodel.cli import main as command
 from grandmodel.data.historical.store import Store
 from grandmodel.domain.errors import UsageError
@@ -16,13 +17,6 @@ from grandmodel.models.storage import ObjectStorage, open_storage
 from grandmodel.runtime.journal import Journal
 
 ADDRESS = "s3://bucket/x"
-
-
-def commands(noun, path=()):
-    for one in noun.registered_commands:
-        yield (*path, one.name or one.callback.__name__.removesuffix("_command").replace("_", "-")), one.callback
-    for group in noun.registered_groups:
-        yield from commands(group.typer_instance, (*path, group.name))
 
 
 def parameters(callback):
@@ -57,7 +51,7 @@ def written(words, callback, parameter):
 
 def cases():
     seen = set()
-    for words, callback in commands(command.whole_app()):
+    for words, callback in commands():
         for parameter, _ in parameters(callback):
             if is_path(parameter.annotation) and (words, parameter.name) not in seen:
                 seen.add((words, parameter.name))

@@ -1,9 +1,8 @@
 """Keys: made once, kept from others, locked where asked, trusted by name."""
 
-import os
-
 import pytest
 
+from at_once import at_once
 from grandmodel.compliance.errors import AuditUsageError
 from grandmodel.compliance.keys import OWN, KeyFolder, PublicKey, SigningKey
 
@@ -66,24 +65,11 @@ def test_nobody_is_asked_for_the_passphrase_of_a_key_that_has_none(tmp_path):
 
 
 def test_eight_processes_that_begin_at_once_end_up_with_one_key(keys, tmp_path):
-    children = []
-    gate_read, gate_write = os.pipe()
-    for number in range(8):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.close(gate_write)
-                os.read(gate_read, 1)  # All wait here until the gate is closed.
-                keys.make_own(None)
-                (tmp_path / f"found{number}").write_text(keys.own().key_id)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-    os.close(gate_read)
-    os.close(gate_write)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+    def make_one(number):
+        keys.make_own(None)
+        (tmp_path / f"found{number}").write_text(keys.own().key_id)
+
+    assert at_once(make_one) == [0] * 8
     assert {path.read_text() for path in tmp_path.glob("found*")} == {keys.own().key_id}
     assert sorted(path.name for path in keys.folder.iterdir()) == ["signing-key.pem", "signing-key.pem.pub"]
 
