@@ -136,10 +136,20 @@ def walk(rows, venue, seed, width_ns=5 * MINUTE):
     )  # fmt: skip
     records = []
     later = Advance(ts=int(rows[-1]["ts_init"]) + 6 * 60 * MINUTE)
-    for record in chain(engine.on_block(stack(rows)), engine.on_advance(later)):
+    for record in chain(engine.on_block(stack(rows)), engine.on_advance(later), reports_on_their_way(engine)):
         records.append(record)
         check_limits(engine)
     return records, engine
+
+
+def reports_on_their_way(engine):
+    """Time goes on until every report has arrived: an order may have expired just before the walk ends."""
+    for _ in range(100):
+        state = engine.market.step[0]
+        if state["report_head"] == state["report_tail"]:
+            return
+        last = engine.market.reports[int(state["report_tail"]) - 1]
+        yield from engine.on_advance(Advance(ts=max(int(last["due"]), engine.now)))
 
 
 def check(rows, venue, seed, width_ns=5 * MINUTE):
