@@ -45,11 +45,11 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, NS_PER_HOUR, THIRTY_MINUTES_NS, ns_from_text
-from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AccountSettings, AgentSettings, Mode, RunSettings
+from grandmodel.simulation.models import VenueSettings
 
 START_NS = ns_from_text("2024-07-08")
 CAPITAL = AccountSettings(capital_micros=10**15)

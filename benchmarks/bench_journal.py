@@ -26,10 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
-from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.blocks import TICK
 from grandmodel.domain.events import Advance, MarketData
-from grandmodel.runtime.journal import Durability, Journal
+from grandmodel.journal.verification import verify_run
+from grandmodel.journal.writer import Durability, Journal
 
 RECORD = (
     b'{"number":1,"ts":1720445400000000000,"cause":"bar","position":1,"equity_micros":0,"note":"'.ljust(298, b"x")

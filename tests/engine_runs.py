@@ -9,12 +9,11 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from grandmodel.compliance.journal_file import encode_record
 from grandmodel.domain.agents import Agent
 from grandmodel.domain.decisions import CancelIntent, PlaceOrder, ReplaceIntent, TargetPosition, Urgency
 from grandmodel.domain.events import Advance, End
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
-from grandmodel.execution.simulated.models import PerLotFee, VenueSettings
+from grandmodel.journal.format import encode_record
 from grandmodel.risk.settings import (
     BreakerSettings,
     FlowLimits,
@@ -26,6 +25,7 @@ from grandmodel.risk.settings import (
 )
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
+from grandmodel.simulation.models import PerLotFee, VenueSettings
 from strategies import ALL_DAY, MINUTE, NQ, stack
 
 FREE = VenueSettings(fees=PerLotFee(per_lot_micros=0))

@@ -1,7 +1,7 @@
 """A slow, plain simulated venue: the oracle that the compiled one is held against.
 
 Lists and loops, one order after the other, for bars and for trades and quotes (the order book has tests of its own). It knows the rules
-from the docstring of ``execution/simulated/matching.py`` and shares no code with it. ``drive`` feeds a script of rows and
+from the docstring of ``simulation/matching.py`` and shares no code with it. ``drive`` feeds a script of rows and
 requests to it, ``drive_compiled`` feeds the same script to the real one; both give the same list of reports.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Flag, schema_of
 from grandmodel.domain.orders import CancelOrder, OrderType, ReplaceOrder, TimeInForce
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.execution.simulated.exchange import SimulatedExchange
-from grandmodel.execution.simulated.models import FillRuleName, LiquidityName
 from grandmodel.runtime.market_step import MarketStep, Stop
+from grandmodel.simulation.exchange import SimulatedExchange
+from grandmodel.simulation.models import FillRuleName, LiquidityName
 
 NONE = None
 SOMEWHERE = 10**15

@@ -2,7 +2,7 @@
 
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.orders import CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
-from grandmodel.execution.simulated.models import FillRuleName, LiquidityName, PerLotFee, VenueSettings
+from grandmodel.simulation.models import FillRuleName, LiquidityName, PerLotFee, VenueSettings
 from reference_exchange import drive_compiled
 from strategies import ALL_DAY, CL, NQ
 

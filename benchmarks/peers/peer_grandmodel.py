@@ -22,11 +22,11 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
-from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AccountSettings, AgentSettings, Mode, RollPolicy, RunSettings
+from grandmodel.simulation.models import VenueSettings
 
 NQ = BUILT_IN[InstrumentId("NQ")]
 NEVER = {"caution": 1e9}

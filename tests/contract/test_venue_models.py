@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from grandmodel.domain.orders import OrderType, Reason
-from grandmodel.execution.simulated.models import (
+from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
     FixedSlippage,
@@ -17,7 +17,7 @@ from grandmodel.execution.simulated.models import (
     RandomSlippage,
     VenueSettings,
 )
-from grandmodel.execution.simulated.state import REASON_CODES, FillRule, Liquidity
+from grandmodel.simulation.state import REASON_CODES, FillRule, Liquidity
 from strategies import NQ
 from venue_scripts import BUY, LIMIT, MARKET, STOP, STOP_LIMIT, order
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from grandmodel.compliance.journal_file import JOURNAL_NAME, JournalReader
-from grandmodel.compliance.verification import verify_run
+from grandmodel.journal.format import JOURNAL_NAME, JournalReader
+from grandmodel.journal.verification import verify_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grandmodel.compliance.journal_file import JournalReader, decode_record, encode_record
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision, Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, Begin, Cause, ModelRefresh
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS, ns_from_text
 from grandmodel.features.schema import STRATEGIC_SCHEMA
+from grandmodel.journal.format import JournalReader, decode_record, encode_record
+from grandmodel.journal.replay import replay
 from grandmodel.models.conformal import ConformalSettings, conformal_history
 from grandmodel.models.errors import ModelMismatchError
 from grandmodel.models.model_file import DataSpan, DataSpans
@@ -23,7 +24,6 @@ from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.explain import explain
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.model_loading import refresh_of
-from grandmodel.runtime.replay import replay
 from grandmodel.runtime.runs import write_reports
 from grandmodel.runtime.samples import IN_SAMPLE, OUT_OF_SAMPLE
 from grandmodel.runtime.session import Session

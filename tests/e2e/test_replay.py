@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from engine_runs import open_risk
-from grandmodel.compliance.journal_file import JournalReader
 from grandmodel.domain.errors import GrandModelError, UsageError
 from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
-from grandmodel.execution.simulated.models import LognormalLatency, RandomSlippage, VenueSettings
+from grandmodel.journal.format import JournalReader
+from grandmodel.journal.replay import replay
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine
-from grandmodel.runtime.replay import replay
 from grandmodel.runtime.results import load_results
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
 from grandmodel.runtime.summary import summarise
+from grandmodel.simulation.models import LognormalLatency, RandomSlippage, VenueSettings
 from strategies import ALL_DAY, CL, MINUTE, NQ, bar_row, quote_row, stack, trade_row
 
 SETTINGS = RunSettings(

@@ -4,14 +4,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from grandmodel.compliance.journal_file import JournalReader
-from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.blocks import BAR
 from grandmodel.domain.time import FIVE_MINUTES_NS
+from grandmodel.journal.format import JournalReader
+from grandmodel.journal.replay import replay
+from grandmodel.journal.verification import verify_run
 from grandmodel.risk.settings import RiskSettings, VarSettings
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine
-from grandmodel.runtime.replay import replay
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
 from tools.real_engine import NQ, SCHEDULE, BusyAgent, build_blocks

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from grandmodel.compliance.journal_file import encode_record
 from grandmodel.domain.agents import Account, Agent, Wish
 from grandmodel.domain.decisions import TargetPosition
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import End
 from grandmodel.domain.time import THIRTY_MINUTES_NS, ns_from_text
 from grandmodel.features import strategic_rows
+from grandmodel.journal.format import encode_record
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.feeds import SimulatedFeed, instruments_named

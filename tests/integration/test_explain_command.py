@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from grandmodel.cli import main as command
-from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.domain.decisions import StrategicDecision, TacticalDecision
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Cause
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS, text_from_ns
 from grandmodel.features.schema import STRATEGIC_SCHEMA, TACTICAL_SCHEMA
+from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.models.architecture import AGENT_COLUMNS, TIME_COLUMNS
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.models.model_file import read_model

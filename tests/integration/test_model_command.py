@@ -13,7 +13,7 @@ from grandmodel.cli.model import app
 from grandmodel.cli.output import stdout
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.model_file import DataSpan, DataSpans, write_model
-from grandmodel.training.trials import LOG_NAME, TrialLog
+from grandmodel.research.trials import LOG_NAME, TrialLog
 from unit.models.model_cases import manifest_of, weights_of
 
 RUNNER = CliRunner()

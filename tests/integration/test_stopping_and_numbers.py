@@ -12,14 +12,15 @@ import pytest
 from at_once import at_once
 from grandmodel.cli import run as run_module
 from grandmodel.cli.stopping import StopSignals, resume_command
-from grandmodel.compliance.checkpoints import is_sealed
-from grandmodel.compliance.journal_file import JOURNAL_NAME, LOCK_NAME, JournalReader
-from grandmodel.compliance.keys import SigningKey
-from grandmodel.compliance.sealed_files import FILES_NAME
-from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.time import ns_from_text
+from grandmodel.journal.checkpoints import is_sealed
+from grandmodel.journal.errors import JournalEndedError
+from grandmodel.journal.format import JOURNAL_NAME, LOCK_NAME, JournalReader
+from grandmodel.journal.keys import SigningKey
+from grandmodel.journal.sealed_files import FILES_NAME
+from grandmodel.journal.verification import verify_run
 from grandmodel.risk.settings import RiskSettings, VarSettings
-from grandmodel.runtime.errors import JournalEndedError, RunStoppedError
+from grandmodel.runtime.errors import RunStoppedError
 from grandmodel.runtime.feeds import SimulatedFeed, instruments_named
 from grandmodel.runtime.runs import claim_run_folder, is_complete, resume_feed, run_feed, write_reports
 from grandmodel.runtime.session import Session

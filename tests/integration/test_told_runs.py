@@ -10,16 +10,16 @@ from typer.testing import CliRunner
 from bar_files import NQ, random_bars, session_opens
 from engine_runs import open_risk
 from grandmodel.cli.run import app
-from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.data.historical.store import Store
 from grandmodel.domain.blocks import Block, Schema, empty_block, freeze
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Cause, Command, CommandKind, Record, Signal, SignalTrigger
 from grandmodel.domain.time import THIRTY_MINUTES_NS, text_from_ns
+from grandmodel.journal.format import JournalReader, decode_record
+from grandmodel.journal.replay import replay
 from grandmodel.runtime.commands import Told, described, in_time_order
 from grandmodel.runtime.feeds import BlockFeed, Feed, StoreFeed, StoreQuery, StoreResolver
 from grandmodel.runtime.inputs import InputEngine
-from grandmodel.runtime.replay import replay
 from grandmodel.runtime.runs import resume_feed, run_feed
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from engine_runs import Restless, open_risk, run
 from grandmodel.domain.blocks import Action, Flag
 from grandmodel.domain.events import Cause
-from grandmodel.execution.simulated.models import (
+from grandmodel.runtime.settings import RollPolicy
+from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
     LognormalLatency,
@@ -14,7 +15,6 @@ from grandmodel.execution.simulated.models import (
     RandomSlippage,
     VenueSettings,
 )
-from grandmodel.runtime.settings import RollPolicy
 from strategies import ALL_DAY, CL, MINUTE, NQ, bars, ticks
 
 SLOW = settings(

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from engine_runs import Restless, build_engine, encoded, open_risk, records_of
 from grandmodel.domain.errors import UsageError
-from grandmodel.execution.simulated.models import LognormalLatency, RandomSlippage, VenueSettings
 from grandmodel.runtime.snapshot import restore_engine, save_engine
+from grandmodel.simulation.models import LognormalLatency, RandomSlippage, VenueSettings
 from grandmodel.tactical.baselines import MovingAverageCross, RandomAgent
 from strategies import ALL_DAY, CL, MINUTE, NQ, bars, schedule_of, stack, ticks
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.profile import ImportProfile, Label
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.execution.simulated.models import FixedSlippage, VenueSettings
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, Thresholds
+from grandmodel.simulation.models import FixedSlippage, VenueSettings
 from grandmodel.training import strategic_env, tactical_env
 from grandmodel.training.environments import EnvSettings, RewardWeights, strategic_batch, tactical_batch
 from grandmodel.training.environments.rewards import TERMS

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grandmodel.domain.orders import OrderType
-from grandmodel.execution.simulated.models import (
+from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
     FixedSlippage,

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grandmodel.compliance.chain import INPUTS_START, RECORDS_START, link_input, link_record
-from grandmodel.compliance.errors import AuditUsageError
-from grandmodel.compliance.journal_file import encode_input
-from grandmodel.compliance.merkle import MerkleTree, inclusion_proof, is_included, leaf_hash, merkle_root
-from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.events import Advance
-from grandmodel.runtime.journal import Durability, Journal
+from grandmodel.journal.chain import INPUTS_START, RECORDS_START, link_input, link_record
+from grandmodel.journal.errors import AuditUsageError
+from grandmodel.journal.format import encode_input
+from grandmodel.journal.merkle import MerkleTree, inclusion_proof, is_included, leaf_hash, merkle_root
+from grandmodel.journal.verification import verify_run
+from grandmodel.journal.writer import Durability, Journal
 
 STEPS = st.lists(
     st.one_of(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from grandmodel.data.historical.importing import read_file
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.execution.simulated.models import FillRuleName, FixedSlippage, VenueSettings
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, Thresholds
 from grandmodel.runtime.engine import Engine
+from grandmodel.simulation.models import FillRuleName, FixedSlippage, VenueSettings
 from grandmodel.training.engine_episode import EngineEpisode
 from grandmodel.training.lanes import (
     LaneSettings,

@@ -8,8 +8,8 @@ from engine_runs import Restless, encoded, note_of, open_risk, run
 from grandmodel.data.market.soundness import LAST_STAMP_NS
 from grandmodel.domain.blocks import BAR, BOOK, TICK, UNDEFINED_PRICE, Action, BookSide
 from grandmodel.domain.events import Cause
-from grandmodel.execution.simulated.models import ConstantLatency, FillRuleName, VenueSettings
 from grandmodel.runtime.market_step import SCHEDULE_GRACE_NS
+from grandmodel.simulation.models import ConstantLatency, FillRuleName, VenueSettings
 from strategies import ALL_DAY, CL, MID, MINUTE, NQ, START, bars, ticks
 
 SLOW = settings(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine_runs import Restless, encoded, open_risk, run
 from grandmodel.domain.blocks import BOOK, Action, BookSide, Flag
-from grandmodel.execution.simulated.models import (
+from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
     LiquidityName,

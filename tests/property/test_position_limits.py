@@ -16,11 +16,11 @@ from engine_runs import FREE, Restless, build_engine, open_risk
 from grandmodel.domain.decisions import PlaceOrder
 from grandmodel.domain.events import Advance
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.execution.simulated.models import ConstantLatency, FillRuleName, LiquidityName, LognormalLatency
-from grandmodel.execution.simulated.state import SlotState
 from grandmodel.risk import working
 from grandmodel.risk.settings import InstrumentLimits
 from grandmodel.risk.working import WorkingOrders
+from grandmodel.simulation.models import ConstantLatency, FillRuleName, LiquidityName, LognormalLatency
+from grandmodel.simulation.state import SlotState
 from strategies import ALL_DAY, CL, MINUTE, NQ, bar_row, bars, stack, ticks
 
 INSTRUMENTS = (NQ, CL)

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine_runs import encoded, run
-from grandmodel.compliance.journal_file import decode_record
 from grandmodel.domain.decisions import AgentChoice, Belief, Decision, Intent, PlaceOrder, TargetPosition, Urgency
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
+from grandmodel.journal.format import decode_record
 from grandmodel.runtime.errors import AgentError, WishError
 from grandmodel.runtime.wishes import admitted
 from strategies import NQ, bar_row

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from grandmodel.compliance.journal_file import JournalReader
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.profile import ImportProfile, Label
 from grandmodel.domain.blocks import Block, Flag, freeze
@@ -20,9 +19,10 @@ from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import Fill
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, THIRTY_MINUTES_NS
+from grandmodel.journal.format import JournalReader
+from grandmodel.journal.replay import ReplayReport, replay
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.inputs import InputEngine
-from grandmodel.runtime.replay import ReplayReport, replay
 from grandmodel.runtime.sequencer import sequence
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSettings

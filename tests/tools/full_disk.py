@@ -26,9 +26,9 @@ from tests.tools.kill_run import (
 )
 from tests.tools.small_engine import build_blocks
 
-from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.ids import RunId
-from grandmodel.runtime.errors import JournalWriteError
+from grandmodel.journal.errors import JournalWriteError
+from grandmodel.journal.verification import verify_run
 
 STOPPED = 3
 RUN = RunId("full")

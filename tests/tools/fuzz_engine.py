@@ -30,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import itertools
 
 from engine_runs import open_risk
-from grandmodel.compliance.journal_file import encode_record
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.agents import Agent
@@ -43,7 +42,16 @@ from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import Order, OrderType, Side, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_SECOND, THIRTY_MINUTES_NS
-from grandmodel.execution.simulated.models import (
+from grandmodel.journal.format import encode_record
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.pretrade import PretradeChecks
+from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
+from grandmodel.risk.view import RiskView, Verdict
+from grandmodel.risk.working import WorkingOrders
+from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.sequencer import sequence
+from grandmodel.runtime.settings import AccountSettings, AgentSettings, Mode, RunSettings
+from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
     FixedSlippage,
@@ -54,14 +62,6 @@ from grandmodel.execution.simulated.models import (
     RandomSlippage,
     VenueSettings,
 )
-from grandmodel.risk.gate import RiskGate
-from grandmodel.risk.pretrade import PretradeChecks
-from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
-from grandmodel.risk.view import RiskView, Verdict
-from grandmodel.risk.working import WorkingOrders
-from grandmodel.runtime.engine import Engine
-from grandmodel.runtime.sequencer import sequence
-from grandmodel.runtime.settings import AccountSettings, AgentSettings, Mode, RunSettings
 from tools.baseline_run import FILES, engine_bars, numbered
 from tools.record_observer import Observer
 

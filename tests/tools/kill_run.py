@@ -35,18 +35,17 @@ import msgspec
 import numpy as np
 from tests.tools import small_engine
 
-from grandmodel.compliance.errors import AuditUsageError
-from grandmodel.compliance.journal_file import JOURNAL_NAME, JournalReader, decode_record
-from grandmodel.compliance.verification import verify_run
 from grandmodel.domain.events import VenueReport
 from grandmodel.domain.ids import RunId
 from grandmodel.execution.brokers.loopback import LoopbackBroker
 from grandmodel.execution.brokers.loopback_venue import VenueBook
 from grandmodel.execution.brokers.requests import Request
-from grandmodel.runtime.errors import JournalEndedError
-from grandmodel.runtime.journal import Journal
+from grandmodel.journal.errors import AuditUsageError, JournalEndedError
+from grandmodel.journal.format import JOURNAL_NAME, JournalReader, decode_record
+from grandmodel.journal.replay import replay
+from grandmodel.journal.verification import verify_run
+from grandmodel.journal.writer import Journal
 from grandmodel.runtime.recovery import Outbox, recover, take
-from grandmodel.runtime.replay import replay
 
 POINTS = (
     "start",

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from grandmodel.compliance.journal_file import decode_record, encode_record
 from grandmodel.domain.events import Cause, Record
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
 from grandmodel.domain.orders import CancelOrder, ExecType, ExecutionReport, Fill, Order, OrderType, ReplaceOrder
+from grandmodel.journal.format import decode_record, encode_record
 from grandmodel.risk.settings import InstrumentLimits, RiskSettings
 
 _ENDS = (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED)

@@ -23,13 +23,16 @@ BELOW["performance"] = {"domain", "kernels"}
 BELOW["risk"] = {"domain", "features", "kernels", "charts", "performance"}
 # The agents size with risk's own functions (docs/adr/0006-training-rests-on-the-engine.md).
 BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models", "risk"}
-BELOW["execution"] = BELOW["compliance"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}
+BELOW["execution"] = BELOW["journal"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}
+# The venue takes the orders of execution; the market that it trades is drawn from the sessions of data.
+BELOW["simulation"] = {"domain", "kernels", "charts", "data", "execution"}
 _ROOMS = set(BELOW)
 BELOW["runtime"] = set(_ROOMS)
 # The environments run the engine itself (docs/adr/0006-training-rests-on-the-engine.md).
 BELOW["training"] = _ROOMS | {"runtime"}
-BELOW["api"] = _ROOMS | {"training", "runtime"}
-BELOW["cli"] = BELOW["api"] | {"api"}
+BELOW["research"] = BELOW["training"] | {"training"}
+BELOW["api"] = _ROOMS | {"runtime"}
+BELOW["cli"] = BELOW["research"] | {"research", "api"}
 BELOW["__main__"] = BELOW["cli"] | {"cli"}
 """Room to the rooms that it may import, itself aside: the arrows of the design's section 4, spelled out.
 
@@ -129,7 +132,7 @@ def test_the_graph_sees_the_imports_it_should():
     """A check of the check: known arrows of several kinds are in the graph."""
     arrows = graph()
     assert "grandmodel.domain.ledger" in arrows["grandmodel.runtime.engine"]
-    assert "grandmodel.execution.simulated.models" in arrows["grandmodel.runtime.market_step"]  # only for types
+    assert "grandmodel.simulation.models" in arrows["grandmodel.runtime.market_step"]  # only for types
     assert any(room_of(other) == "runtime" for other in arrows["grandmodel.cli.run"])  # inside a function
     assert len(arrows) > 100
 

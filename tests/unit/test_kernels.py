@@ -61,9 +61,9 @@ def test_the_market_step_s_key_covers_the_whole_venue():
         path.relative_to(PACKAGE).as_posix() for path in kernels._imported_sources(PACKAGE / "runtime/market_step.py")
     }
     assert found >= {
-        "execution/simulated/matching.py",
-        "execution/simulated/depth.py",
-        "execution/simulated/state.py",
+        "simulation/matching.py",
+        "simulation/depth.py",
+        "simulation/state.py",
         "data/market/bar_building.py",
         "domain/blocks.py",
         "domain/orders.py",

@@ -29,8 +29,8 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.time import NEVER_NS, ns_from_text
 
 if TYPE_CHECKING:
-    from grandmodel.compliance.verification import VerifyReport
-    from grandmodel.runtime.replay import ReplayReport
+    from grandmodel.journal.replay import ReplayReport
+    from grandmodel.journal.verification import VerifyReport
     from grandmodel.runtime.story import Decision, OrderEvent, OrderLine, OrderList, OrderStory, RefusedList
 
 app = typer.Typer(
@@ -59,8 +59,8 @@ def verify_command(
     Exit code 0: as it was written, signed by a key that you trust; 1: something was changed, or nobody that you trust says that
     nothing was (unsigned, an unknown key, a summary, page or latencies that are not sealed); 2: there is nothing to check.
     """
-    from grandmodel.compliance.keys import PublicKey
-    from grandmodel.compliance.verification import Expected, verify_run
+    from grandmodel.journal.keys import PublicKey
+    from grandmodel.journal.verification import Expected, verify_run
     from grandmodel.runtime.feeds import StoreResolver
 
     known = trusted_keys()
@@ -88,10 +88,10 @@ def replay_command(
 ) -> None:
     """Run a journal again and compare every record byte for byte. Exit code 1 where one differs."""
     from grandmodel import __version__
-    from grandmodel.compliance.journal_file import JournalReader
+    from grandmodel.journal.format import JournalReader
+    from grandmodel.journal.replay import replay
     from grandmodel.runtime.feeds import StoreResolver
     from grandmodel.runtime.inputs import InputEngine
-    from grandmodel.runtime.replay import replay
 
     folder = run_folder(run)
     engine = InputEngine(trusted_agents(trust=trust_agents, folder=agents_from))
@@ -159,7 +159,7 @@ def prove_command(
     as_json: JsonFlag = True,
 ) -> None:
     """Print, as JSON (with --json or without), one record and the hashes that show that it is in a run, for one who has only the run's root."""
-    from grandmodel.compliance.proofs import prove_record
+    from grandmodel.journal.proofs import prove_record
 
     del as_json  # taken so that a program may say --json to every command
     folder = run_folder(run)
@@ -179,9 +179,9 @@ def check_proof_command(
     """Check a proof against a root that you trust; needs no run. Exit code 1 where it does not hold."""
     import msgspec
 
-    from grandmodel.compliance.proofs import RecordProof, is_proven
-    from grandmodel.compliance.verification import Expected
     from grandmodel.domain.files import read_document
+    from grandmodel.journal.proofs import RecordProof, is_proven
+    from grandmodel.journal.verification import Expected
 
     trusted = Expected.parse(expect)
     try:
@@ -212,7 +212,7 @@ def key_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Make an Ed25519 key for signing runs, or show the one that signs yours and those that you trust."""
-    from grandmodel.compliance.keys import SigningKey
+    from grandmodel.journal.keys import SigningKey
 
     if file is not None:
         asked = typer.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True) if passphrase else ""
@@ -243,7 +243,7 @@ def trust_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Trust a key from now on: runs that it signed are proven by it. Be sure whose it is: compare its id with its owner."""
-    from grandmodel.compliance.keys import PublicKey
+    from grandmodel.journal.keys import PublicKey
 
     key = PublicKey.load(file)
     kept = own_folder().trust(name, key)
@@ -270,7 +270,7 @@ def _damage_explained(folder: Path, *, outside: bool = False) -> Iterator[None]:
 
     ``outside``: also hold rows that a store keeps for the journal against their hashes.
     """
-    from grandmodel.compliance.errors import JournalDamagedError
+    from grandmodel.journal.errors import JournalDamagedError
 
     try:
         yield
@@ -296,7 +296,7 @@ def _warn_if_changed(folder: Path, *, outside: bool = False) -> None:
 
 def _first_finding(folder: Path, *, outside: bool) -> str:
     """What ``audit verify`` would name first, and how many more; empty where the journal is intact."""
-    from grandmodel.compliance.verification import text_of_finding, verify_run
+    from grandmodel.journal.verification import text_of_finding, verify_run
     from grandmodel.runtime.feeds import StoreResolver
 
     with console.status("verifying"):

@@ -12,11 +12,11 @@ from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 
 if TYPE_CHECKING:
     from grandmodel.charts import Page
-    from grandmodel.data.market.simulated import SimulatedMarket
-    from grandmodel.data.market.simulated_fit import BarSeries
-    from grandmodel.data.market.simulated_parameters import SimulatedParameters
-    from grandmodel.data.market.simulated_resemblance import Compared
     from grandmodel.domain.instruments import Instrument
+    from grandmodel.simulation.market import SimulatedMarket
+    from grandmodel.simulation.market_fit import BarSeries
+    from grandmodel.simulation.market_parameters import SimulatedParameters
+    from grandmodel.simulation.market_resemblance import Compared
 
 app = typer.Typer(help="The simulated market: fit it to real bars, show it beside them.", no_args_is_help=True)
 
@@ -37,12 +37,12 @@ def fit(
     files: Files,
     instrument: InstrumentNames,
     instruments: Instruments = None,
-    out: Annotated[Path, typer.Option("--out", help="Where the parameters go.")] = Path("simulated_parameters.json"),
+    out: Annotated[Path, typer.Option("--out", help="Where the parameters go.")] = Path("market_parameters.json"),
     json: JsonFlag = False,
 ) -> None:
     """Estimate the simulated market from the bars of FILES and write its parameters."""
-    from grandmodel.data.market.simulated_fit import fit_market, load_series
-    from grandmodel.data.market.simulated_parameters import encode_parameters
+    from grandmodel.simulation.market_fit import fit_market, load_series
+    from grandmodel.simulation.market_parameters import encode_parameters
 
     with console.status("reading bars"):
         series = load_series(_paired(files, instrument, instruments))
@@ -84,10 +84,10 @@ def show(
     json: JsonFlag = False,
 ) -> None:
     """Simulate the sessions of the real bars in FILES and set both side by side, as a table and a page."""
-    from grandmodel.data.market.simulated import SimulatedMarket
-    from grandmodel.data.market.simulated_fit import load_series
-    from grandmodel.data.market.simulated_parameters import built_in_parameters, load_parameters
-    from grandmodel.data.market.simulated_resemblance import compare, simulated_series
+    from grandmodel.simulation.market import SimulatedMarket
+    from grandmodel.simulation.market_fit import load_series
+    from grandmodel.simulation.market_parameters import built_in_parameters, load_parameters
+    from grandmodel.simulation.market_resemblance import compare, simulated_series
 
     known = built_in_parameters() if parameters is None else load_parameters(parameters)
     with console.status("reading bars"):
@@ -142,7 +142,7 @@ def _page(
     import numpy as np
 
     from grandmodel.charts import BarChart, Bars, Column, Histogram, LineChart, Page, Points, Sample, Series, XYChart
-    from grandmodel.data.market.simulated_resemblance import absolute_autocorrelation, measure
+    from grandmodel.simulation.market_resemblance import absolute_autocorrelation, measure
 
     made = Page(
         "Simulated market beside the real one",

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from grandmodel.models.loaded import LoadedModel
     from grandmodel.models.registry import Registry
-    from grandmodel.training.evaluation.evaluate import Evaluation, Forecasters, Trials
-    from grandmodel.training.evaluation.tactical import TacticalEvaluation
-    from grandmodel.training.evaluation.walk_forward import Fold
+    from grandmodel.research.evaluate import Evaluation, Forecasters, Trials
+    from grandmodel.research.tactical import TacticalEvaluation
+    from grandmodel.research.trials import TrialLog
+    from grandmodel.research.walk_forward import Fold
     from grandmodel.training.market import Layer, TrainingMarket
-    from grandmodel.training.trials import TrialLog
 
 
 def evaluate_command(
@@ -77,8 +77,8 @@ def evaluate_command(
     last fold is for one look: it is written to the log of trials, and a second one with other models needs --again.
     """
     from grandmodel.models.registry import as_layer
-    from grandmodel.training.evaluation.decisions import models_trained_for
-    from grandmodel.training.evaluation.walk_forward import default_folds
+    from grandmodel.research.decisions import models_trained_for
+    from grandmodel.research.walk_forward import default_folds
 
     wanted = as_layer(layer)
     found = open_registry(registry)
@@ -126,7 +126,7 @@ def _touch(
     log: TrialLog, layer: Layer, folds: Sequence[Fold], models: Mapping[str, Sequence[LoadedModel]], again: str
 ) -> int:
     """Note the look at the last fold, where it is among ``folds``, before anything is looked at; how many looks there are."""
-    from grandmodel.training.evaluation.evaluate import content_of
+    from grandmodel.research.evaluate import content_of
 
     if not any(fold.is_last for fold in folds):
         return len(log.last_fold(layer))
@@ -148,9 +148,9 @@ def _train_comparisons(
     from grandmodel.training.extras import require_extra
 
     require_extra("torch", "train")
-    from grandmodel.training.campaign import data_hash, settings_hash
-    from grandmodel.training.comparisons import train_comparison
-    from grandmodel.training.evaluation.evaluate import BeliefsAt
+    from grandmodel.research.campaign import data_hash, settings_hash
+    from grandmodel.research.comparisons import train_comparison
+    from grandmodel.research.evaluate import BeliefsAt
     from grandmodel.training.pipeline import default_settings
     from grandmodel.training.workers import spawned_workers
 
@@ -183,8 +183,8 @@ def _trials(log: TrialLog, layer: Layer, markets: Sequence[TrainingMarket], eval
     """What is known of the trials; the log keeps ratios per bar, here they are per day."""
     import numpy as np
 
+    from grandmodel.research.evaluate import Trials
     from grandmodel.risk.sizing import ExposureSettings
-    from grandmodel.training.evaluation.evaluate import Trials
 
     root = float(np.sqrt(ExposureSettings().session_hours * 3_600e9 / markets[0].width_ns))
     return Trials(count=max(log.count(layer), evaluated), sharpes=(log.sharpes(layer) * root).tolist())
@@ -199,8 +199,8 @@ def _evaluate(
     looks: int,
     forecasters: Forecasters | None,
 ) -> Evaluation | TacticalEvaluation:
-    from grandmodel.training.evaluation.evaluate import evaluate_strategic
-    from grandmodel.training.evaluation.tactical import evaluate_tactical
+    from grandmodel.research.evaluate import evaluate_strategic
+    from grandmodel.research.tactical import evaluate_tactical
 
     if layer == "tactical":
         with console.status("working the same positions in every way"):
@@ -218,16 +218,16 @@ def _evaluate(
 
 
 def _page(result: Evaluation | TacticalEvaluation) -> str:
-    from grandmodel.training.evaluation.report import evaluation_page, tactical_page
-    from grandmodel.training.evaluation.tactical import TacticalEvaluation
+    from grandmodel.research.report import evaluation_page, tactical_page
+    from grandmodel.research.tactical import TacticalEvaluation
 
     return tactical_page(result) if isinstance(result, TacticalEvaluation) else evaluation_page(result)
 
 
 def _give_cards(registry: Registry, result: Evaluation | TacticalEvaluation, models: Sequence[LoadedModel]) -> None:
     """Every model of the newest fold gets the evaluation's card."""
-    from grandmodel.training.evaluation.card import strategic_card, tactical_card
-    from grandmodel.training.evaluation.tactical import TacticalEvaluation
+    from grandmodel.research.card import strategic_card, tactical_card
+    from grandmodel.research.tactical import TacticalEvaluation
 
     for model in models:
         if isinstance(result, TacticalEvaluation):
@@ -246,9 +246,9 @@ def _write(target: Path, text: str) -> None:
 
 
 def _show(result: Any, page: Path) -> None:
-    from grandmodel.training.evaluation.evaluate import verdict_of
-    from grandmodel.training.evaluation.report import main_competitors
-    from grandmodel.training.evaluation.tactical import TacticalEvaluation, tactical_verdict
+    from grandmodel.research.evaluate import verdict_of
+    from grandmodel.research.report import main_competitors
+    from grandmodel.research.tactical import TacticalEvaluation, tactical_verdict
 
     if isinstance(result, TacticalEvaluation):
         heads = ["competitor", "shortfall, bp", "saved", "low", "high", "Sharpe"]

@@ -31,10 +31,10 @@ from grandmodel.domain.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from grandmodel.training.campaign import Job
+    from grandmodel.research.campaign import Job
+    from grandmodel.research.trials import TrialLog
     from grandmodel.training.market import Layer, Span, TrainingMarket
     from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, Progress
-    from grandmodel.training.trials import TrialLog
 
 LayerArgument = Annotated[
     str, typer.Argument(metavar="LAYER", help="strategic (30-minute bars) or tactical (5-minute).")
@@ -86,8 +86,8 @@ def train_command(
     from grandmodel.training.extras import require_extra
 
     require_extra("torch", "train")
-    from grandmodel.training.campaign import Job, jobs_of_folds, run_jobs
-    from grandmodel.training.evaluation.walk_forward import default_folds
+    from grandmodel.research.campaign import Job, jobs_of_folds, run_jobs
+    from grandmodel.research.walk_forward import default_folds
     from grandmodel.training.pipeline import default_settings
 
     wanted = as_layer(layer)
@@ -176,7 +176,7 @@ def training_markets(
 
 def trial_log(given: Path | None, registry: str) -> TrialLog:
     """The log that ``--trials`` names, else the one that belongs to the registry."""
-    from grandmodel.training.trials import TrialLog, log_path
+    from grandmodel.research.trials import TrialLog, log_path
 
     return TrialLog(given or log_path(registry))
 

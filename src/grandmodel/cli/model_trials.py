@@ -13,7 +13,7 @@ from grandmodel.domain.time import text_from_ns
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from grandmodel.training.trials import LastFold, Trial
+    from grandmodel.research.trials import LastFold, Trial
 
 MAIN_NUMBERS = 3
 """Numbers of a trial in the table; ``--json`` has all."""
@@ -26,7 +26,7 @@ def trials_command(
 ) -> None:
     """The trials that were trained with this log, the failed and abandoned ones too, and the looks at the last fold."""
     from grandmodel.models.registry import LAYERS, as_layer
-    from grandmodel.training.trials import TrialLog, log_path
+    from grandmodel.research.trials import TrialLog, log_path
 
     log = TrialLog(log_path(open_registry(registry).location))
     layers = LAYERS if layer is None else (as_layer(layer),)
@@ -68,7 +68,7 @@ def _show(path: Path, trials: list[Trial], looks: list[LastFold]) -> None:
 
 
 def _result(trial: Trial) -> str:
-    from grandmodel.training.trials import Failed
+    from grandmodel.research.trials import Failed
 
     if trial.ended is None:
         return ""

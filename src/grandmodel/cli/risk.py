@@ -118,7 +118,7 @@ def _folder(run: str) -> Path:
 
 def _records(folder: Path) -> Iterator[Record]:
     """Every record of the run in ``folder``, in order."""
-    from grandmodel.compliance.journal_file import JournalReader, decode_record
+    from grandmodel.journal.format import JournalReader, decode_record
 
     with JournalReader.open(folder) as reader:
         for row in reader.record_rows():

@@ -32,7 +32,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import is_text, path_text
 
 if TYPE_CHECKING:
-    from grandmodel.compliance.keys import SigningKey
+    from grandmodel.journal.keys import SigningKey
     from grandmodel.performance.ratios import AnnualRatios
     from grandmodel.runtime.agents import OwnAgents
     from grandmodel.runtime.commands import Told
@@ -195,8 +195,8 @@ def report_command(run: RunArgument, unsigned: UnsignedOption = False, as_json: 
 
     A journal that was changed is not reported on: `audit verify` says what was found.
     """
-    from grandmodel.compliance.errors import JournalDamagedError
-    from grandmodel.compliance.verification import FindingKind, text_of_finding, verify_run
+    from grandmodel.journal.errors import JournalDamagedError
+    from grandmodel.journal.verification import FindingKind, text_of_finding, verify_run
     from grandmodel.runtime.runs import write_reports
 
     folder = run_folder(run)

@@ -21,7 +21,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
-    from grandmodel.compliance.keys import KeyFolder, PublicKey, SigningKey
+    from grandmodel.journal.keys import KeyFolder, PublicKey, SigningKey
 
 KEY_VARIABLE = "GRANDMODEL_SIGNING_KEY"
 """Environment variable with the path of a private key of `grandmodel audit key`, instead of the user's own."""
@@ -37,7 +37,7 @@ UnsignedOption = Annotated[
 
 def run_signer(*, unsigned: bool) -> SigningKey | None:
     """The key that signs a run; None where the user wants none. The user's own is made where there is none yet."""
-    from grandmodel.compliance.keys import SigningKey
+    from grandmodel.journal.keys import SigningKey
 
     if unsigned:
         console.print("warning: this run is UNSIGNED, it proves only accidental change", style="yellow")
@@ -64,7 +64,7 @@ def run_signer(*, unsigned: bool) -> SigningKey | None:
 
 def trusted_keys() -> dict[str, tuple[str, PublicKey]]:
     """The public keys that the user trusts, by id, each with its name; the key in the environment is one's own too."""
-    from grandmodel.compliance.keys import OWN, PublicKey
+    from grandmodel.journal.keys import OWN, PublicKey
 
     found = _key_folder().known()
     named = os.environ.get(KEY_VARIABLE)
@@ -82,7 +82,7 @@ def own_folder() -> KeyFolder:
 
 
 def _key_folder() -> KeyFolder:
-    from grandmodel.compliance.keys import KeyFolder
+    from grandmodel.journal.keys import KeyFolder
 
     folder = KeyFolder.of_user(os.environ)
     local_path(folder.folder, "XDG_CONFIG_HOME")

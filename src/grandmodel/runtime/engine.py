@@ -62,7 +62,6 @@ from grandmodel.domain.orders import (
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_MINUTE, text_from_ns
 from grandmodel.execution.order_life import OrderLife, OrderLives
-from grandmodel.execution.simulated.exchange import SimulatedExchange
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.breakers import BreakerState, Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
@@ -74,6 +73,7 @@ from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.runtime.position_limits import PositionLimits
 from grandmodel.runtime.settings import Mode, RollPolicy, RunSettings
 from grandmodel.runtime.wishes import MAX_WISHES, admitted, place_of, place_raised, shown
+from grandmodel.simulation.exchange import SimulatedExchange
 
 RISK = "risk"
 """The name under which the risk gate's own intents stand on the record."""

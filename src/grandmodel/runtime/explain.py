@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.compliance.journal_file import ContentResolver, JournalReader, decode_record, encode_record
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import Decision, NoDecision, StrategicDecision, TacticalDecision
 from grandmodel.domain.errors import UsageError
@@ -25,12 +24,13 @@ from grandmodel.domain.instruments import Instrument, currency_text
 from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.time import NS_PER_MINUTE, ns_from_text, text_from_ns
 from grandmodel.features.schema import FeatureColumn
+from grandmodel.journal.errors import ReplayError
+from grandmodel.journal.format import ContentResolver, JournalReader, decode_record, encode_record
 from grandmodel.models.architecture import BELIEF, STRATEGIC_TAIL, TACTICAL_STANCES, TACTICAL_TAIL
 from grandmodel.models.loaded import Inputs, LoadedModel
 from grandmodel.runtime import story
 from grandmodel.runtime.agents import BUILT_IN_ONLY
 from grandmodel.runtime.engine import AgentFactory, Engine
-from grandmodel.runtime.errors import ReplayError
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.learning import LearningAgent
 from grandmodel.runtime.results import is_on_simulated_market

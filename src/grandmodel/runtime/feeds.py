@@ -14,8 +14,6 @@ import msgspec
 
 from grandmodel.data.historical.store import Store
 from grandmodel.data.market.sessions import session_schedule
-from grandmodel.data.market.simulated import SimulatedMarket
-from grandmodel.data.market.simulated_parameters import built_in_parameters
 from grandmodel.domain.blocks import Block, Schema
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import MarketData
@@ -24,6 +22,8 @@ from grandmodel.domain.instruments import BUILT_IN, Instrument, instrument_named
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
 from grandmodel.runtime.sequencer import sequence
+from grandmodel.simulation.market import SimulatedMarket
+from grandmodel.simulation.market_parameters import built_in_parameters
 
 ROWS_PER_BLOCK = 65_536
 SCHEDULE_MARGIN_NS = 10 * NS_PER_DAY

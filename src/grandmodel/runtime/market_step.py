@@ -43,14 +43,14 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Instrument, Settlement
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
-from grandmodel.execution.simulated.depth import DEPTH, apply_book_event, best_level
-from grandmodel.execution.simulated.matching import match_bar, match_quote, match_trade, run_venue, venue_due
-from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
+from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level
+from grandmodel.simulation.matching import match_bar, match_quote, match_trade, run_venue, venue_due
+from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
 
 if TYPE_CHECKING:
-    from grandmodel.execution.simulated.models import VenueSettings
+    from grandmodel.simulation.models import VenueSettings
 
 Rows = NDArray[Any]
 """Structured rows, or plain int64 ones for sessions."""

@@ -17,14 +17,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from grandmodel.compliance.journal_file import StoredRecord, encode_record
 from grandmodel.domain.events import Advance, Begin, End, Input, MarketData, Record, VenueReport
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId, RunId, client_order_id
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Order, ReplaceOrder
 from grandmodel.execution.brokers.requests import Request, request_id
-from grandmodel.runtime.errors import ReplayError, UncommittedError
-from grandmodel.runtime.journal import Journal
-from grandmodel.runtime.replay import Engine, first_difference
+from grandmodel.journal.errors import ReplayError, UncommittedError
+from grandmodel.journal.format import StoredRecord, encode_record
+from grandmodel.journal.replay import StateMachine, first_difference
+from grandmodel.journal.writer import Journal
 
 
 class Broker(Protocol):
@@ -138,7 +138,7 @@ class Recovered:
     """Requests that the broker did not know."""
 
 
-def take(journal: Journal, engine: Engine, inputs: Iterable[Input], outbox: Outbox | None = None) -> list[Record]:
+def take(journal: Journal, engine: StateMachine, inputs: Iterable[Input], outbox: Outbox | None = None) -> list[Record]:
     """One step: journal ``inputs``, run them, commit, then send what the records hold; the result is those records.
 
     All inputs of one call share one commit (group commit), so their requests leave together.
@@ -159,7 +159,7 @@ def take(journal: Journal, engine: Engine, inputs: Iterable[Input], outbox: Outb
     return made
 
 
-def recover(journal: Journal, engine: Engine, outbox: Outbox | None = None) -> Recovered:
+def recover(journal: Journal, engine: StateMachine, outbox: Outbox | None = None) -> Recovered:
     """Bring a fresh ``engine`` (and ``outbox``) to where ``journal`` stops.
 
     Nothing is sent: call ``outbox.send(journal)`` next, then ``collect``. Raises ``ReplayError`` where the engine makes

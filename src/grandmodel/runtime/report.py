@@ -15,8 +15,8 @@ from grandmodel.charts import (
     Tile,
     format_time,
 )
-from grandmodel.compliance.verification import UNSIGNED
 from grandmodel.domain.ids import InstrumentId
+from grandmodel.journal.verification import UNSIGNED
 from grandmodel.performance.drawdown import drawdown_curve
 from grandmodel.performance.ratios import AnnualRatios
 from grandmodel.risk.report import REFUSALS_NOTE, add_refusals

@@ -13,8 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.compliance.checkpoints import last_checkpoint
-from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Alert, Begin, Cause, Record
 from grandmodel.domain.ids import InstrumentId
@@ -22,6 +20,8 @@ from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.learnt import AgentLearnt, LearntFrom
 from grandmodel.domain.orders import Fill
 from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.journal.checkpoints import last_checkpoint
+from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.risk.refusals import RefusalCount
 from grandmodel.runtime.settings import RunSettings, settings_hash
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import msgspec
 
-from grandmodel.compliance.checkpoints import Signer, is_sealed
-from grandmodel.compliance.journal_file import JournalReader
-from grandmodel.compliance.sealed_files import check_measured, last_files_seal, seal_files
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Begin
+from grandmodel.journal.checkpoints import Signer, is_sealed
+from grandmodel.journal.errors import JournalEndedError
+from grandmodel.journal.format import JournalReader
+from grandmodel.journal.sealed_files import check_measured, last_files_seal, seal_files
+from grandmodel.journal.writer import refuse_damaged_log
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, check_within, described, in_time_order
 from grandmodel.runtime.engine import AgentFactory
-from grandmodel.runtime.errors import JournalEndedError
 from grandmodel.runtime.feeds import Feed, StoreResolver
-from grandmodel.runtime.journal import refuse_damaged_log
 from grandmodel.runtime.model_loading import without_sources
 from grandmodel.runtime.report import report_page
 from grandmodel.runtime.results import RunResults, load_results

@@ -3,11 +3,11 @@
 ``Session.start`` makes a run folder, ``Session.resume`` takes one up after a crash, ``feed`` walks blocks, ``finish``
 seals the journal and writes the summary and the report page. A run folder holds
 
-- ``journal.sqlite`` and ``checkpoints.jsonl``: every input and record (``runtime.journal``),
+- ``journal.sqlite`` and ``checkpoints.jsonl``: every input and record (``journal.writer``),
 - ``summary.json``: the figures (``runtime.summary``),
 - ``report.html``: the page (``runtime.report``),
 - ``latency.json``: how long the decisions took on this machine; measured, so not part of what a replay compares,
-- ``files.jsonl``: the hashes of these three, signed (``compliance.sealed_files``).
+- ``files.jsonl``: the hashes of these three, signed (``journal.sealed_files``).
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.compliance.checkpoints import Signer
-from grandmodel.compliance.journal_file import LOG_NAME, ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
@@ -32,13 +30,15 @@ from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_SECOND
+from grandmodel.journal.checkpoints import Signer
+from grandmodel.journal.format import LOG_NAME, ContentResolver, JournalReader, decode_input, encode_record
+from grandmodel.journal.writer import Durability, Journal, refuse_damaged_log
 from grandmodel.runtime.agent_time import AgentTimer, late_agent
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, in_time_order
 from grandmodel.runtime.engine import AgentFactory, Engine
 from grandmodel.runtime.errors import RunStoppedError
 from grandmodel.runtime.inputs import InputEngine, begin_run
-from grandmodel.runtime.journal import Durability, Journal, refuse_damaged_log
 from grandmodel.runtime.market_step import Stop
 from grandmodel.runtime.model_loading import check_layer, find_models, refresh_of
 from grandmodel.runtime.recovery import Recovered, recover

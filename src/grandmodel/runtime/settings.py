@@ -18,9 +18,9 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
-from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
 from grandmodel.runtime.agent_time import AgentTimeSettings
+from grandmodel.simulation.models import VenueSettings
 
 MOST_CAPITAL_MICROS = 10**17
 """A hundred billions of the currency: sums of it and of every position's value stay inside 64 bits."""

@@ -2,7 +2,7 @@
 
 ``load_order`` tells one order from the wish to its end, ``load_orders`` lists all that were sent, ``load_refused`` lists what risk
 or the engine did not let through. Everything is folded from the records, as ``results`` does for figures; whether the journal is
-what was written is a question for ``compliance.verification``. Shown by ``grandmodel audit show``; the steps of an order's life
+what was written is a question for ``journal.verification``. Shown by ``grandmodel audit show``; the steps of an order's life
 are in ``docs/concepts/life-of-an-order.md``.
 
 Prices and distances are in price units of the instrument, money in millionths of the named currency, times int64 ns UTC.
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 
-from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.domain.decisions import (
     CancelIntent,
     CheckOutcome,
@@ -34,6 +33,7 @@ from grandmodel.domain.instruments import Instrument, currency_text
 from grandmodel.domain.orders import ExecutionReport, Fill, OrderType, TimeInForce
 from grandmodel.domain.time import NEVER_NS, NS_PER_SECOND
 from grandmodel.execution.order_life import OrderLife, OrderLives
+from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.refusals import Refusal, RefusalCount
 from grandmodel.runtime.settings import RunSettings

@@ -14,24 +14,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.compliance.verification import UNSIGNED
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import convert_micros
 from grandmodel.domain.orders import Fill, PriceReference
 from grandmodel.domain.time import text_from_ns
-from grandmodel.execution.simulated.models import (
-    ConstantLatency,
-    FixedSlippage,
-    PerLotFee,
-    RandomSlippage,
-    VenueSettings,
-)
+from grandmodel.journal.verification import UNSIGNED
 from grandmodel.performance.drawdown import deepest_drawdown
 from grandmodel.performance.periods import bars_per_year, busiest_schedule, trading_days_per_year
 from grandmodel.performance.ratios import AnnualRatios
 from grandmodel.risk.refusals import RefusalCounts
 from grandmodel.runtime.results import BOOKED_TAGS, RunResults, is_on_simulated_market
 from grandmodel.runtime.samples import Samples, ratios_of, split_run
+from grandmodel.simulation.models import (
+    ConstantLatency,
+    FixedSlippage,
+    PerLotFee,
+    RandomSlippage,
+    VenueSettings,
+)
 
 MIN_PERIODS = 60
 """Fewer returns than this give no Sharpe or Sortino ratio."""

@@ -42,10 +42,6 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT, Settlement
 from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
-from grandmodel.execution.simulated.depth import DEPTH
-from grandmodel.execution.simulated.matching import drop_ended, match_bar, place_order, run_venue, venue_due
-from grandmodel.execution.simulated.models import ConstantLatency, FixedSlippage, NoSlippage, PerLotFee, VenueSettings
-from grandmodel.execution.simulated.state import INSTRUMENT, REPORT, SLOT, STEP, Feed, SlotState
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.room import ROOM, lots_with_room, room_of
@@ -54,6 +50,10 @@ from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.market_step import mark_instrument
 from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSettings
+from grandmodel.simulation.depth import DEPTH
+from grandmodel.simulation.matching import drop_ended, match_bar, place_order, run_venue, venue_due
+from grandmodel.simulation.models import ConstantLatency, FixedSlippage, NoSlippage, PerLotFee, VenueSettings
+from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, Feed, SlotState
 from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
 from grandmodel.training.market import TrainingMarket
 
@@ -352,7 +352,7 @@ def _trading_days(schedule: SessionSchedule, stamps: Integers) -> Integers:
 
 
 def _day_ends(schedule: SessionSchedule, stamps: Integers) -> Integers:
-    """When the trading day around each stamp ends, as ``execution.simulated.exchange.trading_day_around`` has it."""
+    """When the trading day around each stamp ends, as ``simulation.exchange.trading_day_around`` has it."""
     place = np.searchsorted(schedule.close_ns, stamps, side="right")
     days = schedule.day_ns[np.minimum(place, len(schedule) - 1)]
     last = np.searchsorted(schedule.day_ns, days, side="right") - 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from engine_runs import Restless, run
-from grandmodel.execution.simulated.models import ConstantLatency, FixedSlippage, PerLotFee, VenueSettings
+from grandmodel.simulation.models import ConstantLatency, FixedSlippage, PerLotFee, VenueSettings
 from strategies import ALL_DAY, CL, NQ, bar_row
 
 GOLDEN = Path(__file__).parent / "fills.txt"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from grandmodel.data.market.simulated_fit import fit_market, load_series
-from grandmodel.data.market.simulated_parameters import built_in_parameters, encode_parameters
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
+from grandmodel.simulation.market_fit import fit_market, load_series
+from grandmodel.simulation.market_parameters import built_in_parameters, encode_parameters
 from shared_data import shared
 
 NQ, CL = (BUILT_IN[InstrumentId(name)] for name in ("NQ", "CL"))

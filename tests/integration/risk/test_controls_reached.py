@@ -13,12 +13,12 @@ from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import Command, CommandKind, Record, Signal, SignalTrigger, VenueReport
 from grandmodel.domain.ids import ExecId, OrderId
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, Side, TimeInForce
-from grandmodel.execution.simulated.models import ConstantLatency, PerLotFee, VenueSettings
 from grandmodel.risk.breakers import Trigger
 from grandmodel.risk.controls import CONTROLS, TRIGGERS
 from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.risk.shocks import ShockSettings
+from grandmodel.simulation.models import ConstantLatency, PerLotFee, VenueSettings
 from strategies import CL, MINUTE, NQ, START, bar_row, quote_row, stack, tick_row, trade_row
 
 TINY = 1e-6

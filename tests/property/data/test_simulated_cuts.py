@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grandmodel.data.market.sessions import session_schedule
-from grandmodel.data.market.simulated import SimulatedMarket
-from grandmodel.data.market.simulated_parameters import built_in_parameters
 from grandmodel.domain.blocks import TICK, Block, check_order
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, ns_from_text
+from grandmodel.simulation.market import SimulatedMarket
+from grandmodel.simulation.market_parameters import built_in_parameters
 
 START = ns_from_text("2024-03-07") + 20 * NS_PER_HOUR
 END = START + 6 * NS_PER_HOUR

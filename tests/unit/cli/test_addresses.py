@@ -13,8 +13,8 @@ from grandmodel.cli import main as command
 from grandmodel.data.historical.store import Store
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.paths import local_path
+from grandmodel.journal.writer import Journal
 from grandmodel.models.storage import ObjectStorage, open_storage
-from grandmodel.runtime.journal import Journal
 
 ADDRESS = "s3://bucket/x"
 

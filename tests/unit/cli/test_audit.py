@@ -10,12 +10,12 @@ import pytest
 
 from grandmodel.cli.main import main
 from grandmodel.cli.signing import own_folder
-from grandmodel.compliance.journal_file import JOURNAL_NAME, pack
-from grandmodel.compliance.keys import SigningKey
 from grandmodel.domain.events import MarketData
 from grandmodel.domain.time import text_from_ns
+from grandmodel.journal.format import JOURNAL_NAME, pack
+from grandmodel.journal.keys import SigningKey
+from grandmodel.journal.writer import Durability, Journal
 from grandmodel.risk.reasons import CHECK_NAMES
-from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.recovery import take
 from grandmodel.runtime.settings import Mode, RunSettings
 from tools.real_engine import build_begin, build_blocks, build_end, build_engine
@@ -274,7 +274,7 @@ def test_an_error_that_no_damage_explains_is_not_hidden(audit, root, monkeypatch
     def fail(*_):
         raise ValueError("a defect")
 
-    monkeypatch.setattr("grandmodel.runtime.replay.replay", fail)
+    monkeypatch.setattr("grandmodel.journal.replay.replay", fail)
     monkeypatch.chdir(root)
     monkeypatch.setattr("sys.argv", ["grandmodel", "audit", "replay", TRUST, "good"])
     with pytest.raises(ValueError, match="a defect"):

@@ -8,7 +8,7 @@ import typer
 
 from grandmodel.cli.main import main, whole_app
 from grandmodel.cli.run import settings_of
-from grandmodel.compliance.journal_file import JournalReader
+from grandmodel.journal.format import JournalReader
 from grandmodel.runtime.settings import Mode
 
 

@@ -9,9 +9,9 @@ from grandmodel.cli import model_evaluation
 from grandmodel.cli.model import app
 from grandmodel.models.model_file import DataSpan, DataSpans, model_bytes
 from grandmodel.models.registry import Registry
-from grandmodel.training.evaluation import walk_forward
-from grandmodel.training.evaluation.errors import EvaluationError, LastFoldTouchedError
-from grandmodel.training.evaluation.walk_forward import Fold
+from grandmodel.research import walk_forward
+from grandmodel.research.errors import EvaluationError, LastFoldTouchedError
+from grandmodel.research.walk_forward import Fold
 from grandmodel.training.market import Span, build_market
 from training_markets import NQ, some_bars
 

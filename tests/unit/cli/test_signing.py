@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from grandmodel.cli import signing
-from grandmodel.compliance.keys import SigningKey
 from grandmodel.domain.errors import UsageError
+from grandmodel.journal.keys import SigningKey
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from grandmodel.domain.blocks import Action, Flag
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.execution.simulated.models import VenueSettings
 from grandmodel.runtime.market_step import MarketStep, Stop
+from grandmodel.simulation.models import VenueSettings
 from strategies import ALL_DAY, CL, MID, MINUTE, NQ, START, bar_row, quote_row, schedule_of, stack, trade_row
 
 WIDTHS = (MINUTE, 5 * MINUTE, 30 * MINUTE)

@@ -3,15 +3,15 @@
 import pytest
 
 from engine_runs import open_risk
-from grandmodel.compliance.journal_file import JournalReader, decode_record
 from grandmodel.domain.agents import Agent
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Cause, Signal, SignalTrigger
+from grandmodel.journal.format import JournalReader, decode_record
+from grandmodel.journal.replay import replay
 from grandmodel.risk.settings import Thresholds
 from grandmodel.runtime.agent_time import AgentTimer, AgentTimeSettings
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.inputs import InputEngine
-from grandmodel.runtime.replay import replay
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
 from strategies import ALL_DAY, NQ, bar_row, stack

@@ -8,7 +8,7 @@ from engine_runs import FREE, build_engine, fills_of, open_risk
 from grandmodel.domain.decisions import CancelIntent, PlaceOrder, TargetPosition
 from grandmodel.domain.events import Cause, Command, CommandKind, Signal, SignalTrigger
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
-from grandmodel.execution.simulated.models import ConstantLatency
+from grandmodel.simulation.models import ConstantLatency
 from strategies import MINUTE, NQ, START, bar_row, stack
 
 SECOND = 1_000_000_000

@@ -21,11 +21,11 @@ from grandmodel.domain.events import Advance, Cause, Command, CommandKind, Signa
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, PriceReference, Reason, Side, TimeInForce
-from grandmodel.execution.simulated.models import ConstantLatency, FixedSlippage, PerLotFee
 from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.runtime.errors import AgentError, DisorderError
 from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy
+from grandmodel.simulation.models import ConstantLatency, FixedSlippage, PerLotFee
 from grandmodel.tactical.baselines import BuyAndHold, RandomAgent
 from strategies import CL, MINUTE, NQ, START, bar_row, quote_row, stack, tick_row, trade_row
 

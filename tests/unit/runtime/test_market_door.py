@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from engine_runs import Scripted, build_engine, encoded, fills_of, note_of, open_risk, records_of, run
-from grandmodel.compliance.journal_file import JournalReader
 from grandmodel.data.market.soundness import LAST_STAMP_NS
 from grandmodel.domain.blocks import BOOK, UNDEFINED_PRICE, Action, BookSide, Flag
 from grandmodel.domain.decisions import PlaceOrder, TargetPosition
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, Cause
 from grandmodel.domain.orders import OrderType, Side
+from grandmodel.journal.format import JournalReader
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.settings import Thresholds
 from grandmodel.runtime.market_step import Stop

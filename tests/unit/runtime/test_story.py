@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from engine_runs import Restless, open_risk, run
-from grandmodel.compliance.journal_file import encode_record
 from grandmodel.domain.decisions import (
     CancelIntent,
     CheckOutcome,
@@ -32,10 +31,11 @@ from grandmodel.domain.orders import (
     Side,
     TimeInForce,
 )
+from grandmodel.journal.format import encode_record
+from grandmodel.journal.writer import Durability, Journal
 from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.risk.settings import InstrumentLimits
 from grandmodel.runtime.inputs import begin_run
-from grandmodel.runtime.journal import Durability, Journal
 from grandmodel.runtime.settings import RunSettings
 from grandmodel.runtime.story import CHECK_UNITS, load_order, load_orders, load_refused
 from strategies import ALL_DAY, CL, START, bar_row

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from engine_runs import Scripted, build_engine, encoded, open_risk, records_of, run
-from grandmodel.compliance.journal_file import decode_record
 from grandmodel.domain.agents import Agent
 from grandmodel.domain.decisions import (
     Belief,
@@ -21,6 +20,7 @@ from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import OrderType, Side
 from grandmodel.execution.order_life import OrderLives
+from grandmodel.journal.format import decode_record
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import InstrumentLimits
 from grandmodel.runtime.agents import OwnAgents, build_agent

@@ -6,11 +6,11 @@ import pytest
 
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.execution.simulated.exchange import trading_day_around
-from grandmodel.execution.simulated.models import ConstantLatency, ProportionalFee, RandomSlippage, VenueSettings
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.settings import FlowLimits, InstrumentLimits, RiskSettings, Thresholds
 from grandmodel.risk.sizing import lots_of_full_exposure
+from grandmodel.simulation.exchange import trading_day_around
+from grandmodel.simulation.models import ConstantLatency, ProportionalFee, RandomSlippage, VenueSettings
 from grandmodel.training.engine_episode import SNAPSHOT_BARS, EngineEpisode
 from grandmodel.training.errors import TrainingDataError, TrainingError, TrainingSettingsError
 from grandmodel.training.lanes import (

@@ -9,7 +9,7 @@ reports with the same numbers. Its rules are simple on purpose: a market order f
 a limit at its limit once a mark reaches it; a stop at the mark that passes it; more than one lot fills in two parts; a
 bracket's children wait for the parent; the first OCO order of an instrument and group to fill ends the others; an order that
 only reduces stops at a position of zero and ends. It knows no queue, no other traders and no sessions.
-It is a test counterparty, not a simulation of a market: that is ``execution.simulated``.
+It is a test counterparty, not a simulation of a market: that is ``simulation``.
 
 Faults can be switched on, each for every k-th request: ``drop`` (take it, close the line without an answer), ``twice``
 (answer twice), ``late`` (answer only when the next message comes), ``reject`` (refuse orders whose number divides by k).

@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 from grandmodel.data.market.sessions import session_schedule
-from grandmodel.data.market.simulated import SimulatedMarket
-from grandmodel.data.market.simulated_parameters import built_in_parameters
-from grandmodel.data.market.simulated_resemblance import trade_bars
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
+from grandmodel.simulation.market import SimulatedMarket
+from grandmodel.simulation.market_parameters import built_in_parameters
+from grandmodel.simulation.market_resemblance import trade_bars
 from grandmodel.training.market import Layer, TrainingMarket, build_market
 
 START_NS = 19_000 * NS_PER_DAY

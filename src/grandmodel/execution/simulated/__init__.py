@@ -1,1 +1,0 @@
-"""The simulated exchange: named models for fees, latency, slippage and fills, and the compiled matching."""

@@ -1,0 +1,666 @@
+"""What happens to our orders at the simulated venue, compiled. One function per event, leaves below.
+
+Fill rules, each with what it ignores:
+
+- **Bars.** An order decided at or before a bar's open takes part in that bar. At the open: market orders, stops that the
+  open has passed, and limits that the open betters, all at the open. Then, in this order, stops inside the range at their
+  trigger price, and limits inside the range at their limit price (``TOUCH``: reached; else: passed). So where a stop
+  and a target lie in one bar the stop comes first. A bracket's stop can end a position in the bar of its entry; its target
+  cannot, unless the entry was at the open. Ignored: latency below one bar, the path inside the bar, our own impact.
+- **Quotes and trades.** A taker pays the best opposite price known when the order reaches the venue, up to the displayed
+  size (``Liquidity``; where a feed gives no sizes, everything); the rest of a market order waits for the next quote. A resting limit fills by ``FillRule``. Stops
+  trigger on trades, or on the opposite quote where the feed has no trades. Ignored: hidden size, levels beyond the best,
+  our own impact on what others do.
+- **Order book.** As on quotes and trades; under ``QUEUE`` the lots ahead are those that stood at the price when we
+  joined, less what left or traded since (``depth.py`` keeps the book). Ignored: implied orders, our own impact.
+
+Everywhere:
+
+- **One cancels other.** Orders of one instrument and one group reduce each other from the moment on at which they are sent: a lot that
+  one fills is taken from every other one, and an order with nothing left ends. One that joins later starts whole.
+- **A stop never fills better than its trigger**, whatever the quotes or the next open show. A stop-limit whose limit is better
+  than its trigger rests at its limit once it has triggered.
+- **A reduce-only order** fills no more than takes the position at the venue to zero. Where it meets the market and nothing, or
+  nothing more, is left to close, it ends.
+
+Latency: an order, cancel or change meets the market as it was known to us at decision + latency. A feed that arrives late
+is itself late in that picture, so set the latency to the round trip: feed delay plus order entry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.orders import OrderType, TimeInForce
+from grandmodel.domain.time import NEVER_NS
+from grandmodel.kernels import kernel
+from grandmodel.simulation.state import UNKNOWN_QUEUE, Feed, FillRule, Liquidity, SlotState
+
+Rows = NDArray[np.void]
+
+_ENDED, _PENDING, _WORKING, _STOPPED, _HELD = (int(state) for state in SlotState)
+_MARKET, _LIMIT, _STOP, _STOP_LIMIT = (int(order_type) for order_type in OrderType)
+_DAY, _IOC, _FOK = int(TimeInForce.DAY), int(TimeInForce.IOC), int(TimeInForce.FOK)
+_TOUCH, _QUEUE = int(FillRule.TOUCH), int(FillRule.QUEUE)
+_DISPLAYED = int(Liquidity.DISPLAYED)
+_BARS, _BOOK = int(Feed.BARS), int(Feed.BOOK)
+
+# FIX ExecType, as ASCII codes.
+_NEW, _TRADE, _CANCELED, _REPLACED = ord("0"), ord("F"), ord("4"), ord("5")
+_REJECTED, _EXPIRED, _TRIGGERED, _CANCEL_REJECTED = ord("8"), ord("C"), ord("L"), ord("9")
+
+# Positions in state.REASON_CODES.
+_NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED = range(8)
+_TOO_LATE = 10
+_REDUCE_ONLY = 12
+
+# Positions in state.REFERENCE_CODES.
+_MARKED, _QUOTED = 1, 2
+
+
+@kernel
+def venue_due(step: Rows, slots: Rows, reports: Rows) -> int:
+    """The next time at which the venue does something of its own accord, or a report of it reaches us."""
+    due = NEVER_NS
+    if step[0].report_head < step[0].report_tail:
+        due = reports[step[0].report_head].due
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.state == _ENDED:
+            continue
+        if slot.state == _PENDING:  # A cancel or change that overtook its order waits for it.
+            due = min(due, slot.ts_active, slot.ts_expire)
+        else:
+            due = min(due, slot.ts_expire, slot.ts_cancel, slot.ts_replace)
+    return due
+
+
+@kernel
+def drop_ended(step: Rows, slots: Rows) -> int:
+    """Close the gaps that ended orders left, keeping the rest in order of their ids; how many are left."""
+    kept = 0
+    for k in range(step[0].slots):
+        if slots[k].state != _ENDED:
+            if kept != k:
+                slots[kept] = slots[k]
+            kept += 1
+    step[0].slots = kept
+    return kept
+
+
+@kernel
+def place_order(
+    step: Rows,
+    slots: Rows,
+    order_id: int,
+    i: int,
+    side: int,
+    order_type: int,
+    time_in_force: int,
+    quantity: int,
+    price: int,
+    stop_price: int,
+    ts: int,
+    ts_active: int,
+    ts_expire: int,
+    report_latency: int,
+    slippage: int,
+    parent: int,
+    oco_group: int,
+    reduce_only: int,
+) -> bool:
+    """Put an order decided at ``ts`` into the next slot, where it waits to arrive at ``ts_active``; False where none is free.
+
+    Order ids rise. Prices that the type lacks are 0, as ``parent`` and ``oco_group`` are where there is none.
+    """
+    k = drop_ended(step, slots)
+    if k == len(slots):
+        return False
+    slot = slots[k]
+    slot.order_id, slot.instrument = order_id, i
+    slot.side, slot.order_type, slot.time_in_force = side, order_type, time_in_force
+    slot.state = _HELD if parent != 0 else _PENDING
+    slot.quantity, slot.leaves, slot.filled = quantity, 0 if parent != 0 else quantity, 0
+    slot.price, slot.stop_price = price, stop_price
+    slot.ts_sent, slot.ts_active, slot.ts_expire = ts, ts_active, ts_expire
+    slot.ts_cancel = slot.ts_replace = NEVER_NS
+    slot.new_quantity = slot.new_price = slot.new_stop = 0
+    slot.parent, slot.oco_group = parent, oco_group
+    slot.report_latency, slot.slippage = report_latency, slippage
+    slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = slot.triggered = 0
+    slot.reduce_only = reduce_only
+    slot.arrival_price = slot.arrival_kind = 0
+    step[0].slots = k + 1
+    return True
+
+
+@kernel
+def run_venue(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
+    """Everything that reaches the venue at ``ts``: expiries, then cancels, then changes, then new orders."""
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.state != _ENDED and slot.ts_expire <= ts:
+            reason = _SESSION_CLOSE if slot.time_in_force == _DAY else _GOOD_TILL_DATE
+            _end(step, slots, k, reports, instruments, ts, _EXPIRED, reason)
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.state != _ENDED and slot.state != _PENDING and slot.ts_cancel <= ts:
+            _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
+    for k in range(step[0].slots):
+        if slots[k].state != _ENDED and slots[k].state != _PENDING and slots[k].ts_replace <= ts:
+            _replace(step, slots, k, reports, instruments, depth, ts)
+    for k in range(step[0].slots):
+        if slots[k].state == _PENDING and slots[k].ts_active <= ts:
+            _activate(step, slots, k, reports, instruments, depth, ts)
+
+
+@kernel
+def match_bar(
+    step: Rows,
+    slots: Rows,
+    reports: Rows,
+    instruments: Rows,
+    i: int,
+    ts_open: int,
+    ts_close: int,
+    open_: int,
+    high: int,
+    low: int,
+    volume: int,
+) -> None:
+    """Match one bar of instrument ``i``; the rules are in the module's docstring."""
+    budget = NEVER_NS
+    if step[0].participation_ppm > 0 and volume >= 0:
+        budget = volume * step[0].participation_ppm // 1_000_000
+
+    for k in range(step[0].slots):  # At the open.
+        slot = slots[k]
+        if slot.instrument != i or slot.ts_sent > ts_open:
+            continue
+        if slot.state == _STOPPED and (open_ - slot.stop_price) * slot.side >= 0:
+            _trigger(step, slots, k, reports, ts_open)
+            if slot.order_type == _LIMIT and (slot.price - open_) * slot.side < 0:
+                slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
+        fills = slot.order_type == _MARKET or (slot.price - open_) * slot.side >= 0
+        if slot.state == _WORKING and slot.ts_sent <= ts_open and fills:
+            lots = min(_fillable(step, slots, k, reports, instruments, ts_open), budget)
+            if slot.time_in_force == _FOK and lots < slot.leaves:
+                lots = 0
+            if lots > 0:
+                budget -= lots
+                price = open_
+                if slot.order_type == _MARKET:
+                    price = _no_better_than_trigger(slots, k, open_) + slot.slippage * slot.side
+                _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
+        if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
+            _end(step, slots, k, reports, instruments, ts_open, _CANCELED, _NOT_FILLABLE)
+
+    budget = _bar_stops(step, slots, reports, instruments, i, ts_open, ts_close, high, low, budget, False)
+
+    for k in range(step[0].slots):  # Limits inside the range.
+        slot = slots[k]
+        if slot.instrument != i or slot.state != _WORKING or slot.order_type != _LIMIT or slot.ts_sent > ts_open:
+            continue
+        reached = low if slot.side > 0 else high
+        beyond = (slot.price - reached) * slot.side
+        if beyond > 0 or (beyond == 0 and step[0].fill_rule == _TOUCH):
+            lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
+            if lots > 0:
+                budget -= lots
+                _fill(step, slots, k, reports, instruments, lots, slot.price, ts_close, 1, ts_close, ts_close)
+    # The protective stops of entries that have just filled: the low of a bar comes after a buy limit was reached.
+    _bar_stops(step, slots, reports, instruments, i, ts_open, ts_close, high, low, budget, True)
+    for k in range(step[0].slots):
+        if slots[k].instrument == i and slots[k].state == _WORKING and slots[k].order_type == _LIMIT:
+            slots[k].resting = 1
+
+
+@kernel
+def match_quote(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, i: int, ts: int) -> None:
+    """Match the best bid and ask of instrument ``i``, just updated, against our orders."""
+    market = instruments[i]
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.instrument != i:
+            continue
+        if slot.state == _STOPPED and market.trades == 0:
+            opposite = market.ask if slot.side > 0 else market.bid
+            if opposite != UNDEFINED_PRICE and (opposite - slot.stop_price) * slot.side >= 0:
+                _trigger(step, slots, k, reports, ts)
+                _take(step, slots, k, reports, instruments, depth, ts)
+        elif slot.state == _WORKING:
+            if slot.order_type == _MARKET:
+                _take(step, slots, k, reports, instruments, depth, ts)
+                continue
+            opposite = market.ask if slot.side > 0 else market.bid
+            if opposite != UNDEFINED_PRICE and (slot.price - opposite) * slot.side >= 0:
+                size = market.ask_size if slot.side > 0 else market.bid_size
+                lots = _fillable(step, slots, k, reports, instruments, ts)
+                if step[0].liquidity == _DISPLAYED:
+                    lots = min(lots, size)
+                if lots > 0:
+                    _use_size(step, instruments, i, slot.side, lots)
+                    _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+            elif market.feed != _BOOK and step[0].fill_rule == _QUEUE:
+                own = market.bid if slot.side > 0 else market.ask
+                own_size = market.bid_size if slot.side > 0 else market.ask_size
+                if own == UNDEFINED_PRICE or (slot.price - own) * slot.side > 0:
+                    slot.queue_ahead = 0  # Everybody at our price has left.
+                elif own == slot.price:
+                    slot.queue_ahead = min(slot.queue_ahead, own_size)
+
+
+@kernel
+def match_trade(
+    step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, i: int, ts: int, price: int, size: int
+) -> None:
+    """Match one trade of ``size`` lots at ``price`` against our orders of instrument ``i``."""
+    left = size
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.instrument != i:
+            continue
+        if slot.state == _STOPPED:
+            if (price - slot.stop_price) * slot.side >= 0:
+                _trigger(step, slots, k, reports, ts)
+                _take(step, slots, k, reports, instruments, depth, ts)
+        elif slot.state == _WORKING:
+            if slot.order_type == _MARKET:
+                _take(step, slots, k, reports, instruments, depth, ts)
+                continue
+            beyond = (slot.price - price) * slot.side
+            available = 0
+            if beyond > 0 or (beyond == 0 and step[0].fill_rule == _TOUCH):
+                available = left
+            elif beyond == 0 and step[0].fill_rule == _QUEUE:
+                available = max(0, left - slot.queue_ahead)
+                if instruments[i].feed != _BOOK:
+                    slot.queue_ahead = max(0, slot.queue_ahead - left)
+            if available > 0:
+                lots = _fillable(step, slots, k, reports, instruments, ts)
+                if step[0].liquidity == _DISPLAYED:
+                    lots = min(lots, available)
+                    left -= lots
+                if lots > 0:
+                    _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+
+
+@kernel
+def _activate(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
+    """An order reaches the venue: it is acknowledged, or refused while trading is halted, and meets the market."""
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    immediate = slot.time_in_force == _IOC or slot.time_in_force == _FOK
+    if market.halted and (slot.order_type == _MARKET or immediate):
+        slot.state = _WORKING
+        market.active += 1
+        _end(step, slots, k, reports, instruments, ts, _REJECTED, _HALTED)
+        return
+    market.active += 1
+    slot.state = _STOPPED if slot.order_type >= _STOP else _WORKING
+    if slot.order_type == _MARKET:
+        _note_arrival(slots, k, instruments)
+    _report(step, slots, k, reports, ts, _NEW, 0, 0, 0, _NONE)
+    slot.ts_replace = max(slot.ts_replace, ts)
+    if slot.ts_cancel <= ts:  # The cancel overtook the order.
+        _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
+        return
+    _meet_market(step, slots, k, reports, instruments, depth, ts)
+
+
+@kernel
+def _note_arrival(slots: Rows, k: int, instruments: Rows) -> None:
+    """Keep what a market order finds on arrival: the other side's best price, or the mark where no quotes are known."""
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    opposite = market.ask if slot.side > 0 else market.bid
+    if market.feed > _BARS and opposite != UNDEFINED_PRICE:
+        slot.arrival_price, slot.arrival_kind = opposite, _QUOTED
+    elif market.mark != UNDEFINED_PRICE:
+        slot.arrival_price, slot.arrival_kind = market.mark, _MARKED
+
+
+@kernel
+def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
+    """An order that has just become live is matched at once where quotes or trades are known; else it waits."""
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    if market.feed <= _BARS:
+        slot.queue_ahead = UNKNOWN_QUEUE
+        return
+    if 0 < market.session_close <= ts:  # What is known is of a session that has ended: the next row decides.
+        slot.queue_ahead = UNKNOWN_QUEUE
+        return
+    if market.halted:  # Orders may be placed during a halt; a limit takes its place in the queue.
+        if slot.state == _WORKING and slot.order_type == _LIMIT:
+            _join_queue(slots, k, instruments, depth)
+        return
+    if slot.state == _STOPPED:
+        reference = market.last if market.trades > 0 else (market.ask if slot.side > 0 else market.bid)
+        if reference != UNDEFINED_PRICE and (reference - slot.stop_price) * slot.side >= 0:
+            _trigger(step, slots, k, reports, ts)
+    if slot.state == _WORKING:
+        _take(step, slots, k, reports, instruments, depth, ts)
+
+
+@kernel
+def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
+    """Take what the opposite side shows, within the limit; then rest, wait, or end by the time in force."""
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    price = market.ask if slot.side > 0 else market.bid
+    size = market.ask_size if slot.side > 0 else market.bid_size
+    if price == UNDEFINED_PRICE and market.quotes + market.book_events == 0:
+        price = market.last  # A feed of trades only: the last print stands for both sides.
+        size = slot.leaves
+    lots = 0
+    if price != UNDEFINED_PRICE:
+        price = _no_better_than_trigger(slots, k, price)
+    if slot.order_type == _LIMIT:
+        slot.triggered = 0  # From here on it is a limit like any other.
+    within = slot.order_type == _MARKET or (slot.price - price) * slot.side >= 0
+    if price != UNDEFINED_PRICE and not market.halted and within:
+        lots = _fillable(step, slots, k, reports, instruments, ts)
+        if step[0].liquidity == _DISPLAYED:
+            lots = min(lots, size)
+    if slot.time_in_force == _FOK and lots < slot.leaves:
+        lots = 0
+    if lots > 0:
+        paid = price + slot.slippage * slot.side
+        if slot.order_type == _LIMIT and (paid - slot.price) * slot.side > 0:
+            paid = slot.price
+        _use_size(step, instruments, slot.instrument, slot.side, lots)
+        _fill(step, slots, k, reports, instruments, lots, paid, ts, 0, ts, ts)
+    if slot.state != _WORKING:
+        return
+    if slot.time_in_force == _IOC or slot.time_in_force == _FOK:
+        _end(step, slots, k, reports, instruments, ts, _CANCELED, _NOT_FILLABLE)
+    elif slot.order_type == _LIMIT and not slot.resting:
+        _join_queue(slots, k, instruments, depth)
+
+
+@kernel
+def _join_queue(slots: Rows, k: int, instruments: Rows, depth: Rows) -> None:
+    """Put a limit order at the back of its price level."""
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    slot.resting = 1
+    slot.rank = market.book_events
+    own = market.bid if slot.side > 0 else market.ask
+    opposite = market.ask if slot.side > 0 else market.bid
+    if market.feed == _BOOK:
+        levels = depth[slot.instrument]
+        offset = slot.price - levels.base
+        side = 0 if slot.side > 0 else 1
+        if levels.ready and 0 <= offset < levels.size.shape[1]:
+            slot.queue_ahead = levels.size[side, offset]
+        else:
+            slot.queue_ahead = UNKNOWN_QUEUE
+    elif own == UNDEFINED_PRICE and opposite == UNDEFINED_PRICE:
+        slot.queue_ahead = UNKNOWN_QUEUE  # A feed of trades only shows no sizes.
+    elif own == UNDEFINED_PRICE or (slot.price - own) * slot.side > 0:
+        slot.queue_ahead = 0
+    elif own == slot.price:
+        slot.queue_ahead = market.bid_size if slot.side > 0 else market.ask_size
+    else:
+        slot.queue_ahead = UNKNOWN_QUEUE
+
+
+@kernel
+def _bar_stops(
+    step: Rows,
+    slots: Rows,
+    reports: Rows,
+    instruments: Rows,
+    i: int,
+    ts_open: int,
+    ts_close: int,
+    high: int,
+    low: int,
+    budget: int,
+    fresh: bool,
+) -> int:
+    """Trigger the stops inside a bar's range (``fresh``: only those that came alive after its open); the budget left."""
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.instrument != i or slot.state != _STOPPED:
+            continue
+        born_inside = slot.fresh_ts == ts_close
+        if (fresh and not born_inside) or (not born_inside and slot.ts_sent > ts_open):
+            continue
+        reached = high if slot.side > 0 else low
+        if (reached - slot.stop_price) * slot.side < 0:
+            continue
+        _trigger(step, slots, k, reports, ts_close)
+        lots = 0
+        if slot.order_type == _LIMIT and (slot.price - slot.stop_price) * slot.side < 0:
+            slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
+        else:
+            lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
+        if slot.time_in_force == _FOK and lots < slot.leaves:
+            lots = 0
+        if lots > 0:
+            budget -= lots
+            price = slot.stop_price
+            if slot.order_type == _MARKET:
+                price += slot.slippage * slot.side
+            _fill(step, slots, k, reports, instruments, lots, price, ts_close, 0, ts_close, ts_close)
+        if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
+            _end(step, slots, k, reports, instruments, ts_close, _CANCELED, _NOT_FILLABLE)
+    return budget
+
+
+@kernel
+def _trigger(step: Rows, slots: Rows, k: int, reports: Rows, ts: int) -> None:
+    """A stop becomes a market order, a stop-limit a limit order."""
+    slot = slots[k]
+    slot.order_type = _MARKET if slot.order_type == _STOP else _LIMIT
+    slot.state = _WORKING
+    slot.triggered = 1
+    _report(step, slots, k, reports, ts, _TRIGGERED, 0, 0, 0, _NONE)
+
+
+@kernel
+def _no_better_than_trigger(slots: Rows, k: int, price: int) -> int:
+    """``price``, or the trigger where the order is a stop that has triggered and ``price`` is better for it."""
+    slot = slots[k]
+    if slot.triggered and (slot.stop_price - price) * slot.side > 0:
+        return int(slot.stop_price)
+    return int(price)
+
+
+@kernel
+def _fillable(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, ts: int) -> int:
+    """The lots that an order which meets the market may fill: all that is open, unless it only reduces.
+
+    A reduce-only order fills no more than takes the venue's position to zero; with nothing to close it ends here.
+    """
+    slot = slots[k]
+    if not slot.reduce_only:
+        return int(slot.leaves)
+    closable = -instruments[slot.instrument].venue_position * slot.side
+    if closable <= 0:
+        _end(step, slots, k, reports, instruments, ts, _CANCELED, _REDUCE_ONLY)
+        return 0
+    return int(min(slot.leaves, closable))
+
+
+@kernel
+def _use_size(step: Rows, instruments: Rows, i: int, side: int, lots: int) -> None:
+    """Our fill leaves less of the displayed size until the next quote."""
+    if step[0].liquidity == _DISPLAYED:
+        if side > 0:
+            instruments[i].ask_size = max(0, instruments[i].ask_size - lots)
+        else:
+            instruments[i].bid_size = max(0, instruments[i].bid_size - lots)
+
+
+@kernel
+def _fill(
+    step: Rows,
+    slots: Rows,
+    k: int,
+    reports: Rows,
+    instruments: Rows,
+    lots: int,
+    price: int,
+    ts_event: int,
+    maker: int,
+    child_sent: int,
+    child_fresh: int,
+) -> None:
+    """Fill ``lots``: reduce one-cancels-other partners, wake a bracket's children, end the order when nothing is left."""
+    slot = slots[k]
+    slot.filled += lots
+    slot.leaves = _open_lots(slots, k)
+    instruments[slot.instrument].venue_position += lots * slot.side
+    _report(step, slots, k, reports, ts_event, _TRADE, lots, price, maker, _NONE)
+    if slot.oco_group != 0:
+        for other in range(step[0].slots):
+            partner = slots[other]
+            if other == k or partner.oco_group != slot.oco_group or partner.instrument != slot.instrument:
+                continue
+            if partner.state == _ENDED:
+                continue
+            partner.reduced += lots
+            if partner.state == _HELD:
+                continue
+            partner.leaves = _open_lots(slots, other)
+            if partner.leaves == 0:
+                if _waits_for_parent(slots, step[0].slots, other):
+                    _hold(slots, other, instruments)
+                else:
+                    _end(step, slots, other, reports, instruments, ts_event, _CANCELED, _OCO)
+    for other in range(k + 1, step[0].slots):
+        child = slots[other]
+        if child.parent == slot.order_id and child.state != _ENDED:
+            child.woken += lots
+            child.leaves = _open_lots(slots, other)
+            if child.state == _HELD and child.leaves > 0:
+                child.state = _STOPPED if child.order_type >= _STOP else _WORKING
+                child.ts_active = ts_event
+                child.ts_sent = child_sent
+                child.fresh_ts = child_fresh
+                child.queue_ahead = UNKNOWN_QUEUE
+                child.resting = 1 if child.state == _WORKING else 0
+                instruments[child.instrument].active += 1
+                _report(step, slots, other, reports, ts_event, _NEW, 0, 0, 0, _NONE)
+    if slot.leaves == 0:
+        if _waits_for_parent(slots, step[0].slots, k):
+            _hold(slots, k, instruments)
+        else:
+            slot.state = _ENDED
+            instruments[slot.instrument].active -= 1
+    elif slot.reduce_only and instruments[slot.instrument].venue_position * slot.side >= 0:
+        _end(step, slots, k, reports, instruments, ts_event, _CANCELED, _REDUCE_ONLY)
+
+
+@kernel
+def _open_lots(slots: Rows, k: int) -> int:
+    """What is left to fill: less what one-cancels-other partners filled, and for a child no more than its parent filled."""
+    slot = slots[k]
+    most = slot.quantity if slot.parent == 0 else min(slot.quantity, slot.woken)
+    return int(max(most - slot.filled - slot.reduced, 0))
+
+
+@kernel
+def _waits_for_parent(slots: Rows, count: int, k: int) -> bool:
+    """True where the parent of a child with nothing open can still fill, so that the child waits instead of ending."""
+    slot = slots[k]
+    if slot.parent == 0 or slot.quantity <= slot.filled + slot.reduced:
+        return False
+    for other in range(count):
+        if slots[other].order_id == slot.parent:
+            return bool(slots[other].state != _ENDED and slots[other].leaves > 0)
+    return False
+
+
+@kernel
+def _hold(slots: Rows, k: int, instruments: Rows) -> None:
+    """Put a bracket's child back to sleep until its parent fills again."""
+    slots[k].state = _HELD
+    instruments[slots[k].instrument].active -= 1
+
+
+@kernel
+def _end(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, ts: int, exec_type: int, reason: int
+) -> None:
+    """End an order that did not fill whole; its children that wait for a fill of it end with it."""
+    slot = slots[k]
+    if slot.state == _WORKING or slot.state == _STOPPED:
+        instruments[slot.instrument].active -= 1
+    slot.state = _ENDED
+    slot.leaves = 0
+    _report(step, slots, k, reports, ts, exec_type, 0, 0, 0, reason)
+    for other in range(k + 1, step[0].slots):
+        child = slots[other]
+        if child.parent == slot.order_id and child.state == _HELD:
+            child.state = _ENDED
+            child.leaves = 0
+            _report(step, slots, other, reports, ts, _CANCELED, 0, 0, 0, _PARENT)
+
+
+@kernel
+def _replace(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
+    """Apply a change: queue position is kept only where nothing but the size falls."""
+    slot = slots[k]
+    slot.ts_replace = NEVER_NS
+    old_leaves, old_price = slot.leaves, slot.price
+    slot.price = slot.new_price
+    if not slot.triggered or (slot.new_stop - slot.stop_price) * slot.side > 0:
+        slot.stop_price = slot.new_stop  # Of a stop that has triggered the worse of both triggers bounds its fills.
+    slot.quantity = slot.new_quantity
+    most = slot.quantity - slot.filled - slot.reduced
+    if most <= 0:
+        _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
+        return
+    slot.leaves = _open_lots(slots, k)
+    _report(step, slots, k, reports, ts, _REPLACED, 0, 0, 0, _NONE)
+    reports[step[0].report_tail - 1].leaves = most  # For a child: what it may fill once its parent has filled.
+    if slot.state == _HELD:
+        return
+    if slot.state == _STOPPED or slot.price != old_price or slot.leaves > old_leaves:
+        slot.resting = 0
+        slot.ts_sent = ts
+        _meet_market(step, slots, k, reports, instruments, depth, ts)
+
+
+@kernel
+def _report(
+    step: Rows,
+    slots: Rows,
+    k: int,
+    reports: Rows,
+    ts_event: int,
+    exec_type: int,
+    lots: int,
+    price: int,
+    maker: int,
+    reason: int,
+) -> None:
+    """Send one report; it reaches us after the order's report latency and never before an earlier one."""
+    state = step[0]
+    slot = slots[k]
+    due = max(ts_event + slot.report_latency, state.now, state.last_report_due)
+    state.last_report_due = due
+    state.exec_id += 1
+    row = reports[state.report_tail]
+    state.report_tail += 1
+    row.due = due
+    row.ts_event = ts_event
+    row.exec_id = state.exec_id
+    row.order_id = slot.order_id
+    row.instrument = slot.instrument
+    row.exec_type = exec_type
+    row.last_quantity = lots
+    row.last_price = price
+    row.leaves = slot.leaves
+    row.cumulative = slot.filled
+    row.maker = maker
+    row.reason = reason
+    row.arrival_price = slot.arrival_price
+    row.arrival_kind = slot.arrival_kind
+    state.next_due = min(state.next_due, due)

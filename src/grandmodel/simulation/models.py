@@ -1,0 +1,215 @@
+"""The assumptions of the simulated venue, one named and swappable model each.
+
+Fill rule and liquidity are compiled (``state.FillRule``, ``state.Liquidity``); the docstring of ``matching.py`` says what
+they do and ignore. Fees, latency and slippage are small Python objects asked once per order or fill, so a desk adds its
+own as one more struct with one method, and its name to the union at the end. Every draw comes from the generator that is handed in.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
+from grandmodel.domain.orders import Order, OrderType
+from grandmodel.simulation.state import FillRule, Liquidity
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not 0 <= value < 2**62:
+        raise UsageError(f"{name}: found {value}, expected 0 or more")
+
+
+class FillRuleName(enum.StrEnum):
+    """Names of the fill rules as settings spell them."""
+
+    TOUCH = "touch"
+    THROUGH = "through"
+    QUEUE = "queue"
+
+    @property
+    def code(self) -> int:
+        """The number that compiled code uses."""
+        return int(FillRule[self.name])
+
+
+class LiquidityName(enum.StrEnum):
+    """Names of the liquidity rules as settings spell them."""
+
+    DISPLAYED = "displayed"
+    UNLIMITED = "unlimited"
+
+    @property
+    def code(self) -> int:
+        """The number that compiled code uses."""
+        return int(Liquidity[self.name])
+
+
+class FeeModel(Protocol):
+    """What a fill costs."""
+
+    def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
+        """The fee of one fill in millionths of the instrument's currency; a rebate is negative."""
+
+
+class LatencyModel(Protocol):
+    """How long messages take."""
+
+    def order_ns(self, generator: np.random.Generator) -> int:
+        """From our decision to the venue, in ns."""
+
+    def report_ns(self, generator: np.random.Generator) -> int:
+        """From the venue back to us, in ns."""
+
+
+class SlippageModel(Protocol):
+    """What a taker pays beyond the price shown."""
+
+    def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:
+        """Ticks against us on every fill of ``order`` that takes liquidity; never beyond its limit."""
+
+
+class PerLotFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="per_lot"):
+    """A fixed fee per lot, maker and taker alike; what futures brokers charge. Ignores volume tiers.
+
+    2.25 USD is the order of size of exchange, clearing and broker fees for one E-mini side at retail rates.
+    """
+
+    per_lot_micros: int = 2_250_000
+    """Millionths of the instrument's currency per lot and side."""
+
+    def __post_init__(self) -> None:
+        """Refuse a fee that pays."""
+        _check_not_negative("per_lot_micros", self.per_lot_micros)
+
+    def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:  # noqa: ARG002
+        """``per_lot_micros`` times ``lots``."""
+        return self.per_lot_micros * lots
+
+
+class ProportionalFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="proportional"):
+    """A share of the notional in millionths, for maker and taker apart; what crypto and equity venues charge.
+
+    Rounded up to the next millionth, also for a rebate. Ignores minimum fees and volume tiers.
+    """
+
+    maker_ppm: int = 200
+    """Millionths of the notional for a fill that provided liquidity."""
+    taker_ppm: int = 500
+    """Millionths of the notional for a fill that took it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a taker who is paid; a maker may be."""
+        _check_not_negative("taker_ppm", self.taker_ppm)
+
+    def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
+        """The maker's or taker's share of the notional."""
+        notional = abs(instrument.value_micros(price_ticks, lots))
+        return -(-notional * (self.maker_ppm if maker else self.taker_ppm) // MICROS_PER_UNIT)
+
+
+class ConstantLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="constant"):
+    """The same delay for every message. Ignores bursts, when real delays grow together."""
+
+    order: int = 0
+    """ns"""
+    report: int = 0
+    """ns"""
+
+    def __post_init__(self) -> None:
+        """Refuse messages that arrive before they were sent."""
+        _check_not_negative("order", self.order)
+        _check_not_negative("report", self.report)
+
+    def order_ns(self, generator: np.random.Generator) -> int:  # noqa: ARG002
+        """``order``."""
+        return self.order
+
+    def report_ns(self, generator: np.random.Generator) -> int:  # noqa: ARG002
+        """``report``."""
+        return self.report
+
+
+class LognormalLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="lognormal"):
+    """A floor plus a lognormal part, drawn per message. Ignores that delays of neighbouring messages are alike."""
+
+    floor: int = 200_000
+    """ns that no message undercuts."""
+    median: int = 800_000
+    """ns of the random part's median."""
+    sigma: float = 0.5
+    """Standard deviation of the random part's logarithm."""
+
+    def __post_init__(self) -> None:
+        """Refuse messages that arrive before they were sent."""
+        for name in ("floor", "median", "sigma"):
+            _check_not_negative(name, getattr(self, name))
+
+    def order_ns(self, generator: np.random.Generator) -> int:
+        """One draw."""
+        return self.floor + int(self.median * float(np.exp(self.sigma * generator.standard_normal())))
+
+    def report_ns(self, generator: np.random.Generator) -> int:
+        """One draw."""
+        return self.order_ns(generator)
+
+
+class NoSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="none"):
+    """Takers pay the price shown. Ignores that a price may be gone when the order arrives; latency covers part of it."""
+
+    def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:  # noqa: ARG002
+        """0."""
+        return 0
+
+
+class FixedSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="fixed"):
+    """So many ticks against us on market and stop orders. Ignores size and volatility."""
+
+    ticks: int = 1
+    """Ticks against us."""
+
+    def __post_init__(self) -> None:
+        """Refuse slippage in our favour."""
+        _check_not_negative("ticks", self.ticks)
+
+    def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:  # noqa: ARG002
+        """``ticks`` for market and stop orders, else 0."""
+        return self.ticks if order.order_type in (OrderType.MARKET, OrderType.STOP) else 0
+
+
+class RandomSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="random"):
+    """A geometric number of ticks with mean ``mean_ticks`` on market and stop orders. Ignores size and volatility."""
+
+    mean_ticks: float = 0.5
+    """Mean of the draw."""
+
+    def __post_init__(self) -> None:
+        """Refuse slippage in our favour."""
+        _check_not_negative("mean_ticks", self.mean_ticks)
+
+    def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:
+        """One draw for market and stop orders, else 0."""
+        if order.order_type not in (OrderType.MARKET, OrderType.STOP):
+            return 0
+        return int(generator.geometric(1.0 / (1.0 + self.mean_ticks))) - 1
+
+
+Fees: TypeAlias = PerLotFee | ProportionalFee
+Latencies: TypeAlias = ConstantLatency | LognormalLatency
+Slippages: TypeAlias = NoSlippage | FixedSlippage | RandomSlippage
+
+
+class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The simulated venue: one model each for fees, latency, slippage, fills and liquidity."""
+
+    fees: Fees = PerLotFee()
+    latency: Latencies = ConstantLatency()
+    slippage: Slippages = NoSlippage()
+    fill_rule: FillRuleName = FillRuleName.THROUGH
+    liquidity: LiquidityName = LiquidityName.DISPLAYED
+    participation_ppm: int = 0
+    """Largest share of a bar's volume that our fills may be, in millionths; 0: no limit."""

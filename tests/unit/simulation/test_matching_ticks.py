@@ -1,0 +1,368 @@
+"""The simulated venue on trades and quotes, one rule a test. Quotes are written bid, ask, bid size, ask size."""
+
+import pytest
+
+from grandmodel.domain.blocks import Action, Flag
+from grandmodel.domain.orders import TimeInForce
+from grandmodel.simulation.models import ConstantLatency, FixedSlippage, LognormalLatency
+from strategies import CL, START, quote_row, schedule_of, tick_row, trade_row
+from venue_scripts import (
+    BUY,
+    LIMIT,
+    QUEUE,
+    SELL,
+    STOP,
+    STOP_LIMIT,
+    THROUGH,
+    TOUCH,
+    UNLIMITED,
+    bracket,
+    cancel,
+    change,
+    ends,
+    fills,
+    order,
+    said,
+)
+
+IOC, FOK = {"time_in_force": TimeInForce.IOC}, {"time_in_force": TimeInForce.FOK}
+
+
+def quote(*asked, bid=100, ask=101, sizes=(10, 10), ns=0):
+    return (quote_row(ns, bid, ask, *sizes), *asked)
+
+
+LATER = quote_row(5, 100, 101)
+
+
+def test_a_taker_pays_the_opposite_price():
+    assert fills([quote(order(1, BUY, 3), order(2, SELL, 3)), LATER]) == [(1, 3, 101), (2, 3, 100)]
+
+
+def test_a_taker_gets_the_size_shown_and_the_rest_waits_for_the_next_quote():
+    script = [quote(order(1, BUY, 15)), quote_row(5, 100, 103, 10, 4), quote_row(6, 100, 104, 10, 50)]
+    assert fills(script) == [(1, 10, 101), (1, 4, 103), (1, 1, 104)]
+
+
+def test_unlimited_liquidity_fills_everything_at_the_price_shown():
+    assert fills([quote(order(1, BUY, 15)), LATER], **UNLIMITED) == [(1, 15, 101)]
+
+
+def test_a_price_without_a_size_offers_everything():
+    assert fills([quote(order(1, BUY, 500), sizes=(0, 0)), LATER]) == [(1, 500, 101)]
+
+
+def test_two_takers_share_one_displayed_size():
+    script = [quote(order(1, BUY, 7), order(2, BUY, 7)), quote_row(5, 100, 102)]
+    assert fills(script) == [(1, 7, 101), (2, 3, 101), (2, 4, 102)]
+
+
+def test_slippage_moves_a_taker_s_price_against_it():
+    script = [quote(order(1, BUY, 1), order(2, SELL, 1), order(3, BUY, 1, LIMIT, 101)), LATER]
+    assert fills(script, slippage=FixedSlippage(ticks=3)) == [(1, 1, 104), (2, 1, 97), (3, 1, 101)]
+
+
+def test_a_marketable_limit_takes_and_rests_with_what_is_left():
+    script = [quote(order(1, BUY, 12, LIMIT, 101)), quote_row(5, 101, 102), trade_row(6, 100, 1)]
+    reports = [one for one in said(script) if one.kind == "F"]
+    assert [(one.lots, one.price, one.maker) for one in reports] == [(10, 101, False), (1, 101, True)]
+
+
+def test_a_taker_on_one_side_of_an_empty_book_waits():
+    one_sided = quote_row(0, 100, None, 10, 0)
+    assert fills([(one_sided, order(1, BUY, 1)), quote_row(5, 100, 102)]) == [(1, 1, 102)]
+
+
+def test_a_crossed_quote_moves_nothing_and_fills_nothing():
+    script = [quote(order(1, BUY, 1, LIMIT, 99)), quote_row(5, 90, 80, flags=Flag.CROSSED), (LATER, order(2, BUY, 1))]
+    assert fills([*script, quote_row(9, 100, 101)]) == [(2, 1, 101)]
+
+
+def test_a_resting_limit_fills_when_the_other_side_quotes_at_its_price():
+    script = [quote(order(1, BUY, 4, LIMIT, 99)), quote_row(5, 98, 99, 10, 3), quote_row(6, 97, 98, 10, 10)]
+    assert fills(script) == [(1, 3, 99), (1, 1, 99)]
+
+
+@pytest.mark.parametrize(("rule", "filled"), [(TOUCH, [(1, 4, 99)]), (THROUGH, []), (QUEUE, [])])
+def test_a_trade_at_the_price_fills_by_the_rule(rule, filled):
+    script = [quote(order(1, BUY, 4, LIMIT, 99), bid=99, sizes=(10, 10)), trade_row(5, 99, 10)]
+    assert fills(script, **rule) == filled
+
+
+@pytest.mark.parametrize("rule", [TOUCH, THROUGH, QUEUE])
+def test_a_trade_beyond_the_price_fills_under_every_rule(rule):
+    assert fills([quote(order(1, BUY, 4, LIMIT, 99), bid=99), trade_row(5, 98, 3)], **rule) == [(1, 3, 99)]
+
+
+def test_a_queue_is_what_stood_there_and_shrinks_by_trades():
+    script = [quote(order(1, BUY, 4, LIMIT, 100)), trade_row(5, 100, 7), trade_row(6, 100, 5), trade_row(7, 100, 9)]
+    assert fills(script, **QUEUE) == [(1, 2, 100), (1, 2, 100)]  # 10 ahead: 7 leave 3, 5 leave 2 for us
+
+
+def test_a_queue_shrinks_when_the_level_shows_less_and_never_grows():
+    script = [
+        quote(order(1, BUY, 4, LIMIT, 100)),
+        quote_row(5, 100, 101, 2, 10),
+        quote_row(6, 100, 101, 50, 10),
+        trade_row(7, 100, 3),
+    ]
+    assert fills(script, **QUEUE) == [(1, 1, 100)]
+
+
+def test_a_better_price_than_the_best_has_no_queue():
+    assert fills([quote(order(1, BUY, 4, LIMIT, 100), bid=99), trade_row(5, 100, 3)], **QUEUE) == [(1, 3, 100)]
+
+
+def test_a_queue_below_the_best_is_known_once_it_is_the_best():
+    script = [quote(order(1, BUY, 4, LIMIT, 98)), trade_row(5, 98, 90), quote_row(6, 98, 99, 5, 5), trade_row(7, 98, 6)]
+    assert fills(script[:2], **QUEUE) == []
+    assert fills(script, **QUEUE) == [(1, 1, 98)]
+
+
+def test_a_queue_that_no_feed_shows_is_never_assumed_empty():
+    script = [(trade_row(0, 100), order(1, BUY, 4, LIMIT, 99)), trade_row(5, 99, 50), trade_row(6, 98, 1)]
+    assert fills(script, **QUEUE) == [(1, 1, 99)]
+
+
+def test_a_change_of_price_loses_the_queue_and_a_smaller_quantity_keeps_it():
+    at_once = [quote(order(1, BUY, 4, LIMIT, 100)), trade_row(5, 100, 10)]
+    smaller = [*at_once[:1], (trade_row(5, 100, 10), change(1, 2)), trade_row(7, 100, 1)]
+    assert fills(smaller, **QUEUE) == [(1, 1, 100)]
+    larger = [*at_once[:1], (trade_row(5, 100, 10), change(1, 6)), trade_row(7, 100, 1)]
+    assert fills(larger, **QUEUE) == []
+    moved = [
+        quote(order(1, BUY, 4, LIMIT, 99)),
+        (LATER, change(1, 4, price=100)),
+        trade_row(7, 100, 10),
+        trade_row(8, 100, 1),
+    ]
+    assert fills(moved, **QUEUE) == [(1, 1, 100)]
+
+
+def test_trades_share_their_size_among_our_orders():
+    script = [quote(order(1, BUY, 4, LIMIT, 99), order(2, BUY, 4, LIMIT, 99)), trade_row(5, 98, 6)]
+    assert fills(script) == [(1, 4, 99), (2, 2, 99)]
+    assert fills(script, **UNLIMITED) == [(1, 4, 99), (2, 4, 99)]
+
+
+def test_a_stop_triggers_on_trades_where_there_are_trades():
+    script = [
+        trade_row(0, 100),
+        quote(order(1, BUY, 1, STOP, stop=105), ns=1),
+        quote_row(5, 106, 107),
+        trade_row(6, 105),
+    ]
+    reports = said(script)
+    assert [(one.kind, one.ts_event - START) for one in reports] == [("0", 1), ("L", 6), ("F", 6)]
+    assert reports[2].price == 107
+
+
+def test_a_stop_triggers_on_the_opposite_quote_where_there_are_no_trades():
+    assert fills([quote(order(1, BUY, 1, STOP, stop=105)), quote_row(5, 104, 105)]) == [(1, 1, 105)]
+    assert fills([quote(order(1, SELL, 1, STOP, stop=95)), quote_row(5, 95, 105)]) == [(1, 1, 95)]
+
+
+def test_a_stop_that_is_passed_when_it_arrives_triggers_at_once():
+    script = [trade_row(0, 110), quote(order(1, BUY, 1, STOP, stop=105), ns=1), quote_row(5, 99, 101)]
+    assert [one.ts_event - START for one in said(script)] == [1, 1, 1]
+
+
+def test_a_stop_limit_rests_at_its_limit():
+    script = [
+        trade_row(0, 100),
+        quote(order(1, BUY, 1, STOP_LIMIT, 104, 105), ns=1),
+        (trade_row(5, 105)),
+        quote_row(6, 105, 106),
+        quote_row(7, 103, 104),
+    ]
+    script[2:2] = [quote_row(4, 104, 106)]
+    assert fills(script) == [(1, 1, 104)]
+
+
+def test_ioc_and_fok():
+    script = [quote(order(1, BUY, 12, **IOC), order(2, BUY, 3, LIMIT, 99, **IOC)), LATER]
+    assert fills(script) == [(1, 10, 101)]
+    assert ends(script) == [(1, "not_fillable"), (2, "not_fillable")]
+    script = [quote(order(1, BUY, 12, **FOK), order(2, BUY, 10, **FOK)), LATER]
+    assert fills(script) == [(2, 10, 101)]
+    assert ends(script) == [(1, "not_fillable")]
+
+
+def test_a_bracket_over_partial_fills_of_its_entry():
+    """The exits hold what the entry bought so far; between them they sell it once; more bought wakes them again."""
+    entry = order(1, BUY, 6)
+    script = [
+        quote(entry, *bracket(entry, 2, stop=95, target=105), sizes=(10, 4)),  # buys 4
+        quote_row(5, 105, None, 1, 0),  # the target sells 1
+        trade_row(6, 95, 1),  # the stop triggers; nobody bids
+        quote_row(7, 94, None, 50, 0),  # it sells the other 3
+        quote_row(
+            8, 96, 97, 50, 2
+        ),  # the entry buys its last 2, and the triggered stop sells them, no better than its trigger
+    ]
+    assert fills(script) == [(1, 4, 101), (3, 1, 105), (2, 3, 94), (1, 2, 97), (2, 2, 95)]
+    assert ends(script) == [(3, "oco")]
+
+
+def test_a_cancel_that_overtakes_its_order_waits_for_it():
+    """Random latency: some cancels arrive before their orders. Every order is acknowledged, then cancelled or filled."""
+    latency = LognormalLatency(floor=0, median=1_000, sigma=2.0)
+    script = [quote(*(order(k, BUY, 1, LIMIT, 90) for k in range(1, 41)))]
+    script.append((quote_row(1, 100, 101), *(cancel(k) for k in range(1, 41))))
+    reports = said([*script, quote_row(10**9, 100, 101)], latency=latency)
+    for number in range(1, 41):
+        assert [one.kind for one in reports if one.order_id == number] == ["0", "4"]
+
+
+def test_a_change_that_overtakes_its_order_waits_for_it():
+    latency = LognormalLatency(floor=0, median=1_000, sigma=2.0)
+    script = [quote(*(order(k, BUY, 1, LIMIT, 90) for k in range(1, 41)))]
+    script.append((quote_row(1, 100, 101), *(change(k, 2) for k in range(1, 41))))
+    reports = said([*script, quote_row(10**9, 100, 101)], latency=latency)
+    for number in range(1, 41):
+        mine = [one for one in reports if one.order_id == number]
+        assert [one.kind for one in mine] == ["0", "5", "C"]
+        assert mine[0].ts_event <= mine[1].ts_event
+
+
+def test_an_order_meets_the_market_at_decision_plus_latency_to_the_nanosecond():
+    script = [quote(order(1, BUY, 1)), quote_row(999, 100, 102), quote_row(1_000, 100, 103)]
+    for latency, price in ((998, 101), (999, 101), (1_000, 102), (1_001, 103)):
+        reports = said(script, latency=ConstantLatency(order=latency, report=7))
+        assert [(one.kind, one.price) for one in reports] == [("0", 0), ("F", price)]
+        assert [(one.ts_event - START, one.ts_init - START) for one in reports] == [(latency, latency + 7)] * 2
+
+
+def test_a_halt_refuses_what_wants_to_trade_now_and_holds_the_rest():
+    halt, resume = tick_row(1, Action.HALT), tick_row(3, Action.RESUME)
+    script = [
+        quote(),
+        (halt, order(1, BUY, 1), order(2, BUY, 1, LIMIT, 101, **IOC), order(3, BUY, 1, LIMIT, 101)),
+        trade_row(2, 90, 5),
+        resume,
+        quote_row(4, 100, 101),
+    ]
+    assert ends(script) == [(1, "halted"), (2, "halted")]
+    assert fills(script) == [(3, 1, 101)]
+
+
+def test_a_limit_placed_during_a_halt_takes_its_place_in_the_queue():
+    halt, resume = tick_row(1, Action.HALT), tick_row(3, Action.RESUME)
+    script = [quote(), (halt, order(1, BUY, 4, LIMIT, 100)), resume, trade_row(5, 100, 10), trade_row(6, 100, 1)]
+    assert fills(script, **QUEUE) == [(1, 1, 100)]
+
+
+def test_a_day_order_ends_before_a_trade_at_the_close():
+    day = schedule_of((0, 1, 0), (10, 20, 1))
+    closing = 60 * 10**9
+    script = [quote(order(1, BUY, 1, LIMIT, 99)), trade_row(closing - 1, 99, 1), trade_row(closing, 98, 5)]
+    assert [(one.kind, one.ts_event - START) for one in said(script, schedules=(day, day))] == [
+        ("0", 0),
+        ("C", closing),
+    ]
+
+
+def test_a_gtd_time_in_the_past_ends_the_order_before_it_trades():
+    gone = {"time_in_force": TimeInForce.GTD, "expire_ts": -5}
+    script = [quote(order(1, BUY, 1, **gone)), LATER]
+    reports = said(script)
+    assert [(one.kind, one.reason) for one in reports] == [("C", "good_till_date")]
+
+
+def test_a_feed_of_trades_alone_stands_for_both_sides():
+    script = [(trade_row(0, 100), order(1, BUY, 2), order(2, SELL, 3)), trade_row(5, 101)]
+    assert fills(script) == [(1, 2, 100), (2, 3, 100)]
+
+
+def test_reports_come_in_the_venue_s_order_however_long_each_takes():
+    latency = LognormalLatency(floor=0, median=5_000, sigma=2.0)
+    script = [quote(*(order(k, BUY, 1) for k in range(1, 30)), sizes=(50, 50)), quote_row(10**9, 1, 2)]
+    reports = said(script, latency=latency)
+    assert [one.ts_init for one in reports] == sorted(one.ts_init for one in reports)
+    assert [one.number for one in reports] == list(range(1, 59))
+
+
+# A stop and its trigger.
+
+
+@pytest.mark.parametrize(
+    ("side", "level", "bid", "ask", "printed"),
+    [(SELL, 79_965, 79_999, 80_000, 79_960), (BUY, 80_035, 80_000, 80_001, 80_040)],
+)
+def test_a_stop_that_a_print_triggers_beside_a_stale_quote_fills_no_better_than_its_trigger(
+    side, level, bid, ask, printed
+):
+    script = [(quote_row(0, bid, ask), order(1, side, 2, STOP, stop=level)), trade_row(5, printed)]
+    assert fills(script) == [(1, 2, level)]
+    assert fills(script, slippage=FixedSlippage(ticks=3)) == [(1, 2, level - 3 if side is SELL else level + 3)]
+
+
+def test_a_stop_beyond_its_trigger_fills_at_the_quote():
+    script = [quote(order(1, SELL, 2, STOP, stop=95)), quote_row(3, 90, 91), trade_row(5, 91)]
+    assert fills(script) == [(1, 2, 90)]
+
+
+def test_the_rest_of_a_stop_fills_no_better_than_its_trigger_either():
+    script = [quote(order(1, SELL, 12, STOP, stop=95)), trade_row(5, 95), quote_row(6, 100, 101)]
+    assert fills(script) == [(1, 10, 95), (1, 2, 95)]
+
+
+def test_a_stop_limit_whose_limit_is_better_than_its_trigger_does_not_take_a_stale_quote():
+    """It rests at its limit, and fills there once the market comes back: a limit order pays its limit."""
+    script = [quote(order(1, SELL, 2, STOP_LIMIT, 97, stop=95)), trade_row(5, 94), trade_row(6, 98, 5)]
+    assert fills(script) == [(1, 2, 97)]
+    within = [quote(order(1, SELL, 2, STOP_LIMIT, 93, stop=95)), trade_row(5, 94)]
+    assert fills(within) == [(1, 2, 95)]
+
+
+@pytest.mark.parametrize(("new", "paid"), [(97, 95), (90, 90)])
+def test_a_change_of_the_trigger_that_arrives_after_it_was_reached_never_makes_a_fill_better(new, paid):
+    script = [
+        quote(order(1, SELL, 12, STOP, stop=95)),
+        (trade_row(5, 95), change(1, 12, stop_price=new)),
+        quote_row(6, 100, 101),
+    ]
+    assert fills(script) == [(1, 10, 95), (1, 2, paid)]
+
+
+# Reduce-only orders.
+
+CLOSING = {"reduce_only": True}
+
+
+def test_an_order_that_only_reduces_stops_at_zero_and_ends():
+    held = quote(order(1, BUY, 2), order(2, SELL, 2, LIMIT, 105, **CLOSING))
+    script = [held, (quote_row(1, 100, 101), order(3, SELL, 1)), trade_row(5, 106, 9), LATER]
+    assert fills(script) == [(1, 2, 101), (3, 1, 100), (2, 1, 105)]
+    assert ends(script) == [(2, "reduce_only")]
+
+
+def test_an_order_that_only_reduces_ends_where_it_meets_the_market_with_nothing_to_close():
+    assert ends([quote(order(1, SELL, 2, **CLOSING)), LATER]) == [(1, "reduce_only")]
+    on_its_side = [quote(order(1, BUY, 2), order(2, BUY, 1, LIMIT, 95, **CLOSING)), trade_row(5, 94, 9)]
+    assert (fills(on_its_side), ends(on_its_side)) == ([(1, 2, 101)], [(2, "reduce_only")])
+    stop = [quote(order(1, SELL, 2, STOP, stop=95, **CLOSING)), quote_row(3, 94, 95), LATER]
+    assert ends(stop) == [(1, "reduce_only")]
+
+
+def test_the_venue_knows_the_position_before_we_hear_of_it():
+    held = quote(order(1, BUY, 2), order(2, SELL, 5, **CLOSING))
+    assert fills([held, LATER], latency=ConstantLatency(report=10**12)) == [(1, 2, 101), (2, 2, 100)]
+
+
+def test_all_or_nothing_that_only_reduces_is_all_of_the_order():
+    held = quote(order(1, BUY, 2), order(2, SELL, 3, **CLOSING, **FOK), order(3, SELL, 2, **CLOSING, **FOK))
+    assert fills([held, LATER]) == [(1, 2, 101), (3, 2, 100)]
+
+
+def test_one_group_number_in_two_instruments_is_two_groups():
+    pair = [order(1, BUY, 2, oco_group=7), order(2, BUY, 2, oco_group=7, instrument=CL.id)]
+    script = [quote(*pair), quote_row(5, 100, 101), quote_row(6, 50, 51, instrument=1)]
+    assert fills(script) == [(1, 2, 101), (2, 2, 51)]
+
+
+def test_an_order_that_joins_a_group_is_whole_whatever_the_others_filled_before():
+    first = quote(order(1, BUY, 3, oco_group=7), order(2, SELL, 5, STOP, stop=50, oco_group=7))
+    script = [first, (quote_row(5, 100, 101), order(3, SELL, 4, oco_group=7)), quote_row(6, 100, 101)]
+    assert fills(script) == [(1, 3, 101), (3, 4, 100)]
+    assert ends(script) == [(2, "oco")]
