@@ -10,8 +10,9 @@ from grandmodel.cli import model_training
 from grandmodel.cli.model import app
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.registry import Registry
+from grandmodel.research import campaign
 from grandmodel.research.trials import TrialLog
-from grandmodel.training import campaign, pipeline
+from grandmodel.training import pipeline
 from grandmodel.training.errors import DivergenceError
 from grandmodel.training.market import build_market
 from training_markets import NQ, some_bars

@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from grandmodel.data.market import simulated
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import TICK, UNDEFINED_PRICE, Action, Block, BookSide, check_order
 from grandmodel.domain.errors import UsageError
@@ -15,6 +14,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND, ns_from_text
 from grandmodel.kernels import kernel
+from grandmodel.simulation import market as simulated
 from grandmodel.simulation.market import MAX_ROW_SCALE, SimulatedMarket, stationary
 from grandmodel.simulation.market_parameters import (
     SimulatedParameters,

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from grandmodel.data.market import simulated_fit
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Action, Block, Flag, Schema, empty_block
 from grandmodel.domain.errors import UsageError
@@ -16,6 +15,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, THIRTY_MINUTES_NS, ns_from_text
+from grandmodel.simulation import market_fit
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_fit import (
     BarSeries,
@@ -152,7 +152,7 @@ def test_the_student_t_density_and_weight_agree_with_scipy() -> None:
     scatter = np.array([[1.5, 0.4], [0.4, 0.7]])
     points = np.random.default_rng(1).normal(size=(50, 2))
     patterns = [(np.ones(2, dtype=np.bool_), np.arange(50))]
-    density, weight = simulated_fit._student_t(points, patterns, scatter)
+    density, weight = market_fit._student_t(points, patterns, scatter)
     assert density == pytest.approx(stats.multivariate_t(shape=scatter, df=5).logpdf(points), abs=1e-10)
     distance = np.einsum("ti,ij,tj->t", points, np.linalg.inv(scatter), points)
     assert weight == pytest.approx((5 + 2) / (5 + distance))
@@ -160,12 +160,12 @@ def test_the_student_t_density_and_weight_agree_with_scipy() -> None:
 
 @pytest.mark.parametrize(("sd", "persistence"), [(0.3, 0.91), (0.05, 0.5), (1.2, 0.99)])
 def test_a_decay_is_read_off_its_covariances(sd: float, persistence: float) -> None:
-    found = simulated_fit._decay_law(sd**2 * persistence ** np.arange(1, 13))
+    found = market_fit._decay_law(sd**2 * persistence ** np.arange(1, 13))
     assert found == pytest.approx((sd, persistence), rel=1e-9)
 
 
 def test_no_decay_where_covariances_are_negative() -> None:
-    assert simulated_fit._decay_law(np.full(12, -0.1))[0] == 0.0
+    assert market_fit._decay_law(np.full(12, -0.1))[0] == 0.0
 
 
 def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
