@@ -259,16 +259,16 @@ def test_a_position_is_closed_when_the_next_model_does_not_name_its_instrument(m
     bars = twice(HALF_HOURS)
     list(engine.on_block(bars[: 2 * FIRST]))
     at = 2 * FIRST
-    while not engine.lots(TWIN.id):
+    while not engine.books.lots(TWIN.id):
         list(engine.on_block(bars[at : at + 1]))
         at += 1
     refresh, model = refresh_of(
-        "strategic", models["one"], ts=engine.now, who="ann", why="retrained", agents=engine.agents
+        "strategic", models["one"], ts=engine.now, who="ann", why="retrained", agents=engine.asking.agents
     )
     *_, told = engine.on_refresh(refresh, model)
     assert "NQ2: not traded" in told.alerts[0].text
     list(engine.on_block(bars[at : at + 6]))
-    assert engine.lots(TWIN.id) == 0
+    assert engine.books.lots(TWIN.id) == 0
 
 
 def test_a_killed_run_is_resumed_with_the_models_it_had(tmp_path, models):
@@ -422,7 +422,7 @@ def test_what_is_remembered_carries_over_to_the_next_model(models):
     engine = build_engine(run_settings(THIRTY_MINUTES_NS, strategic=models["one"]))
     list(engine.on_block(HALF_HOURS[:650]))
     list(engine.on_advance(Advance(ts=engine.now)))
-    layer = engine.agents[0].strategic
+    layer = engine.asking.agents[0].strategic
     before = layer.save(), layer.model.id
     refresh, model = refresh_of("strategic", models["two"], ts=engine.now, who="ann", why="retrained")
     list(engine.on_refresh(refresh, model))
@@ -435,9 +435,9 @@ def test_a_model_that_does_not_fit_is_refused_and_the_old_one_decides_on(tmp_pat
     folder = tmp_path / "run"
     with start(folder, models) as session:
         session.feed([HALF_HOURS[:650]])
-        before = session.engine.agents[0].strategic.model.id
+        before = session.engine.asking.agents[0].strategic.model.id
         assert session.refresh_model("strategic", models[name], who="ann", why="mistake").refused
-        assert session.engine.agents[0].strategic.model.id == before
+        assert session.engine.asking.agents[0].strategic.model.id == before
         session.feed([HALF_HOURS[650:]], first=1)
         session.end()
     assert replayed(folder).equal

@@ -102,7 +102,7 @@ def test_occlusion_is_the_change_that_the_networks_show(direct, models):
             else:
                 continue
             break
-    kept = inputs.engine.agents[0].strategic.inputs(NQ.id)
+    kept = inputs.engine.asking.agents[0].strategic.inputs(NQ.id)
     model = LoadedModel(read_model(Path(models["strategic"])), "")
     window = np.array(told.decisions[0].window)
     column = next(one for one in told.decisions[0].columns if one.column == "momentum_20")

@@ -97,7 +97,7 @@ def test_equity_on_bars_with_rolls(rows, venue, seed, rolls):
         rows, Restless, instruments=INSTRUMENTS, schedules=[ALL_DAY] * 2, venue=venue, seed=seed, rolls=rolls
     )
     reckoning = check(rows, records, lambda row: int(row["close"]))
-    assert {one.id: engine.lots(one.id) for one in INSTRUMENTS} == reckoning.lots
+    assert {one.id: engine.books.lots(one.id) for one in INSTRUMENTS} == reckoning.lots
 
 
 @SLOW
@@ -114,4 +114,4 @@ def test_equity_on_trades_and_quotes(rows, venue, seed):
         risk=open_risk(MINUTE),
     )
     reckoning = check(rows, records, lambda row: int(row["price"]) if row["action"] == Action.TRADE else None)
-    assert {one.id: engine.lots(one.id) for one in INSTRUMENTS} == reckoning.lots
+    assert {one.id: engine.books.lots(one.id) for one in INSTRUMENTS} == reckoning.lots

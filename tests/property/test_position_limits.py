@@ -109,7 +109,7 @@ def check_nothing_is_left(engine):
     assert set(engine.lives.open) == held
     assert set(engine.gate.working.orders) == held
     for i, instrument in enumerate(INSTRUMENTS):
-        assert int(engine.market.instruments[i]["venue_position"]) == engine.lots(instrument.id)
+        assert int(engine.market.instruments[i]["venue_position"]) == engine.books.lots(instrument.id)
         buys, sells = lots_open(engine, i)
         assert (engine.gate.working.buys[i], engine.gate.working.sells[i]) == (buys, sells)
         assert engine.lives.most_open(instrument.id) == (buys, sells)
@@ -210,7 +210,7 @@ def test_the_engine_stops_what_a_faulty_gate_lets_through(monkeypatch, where, na
         assert all(alert.severity == "critical" for alert in broken)
         assert bool(broken) == any(alert.code == "breaker_halt" for record in records for alert in record.alerts)
         if broken:
-            assert [engine.lots(one.id) for one in INSTRUMENTS] == [0, 0]
+            assert [engine.books.lots(one.id) for one in INSTRUMENTS] == [0, 0]
             assert not engine.lives.open
     assert stopped >= 3
 

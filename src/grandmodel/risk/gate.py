@@ -37,10 +37,11 @@ from grandmodel.risk.correlation import FULL, FloatArray, fill_full
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
 from grandmodel.risk.margins import check_margins
-from grandmodel.risk.pretrade import PretradeChecks, Standing
+from grandmodel.risk.pretrade import PretradeChecks
 from grandmodel.risk.running import IntArray, RunningRisk, fold_row, held_variance, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import LAST, LEVEL, MEAN, ShockDetector, watch
+from grandmodel.risk.standing import AccountStanding
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
@@ -85,7 +86,7 @@ class RiskGate:
         self.flow = OrderFlow(settings.flow)
         self.running = RunningRisk(settings.var, instruments)
         self.shocks = ShockDetector(n, settings.shocks)
-        self._standing = Standing(capital_micros, capital_micros, capital_micros)
+        self._standing = AccountStanding(capital_micros, NO_FLOOR)
         self._checks = PretradeChecks(
             settings, instruments, self._standing, self.working, self.running, self.flow, self.ladder
         )
@@ -95,8 +96,6 @@ class RiskGate:
         self._min_history = settings.shocks.min_history
         self._volatility_line = self.ladder.limits(Trigger.VOLATILITY)[0]
         self._var_line = self.ladder.limits(Trigger.VAR_BREACH)[0]
-        self._day = -1
-        self._floor = NO_FLOOR
         self._lines_dirty = True
         self._reduce_target: float | None = None
         self._state_sequence = 0
@@ -132,7 +131,7 @@ class RiskGate:
         """(running peak, equity at the start of the trading day) in micros, as ``react`` will have them at ``view``."""
         peak = max(self._standing.peak_micros, view.equity_micros, view.peak_equity_micros)
         day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
-        return peak, self._standing.day_start_micros if day == self._day else view.equity_micros
+        return peak, self._standing.day_start_micros if day == self._standing.day else view.equity_micros
 
     # -- orders ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +306,7 @@ class RiskGate:
             text = f"{text}: {moved.reason}"
         code = f"breaker_{moved.after.name.lower()}"
         self._alert(severity, code, text, moved.value, moved.limit)
+        self._standing.state = moved.after
         self._lines_dirty = True
         self._reduce_target = None
         self._state_sequence = self.working.sequence
@@ -327,7 +327,7 @@ class RiskGate:
         """The equity at or below which the ladder moves next; the compiled market step stops there. None: -2**62."""
         if self._lines_dirty:
             self._draw_lines()
-        return self._floor
+        return self._standing.floor_micros
 
     def _draw_lines(self) -> None:
         self._lines_dirty = False
@@ -340,7 +340,7 @@ class RiskGate:
             for share in self.ladder.limits(Trigger.DAILY_LOSS)[state:]:
                 if share < 1e6:
                     floor = max(floor, math.floor(self._standing.day_start_micros - share * self.capital_micros))
-        self._floor = floor
+        self._standing.floor_micros = floor
 
     def react(self, view: RiskView) -> tuple[tuple[Intent, ...], tuple[Alert, ...]]:
         """Run the breakers on the present state; called at every engine step. Returns what they do, and the alerts."""
@@ -351,8 +351,8 @@ class RiskGate:
                 self._alert("medium", "throttle_released", text)
         equity = view.equity_micros
         day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
-        if day != self._day:
-            self._day = day
+        if day != self._standing.day:
+            self._standing.day = day
             self._standing.day_start_micros = equity
             self._lines_dirty = True
         top = max(equity, view.peak_equity_micros)
@@ -362,7 +362,7 @@ class RiskGate:
         if self._lines_dirty:
             self._draw_lines()
         state = self.ladder.state
-        if equity <= self._floor or state is not _NORMAL:
+        if equity <= self._standing.floor_micros or state is not _NORMAL:
             renews = state < _REDUCE or any(view.positions)  # once flat, a loss stays as it is and says nothing new
             self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts, renews)
             loss = (self._standing.day_start_micros - equity) / self.capital_micros
@@ -552,7 +552,7 @@ class RiskGate:
                 day_start_micros=standing.day_start_micros,
                 paused=standing.paused,
                 flattening=standing.flattening,
-                day=self._day,
+                day=self._standing.day,
                 reduce_target=self._reduce_target,
                 state_sequence=self._state_sequence,
                 state_ts=self._state_ts,
@@ -573,6 +573,7 @@ class RiskGate:
         if len(saved.trades) != self._n:
             raise RiskInputError(f"found saved risk state of {len(saved.trades)} instruments, expected {self._n}")
         self.ladder.restore(saved.ladder)
+        self._standing.state = self.ladder.state
         self.working.restore(saved.working)
         self.flow.restore(saved.flow)
         self.running.restore(saved.running)
@@ -580,7 +581,7 @@ class RiskGate:
         standing = self._standing
         standing.peak_micros, standing.day_start_micros = saved.peak_micros, saved.day_start_micros
         standing.paused, standing.flattening = saved.paused, saved.flattening
-        self._day = saved.day
+        self._standing.day = saved.day
         self._reduce_target = saved.reduce_target
         self._state_sequence, self._state_ts = saved.state_sequence, saved.state_ts
         self._next_action_ts = saved.next_action_ts

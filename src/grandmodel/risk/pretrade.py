@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -33,6 +32,7 @@ from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.reasons import CHECK_NAMES, RiskReason
 from grandmodel.risk.running import Coefficients, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.standing import AccountStanding
 from grandmodel.risk.view import RiskView, Verdict
 from grandmodel.risk.working import WorkingOrders
 
@@ -51,18 +51,6 @@ _MAX_RATE = 2**40
 _NO_LOTS = -(2**62)
 
 
-@dataclass(slots=True)
-class Standing:
-    """How the account stands: what the state checks compare with."""
-
-    capital_micros: int
-    peak_micros: int
-    """Running peak of equity, since the start or the last release."""
-    day_start_micros: int
-    paused: bool = False
-    flattening: bool = False
-
-
 class PretradeChecks:
     """All checks of one account. It reads the working orders, the running risk, the flow and the ladder; it changes none."""
 
@@ -70,7 +58,7 @@ class PretradeChecks:
         self,
         settings: RiskSettings,
         instruments: Sequence[Instrument],
-        standing: Standing,
+        standing: AccountStanding,
         working: WorkingOrders,
         running: RunningRisk,
         flow: OrderFlow,

@@ -14,6 +14,44 @@ from numpy.typing import NDArray
 from grandmodel.domain.agents import Account, Standing
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.orders import Order
+from grandmodel.runtime.books import Books
+from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.feature_book import FeatureBook
+
+
+class AccountReadings:
+    """The ``Account`` protocol read from the books and the features of a run."""
+
+    def __init__(self, books: Books, features: FeatureBook | None) -> None:
+        self._books = books
+        self._features = features
+        self.lots = books.lots
+        self.mark = books.mark
+        self.working = books.working
+        self.standing = books.standing
+
+    @property
+    def now(self) -> int:
+        """int64 ns UTC."""
+        return self._books.market.now
+
+    @property
+    def equity_micros(self) -> int:
+        """Cash plus marked positions, millionths of the base currency."""
+        return self._books.market.equity
+
+    def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
+        """The 48 newest rows of the strategic matrix, (48, 13)."""
+        return self._known_features().strategic(instrument)
+
+    def tactical_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
+        """The 60 newest rows of the tactical matrix, (60, 7)."""
+        return self._known_features().tactical(instrument)
+
+    def _known_features(self) -> FeatureBook:
+        if self._features is None:
+            raise AgentError("an agent asked for features, expected one whose class says needs_features = True")
+        return self._features
 
 
 def account_view(account: Account) -> Account:

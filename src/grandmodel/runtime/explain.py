@@ -257,8 +257,8 @@ def _why_none(record: Record, stories: tuple[DecisionStory, ...], engine: Engine
         return "; ".join(found)
     if not record.bars:
         return f"the record's cause is {record.cause.value}: agents decide when a bar closes"
-    agents = ", ".join(agent.name for agent in engine.agents)
-    if not any(isinstance(agent, LearningAgent) for agent in engine.agents):
+    agents = ", ".join(agent.name for agent in engine.asking.agents)
+    if not any(isinstance(agent, LearningAgent) for agent in engine.asking.agents):
         return f"the run's agents ({agents}) only wish; they put no decision on the record"
     if engine.counters()[-1]:
         return "a person had stopped the run"
@@ -288,7 +288,7 @@ def _bar_line(bar: ClosedBar, instrument: Instrument) -> BarLine:
 def _tell(decision: Decision, engine: Engine, record: Record, *, is_simulated: bool) -> DecisionStory:
     if isinstance(decision, NoDecision):
         return _tell_none(decision)
-    agent = next((one for one in engine.agents if isinstance(one, LearningAgent)), None)
+    agent = next((one for one in engine.asking.agents if isinstance(one, LearningAgent)), None)
     layer: StrategicLayer | TacticalLayer | None
     if isinstance(decision, StrategicDecision):
         told = _tell_strategic(decision, engine, record)
@@ -344,7 +344,7 @@ def _tell_strategic(decision: StrategicDecision, engine: Engine, record: Record)
             *_uncertainty(decision, len(BELIEF)),
             _interval_text(decision, engine.instruments, engine),
         ),
-        sizing=_sizing(decision, record, engine.lots(decision.instrument)),
+        sizing=_sizing(decision, record, engine.books.lots(decision.instrument)),
     )
 
 
@@ -403,7 +403,7 @@ def _uncertainty(decision: StrategicDecision | TacticalDecision, outcomes: int) 
 def _interval_text(decision: StrategicDecision, instruments: tuple[Instrument, ...], engine: Engine) -> str:
     low, high = decision.interval
     tick = next(one.tick_size for one in instruments if one.id == decision.instrument)
-    agent = next((one for one in engine.agents if isinstance(one, LearningAgent)), None)
+    agent = next((one for one in engine.asking.agents if isinstance(one, LearningAgent)), None)
     hours = "" if agent is None else f" over {agent.strategic.model.manifest.horizon_bars / 2:g} hours"
     holds = "zero lies inside, so the direction is not established" if low <= 0.0 <= high else "zero lies outside"
     return (

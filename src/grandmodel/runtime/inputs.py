@@ -117,6 +117,6 @@ class InputEngine:
             "settings_hash": settings_hash(settings),
             "mode": settings.mode,
             "code": given.code_version,
-            "agents": self.engine.learnt(),
+            "agents": self.engine.asking.learnt(),
         }
         return [self.engine.begin(note)]

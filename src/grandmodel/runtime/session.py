@@ -99,7 +99,7 @@ class Session:
         if inputs.engine is not None and inputs.engine.settings.mode is not Mode.BACKTEST:
             timing = inputs.engine.settings.agent_time
             if timing.budget_ns:
-                inputs.engine.agent_watch = self._timer = AgentTimer(clock_ns, timing)
+                inputs.engine.asking.watch = self._timer = AgentTimer(clock_ns, timing)
         self._should_stop: Callable[[], bool] = _never
 
     @classmethod
@@ -191,7 +191,7 @@ class Session:
     @property
     def traded_by(self) -> tuple[str, ...]:
         """What the agents say that they trade, and by what."""
-        return self.engine.introductions()
+        return self.engine.asking.introductions()
 
     @property
     def is_ended(self) -> bool:
@@ -281,7 +281,7 @@ class Session:
         ``refused`` says why, and the model before goes on deciding.
         """
         refresh, model = refresh_of(
-            check_layer(layer), reference, ts=self.engine.now, who=who, why=why, agents=self.engine.agents
+            check_layer(layer), reference, ts=self.engine.now, who=who, why=why, agents=self.engine.asking.agents
         )
         self.journal.append_input(refresh)
         for record in self.engine.on_refresh(refresh, model):
@@ -346,7 +346,7 @@ class Session:
         engine = self.engine
         for place, took_ns in timer.take_late():
             if engine.now >= engine.settings.trade_from_ns:
-                source = late_agent(engine.agent_names[place])
+                source = late_agent(engine.asking.names[place])
                 self.signal(
                     Signal(ts=engine.now, trigger=SignalTrigger.LATENCY, value=took_ns / NS_PER_SECOND, source=source)
                 )

@@ -49,7 +49,7 @@ def save_engine(engine: Engine) -> bytes:
         lives_counts=lives.counts(),
         exchange=(_generator_text(engine.exchange.generator_state()), engine.exchange.last_order_id),
         gate=engine.gate.save(),
-        agents=[(_generator_text(agent.generator.bit_generator.state), agent.save()) for agent in engine.agents],
+        agents=[(_generator_text(agent.generator.bit_generator.state), agent.save()) for agent in engine.asking.agents],
         features=engine.features.save() if engine.features is not None else b"",
         counters=engine.counters(),
     )
@@ -68,11 +68,11 @@ def restore_engine(engine: Engine, data: bytes) -> None:
     if (
         saved.format != _FORMAT
         or len(saved.positions) != len(engine.instruments)
-        or len(saved.agents) != len(engine.agents)
+        or len(saved.agents) != len(engine.asking.agents)
     ):
         raise UsageError(
             f"snapshot: found format {saved.format}, {len(saved.positions)} instruments and {len(saved.agents)} agents, expected "
-            f"{_FORMAT}, {len(engine.instruments)} and {len(engine.agents)}: restore it into the run that it was taken from"
+            f"{_FORMAT}, {len(engine.instruments)} and {len(engine.asking.agents)}: restore it into the run that it was taken from"
         )
     market = engine.market
     market.restore(saved.arrays, saved.rows_before)
@@ -84,7 +84,7 @@ def restore_engine(engine: Engine, data: bytes) -> None:
     engine.exchange.restore_generator(_generator_state(text))
     engine.exchange.last_order_id = last_order_id
     engine.gate.restore(saved.gate)
-    for agent, (generator, state) in zip(engine.agents, saved.agents, strict=True):
+    for agent, (generator, state) in zip(engine.asking.agents, saved.agents, strict=True):
         agent.generator.bit_generator.state = _generator_state(generator)
         agent.restore(state)
     if engine.features is not None:

@@ -22,7 +22,7 @@ def check_can_trade(engine: Engine, feed: Feed) -> None:
 
     ``UsageError`` names the setting that makes it so, ``OperatingError`` the data.
     """
-    if not engine.agents:
+    if not engine.asking.agents:
         return  # A run without agents is meant to watch.
     _check_span(engine, feed)
     _check_widths(engine)
@@ -60,11 +60,11 @@ def _check_widths(engine: Engine) -> None:
             f"risk.var.width_ns: found {text_from_width(var)} ({var}), expected one of widths_ns ({kept}): without its bars no "
             "risk is ever known, and every order is refused"
         )
-    for number, needed in enumerate(engine.widths_needed()):
+    for number, needed in enumerate(engine.asking.widths_needed()):
         missing = [width for width in needed if width not in widths]
         if missing:
             raise UsageError(
-                f"agents[{number}] {engine.agent_names[number]}: found that it decides on bars of {_listed(missing)}, expected some of widths_ns "
+                f"agents[{number}] {engine.asking.names[number]}: found that it decides on bars of {_listed(missing)}, expected some of widths_ns "
                 f"({kept}): it would never act; set its width_ns (--agent-set width_ns={widths[-1]}) or widths_ns"
             )
 
@@ -96,8 +96,8 @@ def _check_bars(engine: Engine, first: Block) -> None:
     widths = first["ts_event"] - first["ts_open"]
     shortest, usual = int(widths.min()), int(np.median(widths))
     needed = {"risk.var.width_ns": engine.settings.risk.var.width_ns}
-    for number, widths_of in enumerate(engine.widths_needed()):
-        needed |= {f"agents[{number}] {engine.agent_names[number]}": of_agent for of_agent in widths_of}
+    for number, widths_of in enumerate(engine.asking.widths_needed()):
+        needed |= {f"agents[{number}] {engine.asking.names[number]}": of_agent for of_agent in widths_of}
     for name, of_need in needed.items():
         if shortest > of_need:
             raise UsageError(

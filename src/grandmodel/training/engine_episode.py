@@ -84,7 +84,7 @@ class EngineEpisode:
             return
         self._asked = lots
         engine, name = self._engine, self.market.instrument.id
-        wanted = lots - _expected_lots(engine.lots(name), engine.working(name))
+        wanted = lots - _expected_lots(engine.books.lots(name), engine.books.working(name))
         wish = TargetPosition(instrument=name, lots=lots, urgency=_URGENCY[urgency], stop_ticks=stop_ticks)
         orders, unprotected = self._decide(wish)
         if wish.urgency is not Urgency.WAIT:
@@ -101,8 +101,10 @@ class EngineEpisode:
             self._decide()
         self._feed(row)
         self._row, self._decided = row, False
-        lots = self._engine.lots(self.market.instrument.id)
-        self._rests = any(order.tag not in _PROTECTIVE for order in self._engine.working(self.market.instrument.id))
+        lots = self._engine.books.lots(self.market.instrument.id)
+        self._rests = any(
+            order.tag not in _PROTECTIVE for order in self._engine.books.working(self.market.instrument.id)
+        )
         self._held_bars = self._held_bars + 1 if lots == self._last_lots else 0
         self._last_lots = lots
         return True
@@ -114,8 +116,8 @@ class EngineEpisode:
         """
         self._check_begun()
         ledger, name = self._engine.ledger, self.market.instrument.id
-        lots = self._engine.lots(name)
-        mark = self._engine.mark(name)
+        lots = self._engine.books.lots(name)
+        mark = self._engine.books.mark(name)
         if lots and mark is not None:
             price = mark - (self.settings.slippage_ticks if lots > 0 else -self.settings.slippage_ticks)
             ledger.mark(0, mark)
@@ -130,7 +132,7 @@ class EngineEpisode:
         self._check_begun()
         engine, name = self._engine, self.market.instrument.id
         ledger, position = engine.ledger, engine.ledger.positions[0]
-        standing = engine.standing(name)
+        standing = engine.books.standing(name)
         equity = ledger.equity_micros() if self._is_settled else engine.equity_micros
         ended = self._has_ended()
         return AccountView(

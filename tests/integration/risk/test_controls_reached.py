@@ -139,11 +139,11 @@ def repeated_execution_throttle():
     engine, records = started(always_buys, risk=settings)
     assert "repeated_executions" in alerts(records)
     assert ("repeated_orders", "repeated_executions") in said(records)
-    shut = engine.lots(NQ.id)
+    shut = engine.books.lots(NQ.id)
     assert "throttle_reset_refused" in alerts(told(engine, CommandKind.RESET_THROTTLE, who="eve/trader"))
     assert "throttle_reset" in alerts(told(engine, CommandKind.RESET_THROTTLE))
     list(engine.on_block(stack(flat(3, first=8))))
-    assert engine.lots(NQ.id) > shut
+    assert engine.books.lots(NQ.id) > shut
 
 
 def market_credit_limits():
@@ -198,7 +198,7 @@ def override():
 
 def kill():
     engine, records = started(script(_3=[limit(900), hold(2)], _4=[limit(901)]))
-    working = {order.order_id for order in engine.working(NQ.id)}
+    working = {order.order_id for order in engine.books.working(NQ.id)}
     killed = told(engine, CommandKind.KILL)
     assert {cancel.order_id for record in killed for cancel in record.cancels} == working
     owners = {order: intent.agent for record in records for intent in record.intents for order in intent.orders}
@@ -243,7 +243,7 @@ def daily_loss():
         breakers={"daily_loss": Thresholds(halt=0.05)}
     ))  # fmt: skip
     assert "by daily_loss" in next(a.text for r in records for a in r.alerts if a.code == "breaker_halt")
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
 
 
 def drawdown():
@@ -251,7 +251,7 @@ def drawdown():
         breakers={"drawdown": Thresholds(halt=0.05)}
     ))  # fmt: skip
     assert "by drawdown" in next(a.text for r in records for a in r.alerts if a.code == "breaker_halt")
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
 
 
 def position_limit_derivatives():
@@ -287,7 +287,7 @@ def reduce_only():
     told(engine, CommandKind.PAUSE)
     later = list(engine.on_block(stack(flat(5, first=8))))
     assert said(later) == [("breaker", "paused")]
-    assert engine.lots(NQ.id) == 1
+    assert engine.books.lots(NQ.id) == 1
 
 
 def free_balance_margin():

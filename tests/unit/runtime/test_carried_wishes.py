@@ -174,7 +174,7 @@ def test_a_halt_on_daily_bars_flattens_at_the_next_open_and_not_later():
     rows = daily((1_000, 1_000), (1_000, 1_000), (1_000, 300), (290, 295))
     records, engine = run(rows, at_call({2: [target(2)]}), **(DAILY | {"risk": risk}))
     assert fills_of(records) == [(1, 2, 1_000, "entry"), (-1, 2, 290, "exit")]
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
 
 
 def test_a_person_s_command_on_shorter_bars_is_not_carried():

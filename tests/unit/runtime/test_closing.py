@@ -51,7 +51,7 @@ def told(given, script, *, lots=4, after=12, step=0, **more):
 
     engine = build_engine((wishes,), **more)
     records = list(engine.on_block(bars(0, WHEN, step)))
-    assert engine.lots(NQ.id) == lots
+    assert engine.books.lots(NQ.id) == lots
     records += list(engine.on_command(given) if isinstance(given, Command) else engine.on_signal(given))
     records += list(engine.on_block(bars(WHEN, after, step)))
     return engine, records
@@ -71,7 +71,7 @@ def test_a_venue_that_answers_slowly_is_not_asked_again_and_again(given, order, 
     engine, records = told(
         given, lambda number, account: (), venue=msgspec.structs.replace(FREE, latency=latency), after=24
     )
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
     assert [fill[:2] for fill in fills_of(records)] == [(1, 4), (-1, 4)]
     assert len([order for record in records for order in record.orders]) == 2
 
@@ -87,8 +87,8 @@ def test_a_venue_that_answers_slowly_is_not_asked_again_and_again(given, order, 
 )
 def test_an_agent_that_puts_a_resting_order_every_bar_does_not_keep_the_position_open(given, wishes):
     engine, records = told(given, wishes)
-    assert engine.lots(NQ.id) == 0
-    assert not engine.working(NQ.id)
+    assert engine.books.lots(NQ.id) == 0
+    assert not engine.books.working(NQ.id)
     while_closing = [
         intent.refused
         for record in records
@@ -103,7 +103,7 @@ def test_an_agent_s_messages_do_not_use_up_those_of_the_order_that_closes():
     risk = msgspec.structs.replace(risk, flow=msgspec.structs.replace(risk.flow, max_messages=20))
     engine, records = told(halt(), lambda number, account: [resting(100 + k, 1) for k in range(30)], risk=risk)
     assert "message_rate" in {intent.refused for record in records for intent in record.intents}
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
 
 
 def test_an_order_that_rests_does_not_end_a_reduction():
@@ -111,7 +111,7 @@ def test_an_order_that_rests_does_not_end_a_reduction():
     engine, _ = told(reduce(), lambda number, account: [resting(100, 1)] if number == WHEN + 1 else (), lots=16)
     left = 16 - sum(quantity for side, quantity, *_ in fills_of(plain) if side < 0)
     assert 0 < left < 9
-    assert engine.lots(NQ.id) == left
+    assert engine.books.lots(NQ.id) == left
 
 
 @pytest.mark.parametrize(("given", "reason"), [(pause(), "paused"), (reduce(), "reduce_only")])
@@ -121,7 +121,7 @@ def test_what_closes_brings_no_bracket_that_would_open_again(given, reason):
         instrument=NQ.id, side=Side.SELL, quantity=1, order_type=OrderType.MARKET, bracket_stop=1_000 + 3 * (WHEN + 2)
     )
     engine, records = told(given, lambda number, account: [closing] if number == WHEN + 1 else (), lots=1, step=3)
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
     (child,) = [
         checks
         for record in records
@@ -139,4 +139,4 @@ def test_more_reports_at_once_than_there_is_room_for_are_heard_whoever_lets_time
     engine, records = told(halt(), lambda number, account: many if number == WHEN else ())
     assert [record.cause for record in records if len(record.reports) > 200]
     assert records[-1].cause is Cause.BAR
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0

@@ -57,7 +57,7 @@ def target(lots, **more):
 
 
 def agent_of(engine):
-    return engine.agents[0]
+    return engine.asking.agents[0]
 
 
 # The contract of an agent.
@@ -134,7 +134,7 @@ def test_a_target_trades_the_difference_and_counts_what_is_on_its_way():
     script = steps(_3=[target(2), target(3)], _6=[target(3)], _7=[target(1)])
     records, engine = run(flat_bars(10), script)
     assert fills_of(records) == [(1, 2, 1_000, "entry"), (1, 1, 1_000, "entry"), (-1, 2, 1_000, "exit")]
-    assert engine.lots(NQ.id) == 1
+    assert engine.books.lots(NQ.id) == 1
 
 
 def test_a_turn_is_an_exit_and_then_an_entry():
@@ -160,8 +160,8 @@ def test_a_new_target_cancels_the_resting_entry_of_the_one_before():
     records, engine = run(flat_bars(8), lambda n, bars, account: [wait] if n == 3 else script(n, bars, account))
     cancels = [cancel.order_id for record in records for cancel in record.cancels]
     assert cancels == [1]
-    assert engine.lots(NQ.id) == 1
-    assert not engine.working(NQ.id)
+    assert engine.books.lots(NQ.id) == 1
+    assert not engine.books.working(NQ.id)
 
 
 def test_a_target_with_stop_and_target_is_a_bracket_around_the_mark():
@@ -172,14 +172,14 @@ def test_a_target_with_stop_and_target_is_a_bracket_around_the_mark():
     assert orders["stop"].parent == orders["target"].parent == orders["entry"].order_id
     assert orders["stop"].oco_group == orders["target"].oco_group != 0
     assert fills_of(records) == [(1, 2, 1_000, "entry"), (-1, 2, 990, "stop")]
-    assert not engine.working(NQ.id)
+    assert not engine.books.working(NQ.id)
 
 
 def test_a_turn_replaces_the_protective_orders():
     script = steps(_3=[target(2, stop_ticks=50, target_ticks=50)], _6=[target(-1, stop_ticks=50, target_ticks=50)])
     _, engine = run(flat_bars(10), script)
-    assert engine.lots(NQ.id) == -1
-    assert sorted((order.tag, order.side, order.quantity) for order in engine.working(NQ.id)) == [
+    assert engine.books.lots(NQ.id) == -1
+    assert sorted((order.tag, order.side, order.quantity) for order in engine.books.working(NQ.id)) == [
         ("stop", Side.BUY, 1),
         ("target", Side.BUY, 1),
     ]
@@ -188,12 +188,12 @@ def test_a_turn_replaces_the_protective_orders():
 def test_a_smaller_target_places_protective_orders_for_what_remains():
     script = steps(_3=[target(3, stop_ticks=50, target_ticks=50)], _6=[target(1, stop_ticks=40, target_ticks=40)])
     _, engine = run(flat_bars(10), script)
-    assert sorted((order.tag, order.quantity) for order in engine.working(NQ.id)) == [("stop", 1), ("target", 1)]
+    assert sorted((order.tag, order.quantity) for order in engine.books.working(NQ.id)) == [("stop", 1), ("target", 1)]
     rows = [*flat_bars(10), bar_row(50, 1_000, 1_001, 900, 950, sequence=10), *bars_at(*[950] * 14)[11:]]
     records, engine = run(rows, script)
     assert fills_of(records)[-1] == (-1, 1, 960, "stop")
-    assert engine.lots(NQ.id) == 0
-    assert not engine.working(NQ.id)
+    assert engine.books.lots(NQ.id) == 0
+    assert not engine.books.working(NQ.id)
 
 
 def test_an_agent_s_own_group_does_not_meet_a_bracket_s():
@@ -204,7 +204,7 @@ def test_an_agent_s_own_group_does_not_meet_a_bracket_s():
     )  # fmt: skip
     rows = bars_at(1_000, 1_000, 1_000, 1_000, 1_000, 990, 990)
     _, engine = run(rows, at(3, target(2, stop_ticks=8, target_ticks=12), mine))
-    assert [order.price for order in engine.working(NQ.id)] == [900]
+    assert [order.price for order in engine.books.working(NQ.id)] == [900]
 
 
 # Groups, orders that only reduce, and the limits on lots.
@@ -240,8 +240,8 @@ def test_what_a_group_filled_before_is_no_room_for_an_order_that_joins_it(limits
     records, engine = run(flat_bars(9), script, risk=limits)
     sold = [order.quantity for record in records for order in record.orders][-1]
     assert sold == 6  # 3 to close and 5 short, less the 2 that the stop may sell before the other is there
-    assert engine.lots(NQ.id) == -3
-    assert not engine.working(NQ.id)  # what it sold was taken from the stop
+    assert engine.books.lots(NQ.id) == -3
+    assert not engine.books.working(NQ.id)  # what it sold was taken from the stop
     assert not broken(records)
 
 
@@ -250,7 +250,7 @@ def test_one_number_used_by_two_agents_and_in_two_instruments_is_a_group_each():
     mine = at(3, *(placed(Side.BUY, 1, group=7, name=name) for name in (NQ.id, CL.id)))
     other = at(3, *(placed(Side.BUY, 2, group=7, name=name) for name in (NQ.id, CL.id)))
     records, engine = run(rows, mine, other, instruments=(NQ, CL))
-    assert [engine.lots(name) for name in (NQ.id, CL.id)] == [3, 3]
+    assert [engine.books.lots(name) for name in (NQ.id, CL.id)] == [3, 3]
     groups = [order.oco_group for record in records for order in record.orders]
     assert groups == [7, 7, 2**32 + 7, 2**32 + 7]
 
@@ -261,7 +261,7 @@ def test_a_target_counts_what_a_group_makes_of_its_orders(wanted, call):
     wishes = {"_3": [placed(Side.BUY, 1, group=7), placed(Side.BUY, 3, group=7)]}
     wishes[f"_{call}"] = [*wishes.get(f"_{call}", ()), target(wanted)]
     records, engine = run(flat_bars(10), steps(**wishes))
-    assert engine.lots(NQ.id) == wanted
+    assert engine.books.lots(NQ.id) == wanted
     assert not engine.lives.open
     assert not engine.gate.working.orders
     assert sum(f.quantity for record in records for f in record.fills) == 3 + abs(wanted - 3)
@@ -273,7 +273,7 @@ def test_a_stop_that_its_target_has_shrunk_still_covers_what_a_smaller_target_le
     rows += [bar_row(25 + 5 * k, 1_000, 1_000, 1_000, 1_000, sequence=5 + k) for k in range(1, 5)]
     venue = msgspec.structs.replace(FREE, participation_ppm=10**6)
     _, engine = run(rows, steps(_3=[target(5, stop_ticks=50, target_ticks=10)], _7=[target(1)]), venue=venue)
-    assert engine.lots(NQ.id) == 1
+    assert engine.books.lots(NQ.id) == 1
     assert [(life.order.tag, life.leaves) for life in engine.lives.of(NQ.id)] == [("stop", 1), ("target", 1)]
 
 
@@ -287,7 +287,7 @@ def test_an_order_that_only_reduces_never_turns_the_position():
     ]
     records, engine = run(rows, script)
     assert [(side, lots) for side, lots, _, _ in fills_of(records)] == [(1, 2), (-1, 1), (-1, 1)]
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
     assert [(r.order_id, r.reason) for record in records for r in record.reports if r.reason] == [
         (2, Reason.REDUCE_ONLY)
     ]
@@ -317,9 +317,9 @@ def test_a_limit_that_an_outside_venue_breaks_halts_with_a_critical_alert():
 def test_what_is_held_beyond_a_lowered_limit_may_shrink_and_alarms_nobody():
     engine = build_engine((steps(_3=[target(5)], _6=[target(3)], _8=[target(4)]),), risk=lots_risk(5))
     records = list(engine.on_block(stack(flat_bars(10)[:5])))
-    engine.limits._tops = [(2, 2)]
+    engine.books.limits._tops = [(2, 2)]
     records += list(engine.on_block(stack(flat_bars(10)[5:8])))
-    assert engine.lots(NQ.id) == 3
+    assert engine.books.lots(NQ.id) == 3
     assert not broken(records)
     # More than is held is more again: the gate, which was not told of the new limit, lets it through, and the engine does not.
     records = records_of(engine, flat_bars(10)[8:])
@@ -355,7 +355,7 @@ def test_a_cancel_of_one_and_of_all():
     )
     records, engine = run(flat_bars(10), script)
     assert [cancel.order_id for record in records for cancel in record.cancels] == [2, 1, 3]
-    assert not engine.working(NQ.id)
+    assert not engine.books.working(NQ.id)
 
 
 def test_a_changed_order_is_known_by_its_new_terms():
@@ -415,7 +415,7 @@ def test_equity_at_the_line_stops_within_the_same_tick_and_risk_acts():
     assert line.equity_micros <= CAPITAL * 95 // 100
     assert line.alerts
     assert any(deed.agent == "risk" for record in records for deed in record.intents)
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
 
 
 def test_marks_move_equity_without_a_record():
@@ -446,7 +446,7 @@ def test_a_roll_moves_the_position_without_a_jump_and_pays_both_fees():
     assert [f.exec_id for f in roll.fills] == [-1, -2]
     assert roll.equity_micros == CAPITAL - 3 * 2_000_000
     assert engine.equity_micros == CAPITAL - 3 * 2_000_000 + 2 * 10 * TICK_VALUE
-    assert engine.lots(NQ.id) == 2
+    assert engine.books.lots(NQ.id) == 2
 
 
 def costs_of(records):
@@ -527,7 +527,7 @@ def test_an_order_in_the_old_contract_never_fills_in_the_new_one(latency):
     )  # fmt: skip
     records, engine = run(rolled(), at(3, sell), venue=venue)
     assert fills_of(records) == []
-    assert not engine.working(NQ.id)
+    assert not engine.books.working(NQ.id)
     other = bar_row(30, 500, 500, 500, 500, instrument=1, sequence=0)  # its stamp is that of the rolling bar
     rows = rolled()
     rows.insert(6, other)
@@ -544,7 +544,7 @@ def test_an_order_on_its_way_over_a_roll_of_ticks_never_fills(latency):
     sell = PlaceOrder(instrument=NQ.id, side=Side.SELL, quantity=1, order_type=OrderType.LIMIT, price=1_050)
     records, engine = run(rows, at(6, sell), venue=venue)
     assert fills_of(records) == []
-    assert not engine.working(NQ.id)
+    assert not engine.books.working(NQ.id)
 
 
 @pytest.mark.parametrize("report", [0, 1_000, 10 * MINUTE])
@@ -593,16 +593,16 @@ def test_flatten_cancels_everything_and_closes_every_position_once():
     assert before[-1].cause is Cause.COMMAND
     assert note_of(before[-1])["command"]["who"] == "ann/risk_officer"
     assert fills_of(after) == [(-1, 2, 1_000, "exit")]
-    assert engine.lots(NQ.id) == 0
-    assert not engine.working(NQ.id)
+    assert engine.books.lots(NQ.id) == 0
+    assert not engine.books.working(NQ.id)
 
 
 def test_a_flatten_closes_behind_a_stop_at_the_next_price_and_has_nothing_refused():
     before, after, engine = commanded(CommandKind.FLATTEN, at(3, target(2, stop_ticks=50)), after=1)
     assert [order.tag for record in before for order in record.orders][:2] == ["entry", "stop"]
     assert not [intent for record in [*before, *after] for intent in record.intents if intent.refused]
-    assert engine.lots(NQ.id) == 0
-    assert not engine.working(NQ.id)
+    assert engine.books.lots(NQ.id) == 0
+    assert not engine.books.working(NQ.id)
 
 
 def test_a_pause_stops_new_risk_and_a_resumption_allows_it_again():
@@ -611,11 +611,11 @@ def test_a_pause_stops_new_risk_and_a_resumption_allows_it_again():
     list(engine.on_command(command(CommandKind.PAUSE, 30)))
     later = [bar_row(5 * k, 1_000, 1_000, 1_000, 1_000, sequence=k) for k in range(6, 14)]
     list(engine.on_block(stack(later[:4])))
-    paused = engine.lots(NQ.id)
+    paused = engine.books.lots(NQ.id)
     list(engine.on_command(command(CommandKind.RESUME, 50)))
     list(engine.on_block(stack(later[4:])))
     assert paused == 6  # the bar at the pause's own moment came before it; what it sent still fills
-    assert engine.lots(NQ.id) > 10
+    assert engine.books.lots(NQ.id) > 10
 
 
 def test_after_a_stop_no_agent_is_asked_again():
@@ -624,7 +624,7 @@ def test_after_a_stop_no_agent_is_asked_again():
     assert len(before[-1].cancels) > 0
     assert not any(record.orders for record in after)
     assert calls == 8
-    assert not engine.working(NQ.id)
+    assert not engine.books.working(NQ.id)
 
 
 def test_stop_and_kill_close_nothing_and_say_what_is_held_without_a_stop():
@@ -636,8 +636,8 @@ def test_stop_and_kill_close_nothing_and_say_what_is_held_without_a_stop():
         assert [order.tag for record in before for order in record.orders] == ["entry", "stop"]
         assert len(before[-1].cancels) == 1
         assert not fills_of(after)
-        assert engine.lots(NQ.id) == 2
-        assert not engine.working(NQ.id)
+        assert engine.books.lots(NQ.id) == 2
+        assert not engine.books.working(NQ.id)
 
 
 @pytest.mark.parametrize(("minutes", "left"), [(0, 2), (10, 0)])
@@ -651,7 +651,7 @@ def test_a_flatten_needs_time_before_a_stop(minutes, left):
         list(engine.on_block(stack(later[: minutes // 5])))
     list(engine.on_command(command(CommandKind.STOP, 40 + minutes)))
     records_of(engine, later[minutes // 5 :])
-    assert engine.lots(NQ.id) == left
+    assert engine.books.lots(NQ.id) == left
 
 
 def test_after_a_kill_agents_go_on_wishing_and_two_releases_let_them_trade():
@@ -667,9 +667,9 @@ def test_after_a_kill_agents_go_on_wishing_and_two_releases_let_them_trade():
     assert [alert.code for alert in waits.alerts] == ["release_waits"]
     *_, released = engine.on_command(command(CommandKind.RELEASE, 50, who="bob/head_of_trading"))
     assert [alert.code for alert in released.alerts] == ["breaker_normal"]
-    held = engine.lots(NQ.id)
+    held = engine.books.lots(NQ.id)
     list(engine.on_block(stack(later[4:])))
-    assert engine.lots(NQ.id) > held
+    assert engine.books.lots(NQ.id) > held
 
 
 def test_a_release_leaves_a_pause():
@@ -822,7 +822,7 @@ def test_the_same_seed_gives_the_same_records_and_another_seed_others():
 
 
 def test_two_agents_draw_from_generators_of_their_own():
-    first, second = build_engine((Restless, Restless)).agents
+    first, second = build_engine((Restless, Restless)).asking.agents
     assert first.generator.random() != second.generator.random()
 
 
@@ -837,7 +837,7 @@ def test_an_outside_report_is_applied_once_and_an_impossible_one_refused():
     assert fills_of([record]) == [(1, 2, 1_003, "entry")]
     *_, again = engine.on_report(VenueReport(report=report))
     assert fills_of([again]) == []
-    assert engine.lots(NQ.id) == 2
+    assert engine.books.lots(NQ.id) == 2
     assert agent_of(engine).reports == [report]  # told once, as by the venue inside the engine
     assert [fill.price for fill in agent_of(engine).fills] == [1_003]
     unknown = msgspec.structs.replace(report, exec_id=ExecId(2), order_id=OrderId(77))
@@ -866,15 +866,15 @@ def test_several_currencies_keep_equity_to_the_millionth():
 def test_quotes_alone_can_value_a_position():
     rows = [quote_row(k * MINUTE, 1_000, 1_003) for k in range(20)] + [quote_row(21 * MINUTE, 1_010, 1_013)]
     _, engine = run(rows, at(2, target(1)), mark_on_quotes=True)
-    assert engine.mark(NQ.id) == 1_011
+    assert engine.books.mark(NQ.id) == 1_011
     assert engine.equity_micros == CAPITAL + 8 * TICK_VALUE  # bought at 1,003, worth 1,011
 
 
 def test_buy_and_hold_and_halts_leave_no_order_behind():
     rows = [trade_row(k * MINUTE, 1_000) for k in range(60)] + [tick_row(61 * MINUTE, ord("H"))]
     _, engine = run(rows, BuyAndHold)
-    assert engine.lots(NQ.id) == 1
-    assert not engine.working(NQ.id)
+    assert engine.books.lots(NQ.id) == 1
+    assert not engine.books.working(NQ.id)
 
 
 def test_an_entry_whose_stop_risk_refuses_does_not_trade() -> None:

@@ -191,7 +191,7 @@ def test_a_roll_on_a_row_that_cannot_be_leaves_at_the_last_good_price():
         rows[k]["price"] = 2_000
     records, engine = run(rows, BUYS, **MINUTES)
     assert fills_of(records)[-1] == (-1, 1, 1_000, "bad_stretch")
-    assert engine.lots(NQ.id) == 0
+    assert engine.books.lots(NQ.id) == 0
     # The new contract begins with the next row: no return is made across the step.
     flagged = [bar for record in records for bar in record.bars if bar.flags & Flag.ROLL]
     assert len(flagged) == 1
@@ -264,6 +264,6 @@ def test_an_agent_is_not_asked_about_rows_that_were_refused():
     rows = changed(trades(3), 1, price=0)
     engine = build_engine([at(0)])
     records = records_of(engine, rows)
-    assert isinstance(engine.agents[0], Scripted)
-    assert engine.agents[0].calls == sum(record.cause is Cause.BAR for record in records)
+    assert isinstance(engine.asking.agents[0], Scripted)
+    assert engine.asking.agents[0].calls == sum(record.cause is Cause.BAR for record in records)
     assert all(msgspec.json.decode(body) for body in encoded(records))

@@ -313,7 +313,7 @@ def test_instruments_and_windows_are_read_only():
     engine = build_engine([Featured])
     records_of(engine, flat_bars(3))
     with pytest.raises(TypeError):
-        engine.agents[0].instruments["ZZ"] = NQ
+        engine.asking.agents[0].instruments["ZZ"] = NQ
 
 
 @pytest.mark.parametrize("name", [None, 5, "", "a\ud800", "x" * 300, "line\nbreak"])
@@ -325,7 +325,7 @@ def test_a_name_that_cannot_stand_on_a_record_is_refused(name):
 
 def test_the_record_keeps_the_name_that_an_agent_began_with():
     def renames(number, bars, account):
-        engine.agents[0].name = object()
+        engine.asking.agents[0].name = object()
         return [target()]
 
     engine = build_engine([renames])

@@ -1,0 +1,289 @@
+"""What an account holds and what of it is out: ledger, open orders, risk and the market step, held together.
+
+Every change of a position passes here: a venue's report, a roll, the way out of a bad stretch. The ledger is held against the
+market step at each, to the last millionth. Read next: ``order_planner.py`` (how a wish becomes orders), ``rolls.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from grandmodel.domain.agents import Standing
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.errors import InvariantError
+from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
+from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
+from grandmodel.domain.ledger import Ledger
+from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, PriceReference, Side
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NEVER_NS
+from grandmodel.execution.order_life import OrderLife, OrderLives
+from grandmodel.risk.breakers import BreakerState
+from grandmodel.risk.gate import RiskGate, RiskView
+from grandmodel.runtime.market_step import MarketStep
+from grandmodel.runtime.position_limits import PositionLimits
+from grandmodel.runtime.settings import RollPolicy, RunSettings
+from grandmodel.runtime.step import Step
+from grandmodel.simulation.exchange import SimulatedExchange
+
+
+class Books:
+    """One account's books over the engine's instruments; the engine, the order planner and the rolls work on them."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        instruments: Sequence[Instrument],
+        schedules: Sequence[SessionSchedule],
+        seed: int,
+        *,
+        carries: bool,
+    ) -> None:
+        account = settings.account
+        self.settings = settings
+        self.instruments = tuple(instruments)
+        self.ids = tuple(instrument.id for instrument in instruments)
+        self.index = {name: i for i, name in enumerate(self.ids)}
+        self.carries = carries
+        """True where every wish waits for the next open: the bars are whole sessions."""
+        self.ledger = Ledger(instruments, account.capital_micros, account.base_currency, account.rates)
+        self.lives = OrderLives()
+        self.market = MarketStep(
+            instruments,
+            schedules,
+            settings.widths_ns,
+            settings.venue,
+            account.rates,
+            mark_on_quotes=settings.mark_on_quotes,
+            stops_at_marks=settings.rolls is not RollPolicy.IGNORE,
+            bad_window_ns=settings.risk.breakers.event_window_ns,
+        )
+        self.market.step[0]["equity"] = self.market.step[0]["equity_peak"] = account.capital_micros
+        self.exchange = SimulatedExchange(self.market, instruments, schedules, settings.venue, seed)
+        self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
+        self.limits = PositionLimits(settings.risk, self.ids, self.lives)
+        self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
+        self.own_reports = 0
+        self._schedules = tuple(schedules)
+        self._view: RiskView | None = None
+        self._day = -1
+        self._day_from = self._day_until = 0
+
+    def forget_view(self) -> None:
+        """A step begins: what risk saw at the one before is of no use."""
+        self._view = None
+
+    def lots(self, instrument: InstrumentId) -> int:
+        """Signed position."""
+        return self.ledger.positions[self.index[instrument]].lots
+
+    def mark(self, instrument: InstrumentId) -> int | None:
+        """The price at which the instrument is valued now, in ticks; None before the first."""
+        mark = int(self.market.instruments[self.index[instrument]]["mark"])
+        return None if mark == UNDEFINED_PRICE else mark
+
+    def working(self, instrument: InstrumentId) -> Sequence[Order]:
+        """Orders sent and not ended, oldest first."""
+        return [life.order for life in self.lives.of(instrument)]
+
+    def standing(self, instrument: InstrumentId) -> Standing:
+        """How the account and the instrument's position stand against the lines of risk."""
+        self._view = None  # Between two steps the one at hand is that of the step before.
+        index = self.index[instrument]
+        unrealised, tick_value = 0, self.instruments[index].tick_value_micros
+        if self.ledger.positions[index].lots:
+            self.mark_ledger()
+            unrealised = self.ledger.unrealised_micros(index)
+        rate = self.ledger.rates_micros[self.instruments[index].currency]
+        drawdown, day_loss = self.gate.losses(self.risk_view())
+        peak, day_start = self.gate.references(self.risk_view())
+        breakers = self.gate.settings.breakers
+        return Standing(
+            open_profit_micros=convert_micros(unrealised, rate),
+            tick_value_micros=tick_value * rate / MICROS_PER_UNIT,
+            drawdown=drawdown,
+            drawdown_limit=breakers.drawdown.caution or 0.0,
+            day_loss=day_loss,
+            day_loss_limit=breakers.daily_loss.caution or 0.0,
+            size_scale=self.gate.size_scale,
+            peak_micros=peak,
+            day_start_micros=day_start,
+        )
+
+    def apply_reports(self, step: Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
+        """Fold reports into orders, ledger and market step."""
+        step.reports = reports
+        touched = set()
+        for report in reports:
+            life = self.lives.apply(report)
+            if life is None:
+                continue
+            touched.add(self.index[life.order.instrument])
+            fill = None
+            if report.exec_type is ExecType.TRADE:
+                fill = self._fill(life, report)
+                step.fills.append(fill)
+                self.book(fill)
+            self.gate.on_report(report, fill)
+        for index in sorted(touched):
+            self.halt_where_broken(step, index)
+        return step.fills
+
+    def halt_where_broken(self, step: Step, index: int, *, leaving: bool = False) -> bool:
+        """Look at what an instrument's position can become; True, and trading halts, where a limit on lots is broken.
+
+        ``leaving``: an order or a change that is about to leave has just been added. What the gate does about a broken limit (cancel,
+        flatten) comes at the end of this step or of the next.
+        """
+        is_halted = leaving and self.gate.state >= BreakerState.HALT
+        broken = self.limits.look(index, self.ledger.positions[index].lots, closes_only=is_halted)
+        if broken is None:
+            return False
+        step.alerts.extend(self.gate.halt_on_broken_limit(broken.text, broken.value, broken.limit, self.market.now))
+        return True
+
+    def _fill(self, life: OrderLife, report: ExecutionReport) -> Fill:
+        order = life.order
+        instrument = self.instruments[self.index[order.instrument]]
+        fee = self.settings.venue.fees.fee_micros(
+            instrument, report.last_quantity, report.last_price, maker=report.maker
+        )
+        slippage_from, reference = _slippage_from(order, report)
+        return Fill(
+            exec_id=report.exec_id,
+            order_id=order.order_id,
+            instrument=order.instrument,
+            side=order.side,
+            quantity=report.last_quantity,
+            price=report.last_price,
+            fee_micros=fee,
+            ts_event=report.ts_event,
+            ts_init=report.ts_init,
+            maker=report.maker,
+            reference_price=life.reference_price,
+            tag=order.tag,
+            slippage_from=slippage_from,
+            slippage_reference=reference,
+        )
+
+    def book(self, fill: Fill) -> None:
+        """Enter a fill into the ledger, hold the ledger against the market step, and tell the step what we now hold."""
+        index = self.index[fill.instrument]
+        market, ledger = self.market.instruments[index], self.ledger
+        self.check_equity()
+        ledger.apply_fill(index, fill.signed_quantity, fill.price, fill.fee_micros)
+        position = ledger.positions[index]
+        market["position"] = position.lots
+        market["cost"] = position.cost_micros
+        market["mark"] = position.mark_ticks
+        rate = ledger.rates_micros[self.instruments[index].currency]
+        market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
+        self.market.step[0]["equity"] = ledger.equity_micros()
+        self._view = None
+
+    def check_equity(self) -> None:
+        """Mark the ledger as the market step does; both must then hold the same equity, to the last millionth."""
+        self.mark_ledger()
+        expected = self.ledger.equity_micros()
+        if expected != self.market.equity:
+            raise InvariantError(
+                f"found equity {self.market.equity} in the market step, expected {expected} from the ledger"
+            )
+
+    def mark_ledger(self) -> None:
+        """Give the ledger the marks of the market step."""
+        for position, mark in zip(self.ledger.positions, self.market.viewed()[1], strict=True):
+            position.mark_ticks = mark
+
+    def book_mark(self, step: Step, index: int, why: str, trades: list[tuple[int, int]], ts_event: int) -> None:
+        """Book (signed lots, price) that no order asked for, with their fees: a roll, or the way out of a bad stretch."""
+        for signed, price in trades:
+            self.own_reports -= 1
+            fee = self.settings.venue.fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
+            fill = Fill(
+                exec_id=ExecId(self.own_reports),
+                order_id=OrderId(0),
+                instrument=self.ids[index],
+                side=Side.BUY if signed > 0 else Side.SELL,
+                quantity=abs(signed),
+                price=price,
+                fee_micros=fee,
+                ts_event=ts_event,
+                ts_init=self.market.now,
+                tag=why,
+            )
+            step.fills.append(fill)
+            self.book(fill)
+            self.market.instruments[index]["venue_position"] += signed
+        self.halt_where_broken(step, index)
+
+    def own_best(self, instrument: InstrumentId, side: Side) -> int | None:
+        """The best price of our own side; the mark where no quotes are known."""
+        market = self.market.instruments[self.index[instrument]]
+        best = int(market["bid"] if side is Side.BUY else market["ask"])
+        if best == UNDEFINED_PRICE:
+            return self.mark(instrument)
+        return best
+
+    def is_in_bad_stretch(self, instrument: InstrumentId) -> bool:
+        """True while the instrument's newest row is marked so."""
+        return bool(self.market.instruments[self.index[instrument]]["in_bad_stretch"])
+
+    def next_open(self, instrument: InstrumentId) -> int:
+        """When the next session of an instrument that is closed opens; 0 while it is open, or where no session is known."""
+        index = self.index[instrument]
+        if self.risk_view().in_session[index]:
+            return 0
+        opens = self._schedules[index].open_ns
+        place = int(np.searchsorted(opens, self.market.now, side="right"))
+        return int(opens[place]) if place < len(opens) else 0
+
+    def risk_view(self) -> RiskView:
+        """What the risk gate sees; built once a step and again after each fill."""
+        if self._view is None:
+            now = self.market.now
+            positions, marks, mark_ts, bids, asks, halted, rates, opens, closes = self.market.viewed()
+            self._view = RiskView(
+                ts=now,
+                equity_micros=self.market.equity,
+                positions=positions,
+                marks=marks,
+                mark_ts=mark_ts,
+                best_bids=bids,
+                best_asks=asks,
+                in_session=[
+                    opens[i] <= now < closes[i] or self._schedules[i].index_at(now) >= 0 for i in range(len(opens))
+                ],
+                halted=[flag != 0 for flag in halted],
+                rates_micros=rates,
+                day_ns=self._trading_day(now),
+                carried=self.carries,
+                peak_equity_micros=int(self.market.step[0]["equity_peak"]),
+            )
+        return self._view
+
+    def _trading_day(self, now: int) -> int:
+        """Midnight UTC of the trading day of the first instrument's sessions; between two sessions the one to come."""
+        if not self._day_from <= now < self._day_until:
+            schedule = self._schedules[0]
+            index = int(np.searchsorted(schedule.close_ns, now, side="right"))
+            self._day_from = int(schedule.close_ns[index - 1]) if index else -(2**63)
+            if index < len(schedule):
+                self._day, self._day_until = int(schedule.day_ns[index]), int(schedule.close_ns[index])
+            else:
+                self._day, self._day_until = -1, NEVER_NS
+        return self._day
+
+
+def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, PriceReference]:
+    """The price, in ticks, that a fill's slippage is measured from, and which it is: each kind of order promises another one.
+
+    The terms are those that the order has now. None where a venue does not tell what a market order met.
+    """
+    if order.stop_price is not None:
+        return order.stop_price, PriceReference.TRIGGER
+    if order.price is not None:
+        return order.price, PriceReference.LIMIT
+    return report.arrival_price, report.arrival_reference

@@ -1,0 +1,56 @@
+"""A series changes contract, or its data goes bad for a stretch: what becomes of the position and of the working orders."""
+
+from __future__ import annotations
+
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
+from grandmodel.domain.decisions import CancelIntent
+from grandmodel.domain.events import Alert
+from grandmodel.domain.instruments import convert_micros
+from grandmodel.runtime.books import Books
+from grandmodel.runtime.order_planner import OrderPlanner
+from grandmodel.runtime.settings import Mode
+from grandmodel.runtime.step import Step
+
+
+def roll(books: Books, planner: OrderPlanner, step: Step, block: Block) -> None:
+    """The series changes contract: sell the old at its last price, buy the new at its first, cancel what works."""
+    row = block[int(books.market.step[0]["row"])]
+    index = int(row["instrument"])
+    market, instrument = books.market.instruments[index], books.ids[index]
+    market["roll_ts"] = row["ts_init"]
+    is_bad = bool(int(row["flags"]) & Flag.BAD_STRETCH or books.market.fault_of(row))
+    why = "bad_stretch" if is_bad else "roll"
+    planner.act(step, why, CancelIntent(instrument=instrument, reasons=(why,)))
+    names = row.dtype.names or ()
+    began = int(row["ts_open"] if "ts_open" in names else row["ts_init"])
+    for life in books.lives.of(instrument):
+        books.exchange.withdraw(life.order.order_id, began)
+        life.withdrawn = books.settings.mode is not Mode.LIVE
+    lots = books.ledger.positions[index].lots
+    if not lots:
+        books.halt_where_broken(step, index)
+        return
+    if books.settings.mode is Mode.LIVE:
+        text = f"{instrument}: the feed is marked {why} while {lots} lots are held; deal with them at the broker"
+        step.alerts.append(Alert(severity="critical", code=f"{why}_by_hand", text=text))
+        return
+    if is_bad:
+        books.book_mark(step, index, why, [(-lots, int(market["mark"]))], began)
+        text = f"{instrument}: a bad stretch of data begins; the position was left at the last good price"
+        step.alerts.append(Alert(severity="high", code="bad_stretch", text=text, value=lots))
+        return
+    fields = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
+    first_price = next((int(row[name]) for name in fields if row[name] != UNDEFINED_PRICE), UNDEFINED_PRICE)
+    if first_price == UNDEFINED_PRICE:
+        text = (
+            f"{instrument}: the first row of the new contract has no price; the step between contracts counts as profit"
+        )
+        step.alerts.append(Alert(severity="high", code="roll_without_price", text=text))
+        return
+    books.book_mark(step, index, why, [(-lots, int(market["mark"])), (lots, first_price)], began)
+    # The new contract's price is the mark from here on: the position is worth what it was, less the fees.
+    market["mark"] = first_price
+    books.ledger.mark(index, first_price)
+    rate = books.ledger.rates_micros[books.instruments[index].currency]
+    market["marked_base"] = convert_micros(books.ledger.marked_micros(index), rate)
+    books.market.step[0]["equity"] = books.ledger.equity_micros()
