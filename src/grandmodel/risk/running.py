@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -78,6 +79,8 @@ class RunningRisk:
         "_rates",
         "_row",
         "_row_ts",
+        "_table",
+        "_table_rates",
         "_tick_values",
         "_width",
         "covariance",
@@ -114,6 +117,9 @@ class RunningRisk:
         self._rates: list[int] = []
         self._coefficients: Coefficients | None = None
         self._dirty = True
+        self._table: FloatArray = np.empty((n + 2, n))
+        self._table_rates: IntArray | None = None
+        """The rates that ``_table`` was made for; None where it must be made anew."""
 
     def on_bar(self, bar: ClosedBar) -> bool:
         """Take one closed bar; other widths are passed over. True where it finished the row of an earlier close time."""
@@ -174,6 +180,7 @@ class RunningRisk:
         self._row_ts = -1
         self.has_returns = False
         self._dirty = True
+        self._table_rates = None
 
     def hold(self, positions: list[int], rates: list[int]) -> None:
         """Put ``positions`` (lots) and ``rates`` (micros) into ``lots``, where ``held_variance`` reads them."""
@@ -192,6 +199,24 @@ class RunningRisk:
         if found is not None and found.positions != positions:
             self._hold(found, positions)
         return found
+
+    @property
+    def is_stale(self) -> bool:
+        """True where ``fill`` has something new to tell whatever the positions."""
+        return self._table_rates is None
+
+    def fill(self, seen: NDArray[Any], moment: NDArray[Any]) -> None:
+        """Put the value at risk of one lot, and of the positions in ``seen`` (I,) of ``rows.SEEN``, into it and ``moment`` (1,)."""
+        rates = seen["rate"]
+        known = bool(self.lots[COUNTS].max() >= self.min_returns)
+        if known and (self._table_rates is None or not np.array_equal(self._table_rates, rates)):
+            self.lots[RATES] = rates
+            self._rates = rates.tolist()
+            _fill_coefficients(
+                self.covariance.covariance, self.lots, self.unit, self.min_returns, self.money, self.settings.stress_multiple, self._table
+            )  # fmt: skip
+        self._table_rates = rates.copy()
+        fill_numbers(self._table, known, seen, moment)
 
     def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
         """VaR of ``positions`` in micros of the account's currency; NaN while one of them, or a pair, is not known."""
@@ -270,6 +295,7 @@ class RunningRisk:
         self.money[PEAKS] = peaks
         self.lots[COUNTS] = counts
         self._dirty = True
+        self._table_rates = None
 
 
 @kernel
@@ -343,6 +369,28 @@ def _fill_coefficients(
                 continue
             # NaN for a pair that never traded in the same bar.
             table[i, j] = per_lot(covariance[i, j], rates[i], rates[j], scale)
+
+
+@kernel
+def fill_numbers(table: FloatArray, known: bool, seen: NDArray[Any], moment: NDArray[Any]) -> None:
+    """What one lot of each instrument adds to value at risk, beside the positions held, into the rows of an account."""
+    n = len(seen)
+    moment[0].risk_known = known
+    variance = 0.0
+    for i in range(n):
+        one = seen[i]
+        one.own = one.single = one.stressed = one.slope = math.nan
+        if not known:
+            continue
+        one.own, one.single, one.stressed = table[i, i], table[n, i], table[n + 1, i]
+        slope = 0.0
+        for k in range(n):
+            if seen[k].position != 0 and not math.isnan(table[n, k]):
+                slope += table[i, k] * seen[k].position
+        one.slope = slope
+        if one.position != 0 and not math.isnan(one.single):
+            variance += slope * one.position
+    moment[0].variance = variance if known else math.nan
 
 
 def root(variance: float) -> float:

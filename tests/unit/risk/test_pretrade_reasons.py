@@ -11,9 +11,10 @@ from grandmodel.domain.events import Command, CommandKind
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ExecType, OrderType, Side, TimeInForce
 from grandmodel.risk.breakers import BreakerState, Trigger
+from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
-from grandmodel.risk.reasons import CHECK_NAMES, RiskReason
+from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.running import COUNTS
 from grandmodel.risk.settings import FlowLimits, InstrumentLimits, PortfolioLimits, RiskSettings
 from risk import desk

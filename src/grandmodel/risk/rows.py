@@ -1,0 +1,338 @@
+"""The memory of one account as risk sees it: structured rows that compiled code walks and Python fills.
+
+One set of kernels (``checks.py``, ``working.py``) works on these rows, for the engine's single account and for the thousands of a
+training batch: account ``n`` is row ``n`` everywhere. Prices are ticks, quantities lots, money micros, times int64 ns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.instruments import Instrument, Settlement
+from grandmodel.risk.breakers import BreakerLadder, Trigger
+from grandmodel.risk.margins import check_margins
+from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.standing import STANDING
+
+Rows = NDArray[Any]
+"""Structured rows; numpy has no type for their fields."""
+
+_I8, _F8 = "<i8", "<f8"
+
+LIMITS = np.dtype(
+    [
+        ("tick_value", _I8),
+        ("margin", _I8),  # initial margin of one lot; -1: the whole price is paid (spot)
+        ("negative_prices", _I8),
+        ("authorised", _I8),
+        ("restricted", _I8),
+        ("max_order_lots", _I8),
+        ("order_notional", _I8),
+        ("max_long_lots", _I8),
+        ("max_short_lots", _I8),
+        ("concentration", _I8),
+        ("collar_min_ticks", _I8),
+        ("collar_fraction", _F8),
+        ("away_fraction", _F8),
+    ]
+)
+"""One row an instrument: its units, and what its checks compare with."""
+
+PORTFOLIO = np.dtype(
+    [
+        ("shrink", _I8),  # 1: an order beyond a size limit is cut to what fits; 0: it is refused
+        ("overall_lots", _I8),
+        ("gross", _I8),
+        ("net", _I8),
+        ("max_orders", _I8),
+        ("max_messages", _I8),
+        ("max_repeats", _I8),
+        ("window_ns", _I8),
+        ("duplicate_window_ns", _I8),
+        ("margin_share", _F8),
+        ("var", _F8),
+        ("stressed_var", _F8),
+        ("drawdown", _F8),  # from which the ladder halts
+        ("daily_loss", _F8),
+        ("caution_scale", _F8),
+    ]
+)
+"""One row: what the account as a whole may do."""
+
+SEEN = np.dtype(
+    [
+        ("position", _I8),
+        ("mark", _I8),  # UNDEFINED_PRICE where there is none
+        ("mark_ts", _I8),  # when the last row of the instrument came
+        ("bid", _I8),
+        ("ask", _I8),
+        ("halted", _I8),
+        ("rate", _I8),  # micros of the account's currency per unit of the instrument's
+        ("in_session", _I8),
+        ("max_age", _I8),  # a mark older than this takes no new risk
+        ("buys", _I8),  # lots that working orders can still buy
+        ("sells", _I8),
+        ("throttled_buys", _I8),  # 1 while stopped for repeated executions
+        ("throttled_sells", _I8),
+        ("own", _F8),  # VaR squared of one lot; NaN while unknown
+        ("single", _F8),  # VaR of one lot alone
+        ("stressed", _F8),  # the same under stress
+        ("slope", _F8),  # the instrument's row of the VaR matrix times the positions
+    ]
+)
+"""One row an instrument of an account: what the checks see of it at one moment."""
+
+MOMENT = np.dtype(
+    [
+        ("ts", _I8),
+        ("equity", _I8),
+        ("risk_known", _I8),  # 0 where no instrument's VaR is known
+        ("variance", _F8),  # VaR squared of the positions held; NaN where one of them is not known
+    ]
+)
+"""One row an account: what its checks see of the whole."""
+
+WORKING = np.dtype(
+    [
+        ("order_id", _I8),
+        ("instrument", _I8),
+        ("side", _I8),
+        ("quantity", _I8),
+        ("pending", _I8),  # quantity after a change under way; equal to ``quantity`` otherwise
+        ("order_type", _I8),
+        ("rests", _I8),  # 1: a limit at ``price``, which one of our own orders could meet
+        ("price", _I8),
+        ("parent", _I8),  # of a bracket's child whose parent had filled nothing when it was sent; 0: none
+        ("group", _I8),  # with ``instrument`` the one-cancels-other group; 0: none
+        ("reduce_only", _I8),
+        ("tag", _I8),
+        ("sequence", _I8),
+        ("ts", _I8),
+        ("batch", _I8),  # the step in which it was sent
+        ("filled", _I8),
+        ("reduced", _I8),  # lots that the others of its group filled since it joined
+        ("woken", _I8),  # of a child: lots that its parent filled
+        ("cancel_asked", _I8),
+        ("changing", _I8),
+    ]
+)
+"""One row an open order, oldest first."""
+
+OUT = np.dtype(
+    [
+        ("count", _I8),  # rows of WORKING in use
+        ("sequence", _I8),  # orders and changes sent so far
+        ("batch", _I8),  # orders sent from here on belong to this step
+        ("heard", _I8),  # the newest batch of which the venue has said anything
+        ("orders_head", _I8),  # [head, tail) of the order times within the window, as the next two pairs
+        ("orders_tail", _I8),
+        ("messages_head", _I8),
+        ("messages_tail", _I8),
+        ("prints_head", _I8),
+        ("prints_tail", _I8),
+    ]
+)
+"""One row an account: what is out, and how fast it went."""
+
+PRINT = np.dtype(
+    [
+        ("ts", _I8),
+        ("instrument", _I8),
+        ("side", _I8),
+        ("quantity", _I8),
+        ("order_type", _I8),
+        ("price", _I8),
+        ("stop_price", _I8),
+        ("parent", _I8),
+        ("group", _I8),
+        ("reduce_only", _I8),
+        ("tag", _I8),
+    ]
+)
+"""What makes two orders equal, and when one was sent. A price that an order does not have is ``UNDEFINED_PRICE``."""
+
+ASKED = np.dtype(
+    [
+        ("order_id", _I8),
+        ("instrument", _I8),
+        ("side", _I8),
+        ("quantity", _I8),
+        ("order_type", _I8),
+        ("time_in_force", _I8),
+        ("price", _I8),  # UNDEFINED_PRICE: none
+        ("stop_price", _I8),
+        ("ts", _I8),
+        ("effective_ts", _I8),
+        ("expire_ts", _I8),
+        ("parent", _I8),  # 0: none
+        ("group", _I8),
+        ("reduce_only", _I8),
+        ("tag", _I8),
+        ("approved", _I8),  # lots that may go; 0: refused
+        ("reason", _I8),  # of the first check that refused, else of the first that cut; place in ``checks.REASONS``
+    ]
+)
+"""One row an order that is asked about: what it is, and what the checks said."""
+
+
+class AccountRows(NamedTuple):
+    """The rows of N accounts over I instruments each; ``limits`` and ``portfolio`` are shared."""
+
+    standing: Rows
+    """(N,) of ``STANDING``"""
+    moment: Rows
+    """(N,) of ``MOMENT``"""
+    seen: Rows
+    """(N, I) of ``SEEN``"""
+    out: Rows
+    """(N,) of ``OUT``"""
+    working: Rows
+    """(N, S) of ``WORKING``"""
+    order_ts: NDArray[np.int64]
+    """(N, F) int64 ns: when new orders were sent"""
+    message_ts: NDArray[np.int64]
+    """(N, F) int64 ns: when orders, changes and cancels were sent"""
+    prints: Rows
+    """(N, F) of ``PRINT``"""
+    asked: Rows
+    """(N, K) of ``ASKED``"""
+    limits: Rows
+    """(M, I) of ``LIMITS``: account n has the row that the caller names"""
+    portfolio: Rows
+    """(1,) of ``PORTFOLIO``"""
+    found: NDArray[np.int64]
+    """(N, K, 4, C) what each check of each order asked about found (``checks.judge``); (N, 1, 4, C) where nobody will read it"""
+    found_real: NDArray[np.float64]
+    """(N, K, 2, C) value and limit of the checks that find fractions"""
+
+
+def limit_rows(settings: RiskSettings, instruments: Sequence[Instrument], capital_micros: int) -> Rows:
+    """``LIMITS`` of ``instruments``, shape (I,). Raises ``RiskInputError`` where the margin of a future is not known."""
+    check_margins(settings, instruments)
+    rows = np.zeros(len(instruments), LIMITS)
+    for row, instrument in zip(rows, instruments, strict=True):
+        limits = settings.instruments.get(instrument.id, settings.limits)
+        row["tick_value"] = instrument.tick_value_micros
+        row["margin"] = -1 if instrument.settlement is Settlement.SPOT else instrument.initial_margin_micros
+        row["negative_prices"] = instrument.negative_prices
+        row["authorised"] = not settings.authorised or instrument.id in settings.authorised
+        row["restricted"] = instrument.id in settings.restricted
+        row["max_order_lots"] = limits.max_order_lots
+        row["order_notional"] = int(limits.max_order_notional * capital_micros)
+        row["max_long_lots"], row["max_short_lots"] = limits.max_long_lots, limits.max_short_lots
+        row["concentration"] = int(limits.max_concentration * capital_micros)
+        row["collar_min_ticks"] = limits.collar_min_ticks
+        row["collar_fraction"], row["away_fraction"] = limits.collar_fraction, limits.away_fraction
+    return rows
+
+
+def portfolio_row(settings: RiskSettings, capital_micros: int) -> Rows:
+    """``PORTFOLIO`` of one account, shape (1,)."""
+    portfolio, flow, ladder = settings.portfolio, settings.flow, BreakerLadder(settings.breakers)
+    row = np.zeros(1, PORTFOLIO)
+    row["shrink"] = settings.shrink
+    row["overall_lots"] = portfolio.max_overall_lots
+    row["gross"] = int(portfolio.max_gross_exposure * capital_micros)
+    row["net"] = int(portfolio.max_net_exposure * capital_micros)
+    row["max_orders"], row["max_messages"] = flow.max_orders, flow.max_messages
+    row["max_repeats"] = flow.max_repeats
+    row["window_ns"], row["duplicate_window_ns"] = flow.window_ns, flow.duplicate_window_ns
+    row["margin_share"] = portfolio.max_margin_share
+    row["var"] = portfolio.max_var * capital_micros
+    row["stressed_var"] = portfolio.max_stressed_var * capital_micros
+    row["drawdown"] = ladder.limits(Trigger.DRAWDOWN)[2]
+    row["daily_loss"] = ladder.limits(Trigger.DAILY_LOSS)[2]
+    row["caution_scale"] = settings.breakers.caution_scale
+    return row
+
+
+def account_rows(
+    limits: Rows,
+    portfolio: Rows,
+    checks: int,
+    *,
+    accounts: int = 1,
+    orders: int = 64,
+    asked: int = 16,
+    explain: bool = True,
+) -> AccountRows:
+    """Fresh rows of ``accounts`` accounts with room for ``orders`` open orders each and ``asked`` orders at a time.
+
+    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found.
+    """
+    instruments = limits.shape[1]
+    seen = np.zeros((accounts, instruments), SEEN)
+    for name in ("mark", "bid", "ask"):
+        seen[name] = UNDEFINED_PRICE
+    seen["rate"] = 1_000_000
+    for name in ("own", "single", "stressed", "slope"):
+        seen[name] = np.nan
+    out = np.zeros(accounts, OUT)
+    out["heard"] = -1
+    standing = np.zeros(accounts, STANDING)
+    kept = asked if explain else 1
+    return AccountRows(
+        standing=standing,
+        moment=np.zeros(accounts, MOMENT),
+        seen=seen,
+        out=out,
+        working=np.zeros((accounts, orders), WORKING),
+        order_ts=np.zeros((accounts, 2 * orders), np.int64),
+        message_ts=np.zeros((accounts, 4 * orders), np.int64),
+        prints=np.zeros((accounts, 2 * orders), PRINT),
+        asked=np.zeros((accounts, asked), ASKED),
+        limits=limits,
+        portfolio=portfolio,
+        found=np.zeros((accounts, kept, 4, checks), np.int64),
+        found_real=np.zeros((accounts, kept, 2, checks)),
+    )
+
+
+class Account:
+    """Owner of the rows of one account: ``rows`` is renewed where an array had to grow."""
+
+    __slots__ = ("_out", "rows")
+
+    def __init__(self, rows: AccountRows) -> None:
+        self.rows = rows
+        self._out = rows.out.view(np.int64).reshape(-1)
+
+    def make_room(self, asked: int) -> None:
+        """Room for ``asked`` more orders, and the messages and cancels that may go with them."""
+        rows, out = self.rows, self._out.tolist()
+        longest = out[_COUNT] + asked
+        messages = out[_MESSAGES_TAIL] - out[_MESSAGES_HEAD] + longest + asked
+        sent = max(out[_ORDERS_TAIL] - out[_ORDERS_HEAD], out[_PRINTS_TAIL] - out[_PRINTS_HEAD]) + asked
+        if longest > rows.working.shape[1]:
+            self.rows = rows = rows._replace(working=_longer(rows.working, 2 * longest))
+        if messages > rows.message_ts.shape[1]:
+            self.rows = rows = rows._replace(message_ts=_longer(rows.message_ts, 2 * messages))
+        if sent > rows.order_ts.shape[1]:
+            self.rows = rows = rows._replace(
+                order_ts=_longer(rows.order_ts, 2 * sent), prints=_longer(rows.prints, 2 * sent)
+            )
+        plan = 2 * out[_COUNT] + asked
+        if plan > rows.asked.shape[1]:
+            self.rows = rows._replace(
+                asked=_longer(rows.asked, 2 * plan),
+                found=np.zeros((1, 2 * plan, *rows.found.shape[2:]), np.int64),
+                found_real=np.zeros((1, 2 * plan, *rows.found_real.shape[2:])),
+            )
+
+
+def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:
+    """``array`` (N, L) with room for ``length`` entries an account."""
+    longer = np.zeros((array.shape[0], length), array.dtype)
+    longer[:, : array.shape[1]] = array
+    return longer
+
+
+_COUNT, _ORDERS_HEAD, _ORDERS_TAIL, _MESSAGES_HEAD, _MESSAGES_TAIL, _PRINTS_HEAD, _PRINTS_TAIL = (
+    (OUT.names or ()).index(name)
+    for name in ("count", "orders_head", "orders_tail", "messages_head", "messages_tail", "prints_head", "prints_tail")
+)
