@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grandmodel.account.planner import CANCEL, CHANGE
 from grandmodel.data.historical.importing import read_file
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.checks import REASONS
+from grandmodel.risk.rows import ASKED
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, Thresholds
+from grandmodel.risk.working import TAGS
+from grandmodel.runtime.books import Books
 from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.simulation.models import FillRuleName, FixedSlippage, VenueSettings
 from grandmodel.training.engine_episode import EngineEpisode
 from grandmodel.training.lanes import (
@@ -125,24 +130,26 @@ def test_a_lane_stands_as_the_engine_does_after_every_bar(layer, seed):
 def test_the_episodes_above_meet_everything_that_can_happen(monkeypatch):
     """Refusals of every kind, stops that shrink, orders that expire, lines that are crossed: else the property says little."""
     seen = Counter()
-    check, apply_reports, on_stop = RiskGate.check, Engine._apply_reports, Engine.on_stop
+    take_row, apply_reports, on_stop = OrderPlanner._take_row, Books.apply_reports, Engine.on_stop
+    names = ASKED.names
 
-    def count_check(gate, order, view):
-        verdict = check(gate, order, view)
-        change = "change of " if order.order_id in gate.working.orders else ""
-        seen[f"{change}{order.tag} {verdict.reason or 'whole'}"] += 1
-        return verdict
+    def count_rows(planner, step, deed, k, instrument, asked):
+        row = dict(zip(names, asked, strict=True))
+        if row["kind"] != CANCEL and not row["why"]:
+            change = "change of " if row["kind"] == CHANGE else ""
+            seen[f"{change}{TAGS[row['tag']]} {REASONS[row['reason']] or 'whole'}"] += 1
+        return take_row(planner, step, deed, k, instrument, asked)
 
-    def count_reports(engine, step, reports):
+    def count_reports(books, step, reports):
         seen.update(f"{report.exec_type.name} {report.reason.value}".strip() for report in reports)
-        return apply_reports(engine, step, reports)
+        return apply_reports(books, step, reports)
 
     def count_stops(engine, stop, block):
         seen[stop.name] += 1
         return on_stop(engine, stop, block)
 
-    monkeypatch.setattr(RiskGate, "check", count_check)
-    monkeypatch.setattr(Engine, "_apply_reports", count_reports)
+    monkeypatch.setattr(OrderPlanner, "_take_row", count_rows)
+    monkeypatch.setattr(Books, "apply_reports", count_reports)
     monkeypatch.setattr(Engine, "on_stop", count_stops)
     for seed in range(24):
         for pairs in episodes_of("tactical", seed):

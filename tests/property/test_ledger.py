@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grandmodel.account.ledger import Ledger
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Settlement
-from grandmodel.domain.ledger import Ledger
 
 NAMES = ("NQ", "IF", "EURUSD", "BTCUSD", "CL")
 INSTRUMENTS = [BUILT_IN[InstrumentId(name)] for name in NAMES]

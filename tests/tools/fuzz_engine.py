@@ -29,7 +29,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import itertools
 
+from grandmodel.risk.pretrade import PretradeChecks
+
 from engine_runs import open_risk
+from grandmodel.account.ledger import Ledger
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.agents import Agent
@@ -38,13 +41,11 @@ from grandmodel.domain.decisions import CancelIntent, PlaceOrder, ReplaceIntent,
 from grandmodel.domain.events import Advance, Command, CommandKind, End
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument
-from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import Order, OrderType, Side, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_SECOND, THIRTY_MINUTES_NS
 from grandmodel.journal.format import encode_record
 from grandmodel.risk.gate import RiskGate
-from grandmodel.risk.pretrade import PretradeChecks
 from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
 from grandmodel.risk.view import RiskView, Verdict
 from grandmodel.risk.working import WorkingOrders

@@ -35,7 +35,7 @@ NEW, CANCEL, CHANGE = 1, 2, 3
 WHYS = ("", "retarget", "unprotected", "no_price", "bad_stretch", "too_late", "change_under_way")
 """Why an order is cancelled, or was never put to the checks, by the number in the row."""
 
-_RETARGET, _UNPROTECTED, _NO_PRICE, _BAD_STRETCH, _TOO_LATE, _UNDER_WAY = range(1, len(WHYS))
+_RETARGET, UNPROTECTED, _NO_PRICE, _BAD_STRETCH, _TOO_LATE, _UNDER_WAY = range(1, len(WHYS))
 _ENTRY, _EXIT, _STOP_TAG, _TARGET_TAG = (TAGS.index(tag) for tag in ("entry", "exit", "stop", "target"))
 _MARKET, _LIMIT, _STOP = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.STOP)
 _DAY, _GTC = int(TimeInForce.DAY), int(TimeInForce.GTC)
@@ -230,7 +230,7 @@ def _open(
     k, last_order, all_sent = _protect(rows, n, m, k, wish, signed, entry, last_order)
     if not all_sent:
         # The cancel reaches the venue with the entry, before it can fill.
-        k = put_cancel(rows, n, k, place_of(rows.working, n, rows.out[n].count, entry), _UNPROTECTED)
+        k = put_cancel(rows, n, k, place_of(rows.working, n, rows.out[n].count, entry), UNPROTECTED)
     return k, last_order
 
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.account.ledger import Ledger
 from grandmodel.domain.agents import Standing
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
-from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, PriceReference, Side
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from grandmodel.account.ledger import Position
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.ids import OrderId
-from grandmodel.domain.ledger import Position
 from grandmodel.execution.order_life import OrderLife
 from grandmodel.runtime.engine import Engine
 

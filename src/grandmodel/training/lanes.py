@@ -1,11 +1,11 @@
 """Lanes: many accounts trading one instrument each through compiled code, as the engine would, to the micro of equity.
 
 The batched environments step thousands of accounts a second millions of times, which a Python engine cannot. A lane is
-the engine's own memory of one account (``STEP``, ``INSTRUMENT``, ``SLOT``, ``REPORT``) and one row of ``ACCOUNT``; orders meet the
-market in the exchange's own kernels and pass the gate's size checks in compiled form (``risk/room.py``). What is Python in the
-engine is written again here: how a wish becomes orders (``pursue_target``, after ``Engine._pursue_target``), how a fill is booked
-(after ``Ledger.apply_fill``) and when the ladder leaves normal (after ``RiskGate.react``). A property test drives this and
-``EngineEpisode`` with the same wishes and holds lots, equity, fees and the rest equal after every bar.
+the engine's own memory of one account: the market step's and the venue's rows (``STEP``, ``INSTRUMENT``, ``SLOT``, ``REPORT``), the
+account's (``risk.rows``), and one row of ``ACCOUNT`` for whoever learns. What happens to them is the engine's own code: a wish becomes
+orders in ``account.planner``, every order passes ``risk.checks.judge``, the venue is ``simulation.matching``, a report and a fill are
+``risk.working.apply_report`` and ``account.booking``. Here stand only the order of things within a bar and the end of an episode. A
+property test drives this and ``EngineEpisode`` with the same wishes and holds lots, equity, fees and the rest equal after every bar.
 
 How to use it::
 
@@ -20,7 +20,7 @@ The order of things within a bar is the engine's: orders reach the venue at the 
 with the next bar, and their fills are booked at its close, after the position held before has been marked there.
 
 What a lane leaves out, and refuses: latency, random slippage, partial fills, other triggers than drawdown and daily loss, and
-what the ladder does once it has left normal; the episode is then over. Read next: ``engine_episode.py``, ``risk/room.py``.
+what the ladder does once it has left normal; the episode is then over. Read next: ``engine_episode.py``, ``account/planner.py``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.account.booking import book_fill, marked_value
+from grandmodel.account.planner import CANCEL, NEW, UNPROTECTED, Target
+from grandmodel.account.planner import pursue_target as plan_target
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Flag
 from grandmodel.domain.events import Advance, Cause
@@ -44,8 +47,10 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
-from grandmodel.risk.room import ROOM, lots_with_room, room_of
+from grandmodel.risk.checks import COUNT
+from grandmodel.risk.rows import LIMITS, PORTFOLIO, AccountRows, account_rows, limit_rows, portfolio_row
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
+from grandmodel.risk.working import apply_report, place_of
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.market_step import mark_instrument
@@ -180,12 +185,9 @@ LANE_MARKET = np.dtype(
         ("last", "<i8"),
         ("tick_value", "<i8"),
         ("spot", "<i8"),
-        ("negative_prices", "<i8"),
         ("fee", "<i8"),  # micros per lot and side
         ("slippage", "<i8"),  # ticks
-        ("collar_min_ticks", "<i8"),
         ("capital", "<i8"),
-        ("away_fraction", "<f8"),
         ("drawdown", "<f8"),  # at which the ladder leaves normal
         ("daily_loss", "<f8"),
     ]
@@ -200,7 +202,7 @@ ACCOUNT = np.dtype(
         ("asked_lots", "<i8"),
         ("cash_micros", "<i8"),
         ("equity_micros", "<i8"),
-        ("peak_micros", "<i8"),
+        ("peak_micros", "<i8"),  # as ``STANDING`` has them, like the next
         ("day_start_micros", "<i8"),
         ("open_profit_micros", "<i8"),
         ("fees_micros", "<i8"),
@@ -209,7 +211,6 @@ ACCOUNT = np.dtype(
         ("working", "<i8"),
         ("ended", "<i8"),
         ("refused_lots", "<i8"),
-        ("day", "<i8"),  # trading day that ``day_start_micros`` belongs to
         ("orders", "<i8"),  # id of the last order
     ]
 )
@@ -260,6 +261,8 @@ class LaneArrays(NamedTuple):
     """(N,) of ``ACCOUNT``"""
     depth: Rows
     """(0,) of ``DEPTH``: bars have no book"""
+    rows: AccountRows
+    """What risk knows of the N accounts; its limits are those of the markets (``_rows_of``)."""
 
 
 class MarketArrays(NamedTuple):
@@ -269,8 +272,10 @@ class MarketArrays(NamedTuple):
     """(T,) of ``LANE_BAR``; market m has the rows ``markets[m].first`` to ``markets[m].last`` - 1"""
     markets: Rows
     """(M,) of ``LANE_MARKET``"""
-    rooms: Rows
-    """(M,) of ``ROOM``"""
+    limits: Rows
+    """(M, 1) of ``risk.rows.LIMITS``"""
+    portfolio: Rows
+    """(1,) of ``risk.rows.PORTFOLIO``"""
 
 
 def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> LaneArrays:
@@ -289,6 +294,15 @@ def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> Lane
         reports=np.zeros((count, 8 * orders + 16), REPORT),
         account=np.zeros(count, ACCOUNT),
         depth=np.zeros(0, DEPTH),
+        rows=account_rows(
+            np.zeros((1, 1), LIMITS),
+            np.zeros(1, PORTFOLIO),
+            COUNT,
+            accounts=count,
+            orders=orders,
+            asked=2 * orders + 6,
+            explain=False,
+        ),
     )
 
 
@@ -304,25 +318,23 @@ def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], sett
     rows["last"] = np.cumsum([len(market.bars) for market in listed])
     rows["first"][1:] = rows["last"][:-1]
     ladder = BreakerLadder(settings.risk.breakers)
-    limits = settings.risk.limits
     for row, market in zip(rows, listed, strict=True):
         instrument = market.instrument
         row["tick_value"] = instrument.tick_value_micros
         row["spot"] = instrument.settlement is Settlement.SPOT
-        row["negative_prices"] = instrument.negative_prices
     rows["fee"], rows["slippage"], rows["capital"] = (
         settings.fee_micros,
         settings.slippage_ticks,
         settings.capital_micros,
     )
-    rows["collar_min_ticks"], rows["away_fraction"] = limits.collar_min_ticks, limits.away_fraction
     rows["drawdown"] = ladder.limits(Trigger.DRAWDOWN)[0]
     rows["daily_loss"] = ladder.limits(Trigger.DAILY_LOSS)[0]
-    rooms = [room_of(settings.risk, m.instrument, settings.capital_micros, MICROS_PER_UNIT) for m in listed]
+    limits = [limit_rows(settings.risk, (market.instrument,), settings.capital_micros) for market in listed]
     return MarketArrays(
         bars=np.concatenate([_lane_bars(market, settings) for market in listed]),
         markets=rows,
-        rooms=np.concatenate(rooms).astype(ROOM),
+        limits=np.stack(limits),
+        portfolio=portfolio_row(settings.risk, settings.capital_micros),
     )
 
 
@@ -414,10 +426,11 @@ def view_lane(lanes: LaneArrays, n: int) -> AccountView:
 # -- the life of a lane ------------------------------------------------------------------------------------------------
 
 _ENDED, _WORKING = int(SlotState.ENDED), int(SlotState.WORKING)
-_MARKET, _LIMIT, _STOP = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.STOP)
-_DAY, _GTC = int(TimeInForce.DAY), int(TimeInForce.GTC)
+_MARKET, _STOP = int(OrderType.MARKET), int(OrderType.STOP)
+_DAY = int(TimeInForce.DAY)
 _FEED_BARS = int(Feed.BARS)
 _TRADE = ord("F")
+_FOREVER = 2**62
 
 
 @kernel
@@ -432,8 +445,10 @@ def start_lane(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: in
         raise ValueError("lanes: found a row outside of the market or in a bad stretch, expected one to start from")
     account = lanes.account[n]
     account.fees_micros = account.traded_lots = account.refused_lots = account.asked_lots = account.orders = 0
-    account.cash_micros = account.peak_micros = account.day_start_micros = market.capital
-    account.day = markets.bars[row].day
+    account.cash_micros = market.capital
+    standing = lanes.rows.standing[n]
+    standing.capital = standing.peak = standing.day_start = market.capital
+    standing.day = markets.bars[row].day
     _enter(lanes, n, markets, m, row)
 
 
@@ -449,6 +464,11 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     known.mark, known.mark_ts = bar.close, bar.ts_close
     known.bid = known.ask = UNDEFINED_PRICE
     known.rate, known.tick_value, known.spot, known.feed = 1_000_000, market.tick_value, market.spot, _FEED_BARS
+    out, seen = lanes.rows.out[n], lanes.rows.seen[n, 0]
+    out.count = out.orders_head = out.orders_tail = out.messages_head = out.messages_tail = 0
+    out.prints_head = out.prints_tail = 0
+    seen.buys = seen.sells = 0
+    seen.max_age = _FOREVER
     account.market, account.row = m, row
     account.lots = account.open_profit_micros = account.bars_held = account.working = account.ended = 0
     account.equity_micros = account.cash_micros
@@ -480,7 +500,7 @@ def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
     if state.slots > 0:
         if venue_due(step, lanes.slots[n], lanes.reports[n]) <= bar.ts_close:
             run_venue(step, lanes.slots[n], lanes.reports[n], instruments, lanes.depth, bar.ts_close)
-        _book_reports(lanes, n, market)
+        _take_reports(lanes, n, market)
         drop_ended(step, lanes.slots[n])
     _react(lanes, n, market, bar.day)
     account.bars_held = account.bars_held + 1 if known.position == account.lots else 0
@@ -540,64 +560,49 @@ def _run_venue_until(lanes: LaneArrays, n: int, markets: MarketArrays, limit: in
             return
         state.now = max(state.now, due)
         run_venue(step, slots, reports, instruments, lanes.depth, due)
-        state.report_head = state.report_tail = 0  # None of them is a fill: those come from bars only.
+        _take_reports(lanes, n, markets.markets[account.market])  # None of them is a fill: those come from bars only.
         bar = markets.bars[account.row]
         if due > bar.ts_close:
             _react(lanes, n, markets.markets[account.market], bar.day_after)
 
 
 @kernel
-def _book_reports(lanes: LaneArrays, n: int, market: Record) -> None:
-    """Book the fills among the reports, in their order, and forget the reports."""
-    state, slots = lanes.step[n], lanes.slots[n]
+def _take_reports(lanes: LaneArrays, n: int, market: Record) -> None:
+    """Fold the reports into what is out, book the fills among them, in their order, and forget the reports."""
+    state, rows = lanes.step[n], lanes.rows
     for r in range(state.report_head, state.report_tail):
         report = lanes.reports[n, r]
         if report.exec_type == _TRADE:
-            k = 0
-            while slots[k].order_id != report.order_id:
-                k += 1
-            _book(lanes, n, market, report.last_quantity * slots[k].side, report.last_price)
+            side = rows.working[n, place_of(rows.working, n, rows.out[n].count, report.order_id)].side
+            _book(lanes, n, market, report.last_quantity * side, report.last_price)
+        apply_report(rows, n, report.order_id, report.exec_type, report.last_quantity, report.leaves, report.ts_event)
     state.report_head = state.report_tail = 0
 
 
 @kernel
 def _book(lanes: LaneArrays, n: int, market: Record, signed_lots: int, price: int) -> None:
-    """Enter one fill: the arithmetic of ``Ledger.apply_fill``, with products that stay within 64 bits."""
+    """Enter one fill, with its fee."""
     account, known = lanes.account[n], lanes.instruments[n]
-    before = known.position
-    opening, realised = signed_lots, 0
-    if before != 0 and (before > 0) != (signed_lots > 0):
-        closed = min(abs(signed_lots), abs(before)) * (1 if before > 0 else -1)
-        share, size = abs(closed), abs(before)
-        cost_closed = known.cost // size * share + known.cost % size * share // size
-        realised = price * closed * market.tick_value - cost_closed
-        known.cost -= cost_closed
-        opening = signed_lots + closed
-    known.cost += price * opening * market.tick_value
-    known.position = before + signed_lots
+    known.position, known.cost, realised = book_fill(known.position, known.cost, signed_lots, price, market.tick_value)
     fee = market.fee * abs(signed_lots)
     account.fees_micros += fee
     account.traded_lots += abs(signed_lots)
     account.cash_micros += (-price * signed_lots * market.tick_value if market.spot else realised) - fee
-    marked = 0
-    if known.position != 0:
-        marked = known.position * known.mark * market.tick_value
-        if not market.spot:
-            marked -= known.cost
-    known.marked_base = marked
-    lanes.step[n].equity = account.cash_micros + marked
+    known.marked_base = marked_value(known.position, known.cost, known.mark, market.tick_value, market.spot)
+    lanes.step[n].equity = account.cash_micros + known.marked_base
 
 
 @kernel
 def _react(lanes: LaneArrays, n: int, market: Record, day: int) -> None:
     """The ladder at the end of an engine step: day, peak, and whether a line has been crossed; then the line for the next."""
-    account, state = lanes.account[n], lanes.step[n]
+    account, state, standing = lanes.account[n], lanes.step[n], lanes.rows.standing[n]
     equity = state.equity
-    if day != account.day:
-        account.day = day
-        account.day_start_micros = equity
-    account.peak_micros = max(account.peak_micros, equity, state.equity_peak)
-    peak, day_start = account.peak_micros, account.day_start_micros
+    lanes.rows.out[n].batch += 1
+    if day != standing.day:
+        standing.day = day
+        standing.day_start = equity
+    standing.peak = max(standing.peak, equity, state.equity_peak)
+    peak, day_start = standing.peak, standing.day_start
     floor = -(2**62)
     if market.drawdown < 1e6:
         floor = max(floor, math.floor(peak - market.drawdown * peak))
@@ -611,6 +616,7 @@ def _react(lanes: LaneArrays, n: int, market: Record, day: int) -> None:
         account.ended = 1
     state.equity_floor = floor
     state.equity_peak = equity
+    account.peak_micros, account.day_start_micros = peak, day_start
 
 
 # -- from a wish to orders ---------------------------------------------------------------------------------------------
@@ -621,8 +627,7 @@ def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, u
     """Trade towards ``lots`` (signed) as the engine does for a ``TargetPosition``; nothing where the episode has ended.
 
     ``urgency``: ``WAIT``, ``PASSIVE`` or ``AGGRESSIVE``; ``stop_ticks``: distance of a protective stop from the mark, 0 for none. At
-    most one wish a bar. Resting entries are cancelled first; what reduces the position is an order of its own before what
-    opens; protective stops shrink with the position or are placed anew.
+    most one wish a bar.
     """
     account, state = lanes.account[n], lanes.step[n]
     if account.ended:
@@ -630,184 +635,79 @@ def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, u
     account.asked_lots = lots
     if urgency == WAIT:
         return
-    held = lanes.instruments[n].position
-    if state.slots == 0 and lots == held:
-        return
-    expected = _cancel_resting(lanes, n, held)
-    change = lots - expected
-    if change == 0:
+    if state.slots == 0 and lots == lanes.instruments[n].position:
         return
     if state.slots + 2 + (stop_ticks != 0) > lanes.slots.shape[1]:
         raise RuntimeError(
             "lanes: found every order slot of a lane in use, expected some free: build_lanes(orders=...)"
         )
-    closing = 0
-    if expected != 0 and (expected > 0) != (change > 0):
-        closing = min(abs(change), abs(expected)) * (1 if change > 0 else -1)
-    if closing != 0:
-        if state.slots > 0:
-            _adapt_stops(lanes, n, markets, abs(expected + closing), stop_ticks != 0)
-        sent = _send(lanes, n, markets, closing, False)
-        account.refused_lots += abs(closing) - sent
-    opening = change - closing
-    if opening != 0:
-        sent = _send(lanes, n, markets, opening, urgency == PASSIVE)
-        account.refused_lots += abs(opening) - sent
-        if sent > 0 and stop_ticks != 0:
-            entry = state.slots - 1
-            signed = sent if opening > 0 else -sent
-            if not _protect(lanes, n, markets, signed, stop_ticks, lanes.slots[n, entry].order_id):
-                lanes.slots[n, entry].ts_cancel = state.now
-                account.refused_lots += sent
-    elif lots != 0 and stop_ticks != 0:
-        _protect(lanes, n, markets, lots, stop_ticks, 0)
+    _look(lanes, n, markets)
+    rows = _rows_of(lanes, markets)
+    wish = Target(0, lots, urgency == PASSIVE, stop_ticks, 0, 0, False)
+    asked, account.orders = plan_target(rows, n, account.market, wish, account.orders)
+    for k in range(asked):
+        _hand_on(lanes, n, markets, k)
 
 
 @kernel(inline=True)
-def _cancel_resting(lanes: LaneArrays, n: int, held: int) -> int:
-    """Cancel the limits of an earlier wish; the position with what is still to come of its market orders."""
-    state, expected = lanes.step[n], held
-    for k in range(state.slots):
-        slot = lanes.slots[n, k]
-        if slot.state == _ENDED or slot.time_in_force == _GTC:
-            continue
-        if slot.order_type == _MARKET:
-            expected += slot.leaves * slot.side
-        else:
-            slot.ts_cancel = min(slot.ts_cancel, state.now)
-    return int(expected)
-
-
-@kernel
-def _adapt_stops(lanes: LaneArrays, n: int, markets: MarketArrays, left: int, places_anew: bool) -> None:
-    """Before a way out: shrink the protective stops to the ``left`` lots, or cancel them."""
-    state = lanes.step[n]
-    for k in range(state.slots):
-        slot = lanes.slots[n, k]
-        if slot.state == _ENDED or slot.time_in_force != _GTC:
-            continue
-        if left == 0 or places_anew:
-            slot.ts_cancel = min(slot.ts_cancel, state.now)
-            continue
-        quantity = slot.filled + left
-        if not _stop_is_sound(lanes, n, markets, quantity, slot.stop_price):
-            continue
-        if slot.parent != 0 and _open_quantity(lanes, n, slot.parent) < quantity:
-            continue
-        most = quantity if slot.parent == 0 else min(quantity, slot.woken)
-        added = max(0, most - slot.filled - slot.leaves)
-        if slot.parent == 0 or added > 0:
-            quantity = _room(lanes, n, markets, slot.side, added, most - added)
-        if quantity > 0:
-            slot.ts_replace = state.now
-            slot.new_quantity, slot.new_price, slot.new_stop = quantity, slot.price, slot.stop_price
-
-
-@kernel
-def _open_quantity(lanes: LaneArrays, n: int, order_id: int) -> int:
-    """The quantity of a working order; more than any where it has ended."""
-    for k in range(lanes.step[n].slots):
-        slot = lanes.slots[n, k]
-        if slot.order_id == order_id and slot.state != _ENDED:
-            return int(slot.quantity)
-    return 2**62
-
-
-@kernel(inline=True)
-def _send(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, passive: bool) -> int:
-    """Send what risk lets through of an exit or entry, at the market or, ``passive``, at the mark; the lots sent."""
-    account, known = lanes.account[n], lanes.instruments[n]
-    bar, market = markets.bars[account.row], markets.markets[account.market]
-    side = 1 if signed_lots > 0 else -1
-    account.orders += 1
-    if not bar.in_session or _meets_own(lanes, n, side):
-        return 0
-    if passive and known.mark <= 0 and not market.negative_prices:
-        return 0
-    quantity = _room(lanes, n, markets, side, abs(signed_lots), 0)
-    if quantity > 0:
-        place_order(
-            lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, side, _LIMIT if passive else _MARKET, _DAY, quantity,
-            known.mark if passive else 0, 0,
-            lanes.step[n].now, lanes.step[n].now, bar.expires, 0, 0 if passive else market.slippage, 0, 0, 0,
-        )  # fmt: skip
-    if quantity > 0 and not passive:
-        # Nothing comes between a decision and its arrival: a market order waits for the next bar at once.
-        lanes.slots[n, lanes.step[n].slots - 1].state = _WORKING
-        known.active += 1
-    return quantity
-
-
-@kernel
-def _protect(lanes: LaneArrays, n: int, markets: MarketArrays, signed_lots: int, stop_ticks: int, parent: int) -> bool:
-    """Place a stop for ``signed_lots`` at ``stop_ticks`` from the mark, as the child of ``parent`` or (0) on its own."""
-    account = lanes.account[n]
-    market = markets.markets[account.market]
-    direction, quantity = (1 if signed_lots > 0 else -1), abs(signed_lots)
-    level = lanes.instruments[n].mark - stop_ticks * direction
-    account.orders += 1
-    if not _stop_is_sound(lanes, n, markets, quantity, level):
-        return False
-    if parent == 0:
-        quantity = _room(lanes, n, markets, -direction, quantity, 0)
-        if quantity == 0:
-            return False
-    place_order(
-        lanes.step[n : n + 1], lanes.slots[n], account.orders, 0, -direction, _STOP, _GTC, quantity, 0, level,
-        lanes.step[n].now, lanes.step[n].now, NEVER_NS, 0, market.slippage, parent, -account.orders, 0,
+def _rows_of(lanes: LaneArrays, markets: MarketArrays) -> AccountRows:
+    """The accounts' rows with the limits of the markets."""
+    rows = lanes.rows
+    return AccountRows(
+        rows.standing, rows.moment, rows.seen, rows.out, rows.working, rows.order_ts, rows.message_ts, rows.prints, rows.asked,
+        markets.limits, markets.portfolio, rows.found, rows.found_real,
     )  # fmt: skip
-    return True
 
 
 @kernel
-def _stop_is_sound(lanes: LaneArrays, n: int, markets: MarketArrays, quantity: int, level: int) -> bool:
-    """Session, order rules, fat finger and collar: the checks of a stop that are not about room."""
-    account = lanes.account[n]
-    bar, market, room = markets.bars[account.row], markets.markets[account.market], markets.rooms[account.market]
-    mark = lanes.instruments[n].mark
-    away, most = abs(level - mark), int(market.away_fraction * abs(mark))
-    return bool(
-        bar.in_session
-        and (level > 0 or market.negative_prices)
-        and (away <= most or away <= market.collar_min_ticks)
-        and 0 < quantity <= room.max_order_lots
-        and quantity * abs(mark) * market.tick_value <= room.order_notional
-    )
-
-
-@kernel(inline=True)
-def _meets_own(lanes: LaneArrays, n: int, side: int) -> bool:
-    """True where an order of ``side`` at the mark would trade with our own limit, be it one whose cancel is on its way."""
-    mark = lanes.instruments[n].mark
-    for k in range(lanes.step[n].slots):
-        slot = lanes.slots[n, k]
-        ours = slot.state != _ENDED and slot.order_type == _LIMIT and slot.side == -side and slot.parent == 0
-        if ours and side * (mark - slot.price) >= 0:
-            return True
-    return False
-
-
-@kernel(inline=True)
-def _room(lanes: LaneArrays, n: int, markets: MarketArrays, side: int, asked: int, counted: int) -> int:
-    """What the size checks leave of ``asked`` lots beside everything that works now (``lots_with_room``)."""
-    account, known = lanes.account[n], lanes.instruments[n]
+def _look(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
+    """Put what the lane knows into the rows that the checks read, as ``Books.look`` does."""
+    account, known, state = lanes.account[n], lanes.instruments[n], lanes.step[n]
     bar = markets.bars[account.row]
-    buys = sells = 0
-    for k in range(lanes.step[n].slots):
-        slot = lanes.slots[n, k]
-        if slot.state == _ENDED:
-            continue
-        lots = slot.leaves
-        if slot.ts_replace <= lanes.step[n].now and slot.parent == 0:
-            lots = max(lots, slot.new_quantity - slot.filled)  # A change counts as the larger until it is confirmed.
-        if slot.side > 0:
-            buys += lots
-        else:
-            sells += lots
-    return lots_with_room(
-        markets.rooms, account.market, side, asked, counted, known.position, buys, sells, known.mark, abs(known.mark),
-        bar.variance, bar.stressed, lanes.step[n].equity, account.peak_micros, account.day_start_micros,
+    seen, moment = lanes.rows.seen[n, 0], lanes.rows.moment[n]
+    moment.ts, moment.equity = state.now, state.equity
+    seen.position, seen.mark, seen.mark_ts, seen.halted = known.position, known.mark, known.mark_ts, known.halted
+    seen.in_session = bar.in_session
+    moment.risk_known = not math.isnan(bar.variance)
+    seen.own, seen.single, seen.stressed = bar.variance, math.sqrt(bar.variance), bar.stressed
+    seen.slope = bar.variance * known.position
+    moment.variance = seen.slope * known.position
+
+
+@kernel
+def _hand_on(lanes: LaneArrays, n: int, markets: MarketArrays, k: int) -> None:
+    """What was asked in row ``k`` reaches the venue, as ``OrderPlanner`` hands it on."""
+    account, asked, state = lanes.account[n], lanes.rows.asked[n, k], lanes.step[n]
+    bar, market = markets.bars[account.row], markets.markets[account.market]
+    if asked.kind != NEW:
+        for place in range(state.slots):
+            slot = lanes.slots[n, place]
+            if slot.order_id != asked.order_id:
+                continue
+            if asked.kind == CANCEL:
+                slot.ts_cancel = min(slot.ts_cancel, state.now)
+                if asked.why == UNPROTECTED:
+                    account.refused_lots += slot.quantity
+            elif asked.approved > 0:
+                slot.ts_replace = state.now
+                slot.new_quantity, slot.new_price, slot.new_stop = asked.approved, slot.price, slot.stop_price
+        return
+    is_stop = asked.order_type == _STOP
+    if not is_stop:
+        account.refused_lots += asked.quantity - asked.approved
+    if asked.approved == 0:
+        return
+    at_market = asked.order_type == _MARKET
+    place_order(
+        lanes.step[n : n + 1], lanes.slots[n], asked.order_id, 0, asked.side, asked.order_type, asked.time_in_force, asked.approved,
+        0 if asked.price == UNDEFINED_PRICE else asked.price, 0 if asked.stop_price == UNDEFINED_PRICE else asked.stop_price,
+        state.now, state.now, bar.expires if asked.time_in_force == _DAY else NEVER_NS, 0, market.slippage if at_market or is_stop else 0,
+        asked.parent, asked.group, 0,
     )  # fmt: skip
+    if at_market:
+        # Nothing comes between a decision and its arrival: a market order waits for the next bar at once.
+        lanes.slots[n, state.slots - 1].state = _WORKING
+        lanes.instruments[n].active += 1
 
 
 # -- one pass of given positions ---------------------------------------------------------------------------------------
@@ -871,9 +771,10 @@ def walk_market(
 def _walk(lanes: LaneArrays, markets: MarketArrays, m: int, first: int, targets: Integers, kept: Integers) -> None:
     """Fill ``kept`` (5, K): equity, lots, fees, traded lots, and 1 where the ladder would have left normal."""
     account, capital = lanes.account[0], markets.markets[m].capital
-    account.cash_micros = account.peak_micros = account.day_start_micros = capital
-    account.equity_micros = capital
-    account.day = markets.bars[first].day
+    account.cash_micros = account.equity_micros = capital
+    standing = lanes.rows.standing[0]
+    standing.capital = standing.peak = standing.day_start = capital
+    standing.day = markets.bars[first].day
     inside, waits_until_after = False, -(2**63)
     for k in range(len(targets)):
         row = first + k
@@ -886,7 +787,7 @@ def _walk(lanes: LaneArrays, markets: MarketArrays, m: int, first: int, targets:
         if inside:
             if account.ended:
                 settle_lane(lanes, 0, markets)
-                account.peak_micros = account.day_start_micros = account.cash_micros
+                standing.peak = standing.day_start = account.cash_micros
                 inside, waits_until_after, kept[4, k] = False, bar.day, 1
             elif k + 1 == len(targets) or markets.bars[row + 1].segment != bar.segment:
                 settle_lane(lanes, 0, markets)

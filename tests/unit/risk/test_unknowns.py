@@ -16,7 +16,7 @@ from grandmodel.risk.checks import checks_of
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.pace import FeedPace
-from grandmodel.risk.room import room_of
+from grandmodel.risk.rows import limit_rows
 from grandmodel.risk.settings import InstrumentLimits, RiskSettings
 from risk import desk
 from strategies import MINUTE, NQ, START, bar_row, quote_row, stack, trade_row
@@ -31,7 +31,7 @@ def test_a_future_whose_margin_is_not_known_is_refused_before_the_run():
     with pytest.raises(RiskInputError, match="instrument GC2: found no initial margin"):
         RiskGate(RiskSettings(), [OWN], desk.CAPITAL)
     with pytest.raises(RiskInputError, match="instrument GC2: found no initial margin"):
-        room_of(RiskSettings(), OWN, desk.CAPITAL, 1_000_000)
+        limit_rows(RiskSettings(), [OWN], desk.CAPITAL)
 
 
 def test_what_is_only_watched_and_what_is_paid_in_full_need_no_margin():

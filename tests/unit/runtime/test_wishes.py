@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from engine_runs import Scripted, build_engine, encoded, open_risk, records_of, run
+from grandmodel.account.ledger import Ledger
 from grandmodel.domain.agents import Agent
 from grandmodel.domain.decisions import (
     Belief,
@@ -17,7 +18,6 @@ from grandmodel.domain.decisions import (
 )
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.learnt import LearntFrom
-from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import OrderType, Side
 from grandmodel.execution.order_life import OrderLives
 from grandmodel.journal.format import decode_record

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from grandmodel.account.booking import book_fill
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, Settlement, convert_micros
@@ -83,26 +84,19 @@ class Ledger:
         instrument, position = self.instruments[index], self.positions[index]
         if signed_lots == 0:
             raise InvariantError(f"{instrument.id}: found a fill of 0 lots, expected at least one")
-        before = position.lots
-        realised = 0
-        opening = signed_lots
-        if before and (before > 0) != (signed_lots > 0):
-            closed = min(abs(signed_lots), abs(before)) * (1 if before > 0 else -1)
-            cost_closed = position.cost_micros * abs(closed) // abs(before)
-            realised = instrument.value_micros(price_ticks, closed) - cost_closed
-            position.cost_micros -= cost_closed
-            opening = signed_lots + closed
-        position.cost_micros += instrument.value_micros(price_ticks, opening)
-        position.lots = before + signed_lots
+        widest = max(abs(position.lots), abs(signed_lots), abs(position.lots + signed_lots))
+        if widest * abs(price_ticks) * instrument.tick_value_micros > MAX_VALUE_MICROS:
+            raise InvariantError(
+                f"{instrument.id}: a position of {position.lots + signed_lots} lots at {price_ticks} ticks is too large to count"
+            )
+        position.lots, position.cost_micros, realised = book_fill(
+            position.lots, position.cost_micros, signed_lots, price_ticks, instrument.tick_value_micros
+        )
         position.realised_micros += realised
         position.fees_micros += fee_micros
         position.traded_lots += abs(signed_lots)
         if position.mark_ticks == UNDEFINED_PRICE:
             position.mark_ticks = price_ticks
-        if abs(instrument.value_micros(price_ticks, position.lots)) > MAX_VALUE_MICROS:
-            raise InvariantError(
-                f"{instrument.id}: a position of {position.lots} lots at {price_ticks} ticks is too large to count"
-            )
         paid = instrument.value_micros(price_ticks, signed_lots)
         change = realised if instrument.settlement is Settlement.FUTURES else -paid
         self.cash_micros[instrument.currency] += change - fee_micros
