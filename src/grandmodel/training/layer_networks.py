@@ -240,32 +240,6 @@ def load_weights(actor: LayerActor, weights: Mapping[str, NDArray[np.float32]], 
             state[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32)))
 
 
-@torch.no_grad()
-def beliefs_under_masks(actor: LayerActor, observations: Tensor, kept: Tensor) -> list[Tensor]:
-    """Each trunk agent's action probabilities (S, B, K) with only the ``kept`` features (S, B, agents with a trunk, 32).
-
-    Kept features are divided by the share kept, so that their expectation stays. This is the reference for compiled inference.
-    """
-    share = 1.0 - actor.architecture.dropout
-    found: list[Tensor] = []
-    heads = [(a, head) for a, head in enumerate(actor.architecture.heads) if head.trunk]
-    for place, ((a, head), features) in enumerate(zip(heads, actor.features(observations), strict=True)):
-        thinned = features * kept[:, :, place].to(features.dtype) / share  # (S, B, 32)
-        tail = actor.tail(head, observations[:, a])
-        spread = None if tail is None else tail.expand(len(kept), *tail.shape)
-        found.append(actor.agent_logits(head.agent, thinned, spread).softmax(-1))
-    return found
-
-
-def sample_beliefs(actor: LayerActor, observations: Tensor, samples: int, generator: torch.Generator) -> list[Tensor]:
-    """Monte Carlo dropout: ``beliefs_under_masks`` with ``samples`` masks drawn from ``generator``, other ones for every agent."""
-    agents = sum(1 for head in actor.architecture.heads if head.trunk)
-    shape = (samples, len(observations), agents, actor.architecture.trunks[0].features)
-    return beliefs_under_masks(
-        actor, observations, torch.rand(shape, generator=generator) >= actor.architecture.dropout
-    )
-
-
 def _blank_linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer of zeros; torch's own constructor would draw from its global generator."""
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")

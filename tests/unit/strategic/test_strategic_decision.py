@@ -11,9 +11,6 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.risk.sizing import (
     ExposureSettings,
-    SizingInput,
-    SizingSettings,
-    compute_size,
     is_inside_dead_band,
     lots_that_breakers_leave,
     takes_new_risk,
@@ -96,22 +93,13 @@ def test_trust_ends_where_nothing_is_known():
 
 
 @given(st.floats(0.001, 5.0), st.floats(5.0, 400.0), st.floats(1e9, 1e13), st.floats(1e5, 1e8))
-def test_the_kelly_share_is_that_of_the_risk_room(edge, deviation, equity, tick_value):
-    """``compute_size`` works on annual returns of the notional; the same bet must come to the same lots."""
+def test_the_kelly_share_is_expected_return_over_variance_of_the_notional(edge, deviation, equity, tick_value):
+    """The same bet in annual returns of the notional comes to the same lots, whatever the notional and the year are."""
     notional, horizons = 400_000_000_000, 1_449.0
-    size = compute_size(
-        SizingInput(
-            direction=1.0,
-            expected_return_annual=edge * tick_value * horizons / notional,
-            volatility_annual=deviation * tick_value * math.sqrt(horizons) / notional,
-            uncertainty=0.0,
-            equity_micros=int(equity),
-            notional_micros=notional,
-            var_micros=1.0,
-        ),
-        SizingSettings(kelly_fraction=0.25),
-    )
-    assert kelly_lots(edge, deviation, tick_value, int(equity), 0.25) == pytest.approx(size.allowed["kelly"], rel=1e-9)
+    expected_return_annual = edge * tick_value * horizons / notional
+    volatility_annual = deviation * tick_value * math.sqrt(horizons) / notional
+    lots = 0.25 * expected_return_annual / volatility_annual**2 * int(equity) / notional
+    assert kelly_lots(edge, deviation, tick_value, int(equity), 0.25) == pytest.approx(lots, rel=1e-9)
 
 
 @pytest.mark.parametrize(
