@@ -98,7 +98,7 @@ class Markers:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ShadedSpan:
     """A stretch of time to shade from top to bottom: a session, a gap in the data, a halt. Equal labels share a legend entry."""
 
     start_ns: int
@@ -132,7 +132,7 @@ class LineChart:
     unit: str = ""
     bands: Sequence[Band] = ()
     markers: Sequence[Markers] = ()
-    spans: Sequence[Span] = ()
+    spans: Sequence[ShadedSpan] = ()
     levels: Sequence[Level] = ()
     y_label: str = ""
     note: str = ""
@@ -533,7 +533,7 @@ def _hover_resolution(span_ns: int) -> int:
     return 1_000_000_000 if span_ns > 60_000_000_000 else 1_000_000 if span_ns > 1_000_000 else 1
 
 
-def _shade(span: Span, scale: TimeScale, box: Box) -> Markup:
+def _shade(span: ShadedSpan, scale: TimeScale, box: Box) -> Markup:
     left = min(max(scale.at(span.start_ns), box.left), box.right)
     right = max(min(scale.at(span.end_ns), box.right), box.left)
     if span.end_ns < scale.start_ns or span.start_ns > scale.end_ns or right < left:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from grandmodel.research.campaign import Job
     from grandmodel.research.trials import TrialLog
     from grandmodel.training.market import Layer, Span, TrainingMarket
-    from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, Progress
+    from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, TrainingProgress
 
 LayerArgument = Annotated[
     str, typer.Argument(metavar="LAYER", help="strategic (30-minute bars) or tactical (5-minute).")
@@ -232,7 +232,7 @@ def _progress(jobs: Sequence[Job], workers: int, tensorboard: Path | None) -> It
         bar = stack.enter_context(Bar(*columns, console=console, transient=False))
         task = bar.add_task("preparing", total=None, said="")
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: TrainingProgress) -> None:
             report, said = progress.report, ""
             if isinstance(report, Update):
                 said = format_update(report)

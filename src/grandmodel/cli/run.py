@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from grandmodel.performance.ratios import AnnualRatios
     from grandmodel.runtime.agents import OwnAgents
     from grandmodel.runtime.commands import Told
-    from grandmodel.runtime.feeds import Feed
+    from grandmodel.runtime.feeds import MarketFeed
     from grandmodel.runtime.session import Progress as RunProgress
     from grandmodel.runtime.settings import Mode, RunSettings
     from grandmodel.runtime.summary import Summary
@@ -278,7 +278,7 @@ def _parameters(given: list[str] | None) -> dict[str, Any]:
     return parameters
 
 
-def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings:
+def _fit_to(settings: RunSettings, feed: MarketFeed, path: Path | None) -> RunSettings:
     """Keep only bars that the data's bars can make, and let risk and the built-in agents work on what is kept; a settings file
     is never changed.
     """
@@ -320,7 +320,7 @@ def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings
     return changed(settings, {"widths_ns": widths, "risk": risk, "agents": agents})
 
 
-def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
+def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[MarketFeed, int]:
     """The feed over ``WARM_UP_DAYS`` trading days and ``day``, and the time from which intents are acted on."""
     import numpy as np
 
@@ -344,7 +344,7 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
 
 def _run(
     settings: RunSettings,
-    feed: Feed,
+    feed: MarketFeed,
     out: Path,
     name: str,
     resume: Path | None,
@@ -395,7 +395,7 @@ def _run(
 
 def _go(
     settings: RunSettings,
-    feed: Feed,
+    feed: MarketFeed,
     folder: Path,
     told: Sequence[Told],
     *,

@@ -16,7 +16,7 @@ from grandmodel.domain.files import path_text
 from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
-    from grandmodel.runtime.feeds import Feed
+    from grandmodel.runtime.feeds import MarketFeed
 
 _OTHER_FLAG = re.compile(r"--(?!time-zone\b|label\b|profile\b)[a-z]")
 """A flag of ``grandmodel data import`` that a command which only runs does not have."""
@@ -47,7 +47,7 @@ def file_feed(
     instruments: Path | None,
     start: str | None = None,
     end: str | None = None,
-) -> Feed:
+) -> MarketFeed:
     """The rows of files given as ``INSTRUMENT=FILE``, read through the importer; what was found goes to stderr."""
     from grandmodel.data.historical.importing import read_file
     from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
@@ -107,7 +107,7 @@ def store_feed(
     bar_width: str,
     start: str | None,
     end: str | None,
-) -> Feed:
+) -> MarketFeed:
     """The rows of a store between two times; all there are where none are given."""
     from grandmodel.data.historical.store import Store
     from grandmodel.domain.instruments import load_instruments

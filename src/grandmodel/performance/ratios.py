@@ -26,7 +26,7 @@ FEWEST_RETURNS = 8
 _NORMAL = NormalDist()
 
 
-class Moments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReturnMoments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the statistics need to know of a series of returns."""
 
     periods: int
@@ -113,7 +113,7 @@ def annual_ratios(
     )
 
 
-def moments(returns: Floats) -> Moments:
+def moments(returns: Floats) -> ReturnMoments:
     """Sharpe ratio, skew and kurtosis of ``returns`` (n,), by population moments.
 
     Raises ``PerformanceError`` for fewer than 8 returns or any that is not finite.
@@ -122,9 +122,9 @@ def moments(returns: Floats) -> Moments:
     centred = values - values.mean()
     variance = float((centred**2).mean())
     if variance <= no_variance(values):
-        return Moments(periods=len(values), sharpe=0.0, skew=0.0, kurtosis=3.0)
+        return ReturnMoments(periods=len(values), sharpe=0.0, skew=0.0, kurtosis=3.0)
     deviation = math.sqrt(variance)
-    return Moments(
+    return ReturnMoments(
         periods=len(values),
         sharpe=float(values.mean()) / deviation,
         skew=float((centred**3).mean()) / deviation**3,

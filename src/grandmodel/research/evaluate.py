@@ -252,7 +252,7 @@ def evaluate_strategic(
     ]
     combined = [CombinedAgents(book, way, sizes, is_sized=sized) for way in COMBINATIONS for sized in (True, False)]
     walks = run_walk_forward(folds, markets, [*plain, *combined], walker, on_walk)
-    table = _Table(walks, [*plain, *combined], folds, trials, chosen.seed)
+    table = _DailyReturns(walks, [*plain, *combined], folds, trials, chosen.seed)
     scores = _Scores(book, markets, folds, COORDINATED)
     return Evaluation(
         layer="strategic",
@@ -287,7 +287,7 @@ def evaluate_strategic(
 # ------------------------------------------------------------------------------------------------- returns, day by day
 
 
-class _Table:
+class _DailyReturns:
     """Daily returns of every competitor on the same days."""
 
     def __init__(
@@ -457,7 +457,7 @@ class _Scores:
 
 
 def _ways(
-    table: _Table, own: _Scores, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
+    table: _DailyReturns, own: _Scores, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
 ) -> list[WayResult]:
     return [
         _way_row(table, own, own if way == COORDINATED else _Scores(book, markets, folds, way), way)
@@ -465,7 +465,7 @@ def _ways(
     ]
 
 
-def _way_row(table: _Table, own: _Scores, scores: _Scores, way: str) -> WayResult:
+def _way_row(table: _DailyReturns, own: _Scores, scores: _Scores, way: str) -> WayResult:
     is_combination = way in COMBINATIONS
     direction = f"{way}, direction" if is_combination else way
     row = WayResult(
@@ -521,7 +521,7 @@ def _reliability(scores: _Scores) -> list[Reliability]:
 # ------------------------------------------------------------------------------------------------------------ verdict
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EvaluationVerdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the numbers say, in sentences; nothing here is a matter of opinion."""
 
     has_edge: bool
@@ -530,7 +530,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sentences: list[str]
 
 
-def verdict_of(found: Evaluation) -> Verdict:
+def verdict_of(found: Evaluation) -> EvaluationVerdict:
     """The verdict that follows from the numbers of ``found`` alone."""
     model = found.competitor(MODEL)
     is_calibrated = found.way.calibration_error <= WELL_CALIBRATED
@@ -581,7 +581,7 @@ def verdict_of(found: Evaluation) -> Verdict:
         if has_edge
         else "Verdict: no edge over the simple rules after costs was shown. Positions should be kept small."
     )
-    return Verdict(has_edge=has_edge, is_calibrated=is_calibrated, sentences=sentences)
+    return EvaluationVerdict(has_edge=has_edge, is_calibrated=is_calibrated, sentences=sentences)
 
 
 def _ratio(estimate: RatioEstimate) -> str:

@@ -22,7 +22,7 @@ from grandmodel.charts import (
     Sample,
     Section,
     Series,
-    Span,
+    ShadedSpan,
     Tile,
     Tone,
     XYChart,
@@ -33,7 +33,7 @@ from grandmodel.research.evaluate import (
     PASSES,
     CompetitorResult,
     Evaluation,
-    Verdict,
+    EvaluationVerdict,
     folds_text,
     verdict_of,
 )
@@ -79,7 +79,7 @@ def looks_text(found: Evaluation | TacticalEvaluation) -> str:
     return f"looked at {found.looks} time{'s' if found.looks != 1 else ''}"
 
 
-def _lead(page: Page, found: Evaluation, verdict: Verdict) -> None:
+def _lead(page: Page, found: Evaluation, verdict: EvaluationVerdict) -> None:
     model = found.competitor(MODEL)
     page.lead.add_tiles(
         [
@@ -182,7 +182,7 @@ def _curves(page: Page, found: Evaluation) -> None:
     )
     times = np.array(found.day_ns, dtype=np.int64)
     spans = [
-        Span(fold.test.start_ns, fold.test.end_ns, fold.name, "caution" if fold.is_last else "neutral")
+        ShadedSpan(fold.test.start_ns, fold.test.end_ns, fold.name, "caution" if fold.is_last else "neutral")
         for fold in found.folds[::2]
     ]
     shown = main_competitors(found)

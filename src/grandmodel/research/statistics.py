@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
-from grandmodel.performance.ratios import Moments, checked_returns, no_variance
+from grandmodel.performance.ratios import ReturnMoments, checked_returns, no_variance
 from grandmodel.research.errors import EvaluationError
 from grandmodel.risk.distributions import normal_distribution, normal_quantile
 
@@ -68,13 +68,13 @@ class Overfitting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 # ---------------------------------------------------------------------------------------------------- one Sharpe ratio
 
 
-def probabilistic_sharpe(found: Moments, benchmark: float = 0.0) -> float:
+def probabilistic_sharpe(found: ReturnMoments, benchmark: float = 0.0) -> float:
     """Probability that the true ratio is above ``benchmark``, per period (Bailey and Lopez de Prado, 2012, equation 11)."""
     spread = _sharpe_spread(found)
     return float(normal_distribution((found.sharpe - benchmark) * math.sqrt(found.periods - 1.0) / spread))
 
 
-def minimum_track_record(found: Moments, benchmark: float = 0.0, level: float = 0.95) -> float:
+def minimum_track_record(found: ReturnMoments, benchmark: float = 0.0, level: float = 0.95) -> float:
     """Periods after which a ratio like this one would be above ``benchmark`` with probability ``level``.
 
     Infinite where the ratio is not above the benchmark (Bailey and Lopez de Prado, 2012, equation 13).
@@ -84,7 +84,7 @@ def minimum_track_record(found: Moments, benchmark: float = 0.0, level: float = 
     return 1.0 + (_sharpe_spread(found) * normal_quantile(level) / (found.sharpe - benchmark)) ** 2
 
 
-def _sharpe_spread(found: Moments) -> float:
+def _sharpe_spread(found: ReturnMoments) -> float:
     # Standard deviation of the estimate times sqrt(n - 1). Cauchy-Schwarz keeps it positive for moments of real returns.
     inside = 1.0 - found.skew * found.sharpe + 0.25 * (found.kurtosis - 1.0) * found.sharpe**2
     if inside <= 0.0:
@@ -114,7 +114,7 @@ def expected_maximum_sharpe(trials: int, trial_variance: float) -> float:
     return math.sqrt(trial_variance) * ((1.0 - _EULER_GAMMA) * first + _EULER_GAMMA * second)
 
 
-def deflated_sharpe(found: Moments, trials: int, trial_variance: float) -> DeflatedSharpe:
+def deflated_sharpe(found: ReturnMoments, trials: int, trial_variance: float) -> DeflatedSharpe:
     """The probability that the true ratio is above 0 although it is the best of ``trials``; see ``trial_variance_of``."""
     threshold = expected_maximum_sharpe(trials, trial_variance)
     return DeflatedSharpe(

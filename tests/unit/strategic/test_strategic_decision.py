@@ -19,7 +19,7 @@ from grandmodel.risk.sizing import (
 from grandmodel.strategic.decision import (
     LARGEST_MUTUAL_INFORMATION,
     Evidence,
-    Reason,
+    StrategicReason,
     StrategicSettings,
     kelly_lots,
     size_exposure,
@@ -65,7 +65,7 @@ def test_an_exposure_is_bounded_and_points_where_belief_and_move_agree(belief, m
     assert exposure * move >= 0.0
     if exposure:
         assert int(np.argmax(belief)) == (0 if exposure > 0 else 2)
-        assert reasons[0] is (Reason.LONG if exposure > 0 else Reason.SHORT)
+        assert reasons[0] is (StrategicReason.LONG if exposure > 0 else StrategicReason.SHORT)
     assert len(set(reasons)) == len(reasons)
 
 
@@ -83,7 +83,7 @@ def test_ignorance_cuts_a_position_that_risk_s_limits_had_cut_already():
     unsure, reasons = size_exposure(evidence(expected_move=50.0, mutual_information=0.3), 1.0, SETTINGS)
     assert sure == 1.0
     assert unsure == pytest.approx(1.0 - 0.3 / math.log(3))
-    assert Reason.IGNORANT in reasons
+    assert StrategicReason.IGNORANT in reasons
 
 
 def test_trust_ends_where_nothing_is_known():
@@ -124,13 +124,13 @@ def test_each_code_is_given_where_its_meaning_holds(changes, full, code):
 def test_a_tie_of_directions_is_no_reason_to_act():
     exposure, reasons = size_exposure(evidence(belief=np.array([0.4, 0.2, 0.4]), expected_move=5.0), 1.0, SETTINGS)
     assert exposure == 0.0
-    assert reasons[0] is Reason.NEUTRAL
+    assert reasons[0] is StrategicReason.NEUTRAL
 
 
 def test_the_var_budget_binds_where_it_is_the_smaller():
     tight = StrategicSettings(full=ExposureSettings(var_budget=0.001))
     assert tight.full.binding == "var_budget"
-    assert Reason.VAR_BUDGET in size_exposure(evidence(expected_move=50.0), 0.1, tight)[1]
+    assert StrategicReason.VAR_BUDGET in size_exposure(evidence(expected_move=50.0), 0.1, tight)[1]
     rules = [StrategicSettings().full.rule(THIRTY_MINUTES_NS), tight.full.rule(THIRTY_MINUTES_NS)]
     assert rules[0].lots(30.0, 5e6, 1e12) > rules[1].lots(30.0, 5e6, 1e12) > 0.0
 
@@ -185,4 +185,4 @@ def test_a_size_is_in_proportion_to_what_held_back_data_support(first):
     one, reasons = size_exposure(evidence(support=first), 1.0, SETTINGS)
     whole, _ = size_exposure(evidence(support=1.0), 1.0, SETTINGS)
     assert one == pytest.approx(whole * first, abs=1e-15)
-    assert (Reason.UNPROVEN in reasons) == (first < 0.5)
+    assert (StrategicReason.UNPROVEN in reasons) == (first < 0.5)
