@@ -28,6 +28,7 @@ from grandmodel.charts import (
     XYChart,
 )
 from grandmodel.charts.page import Value
+from grandmodel.performance.drawdown import drawdown_curve
 from grandmodel.research.evaluate import (
     MODEL,
     PASSES,
@@ -197,8 +198,7 @@ def _curves(page: Page, found: Evaluation) -> None:
     falls = []
     for result in shown:
         equity = np.concatenate([[1.0], result.equity])
-        peak = np.maximum.accumulate(equity)
-        falls.append(Series(result.name, times, ((equity - peak) / peak)[1:]))
+        falls.append(Series(result.name, times, -drawdown_curve(equity)[1:]))
     section.add_chart(LineChart(title="Below the running peak", series=falls, unit="%", spans=spans))
 
 

@@ -26,7 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
-from grandmodel.performance.ratios import ReturnMoments, checked_returns, no_variance
+from grandmodel.performance.ratios import (
+    ReturnMoments,
+    checked_returns,
+    no_variance,
+    row_sharpe_ratios,
+    sharpe_from_moments,
+)
 from grandmodel.research.errors import EvaluationError
 from grandmodel.risk.distributions import normal_distribution, normal_quantile
 
@@ -187,9 +193,7 @@ def _split_sharpes(chosen: Floats, counts: Floats, sums: Floats, squares: Floats
     n = (chosen @ counts)[:, None]
     mean = (chosen @ sums) / n
     square = (chosen @ squares) / n
-    variance = square - mean**2
-    is_still = variance <= 1e-14 * square
-    return np.where(is_still, 0.0, mean / np.sqrt(np.where(is_still, 1.0, variance)))
+    return sharpe_from_moments(mean, square - mean**2, square)
 
 
 # ---------------------------------------------------------------------------------------------------------- bootstrap
@@ -250,7 +254,7 @@ def bootstrap_sharpe(
     """The interval of the Sharpe ratio of ``returns`` (n,), per period, by percentiles of the stationary bootstrap."""
     values = checked_returns(returns)
     found = [
-        _row_sharpes(values[places])
+        row_sharpe_ratios(values[places])
         for places in _resamples(len(values), repeats, mean_block_length(values), generator)
     ]
     return _percentiles(np.concatenate(found), level)
@@ -290,7 +294,7 @@ def paired_difference(
     a, b = checked_returns(first), checked_returns(second)
     if len(a) != len(b):
         raise EvaluationError(f"paired difference: found {len(a)} and {len(b)} periods, expected the same periods")
-    measure = statistic or _row_sharpes
+    measure = statistic or row_sharpe_ratios
     parts = _resamples(len(a), repeats, mean_block_length(a - b), generator)
     differences = np.concatenate([measure(a[places]) - measure(b[places]) for places in parts])
     low, high = _percentiles(differences, level)
@@ -304,12 +308,6 @@ def row_means(rows: Floats) -> Floats:
     """The mean of each row (R, n) -> (R,)."""
     means: Floats = rows.mean(axis=1)
     return means
-
-
-def _row_sharpes(rows: Floats) -> Floats:
-    mean, deviation = rows.mean(axis=1), rows.std(axis=1)
-    is_still = deviation <= 1e-7 * np.sqrt((rows**2).mean(axis=1))
-    return np.where(is_still, 0.0, mean / np.where(is_still, 1.0, deviation))
 
 
 def _percentiles(values: Floats, level: float) -> tuple[float, float]:

@@ -50,8 +50,7 @@ from grandmodel.strategic.decision import StrategicSettings
 from grandmodel.training.lanes import LaneSettings
 from grandmodel.training.market import Span, build_market
 from training_markets import NQ, some_bars
-
-from ...models.model_cases import manifest_of, weights_of  # noqa: TID252 - the models' own cases, one home
+from unit.models.model_cases import manifest_of, weights_of
 
 LANES = LaneSettings()
 SIZES = Sizes(LANES.capital_micros, ExposureSettings())
