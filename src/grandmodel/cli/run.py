@@ -5,28 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, RunArgument, agents_folder, console, print_json, run_folder, stdout
 from grandmodel.cli.signing import UnsignedOption, run_signer
-from grandmodel.cli.sources import (
-    DataOption,
-    FromOption,
-    InstrumentOption,
-    InstrumentsFile,
-    LabelOption,
-    ProfileOption,
-    SchemaOption,
-    StoreOption,
-    TimeZoneOption,
-    ToOption,
-    WidthOption,
-    file_feed,
-    store_feed,
-)
+from grandmodel.cli.sources import FileOptions, SchemaOption, SourceOptions, file_feed, store_feed
 from grandmodel.cli.stopping import StopSignals, resume_command
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import is_text, path_text
@@ -90,28 +78,33 @@ NameOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is made: its settings, its agents, its folder."""
+
+    settings: SettingsOption = None
+    overrides: SetOption = None
+    agent: AgentOption = None
+    agent_set: AgentSetOption = None
+    commands: CommandsOption = None
+    agents_from: OwnAgentsOption = None
+    out: OutOption = Path("runs")
+    name: NameOption = None
+    unsigned: UnsignedOption = False
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a run folder whose process died; same options as it began with.")
+    ] = None
+    as_json: JsonFlag = False
+
+
+@grouped
 def run_command(
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    instruments: InstrumentsFile = None,
+    source: FileOptions,
     day: Annotated[str, typer.Option(help="Trading day of the simulated session.")] = DEFAULT_DAY,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market and of everything drawn in the run.")] = 7,
     row_scale: Annotated[float, typer.Option(help="Multiplies the number of simulated rows.")] = 1.0,
-    settings: SettingsOption = None,
-    overrides: SetOption = None,
-    agent: AgentOption = None,
-    agent_set: AgentSetOption = None,
-    commands: CommandsOption = None,
-    agents_from: OwnAgentsOption = None,
-    out: OutOption = Path("runs"),
-    name: NameOption = None,
-    unsigned: UnsignedOption = False,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with a run folder whose process died; same options as it began with.")
-    ] = None,
-    as_json: JsonFlag = False,
+    *,
+    how: RunOptions,
 ) -> None:
     """The main job: one paper session through the whole system, with a summary and a report page at the end.
 
@@ -122,42 +115,19 @@ def run_command(
     """
     from grandmodel.runtime.settings import Mode, changed
 
-    chosen = settings_of(Mode.PAPER, settings, overrides, agent, agent_set)
-    if data:
-        feed = file_feed(data, time_zone, label, profile, instruments)
-        chosen = _fit_to(chosen, feed, settings)
+    chosen = settings_of(Mode.PAPER, how.settings, how.overrides, how.agent, how.agent_set)
+    if source.data:
+        feed = file_feed(source)
+        chosen = _fit_to(chosen, feed, how.settings)
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
         chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
-    agents = _own_agents(chosen, agent, agents_from)
-    _run(chosen, feed, out, name or "", resume, agents, commands, unsigned=unsigned, as_json=as_json)
+    _run(chosen, feed, how)
 
 
 @app.command("run")
-def backtest_command(
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    store: StoreOption = None,
-    instrument: InstrumentOption = None,
-    instruments: InstrumentsFile = None,
-    schema: SchemaOption = "bars",
-    bar_width: WidthOption = "",
-    start: FromOption = None,
-    end: ToOption = None,
-    settings: SettingsOption = None,
-    overrides: SetOption = None,
-    agent: AgentOption = None,
-    agent_set: AgentSetOption = None,
-    commands: CommandsOption = None,
-    agents_from: OwnAgentsOption = None,
-    out: OutOption = Path("runs"),
-    name: NameOption = None,
-    unsigned: UnsignedOption = False,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
+@grouped
+def backtest_command(source: SourceOptions, schema: SchemaOption = "bars", *, how: RunOptions) -> None:
     """Run history through the engine and write a run folder: journal, summary.json and report.html.
 
     Without a settings file the circuit breakers, and sides that too many executions shut, come back by themselves after a day,
@@ -166,27 +136,16 @@ def backtest_command(
     """
     from grandmodel.runtime.settings import Mode
 
-    chosen = settings_of(Mode.BACKTEST, settings, overrides, agent, agent_set)
-    if data and not store:
-        feed = file_feed(data, time_zone, label, profile, instruments, start, end)
-    elif store and instrument:
-        feed = store_feed(store, instrument, instruments, schema, bar_width, start, end)
+    chosen = settings_of(Mode.BACKTEST, how.settings, how.overrides, how.agent, how.agent_set)
+    if source.data and not source.store:
+        feed = file_feed(source, source.start, source.end)
+    elif source.store and source.instrument:
+        feed = store_feed(source, source.store, source.instrument, schema)
     else:
         raise UsageError(
             "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
         )
-    agents = _own_agents(chosen, agent, agents_from)
-    _run(
-        _fit_to(chosen, feed, settings),
-        feed,
-        out,
-        name or "",
-        resume,
-        agents,
-        commands,
-        unsigned=unsigned,
-        as_json=as_json,
-    )
+    _run(_fit_to(chosen, feed, how.settings), feed, how)
 
 
 @app.command("report")
@@ -342,30 +301,21 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[MarketFeed, 
     return SimulatedFeed(chosen, start_ns, end_ns, seed, row_scale), int(schedule.open_ns[places[0]])
 
 
-def _run(
-    settings: RunSettings,
-    feed: MarketFeed,
-    out: Path,
-    name: str,
-    resume: Path | None,
-    agents: OwnAgents,
-    commands: Path | None,
-    *,
-    unsigned: bool,
-    as_json: bool,
-) -> None:
+def _run(settings: RunSettings, feed: MarketFeed, how: RunOptions) -> None:
     from grandmodel.runtime.commands import read_commands
     from grandmodel.runtime.errors import RunStoppedError
     from grandmodel.runtime.runs import claim_run_folder
 
+    agents = _own_agents(settings, how.agent, how.agents_from)
+    out, name, resume = how.out, how.name or "", how.resume
     if name and Path(name).name != name:
         raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
     if not is_text(str(resume or out / name)):
         raise UsageError(
             f"{path_text(resume or out / name)}: found bytes that are no text, expected a plain name: a run keeps its own on the record"
         )
-    told = read_commands(commands) if commands else ()
-    signer = run_signer(unsigned=unsigned)
+    told = read_commands(how.commands) if how.commands else ()
+    signer = run_signer(unsigned=how.unsigned)
     folder = resume or (out / name if name else claim_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
     with StopSignals() as signals:
@@ -390,7 +340,7 @@ def _run(
             if not resume and not name:
                 with suppress(OSError):
                     folder.rmdir()  # Where nothing could begin, the folder is as empty as it was made.
-    _show(summary, folder, as_json=as_json)
+    _show(summary, folder, as_json=how.as_json)
 
 
 def _go(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,27 +40,42 @@ FromOption = Annotated[str | None, typer.Option("--from", help="First day or tim
 ToOption = Annotated[str | None, typer.Option("--to", help="End day or time, UTC, not included.")]
 
 
-def file_feed(
-    data: list[str],
-    time_zone: str | None,
-    label: str | None,
-    profile: str | None,
-    instruments: Path | None,
-    start: str | None = None,
-    end: str | None = None,
-) -> MarketFeed:
-    """The rows of files given as ``INSTRUMENT=FILE``, read through the importer; what was found goes to stderr."""
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Market data in files, and how to read them."""
+
+    data: DataOption = None
+    time_zone: TimeZoneOption = None
+    label: LabelOption = None
+    profile: ProfileOption = None
+    instruments: InstrumentsFile = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(FileOptions):
+    """Market data in files or in a store, and which part of it."""
+
+    store: StoreOption = None
+    instrument: InstrumentOption = None
+    bar_width: WidthOption = ""
+    start: FromOption = None
+    end: ToOption = None
+
+
+def file_feed(source: FileOptions, start: str | None = None, end: str | None = None) -> MarketFeed:
+    """The rows of the files of ``source`` between two times, read through the importer; what was found goes to stderr."""
     from grandmodel.data.historical.importing import read_file
     from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
     from grandmodel.domain.instruments import load_instruments
     from grandmodel.runtime.feeds import BlockFeed, instruments_named
 
-    chosen = load_profile(profile) if profile else ImportProfile()
+    data, instruments = source.data or [], source.instruments
+    chosen = load_profile(source.profile) if source.profile else ImportProfile()
     changes: dict[str, Any] = {}
-    if time_zone:
-        changes["time_zone"] = time_zone
-    if label:
-        changes["label"] = Label(label)
+    if source.time_zone:
+        changes["time_zone"] = source.time_zone
+    if source.label:
+        changes["label"] = Label(source.label)
     chosen = msgspec.structs.replace(chosen, **changes)
     pairs = [text.partition("=") for text in data]
     if any(not separator for _, separator, _ in pairs):
@@ -99,21 +115,14 @@ def file_feed(
     )
 
 
-def store_feed(
-    store: Path,
-    names: list[str],
-    instruments: Path | None,
-    schema: str,
-    bar_width: str,
-    start: str | None,
-    end: str | None,
-) -> MarketFeed:
-    """The rows of a store between two times; all there are where none are given."""
+def store_feed(source: SourceOptions, store: Path, names: list[str], schema: str = "bars") -> MarketFeed:
+    """The rows of instruments ``names`` in ``store`` between the two times of ``source``; all there are where none are given."""
     from grandmodel.data.historical.store import Store
     from grandmodel.domain.instruments import load_instruments
     from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
 
-    named = instruments_named(names, load_instruments(instruments) if instruments else None)
+    file, start, end = source.instruments, source.start, source.end
+    named = instruments_named(names, load_instruments(file) if file else None)
     if not store.is_dir():
         raise UsageError(f"{store}: found no such store; grandmodel data import FILE --store {store} makes one")
     entries = [
@@ -127,7 +136,7 @@ def store_feed(
         store=str(store.resolve()),
         instruments=tuple(named),
         schema=schema,
-        bar_width=bar_width,
+        bar_width=source.bar_width,
         start_ns=_time("--from", start) if start else min(entry.first_ns for entry in entries),
         end_ns=_time("--to", end) if end else max(entry.last_ns for entry in entries) + 1,
     )
