@@ -6,7 +6,7 @@
 
 Dropout is no part of ``forward``. PPO compares the policy that acted with the policy that is improved: were other features
 dropped in each of the two, their ratio would not be 1 before the first step, and the clip would hold back noise instead of
-change. Dropout belongs to the supervised warm start (``warm_start.py``) and to the sampling of beliefs (``sample_beliefs``).
+change. Dropout belongs to the supervised warm start (``warm_start.py``) and to decisions, which compiled inference samples.
 
 Windows are normalised when they arrive (``features.Normaliser``), so the trainer must not standardise observations once
 more: the runtime would have to carry those moments too. The critic's state is a few raw numbers that the runtime never sees, and
