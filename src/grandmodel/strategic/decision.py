@@ -14,15 +14,14 @@ nothing is held. Read next: ``agent.py``, which calls this at each 30-minute clo
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.domain.decisions import ReasonCode
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.architecture import BELIEF, DIRECTIONS
 from grandmodel.models.superposition import collapse_to_mode
@@ -36,17 +35,8 @@ LARGEST_MUTUAL_INFORMATION = math.log(len(BELIEF))
 """Nats: samples that are each sure of one direction, and spread evenly over the three."""
 
 
-class StrategicReason(enum.StrEnum):
+class StrategicReason(ReasonCode):
     """Why a strategic decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
-
-    meaning: str
-
-    def __new__(cls, code: str, meaning: str) -> Self:
-        """A code with its meaning."""
-        made = str.__new__(cls, code)
-        made._value_ = code
-        made.meaning = meaning
-        return made
 
     WARM_UP = (
         "warm_up",

@@ -6,16 +6,14 @@ functions that the training environments call. Read next: ``agent.py``.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.decisions import Urgency
+from grandmodel.domain.decisions import ReasonCode, Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.architecture import EXECUTION_ACTIONS, RISK_SCALES, STOP_SCALES, TACTICAL_STANCES
 from grandmodel.models.choices import URGENCIES, tactical_stop, tactical_target, tactical_urgency
@@ -33,17 +31,8 @@ _ENTER = TACTICAL_STANCES.index("enter")
 _AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
 
 
-class TacticalReason(enum.StrEnum):
+class TacticalReason(ReasonCode):
     """Why a tactical decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
-
-    meaning: str
-
-    def __new__(cls, code: str, meaning: str) -> Self:
-        """A code with its meaning."""
-        made = str.__new__(cls, code)
-        made._value_ = code
-        made.meaning = meaning
-        return made
 
     WARM_UP = (
         "warm_up",
