@@ -36,9 +36,9 @@ from grandmodel.charts.scales import (
     LinearScale,
     Times,
     TimeScale,
+    axis_within,
     check_range,
     drawable,
-    nice_axis,
     value_range,
 )
 from grandmodel.charts.style import SERIES_COLOURS
@@ -155,10 +155,7 @@ class LineChart:
         notes = [*_notes(lines), *([self.note] if self.note else [])]
         reduced: list[Reduced] = []
         if span is not None and limits is not None:
-            low, high, ticks, step = nice_axis(*limits)
-            if self.value_range is not None:
-                low, high = self.value_range
-                ticks = [tick for tick in ticks if low <= tick <= high]
+            low, high, ticks, step = axis_within(limits, self.value_range)
             left = axis_room(ticks, step, self.unit)
             columns = max(int(width - left - 18.0), 1)
             reduced = [reduce_to_columns(ln.time_ns, ln.values, *span, columns, ln.series.max_gap_ns) for ln in lines]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from grandmodel.runtime.agents import OwnAgents
     from grandmodel.runtime.commands import Told
     from grandmodel.runtime.feeds import MarketFeed
+    from grandmodel.runtime.samples import Samples
     from grandmodel.runtime.session import Progress as RunProgress
     from grandmodel.runtime.settings import Mode, RunSettings
     from grandmodel.runtime.summary import Summary
@@ -414,36 +415,20 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from grandmodel.domain.instruments import currency_text
-    from grandmodel.runtime.report import ratio_text
-
-    def known(value: float | None, form: str, absent: str = "not known") -> str:
-        return absent if value is None else format(value, form)
-
-    def ratios(of: AnnualRatios, word: str) -> list[tuple[str, str]]:
-        return [
-            (
-                f"Sharpe{word}, annual",
-                ratio_text(of.sharpe_annual, of.sharpe_interval_annual, of.ratio_level, of.sharpe_absent),
-            ),
-            (
-                f"Sortino{word}, annual",
-                ratio_text(of.sortino_annual, of.sortino_interval_annual, of.ratio_level, of.sortino_absent),
-            ),
-            (f"ratios{word} made of", of.ratio_basis),
-        ]
-
     table = Table(
         title=f"Run {summary.run}" + (" on a simulated market" if summary.simulated_market else ""), show_header=False
     )
-    samples = summary.samples
-    costs = [
-        f"{one.instrument} from the {cost.reference} {cost.slippage_ticks:.3f}, delay {known(cost.delay_ticks, '.3f')}"
-        for one in summary.instruments
-        for cost in one.fill_costs
-    ]
+    for name, value in _summary_rows(summary, folder):
+        table.add_row(name, value)
+    stdout.print(table)
+
+
+def _summary_rows(summary: Summary, folder: Path) -> list[tuple[str, str]]:
+    """What the table of a run says, line by line."""
+    from grandmodel.domain.instruments import currency_text
+
     latency = summary.latency_us.get("decision", {})
-    rows = [
+    return [
         ("data", summary.data),
         *([] if summary.ended else [("not ended", "stopped or killed, or it still goes on: --resume goes on with it")]),
         *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
@@ -451,11 +436,8 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         ("return", f"{summary.return_fraction:+.4%}"),
         ("fees", currency_text(summary.fees_micros)),
         ("costs assumed", summary.costs),
-        ("seen before by a model", samples.text),
-        *((f"  {model.learnt_from.model if model.learnt_from else model.agent}", model.text) for model in samples.models if samples.is_mixed),
-        *(line for part in samples.parts if samples.is_mixed for line in
-          ((f"profit ({part.part})", f"{part.profit:+,.2f}"), *ratios(part, f" ({part.part})"))),
-        *(() if samples.is_mixed else ratios(summary, "")),
+        ("seen before by a model", summary.samples.text),
+        *(_rows_by_part(summary.samples) if summary.samples.is_mixed else _ratio_rows(summary, "")),
         ("largest drawdown", f"{summary.max_drawdown_fraction:.3%}"),
         ("turnover", "not known" if summary.turnover is None else f"{summary.turnover:.1f} times mean equity"),
         (
@@ -463,19 +445,62 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
             f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls and bad data), {summary.cancels}",
         ),
         ("refused", summary.refusals.text()),
-        ("refused by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.refused_by.items()) or "nothing"),
-        ("cut by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.cut_by.items()) or "nothing"),
-        ("round trips, hit rate", f"{summary.round_trips}, {known(summary.hit_rate, '.1%')}"),
-        ("slippage, ticks a lot", "; ".join(costs) or "no fill of an order"),
+        ("refused by", _counts_text(summary.refusals.refused_by) or "nothing"),
+        ("cut by", _counts_text(summary.refusals.cut_by) or "nothing"),
+        ("round trips, hit rate", f"{summary.round_trips}, {_known(summary.hit_rate, '.1%')}"),
+        ("slippage, ticks a lot", _slippage_text(summary) or "no fill of an order"),
         ("market rows, records", f"{summary.market_rows:,}, {summary.records:,}"),
-        ("data quality", "; ".join(f"{k}: " + ", ".join(f"{n.replace('_', ' ')} {c:,}" for n, c in v.items() if c) for k, v in summary.quality.items())),
+        ("data quality", _quality_text(summary)),
         ("decision latency", f"p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us']:.0f} us" if latency else "not measured"),
-        ("alerts", ", ".join(f"{code} {count:,}" for code, count in summary.alerts.items()) or "none"),
+        ("alerts", _counts_text(summary.alerts) or "none"),
         *([("risk ladder", summary.ladder)] if summary.ladder else []),
         ("signature", summary.signature),
         ("journal", f"{folder} (chain {summary.record_head[:16]})"),
         ("report", str(folder / "report.html")),
     ]  # fmt: skip
-    for name, value in rows:
-        table.add_row(name, value)
-    stdout.print(table)
+
+
+def _known(value: float | None, form: str) -> str:
+    return "not known" if value is None else format(value, form)
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _slippage_text(summary: Summary) -> str:
+    return "; ".join(
+        f"{one.instrument} from the {cost.reference} {cost.slippage_ticks:.3f}, delay {_known(cost.delay_ticks, '.3f')}"
+        for one in summary.instruments
+        for cost in one.fill_costs
+    )
+
+
+def _quality_text(summary: Summary) -> str:
+    found = {
+        name: {kind.replace("_", " "): count for kind, count in counts.items() if count}
+        for name, counts in summary.quality.items()
+    }
+    return "; ".join(f"{name}: {_counts_text(counts)}" for name, counts in found.items())
+
+
+def _rows_by_part(samples: Samples) -> list[tuple[str, str]]:
+    """What a run says of its parts where its models had seen some of them before."""
+    rows = [
+        (f"  {model.learnt_from.model if model.learnt_from else model.agent}", model.text) for model in samples.models
+    ]
+    for part in samples.parts:
+        rows += [(f"profit ({part.part})", f"{part.profit:+,.2f}"), *_ratio_rows(part, f" ({part.part})")]
+    return rows
+
+
+def _ratio_rows(of: AnnualRatios, word: str) -> list[tuple[str, str]]:
+    from grandmodel.runtime.report import ratio_text
+
+    sharpe = ratio_text(of.sharpe_annual, of.sharpe_interval_annual, of.ratio_level, of.sharpe_absent)
+    sortino = ratio_text(of.sortino_annual, of.sortino_interval_annual, of.ratio_level, of.sortino_absent)
+    return [
+        (f"Sharpe{word}, annual", sharpe),
+        (f"Sortino{word}, annual", sortino),
+        (f"ratios{word} made of", of.ratio_basis),
+    ]

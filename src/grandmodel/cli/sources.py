@@ -17,6 +17,7 @@ from grandmodel.domain.files import path_text
 from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
+    from grandmodel.data.historical.profile import ImportProfile
     from grandmodel.runtime.feeds import MarketFeed
 
 _OTHER_FLAG = re.compile(r"--(?!time-zone\b|label\b|profile\b)[a-z]")
@@ -65,19 +66,11 @@ class SourceOptions(FileOptions):
 def file_feed(source: FileOptions, start: str | None = None, end: str | None = None) -> MarketFeed:
     """The rows of the files of ``source`` between two times, read through the importer; what was found goes to stderr."""
     from grandmodel.data.historical.importing import read_file
-    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
     from grandmodel.domain.instruments import load_instruments
     from grandmodel.runtime.feeds import BlockFeed, instruments_named
 
-    data, instruments = source.data or [], source.instruments
-    chosen = load_profile(source.profile) if source.profile else ImportProfile()
-    changes: dict[str, Any] = {}
-    if source.time_zone:
-        changes["time_zone"] = source.time_zone
-    if source.label:
-        changes["label"] = Label(source.label)
-    chosen = msgspec.structs.replace(chosen, **changes)
-    pairs = [text.partition("=") for text in data]
+    instruments, chosen = source.instruments, _profile_of(source)
+    pairs = [text.partition("=") for text in source.data or []]
     if any(not separator for _, separator, _ in pairs):
         raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
     for name, _, path in pairs:
@@ -113,6 +106,18 @@ def file_feed(source: FileOptions, start: str | None = None, end: str | None = N
         blocks,
         "files: " + ", ".join(f"{i.id} {path_text(Path(p).name)}" for i, (_, _, p) in zip(named, pairs, strict=True)),
     )
+
+
+def _profile_of(source: FileOptions) -> ImportProfile:
+    """The profile named, with the zone and the label that were given over it."""
+    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
+
+    changes: dict[str, Any] = {}
+    if source.time_zone:
+        changes["time_zone"] = source.time_zone
+    if source.label:
+        changes["label"] = Label(source.label)
+    return msgspec.structs.replace(load_profile(source.profile) if source.profile else ImportProfile(), **changes)
 
 
 def store_feed(source: SourceOptions, store: Path, names: list[str], schema: str = "bars") -> MarketFeed:
