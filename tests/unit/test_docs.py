@@ -209,6 +209,24 @@ def test_a_name_that_is_not_defined_is_found(tmp_path, code_names):
     ]  # fmt: skip
 
 
+PATTERNS = {"peer_NAME.py"}
+"""What a page says of several files at once."""
+
+
+def files_of(page):
+    """The Python files that a page names between backticks, with as much of their path as it gives."""
+    return [name for name in re.findall(r"`([\w./-]+\.py)`", page.read_text(encoding="utf-8")) if name not in PATTERNS]
+
+
+def test_every_file_that_a_page_names_exists():
+    """By its path from the checkout, from the package, or from any folder: `averages.py` is enough where there is one."""
+    folders = ("src", "tests", "benchmarks", "docs", "examples", "models", "requirements")
+    known = [f"/{file.relative_to(ROOT).as_posix()}" for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    named = [(page, name) for page in [*PAGES, ROOT / "README.md"] for name in files_of(page)]
+    assert len(named) > 100
+    assert [(name_of(p), name) for p, name in named if not any(file.endswith(f"/{name}") for file in known)] == []
+
+
 def command_of(words):
     """The command that ``words`` (without ``grandmodel``) name, and the words behind it; fails where there is none."""
     command = typer.main.get_command(whole_app())
