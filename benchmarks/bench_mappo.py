@@ -34,8 +34,8 @@ import torch
 from grandmodel.training.batched import BatchedEnv, IntArray, Outcome, Seen
 from grandmodel.training.mappo import Settings, TrainResult, train
 from grandmodel.training.parallel import ParallelBatch
-from grandmodel.training.score import random_act, score_episodes, speaker_listener_rule, spread_rule
-from grandmodel.training.spread import SpreadBatch
+from scoring import random_act, score_episodes, speaker_listener_rule, spread_rule
+from simple_spread import SpreadBatch
 
 
 @dataclass(frozen=True)

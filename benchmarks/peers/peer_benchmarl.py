@@ -1,7 +1,7 @@
 """BenchMARL's MAPPO on one of mpe2's tasks: train for so many frames, score greedily with this project's scorer.
 
-Runs in BenchMARL's own environment (``run_mappo.py`` makes it), which has no package of ours: ``training/score.py`` needs numpy
-alone and is read from the source tree. BenchMARL's task names point to ``pettingzoo.mpe``, which no longer exists, so the task
+Runs in BenchMARL's own environment (``run_mappo.py`` makes it), which has no package of ours: ``benchmarks/scoring.py`` and
+what it imports need numpy alone and are read from the checkout. BenchMARL's task names point to ``pettingzoo.mpe``, which no longer exists, so the task
 here hands mpe2's environment to the same torchrl wrapper; everything else is BenchMARL's.
 
 ``--like own``: its default settings. ``--like ours``: the defaults of this project's trainer, as far as BenchMARL has them.
@@ -34,7 +34,8 @@ from torchrl.envs import PettingZooWrapper
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-from grandmodel.training.score import score_episodes
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from scoring import score_episodes
 
 CYCLES = 25
 TASKS = {

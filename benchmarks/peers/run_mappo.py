@@ -1,6 +1,6 @@
 """This project's MAPPO beside BenchMARL's on mpe2's tasks: the same frames, the same scorer, scores and frames per CPU second.
 
-For each task: random actions and the rule of ``training/score.py``, then this trainer with its defaults, BenchMARL with our settings
+For each task: random actions and the rule of ``benchmarks/scoring.py``, then this trainer with its defaults, BenchMARL with our settings
 (as far as it has them) and BenchMARL with its own. Everybody is scored greedily on the same episodes of mpe2's own environment, in its
 own unit. CPU seconds are those of training alone, one thread, one process after the other. The figures are those of
 ``docs/models/mappo.md``; what a regression means: a lower score than BenchMARL's, or fewer frames per CPU second.

@@ -21,7 +21,7 @@ from grandmodel.training.errors import (
 from grandmodel.training.mappo import Settings, TrainResult, train
 from grandmodel.training.networks import ActorCritic, Critic, joint_width
 from grandmodel.training.rollout import collect, joint_state
-from grandmodel.training.spread import SpreadBatch
+from simple_spread import SpreadBatch
 from training_games import DelayedTeamGame, MaskedGame, MatrixGame, MortalGame
 
 SMALL = Settings(frames=200, envs=4, steps=10, epochs=2, minibatches=2, hidden=(16,))

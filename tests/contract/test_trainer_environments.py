@@ -6,7 +6,7 @@ from gymnasium import spaces
 
 from grandmodel.training.errors import CheckpointError, EnvironmentContractError
 from grandmodel.training.parallel import ParallelBatch, read_spec
-from grandmodel.training.spread import SpreadBatch
+from simple_spread import SpreadBatch
 from training_games import DelayedTeamGame, Game, MaskedGame, MatrixGame, MortalGame
 
 MAKERS = {

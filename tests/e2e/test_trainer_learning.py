@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from grandmodel.training.mappo import Settings, train
-from grandmodel.training.score import random_act, score_episodes, speaker_listener_rule, spread_rule
-from grandmodel.training.spread import SpreadBatch
+from scoring import random_act, score_episodes, speaker_listener_rule, spread_rule
+from simple_spread import SpreadBatch
 from training_games import DelayedTeamGame, MaskedGame, MatrixGame
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import loopback_venue
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.orders import (
     CancelOrder,
@@ -17,10 +18,10 @@ from grandmodel.domain.orders import (
     Side,
     TimeInForce,
 )
-from grandmodel.execution.brokers.errors import BrokerProtocolError, BrokerUnavailableError
-from grandmodel.execution.brokers.loopback import LoopbackBroker
-from grandmodel.execution.brokers.loopback_venue import Ask, Faults, LoopbackVenue, VenueBook
+from grandmodel.execution.brokers.errors import BrokerUnavailableError
 from grandmodel.execution.brokers.requests import Request, request_id
+from loopback_broker import LoopbackBroker
+from loopback_venue import Ask, BrokerProtocolError, Faults, LoopbackVenue, VenueBook
 
 RUN = RunId("run")
 
@@ -148,10 +149,10 @@ def start_venue(tmp_path):
     def start(*faults):
         arguments = [argument for fault in faults for argument in ("--fault", fault)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "grandmodel.execution.brokers.loopback_venue",
-             "--database", str(tmp_path / "venue.sqlite"), *arguments],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, loopback_venue.__file__, "--database", str(tmp_path / "venue.sqlite"), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         running.append(process)
         return process, int(process.stdout.readline())
 

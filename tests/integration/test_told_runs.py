@@ -18,7 +18,7 @@ from grandmodel.domain.time import THIRTY_MINUTES_NS, text_from_ns
 from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.journal.replay import replay
 from grandmodel.runtime.commands import Told, described, in_time_order
-from grandmodel.runtime.feeds import BlockFeed, Feed, StoreFeed, StoreQuery, StoreResolver
+from grandmodel.runtime.feeds import BlockFeed, MarketFeed, StoreFeed, StoreQuery, StoreResolver
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.runs import resume_feed, run_feed
 from grandmodel.runtime.session import Session
@@ -55,7 +55,7 @@ TOLD: tuple[Told, ...] = (
 )
 
 
-def feed() -> Feed:
+def feed() -> MarketFeed:
     return BlockFeed([NQ], [BARS], "made by a test")
 
 

@@ -5,10 +5,11 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import feature_references
 from grandmodel.features import StrategicState, TacticalState, strategic_rows, tactical_rows
 from grandmodel.features.averages import sma, wma
 from grandmodel.features.dispersion import standard_deviation
-from grandmodel.features.mmd import mmd, mmd_reference
+from grandmodel.features.mmd import mmd
 from grandmodel.features.order_statistics import rolling_median, select_smallest
 from grandmodel.features.oscillators import rsi, stochastic
 
@@ -120,5 +121,5 @@ def test_mmd_is_the_formula_for_any_tails_ties_and_sizes(
 ) -> None:
     values = np.round(np.random.default_rng(seed).standard_t(tail, 90), digits)
     values *= 1e-3
-    got, expected = mmd(values, recent, earlier), mmd_reference(values, recent, earlier)
+    got, expected = mmd(values, recent, earlier), feature_references.mmd_reference(values, recent, earlier)
     np.testing.assert_allclose(got, expected, atol=5e-12)

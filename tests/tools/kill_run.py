@@ -37,8 +37,6 @@ from tests.tools import small_engine
 
 from grandmodel.domain.events import VenueReport
 from grandmodel.domain.ids import RunId
-from grandmodel.execution.brokers.loopback import LoopbackBroker
-from grandmodel.execution.brokers.loopback_venue import VenueBook
 from grandmodel.execution.brokers.requests import Request
 from grandmodel.journal.errors import AuditUsageError, JournalEndedError
 from grandmodel.journal.format import JOURNAL_NAME, JournalReader, decode_record
@@ -46,6 +44,11 @@ from grandmodel.journal.replay import replay
 from grandmodel.journal.verification import verify_run
 from grandmodel.journal.writer import Journal
 from grandmodel.runtime.recovery import Outbox, recover, take
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import loopback_venue
+from loopback_broker import LoopbackBroker
+from loopback_venue import VenueBook
 
 POINTS = (
     "start",
@@ -208,7 +211,7 @@ class Venue:
         self.database = database
         arguments = [argument for fault in faults for argument in ("--fault", fault)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "grandmodel.execution.brokers.loopback_venue", "--database", database, *arguments],
+            [sys.executable, loopback_venue.__file__, "--database", database, *arguments],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -64,7 +64,7 @@ PUBLIC = {
 
 
 WAITING = {
-    "grandmodel.execution.brokers.loopback": "the way to the venue of the crash tests; no command runs a broker yet",
+    "grandmodel.execution.brokers.errors": "raised by brokers, which satisfy runtime.recovery.Broker; no command runs one yet",
     "grandmodel.risk.controls": "a list for people, held complete by a test; no report prints it yet",
     "grandmodel.training.distributed": "rollouts on Ray, chosen by whoever trains; no command offers it yet",
 }

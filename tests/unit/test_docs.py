@@ -1,15 +1,19 @@
 """The pages under docs/: every fenced command and example is run, every link leads somewhere, every command named exists."""
 
+import ast
+import builtins
 import re
 import shlex
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 import typer
 
 import fences
 from grandmodel.cli.main import whole_app
+from grandmodel.runtime.settings_reference import reference_rows
 from shared_data import SHARED
 from unit.models.model_cases import manifest_of, weights_of
 
@@ -100,22 +104,127 @@ def test_every_link_leads_to_a_file(page):
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
-NOT_OF_THE_CODE = {"Vol.", "pandas_market_calendars", "gross_", "net_"}
-"""A heading in people's files, a library that was compared with, and beginnings of names."""
+NOT_OF_THE_CODE = {"Vol.", "pandas_market_calendars", "gross_", "net_", "__MACOSX"}
+"""A heading in people's files, a library that was compared with, beginnings of names, a folder that a Mac adds."""
+FILE = re.compile(r"\.(md|py|json|jsonl|html|sqlite|txt|toml|csv|lock|pub|dbn|safetensors|in)$")
 
 
-def test_every_name_of_the_code_that_a_page_uses_exists():
-    sources = [file for folder in ("src", "tests", "benchmarks", "docs") for file in (ROOT / folder).rglob("*.py")]
-    words = {word for file in sources for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
-    unknown = []
-    for page in [*PAGES, ROOT / "README.md"]:
-        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", text):
-            looks_like_code = "_" in name or "." in name or re.search("[a-z][A-Z]", name)
-            is_file = re.search(r"\.(md|py|json|jsonl|html|sqlite|txt|toml|csv|lock|pub|dbn)$", name)
-            if looks_like_code and not is_file and name not in NOT_OF_THE_CODE and name.split(".")[-1] not in words:
-                unknown.append((name_of(page), name))
-    assert unknown == []
+def defined_in(tree):
+    """Every name that ``tree`` defines: functions, classes, parameters, what is assigned or imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).split(".")[-1]
+
+
+def words_of(tree):
+    """Every name that stands alone in a text of ``tree``: codes, columns, names of files and settings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w.]+", node.value):
+            yield from node.value.split(".")
+
+
+@pytest.fixture(scope="module")
+def code_names():
+    return CodeNames()
+
+
+class CodeNames:
+    """What is defined where: in the whole code, in each module (by every ending of its dotted name), in each class."""
+
+    def __init__(self):
+        self.everywhere, self.modules, self.classes, self.bases = set(dir(builtins)), {}, {}, {}
+        package = ROOT / "src/grandmodel"
+        folders = ("src", "tests", "benchmarks", "docs")
+        # This file names what is not there.
+        for file in {file for folder in folders for file in (ROOT / folder).rglob("*.py")} - {Path(__file__)}:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            names = {*defined_in(tree), *words_of(tree)}
+            self.everywhere |= names
+            if package in file.parents:
+                parts = [part for part in file.relative_to(package).with_suffix("").parts if part != "__init__"]
+                self.everywhere |= set(parts)
+                for start in range(len(parts)):
+                    self.modules.setdefault(".".join(parts[start:]), set()).update(names)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    self.classes.setdefault(node.name, set()).update(defined_in(node), words_of(node))
+                    bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+                    self.bases.setdefault(node.name, set()).update(bases)
+        self.settings = set()
+        for row in reference_rows():
+            parts = row.path.split(".")
+            self.settings |= {".".join(parts[a:b]) for a in range(len(parts)) for b in range(a + 2, len(parts) + 1)}
+
+    def members(self, name):
+        return self.classes.get(name, set()).union(*(self.members(base) for base in self.bases.get(name, ())))
+
+    def knows(self, name):
+        """Whether ``a``, ``Class.a``, ``module.a`` or ``module.Class.a`` is defined, or ``a.b`` is a setting."""
+        parts = name.removeprefix("grandmodel.").split(".")
+        if ".".join(parts) in self.settings:
+            return True
+        module = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in self.modules), 0)
+        if module == len(parts):
+            return True
+        if module and parts[module] not in self.modules[".".join(parts[:module])]:
+            return False
+        owner = parts[module]
+        if owner in self.classes and len(parts) > module + 1 and parts[module + 1] not in self.members(owner):
+            return False
+        return parts[-1] in self.everywhere
+
+
+def code_names_of(page):
+    """The names between backticks of a page, fences left out, that look like names of the code."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text):
+        looks_like_code = "_" in name or "." in name or re.search("[a-z][A-Z]", name)
+        if looks_like_code and not FILE.search(name) and name not in NOT_OF_THE_CODE:
+            yield name
+
+
+def test_every_name_of_the_code_that_a_page_uses_is_defined_where_the_page_says(code_names):
+    used = [(name_of(page), name) for page in [*PAGES, ROOT / "README.md"] for name in code_names_of(page)]
+    assert len(used) > 400
+    assert [one for one in used if not code_names.knows(one[1])] == []
+
+
+def test_a_name_that_is_not_defined_is_found(tmp_path, code_names):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`_mark`, `Engine.stroll`, `runtime.replay.replay`, `engine.Motor`, `Engine.step(...)`, `journal.replay.replay`, "
+        "`risk.var.level`, `TargetPosition.lots`, `grandmodel.risk.var`, `MovingAverageCross.widths_needed`\n",
+        encoding="utf-8",
+    )
+    assert [name for name in code_names_of(page) if not code_names.knows(name)] == [
+        "_mark", "Engine.stroll", "runtime.replay.replay", "engine.Motor",
+    ]  # fmt: skip
+
+
+PATTERNS = {"peer_NAME.py"}
+"""What a page says of several files at once."""
+
+
+def files_of(page):
+    """The Python files that a page names between backticks, with as much of their path as it gives."""
+    return [name for name in re.findall(r"`([\w./-]+\.py)`", page.read_text(encoding="utf-8")) if name not in PATTERNS]
+
+
+def test_every_file_that_a_page_names_exists():
+    """By its path from the checkout, from the package, or from any folder: `averages.py` is enough where there is one."""
+    folders = ("src", "tests", "benchmarks", "docs", "examples", "models", "requirements")
+    known = [f"/{file.relative_to(ROOT).as_posix()}" for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    named = [(page, name) for page in [*PAGES, ROOT / "README.md"] for name in files_of(page)]
+    assert len(named) > 100
+    assert [(name_of(p), name) for p, name in named if not any(file.endswith(f"/{name}") for file in known)] == []
 
 
 def command_of(words):

@@ -9,7 +9,7 @@ from grandmodel.charts.frame import FULL_WIDTH, HALF_WIDTH, Chart, Tone, picture
 from grandmodel.charts.heatmap import HeatMap
 from grandmodel.charts.numbers import format_duration, format_time, format_value
 from grandmodel.charts.page import Cell, Column, Page, Section, Tile
-from grandmodel.charts.timechart import Band, Level, LineChart, Markers, Series, Span, StateChart
+from grandmodel.charts.timechart import Band, Level, LineChart, Markers, Series, ShadedSpan, StateChart
 from grandmodel.charts.xychart import Histogram, Points, Sample, XYChart
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "Sample",
     "Section",
     "Series",
-    "Span",
+    "ShadedSpan",
     "StateChart",
     "Tile",
     "Tone",

@@ -46,19 +46,7 @@ class HeatMap:
 
     def draw(self, width: int = FULL_WIDTH, identifier: str = "chart") -> Markup:
         """The picture as one ``<svg>``."""
-        matrix = np.asarray(self.values, np.float64)
-        if matrix.size == 0:
-            matrix = (
-                matrix.reshape(len(self.rows), len(self.columns)) if len(self.rows) * len(self.columns) == 0 else matrix
-            )
-        if matrix.shape != (len(self.rows), len(self.columns)):
-            raise ChartError(
-                f"chart {self.title!r}: values have shape {matrix.shape}, labels say ({len(self.rows)}, {len(self.columns)}); expected the same"
-            )
-        if self.limit is not None and not 0 < self.limit < math.inf:
-            raise ChartError(f"chart {self.title!r}: limit is {self.limit}; expected a finite number above zero")
-        if self.center is not None and not math.isfinite(self.center):
-            raise ChartError(f"chart {self.title!r}: center is {self.center}; expected a finite number or None")
+        matrix = self._checked()
         known = drawable(matrix)
         missing = int((~known).sum())
         named = max((min(text_width(name), _LABEL_ROOM) for name in self.rows), default=30.0)
@@ -101,6 +89,23 @@ class HeatMap:
             f"{self.rows[low_at[0]]}, {self.columns[low_at[1]]}; highest {self._shown(float(matrix[high_at]))} at "
             f"{self.rows[high_at[0]]}, {self.columns[high_at[1]]}."
         )
+
+    def _checked(self) -> Floats:
+        """The values as (rows, columns); raises ``ChartError`` where they are not, or a bound is not a number."""
+        matrix = np.asarray(self.values, np.float64)
+        if matrix.size == 0:
+            matrix = (
+                matrix.reshape(len(self.rows), len(self.columns)) if len(self.rows) * len(self.columns) == 0 else matrix
+            )
+        if matrix.shape != (len(self.rows), len(self.columns)):
+            raise ChartError(
+                f"chart {self.title!r}: values have shape {matrix.shape}, labels say ({len(self.rows)}, {len(self.columns)}); expected the same"
+            )
+        if self.limit is not None and not 0 < self.limit < math.inf:
+            raise ChartError(f"chart {self.title!r}: limit is {self.limit}; expected a finite number above zero")
+        if self.center is not None and not math.isfinite(self.center):
+            raise ChartError(f"chart {self.title!r}: center is {self.center}; expected a finite number or None")
+        return matrix
 
     def _draw_cells(
         self, drawing: Drawing, matrix: Floats, rows: Sequence[str], columns: Sequence[str], center: float, limit: float

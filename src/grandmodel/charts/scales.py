@@ -127,6 +127,16 @@ def nice_axis(low: float, high: float, count: int = 5) -> tuple[float, float, li
     return min(ticks[0], low), max(ticks[-1], high), ticks, step
 
 
+def axis_within(
+    limits: tuple[float, float], fixed: tuple[float, float] | None, count: int = 5
+) -> tuple[float, float, list[float], float]:
+    """As ``nice_axis`` of ``limits``; with a ``fixed`` range the axis is that range, and its ticks are those inside."""
+    low, high, ticks, step = nice_axis(*limits, count)
+    if fixed is None:
+        return low, high, ticks, step
+    return *fixed, [tick for tick in ticks if fixed[0] <= tick <= fixed[1]], step
+
+
 def time_ticks(start_ns: int, end_ns: int, count: int) -> list[TimeTick]:
     """About ``count`` ticks at round UTC times inside ``start_ns .. end_ns`` (both included)."""
     if end_ns <= start_ns:

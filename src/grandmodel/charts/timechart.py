@@ -36,9 +36,9 @@ from grandmodel.charts.scales import (
     LinearScale,
     Times,
     TimeScale,
+    axis_within,
     check_range,
     drawable,
-    nice_axis,
     value_range,
 )
 from grandmodel.charts.style import SERIES_COLOURS
@@ -98,7 +98,7 @@ class Markers:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ShadedSpan:
     """A stretch of time to shade from top to bottom: a session, a gap in the data, a halt. Equal labels share a legend entry."""
 
     start_ns: int
@@ -132,7 +132,7 @@ class LineChart:
     unit: str = ""
     bands: Sequence[Band] = ()
     markers: Sequence[Markers] = ()
-    spans: Sequence[Span] = ()
+    spans: Sequence[ShadedSpan] = ()
     levels: Sequence[Level] = ()
     y_label: str = ""
     note: str = ""
@@ -155,10 +155,7 @@ class LineChart:
         notes = [*_notes(lines), *([self.note] if self.note else [])]
         reduced: list[Reduced] = []
         if span is not None and limits is not None:
-            low, high, ticks, step = nice_axis(*limits)
-            if self.value_range is not None:
-                low, high = self.value_range
-                ticks = [tick for tick in ticks if low <= tick <= high]
+            low, high, ticks, step = axis_within(limits, self.value_range)
             left = axis_room(ticks, step, self.unit)
             columns = max(int(width - left - 18.0), 1)
             reduced = [reduce_to_columns(ln.time_ns, ln.values, *span, columns, ln.series.max_gap_ns) for ln in lines]
@@ -533,7 +530,7 @@ def _hover_resolution(span_ns: int) -> int:
     return 1_000_000_000 if span_ns > 60_000_000_000 else 1_000_000 if span_ns > 1_000_000 else 1
 
 
-def _shade(span: Span, scale: TimeScale, box: Box) -> Markup:
+def _shade(span: ShadedSpan, scale: TimeScale, box: Box) -> Markup:
     left = min(max(scale.at(span.start_ns), box.left), box.right)
     right = max(min(scale.at(span.end_ns), box.right), box.left)
     if span.end_ns < scale.start_ns or span.start_ns > scale.end_ns or right < left:

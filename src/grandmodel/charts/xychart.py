@@ -13,6 +13,7 @@ from grandmodel.charts.downsample import thin_to_pixels
 from grandmodel.charts.errors import ChartError
 from grandmodel.charts.frame import (
     FULL_WIDTH,
+    Box,
     Drawing,
     LegendEntry,
     axis_room,
@@ -23,7 +24,7 @@ from grandmodel.charts.frame import (
 )
 from grandmodel.charts.markup import Attributes, Markup, element, text
 from grandmodel.charts.numbers import format_value
-from grandmodel.charts.scales import Floats, LinearScale, check_range, drawable, nice_axis, value_range
+from grandmodel.charts.scales import Floats, LinearScale, axis_within, check_range, drawable, nice_axis, value_range
 
 _MOST_POINTS = 4_000
 _MOST_BINS = 200
@@ -75,10 +76,7 @@ class XYChart:
         x_limits = self.x_range or value_range(x for x, _ in pairs)
         y_limits = self.y_range or value_range(y for _, y in pairs)
         is_empty = x_limits is None or y_limits is None or not any(x.size for x, _ in pairs)
-        low, high, ticks, step = nice_axis(*(y_limits or (0.0, 1.0)))
-        if self.y_range is not None:
-            low, high = self.y_range
-            ticks = [tick for tick in ticks if low <= tick <= high]
+        low, high, ticks, step = axis_within(y_limits or (0.0, 1.0), self.y_range)
         drawing = Drawing(
             title=self.title, identifier=identifier, width=width, plot_height=self.height, left=axis_room(ticks, step, self.y_unit),
             below=42.0 if self.x_label else 28.0, legend=self._legend(), notes=[*notes, *([self.note] if self.note else [])],
@@ -88,23 +86,16 @@ class XYChart:
             drawing.add_no_data(f"{plural(left_out, 'pair')}, none that can be drawn" if left_out else "no points")
             return drawing.finish(f"{self.title}: no data to draw.")
         box = drawing.box
-        x_low, x_high, x_ticks, x_step = nice_axis(*x_limits, max(2, int(box.width // 65)))
-        if self.x_range is not None:
-            x_low, x_high = self.x_range
-            x_ticks = [tick for tick in x_ticks if x_low <= tick <= x_high]
+        x_low, x_high, x_ticks, x_step = axis_within(x_limits, self.x_range, max(2, int(box.width // 65)))
         x_scale = LinearScale(x_low, x_high, box.left, box.right)
         y_scale = LinearScale(low, high, box.bottom, box.top)
         drawing.add_value_axis(y_scale, ticks, step, self.y_unit)
         drawing.add_bottom_axis(x_scale, x_ticks, x_step, self.x_unit, self.x_label)
+        ends = np.array([max(x_low, low), min(x_high, high)])
         parts: list[Markup] = []
-        if self.diagonal:
-            ends = np.array([max(x_low, low), min(x_high, high)])
-            if ends[0] < ends[1]:
-                parts.append(
-                    element(
-                        "path", {"class": "level neutral", "d": path_data(x_scale.pixels(ends), y_scale.pixels(ends))}
-                    )
-                )
+        if self.diagonal and ends[0] < ends[1]:
+            diagonal = path_data(x_scale.pixels(ends), y_scale.pixels(ends))
+            parts.append(element("path", {"class": "level neutral", "d": diagonal}))
         for place, (points, (x, y)) in enumerate(zip(self.points, pairs, strict=True)):
             parts += self._drawn(points, x, y, points.colour or series_colour(place), x_scale, y_scale)
         drawing.add(drawing.clipped(*parts))
@@ -185,21 +176,9 @@ class Histogram:
         arrays = [np.asarray(sample.values, np.float64).ravel() for sample in self.samples]
         known = [array[drawable(array)] for array in arrays]
         limits = self.value_range or value_range(known)
-        notes = [
-            f"{sample.name}: {plural(array.size - kept.size, 'missing or infinite value')} left out."
-            for sample, array, kept in zip(self.samples, arrays, known, strict=True)
-            if array.size > kept.size
-        ]
-        counted: list[Floats] = []
-        edges = np.array([0.0, 1.0])
-        if limits is not None:
-            edges = self._edges(np.concatenate(known), limits)
-            for sample, kept in zip(self.samples, known, strict=True):
-                counts = np.histogram(kept, edges)[0].astype(np.float64)
-                outside = kept.size - int(counts.sum())
-                if outside:
-                    notes.append(f"{sample.name}: {plural(outside, 'value')} of {kept.size:,} outside the axis.")
-                counted.append(counts if len(known) == 1 else counts / max(kept.size, 1))
+        edges = np.array([0.0, 1.0]) if limits is None else self._edges(np.concatenate(known), limits)
+        counted, notes = ([], []) if limits is None else self._counts(known, edges)
+        notes = [*self._left_out(arrays, known), *notes]
         is_empty = not any(counts.any() for counts in counted)
         highest = max((float(counts.max()) for counts in counted), default=0.0) or 1.0
         low, high, ticks, step = nice_axis(0.0, highest, 4)
@@ -229,17 +208,40 @@ class Histogram:
             else:
                 drawing.add(_outline(counts, edges, x_scale, y_scale, sample.name, colour))
         inside = [(value, name) for value, name in self.references if edges[0] <= value <= edges[-1]]
+        drawing.add(*self._reference_lines(inside, x_scale, box))
+        return drawing.finish(self._description(known))
+
+    def _left_out(self, arrays: Sequence[Floats], known: Sequence[Floats]) -> list[str]:
+        return [
+            f"{sample.name}: {plural(array.size - kept.size, 'missing or infinite value')} left out."
+            for sample, array, kept in zip(self.samples, arrays, known, strict=True)
+            if array.size > kept.size
+        ]
+
+    def _counts(self, known: Sequence[Floats], edges: Floats) -> tuple[list[Floats], list[str]]:
+        """How many values, or which share of them, lie in each bin, a row a sample; and notes on those outside."""
+        counted: list[Floats] = []
+        notes: list[str] = []
+        for sample, kept in zip(self.samples, known, strict=True):
+            counts = np.histogram(kept, edges)[0].astype(np.float64)
+            outside = kept.size - int(counts.sum())
+            if outside:
+                notes.append(f"{sample.name}: {plural(outside, 'value')} of {kept.size:,} outside the axis.")
+            counted.append(counts if len(known) == 1 else counts / max(kept.size, 1))
+        return counted, notes
+
+    def _reference_lines(self, inside: Sequence[tuple[float, str]], x_scale: LinearScale, box: Box) -> list[Markup]:
+        """A line at each reference, then their names, so that no line crosses a name."""
+        parts: list[Markup] = []
         for value, _ in inside:
             x = x_scale.at(value)
             line: Attributes = {"class": "level neutral", "x1": x, "x2": x, "y1": box.top, "y2": box.bottom}
-            drawing.add(element("line", line))
+            parts.append(element("line", line))
         for k, (value, name) in enumerate(inside):
             x, y, words = x_scale.at(value), box.top + 12 + 15 * (k % 4), f"{name} {format_value(value, self.unit)}"
-            is_far_right = x > box.left + 0.7 * box.width
-            drawing.add(
-                label(x + (-5 if is_far_right else 5), y, words, "level-name", "end" if is_far_right else "start")
-            )
-        return drawing.finish(self._description(known))
+            far_right = x > box.left + 0.7 * box.width
+            parts.append(label(x + (-5 if far_right else 5), y, words, "level-name", "end" if far_right else "start"))
+        return parts
 
     def _edges(self, values: Floats, limits: tuple[float, float]) -> Floats:
         low, high = limits

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import path_text
@@ -90,36 +92,44 @@ OffTickShare = Annotated[float, typer.Option("--off-tick-share", help="Ticks: la
 OffLotShare = Annotated[float, typer.Option("--off-lot-share", help="Ticks: largest share of sizes off the lot.")]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a file is to be read where it does not prove it by itself."""
+
+    symbol: SymbolName = ""
+    mapped: Mapped = None
+    limit: Limit = None
+    profile: Profile = ""
+    columns: Columns = ""
+    header: Header = None
+    delimiter: Delimiter = ""
+    decimal_comma: DecimalComma = None
+    date_order: DateOrderName = ""
+    time_zone: TimeZone = ""
+    label: LabelName = ""
+    force_clock: ForceClock = False
+    bar_width: BarWidth = ""
+    price_multiplier: PriceMultiplier = ""
+    volume_multiplier: VolumeMultiplier = ""
+    members: MembersName = ""
+    conflicts: ConflictsName = ""
+    off_tick: OffTickName = ""
+    max_dropped: MaxDropped = None
+    date: Date = ""
+    symbols: Symbols = ""
+    price_divisor: PriceDivisor = 0
+    off_tick_share: OffTickShare = 0.001
+    off_lot_share: OffLotShare = 0.001
+
+
 @app.command("import")
+@grouped
 def import_files(
     files: Files,
     instrument: InstrumentName,
+    reading: ReadingOptions,
     instruments: Instruments = None,
     store: StoreRoot = DEFAULT_STORE,
-    symbol: SymbolName = "",
-    mapped: Mapped = None,
-    limit: Limit = None,
-    profile: Profile = "",
-    columns: Columns = "",
-    header: Header = None,
-    delimiter: Delimiter = "",
-    decimal_comma: DecimalComma = None,
-    date_order: DateOrderName = "",
-    time_zone: TimeZone = "",
-    label: LabelName = "",
-    force_clock: ForceClock = False,
-    bar_width: BarWidth = "",
-    price_multiplier: PriceMultiplier = "",
-    volume_multiplier: VolumeMultiplier = "",
-    members: MembersName = "",
-    conflicts: ConflictsName = "",
-    off_tick: OffTickName = "",
-    max_dropped: MaxDropped = None,
-    date: Date = "",
-    symbols: Symbols = "",
-    price_divisor: PriceDivisor = 0,
-    off_tick_share: OffTickShare = 0.001,
-    off_lot_share: OffLotShare = 0.001,
     json: JsonFlag = False,
 ) -> None:
     """Read FILES, check them and put them into the store. What a file does not prove and no flag says is refused."""
@@ -127,18 +137,13 @@ def import_files(
     from grandmodel.data.historical.store import Store
 
     known = _instrument(instrument, instruments)
-    bars = _bar_profile(
-        profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
-        volume_multiplier, members, conflicts, off_tick, max_dropped, force_clock,
-    )  # fmt: skip
-    ticks = _tick_options(
-        columns, time_zone, date, symbol, symbols, price_divisor, off_tick_share, off_lot_share, mapped, limit
-    )
+    bars = _bar_profile(reading)
+    ticks = _tick_options(reading, reading.symbols)
     target = Store(store)
     reports = []
     for file in files:
         with console.status(Text(f"importing {path_text(file.name)}")):
-            report = import_file(target, file, known, bars, ticks, symbol, now_ns=time.time_ns())
+            report = import_file(target, file, known, bars, ticks, reading.symbol, now_ns=time.time_ns())
         reports.append(report)
         _warn_of_another_clock(report, on_stderr=json)
         if not json:
@@ -152,51 +157,24 @@ def import_files(
 
 
 @app.command("check")
+@grouped
 def check_file(
     file: Annotated[Path, typer.Argument(help="CSV, TSV, zip, gz, xz, zst, Parquet, DBN, pcap.", show_default=False)],
     instrument: InstrumentName,
+    reading: ReadingOptions,
     instruments: Instruments = None,
     page: Annotated[
         Path | None, typer.Option("--page", help="Where the page goes; default: data-check-FILE.html here.")
     ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Print only.")] = False,
-    symbol: SymbolName = "",
-    mapped: Mapped = None,
-    limit: Limit = None,
-    profile: Profile = "",
-    columns: Columns = "",
-    header: Header = None,
-    delimiter: Delimiter = "",
-    decimal_comma: DecimalComma = None,
-    date_order: DateOrderName = "",
-    time_zone: TimeZone = "",
-    label: LabelName = "",
-    force_clock: ForceClock = False,
-    bar_width: BarWidth = "",
-    price_multiplier: PriceMultiplier = "",
-    volume_multiplier: VolumeMultiplier = "",
-    members: MembersName = "",
-    conflicts: ConflictsName = "",
-    off_tick: OffTickName = "",
-    max_dropped: MaxDropped = None,
-    date: Date = "",
-    symbols: Symbols = "",
-    price_divisor: PriceDivisor = 0,
-    off_tick_share: OffTickShare = 0.001,
-    off_lot_share: OffLotShare = 0.001,
     json: JsonFlag = False,
 ) -> None:
     """Say what is wrong with FILE without importing it, and draw it as a page."""
     from grandmodel.data.historical.importing import read_file
 
     known = _instrument(instrument, instruments)
-    bars = _bar_profile(
-        profile, columns, header, delimiter, decimal_comma, date_order, time_zone, label, bar_width, price_multiplier,
-        volume_multiplier, members, conflicts, off_tick, max_dropped, force_clock,
-    )  # fmt: skip
-    ticks = _tick_options(
-        columns, time_zone, date, symbol, symbols or symbol, price_divisor, off_tick_share, off_lot_share, mapped, limit
-    )
+    bars = _bar_profile(reading)
+    ticks = _tick_options(reading, reading.symbols or reading.symbol)
     with console.status(Text(f"checking {path_text(file.name)}")):
         blocks, report = read_file(file, known, bars, ticks, now_ns=time.time_ns())
     _warn_of_another_clock(report, on_stderr=json)
@@ -279,47 +257,22 @@ def _instrument(name: str, file: Path | None) -> Instrument:
     return instrument_named(name, {**BUILT_IN, **load_instruments(file)} if file else None)
 
 
-def _bar_profile(
-    profile: str,
-    columns: str,
-    header: bool | None,
-    delimiter: str,
-    decimal_comma: bool | None,
-    date_order: str,
-    time_zone: str,
-    label: str,
-    bar_width: str,
-    price_multiplier: str,
-    volume_multiplier: str,
-    members: str,
-    conflicts: str,
-    off_tick: str,
-    max_dropped: float | None,
-    force_clock: bool,
-) -> ImportProfile:
+def _bar_profile(reading: ReadingOptions) -> ImportProfile:
     """The profile named, with the flags that were given over it."""
     import msgspec
 
     from grandmodel.data.historical.profile import ImportProfile, load_profile
 
-    base: dict[str, Any] = msgspec.to_builtins(load_profile(profile)) if profile else {}
-    given: dict[str, Any] = {
-        "columns": columns.split(",") if columns and "=" not in columns else None,
-        "header": header,
-        "delimiter": {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter) or None,
-        "decimal_comma": decimal_comma,
-        "date_order": date_order or None,
-        "time_zone": time_zone or None,
-        "label": label or None,
-        "bar_width": bar_width or None,
-        "price_multiplier": price_multiplier or None,
-        "volume_multiplier": volume_multiplier or None,
-        "members": members or None,
-        "conflicts": conflicts or None,
-        "off_tick": off_tick or None,
-        "max_dropped": max_dropped,
-        "force_clock": force_clock or None,
-    }
+    base: dict[str, Any] = msgspec.to_builtins(load_profile(reading.profile)) if reading.profile else {}
+    # What was not said (empty, or None where the flag has a "no" of its own) leaves the profile as it is.
+    same = (
+        "header", "decimal_comma", "date_order", "time_zone", "label", "bar_width", "price_multiplier", "volume_multiplier",
+        "members", "conflicts", "off_tick", "max_dropped",
+    )  # fmt: skip
+    given: dict[str, Any] = {name: None if (value := getattr(reading, name)) == "" else value for name in same}
+    given["columns"] = reading.columns.split(",") if reading.columns and "=" not in reading.columns else None
+    given["delimiter"] = {"\\t": "\t", "tab": "\t"}.get(reading.delimiter, reading.delimiter) or None
+    given["force_clock"] = reading.force_clock or None
     merged = base | {name: value for name, value in given.items() if value is not None}
     try:
         return msgspec.convert(merged, ImportProfile, strict=False)
@@ -327,32 +280,21 @@ def _bar_profile(
         raise UsageError(f"the flags do not make an import profile: {error}") from error
 
 
-def _tick_options(
-    columns: str,
-    time_zone: str,
-    date: str,
-    symbol: str,
-    symbols: str,
-    price_divisor: int,
-    off_tick_share: float,
-    off_lot_share: float,
-    mapped: list[str] | None,
-    limit: list[str] | None,
-) -> TickOptions:
+def _tick_options(reading: ReadingOptions, symbols: str) -> TickOptions:
     from grandmodel.data.historical.readers.limits import limits_from_texts
     from grandmodel.data.historical.readers.options import TickOptions
 
     return TickOptions(
-        time_zone=time_zone,
-        date=date,
-        symbol=symbol,
+        time_zone=reading.time_zone,
+        date=reading.date,
+        symbol=reading.symbol,
         symbols=tuple(symbols.split(",")) if symbols else (),
-        price_divisor=price_divisor,
-        off_tick_share=off_tick_share,
-        off_lot_share=off_lot_share,
-        columns=_tick_columns(columns) if "=" in columns else None,
-        mapped=_mapped_symbols(mapped or []),
-        limits=limits_from_texts(limit or []),
+        price_divisor=reading.price_divisor,
+        off_tick_share=reading.off_tick_share,
+        off_lot_share=reading.off_lot_share,
+        columns=_tick_columns(reading.columns) if "=" in reading.columns else None,
+        mapped=_mapped_symbols(reading.mapped or []),
+        limits=limits_from_texts(reading.limit or []),
     )
 
 

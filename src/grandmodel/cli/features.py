@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
-from grandmodel.cli.sources import (
-    DataOption,
-    FromOption,
-    InstrumentsFile,
-    LabelOption,
-    ProfileOption,
-    StoreOption,
-    TimeZoneOption,
-    ToOption,
-    WidthOption,
-    file_feed,
-    store_feed,
-)
+from grandmodel.cli.sources import SourceOptions, file_feed, store_feed
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,24 +25,17 @@ NEWEST_ROWS = 5
 MatrixOption = Annotated[
     Literal["strategic", "tactical"], typer.Option(help="48 x 13 on 30-minute bars, or 60 x 7 on 5-minute bars.")
 ]
-OneInstrument = Annotated[str | None, typer.Option("--instrument", help="With --store: whose bars.")]
 PageOption = Annotated[Path | None, typer.Option("--page", help="Write the page here.")]
 
 
 @app.command("show")
+@grouped
 def show_command(
     at: Annotated[
         str, typer.Option(help="A time with its zone (2023-03-01T15:00:00+00:00), or a date: its midnight, UTC.")
     ],
-    instrument: OneInstrument = None,
+    source: SourceOptions,
     matrix: MatrixOption = "strategic",
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    instruments: InstrumentsFile = None,
-    store: StoreOption = None,
-    bar_width: WidthOption = "",
     page: PageOption = Path("features.html"),
     as_json: JsonFlag = False,
 ) -> None:
@@ -64,7 +47,7 @@ def show_command(
         at_ns = ns_from_text(at)
     except ValueError as error:
         raise UsageError(f"--at {at}: {error}") from error
-    name, bars = _bars(instrument, data, time_zone, label, profile, instruments, store, bar_width, None, None)
+    name, bars = _bars(source)
     view = matrix_at(bars, matrix, at_ns)
     for caution in view.cautions:
         _say(caution)
@@ -97,18 +80,10 @@ def show_command(
 
 
 @app.command("check")
+@grouped
 def check_command(
-    instrument: OneInstrument = None,
+    source: SourceOptions,
     matrix: MatrixOption = "strategic",
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    instruments: InstrumentsFile = None,
-    store: StoreOption = None,
-    bar_width: WidthOption = "",
-    start: FromOption = None,
-    end: ToOption = None,
     page: PageOption = Path("features-check.html"),
     as_json: JsonFlag = False,
 ) -> None:
@@ -116,7 +91,7 @@ def check_command(
     from grandmodel.domain.time import text_from_ns
     from grandmodel.features.inspect import check_features, check_page
 
-    name, bars = _bars(instrument, data, time_zone, label, profile, instruments, store, bar_width, start, end)
+    name, bars = _bars(source)
     found = check_features(bars, matrix)
     for caution in found.cautions:
         _say(caution)
@@ -153,21 +128,11 @@ def check_command(
 
 
 @app.command("compute")
+@grouped
 def compute_command(
     out: Annotated[Path, typer.Argument(help="Folder for the rows: one Parquet file an instrument.")],
-    instrument: Annotated[
-        list[str] | None, typer.Option("--instrument", help="With --store: whose bars (repeatable).")
-    ] = None,
+    source: SourceOptions,
     matrix: MatrixOption = "strategic",
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    instruments: InstrumentsFile = None,
-    store: StoreOption = None,
-    bar_width: WidthOption = "",
-    start: FromOption = None,
-    end: ToOption = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps years already computed, by content.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads; one per processor by default.")] = None,
     as_json: JsonFlag = False,
@@ -181,11 +146,11 @@ def compute_command(
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: found a file, expected a folder for the rows (it is made where it is missing)")
-    source = (time_zone, label, profile, instruments, store, bar_width, start, end)
-    if data:
-        found = [_bars(None, [one], *source) for one in data]
+    if source.data:
+        parts = [replace(source, data=[one], instrument=None) for one in source.data]
     else:
-        found = [_bars(name, None, *source) for name in instrument or []] or [_bars(None, None, *source)]
+        parts = [replace(source, instrument=[name]) for name in source.instrument or []] or [source]
+    found = [_bars(part) for part in parts]
     for name, bars in found:
         check_width(bars, matrix)
         bad_bars = count_bad_bars(bars)
@@ -227,30 +192,19 @@ def compute_command(
         )
 
 
-def _bars(
-    instrument: str | None,
-    data: list[str] | None,
-    time_zone: str | None,
-    label: str | None,
-    profile: str | None,
-    instruments: Path | None,
-    store: Path | None,
-    bar_width: str,
-    start: str | None,
-    end: str | None,
-) -> tuple[str, pl.DataFrame]:
+def _bars(source: SourceOptions) -> tuple[str, pl.DataFrame]:
     """The bars of one instrument as the frame that the matrices take, prices in price units."""
     import numpy as np
     import polars as pl
 
     from grandmodel.domain.blocks import BAR, Flag
 
-    _check_span(start, end)
+    _check_span(source.start, source.end)
     try:
-        if data:
-            feed = file_feed(data, time_zone, label, profile, instruments, start, end)
-        elif store and instrument:
-            feed = store_feed(store, [instrument], instruments, "bars", bar_width, start, end)
+        if source.data:
+            feed = file_feed(source, source.start, source.end)
+        elif source.store and source.instrument:
+            feed = store_feed(source, source.store, source.instrument)
         else:
             raise UsageError("found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument")
         if len(feed.instruments) != 1:

@@ -9,20 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grandmodel.cli.model_training import LayerArgument, TrialsOption, training_markets, trial_log
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, console, print_json, print_table, say
 from grandmodel.cli.registries import RegistryOption, open_registry, user_name
-from grandmodel.cli.sources import (
-    DataOption,
-    FromOption,
-    InstrumentOption,
-    InstrumentsFile,
-    LabelOption,
-    ProfileOption,
-    StoreOption,
-    TimeZoneOption,
-    ToOption,
-    WidthOption,
-)
+from grandmodel.cli.sources import SourceOptions
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,18 +27,10 @@ if TYPE_CHECKING:
     from grandmodel.training.market import Layer, TrainingMarket
 
 
+@grouped
 def evaluate_command(
     layer: LayerArgument,
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    store: StoreOption = None,
-    instrument: InstrumentOption = None,
-    instruments: InstrumentsFile = None,
-    bar_width: WidthOption = "",
-    start: FromOption = None,
-    end: ToOption = None,
+    source: SourceOptions,
     without_last: Annotated[
         bool, typer.Option("--without-last", help="Leave the last fold alone: for all looks but the final one.")
     ] = False,
@@ -84,9 +66,7 @@ def evaluate_command(
     found = open_registry(registry)
     folds = [fold for fold in default_folds(wanted) if not (fold.is_last and without_last)]
     ids = models_trained_for(found.entries(wanted), folds)
-    markets = training_markets(
-        wanted, data, time_zone, label, profile, store, instrument, instruments, bar_width, start, end
-    )
+    markets = training_markets(wanted, source)
     models = _load(found, wanted, ids, markets)
     log = trial_log(trials, found.location)
     forecasters = (

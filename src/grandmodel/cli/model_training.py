@@ -10,22 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 from grandmodel.cli.registries import RegistryOption, open_registry, user_name
-from grandmodel.cli.sources import (
-    DataOption,
-    FromOption,
-    InstrumentOption,
-    InstrumentsFile,
-    LabelOption,
-    ProfileOption,
-    StoreOption,
-    TimeZoneOption,
-    ToOption,
-    WidthOption,
-    file_feed,
-    store_feed,
-)
+from grandmodel.cli.sources import SourceOptions, file_feed, store_feed
 from grandmodel.domain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +22,7 @@ if TYPE_CHECKING:
     from grandmodel.research.campaign import Job
     from grandmodel.research.trials import TrialLog
     from grandmodel.training.market import Layer, Span, TrainingMarket
-    from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, Progress
+    from grandmodel.training.pipeline import LayerTrainingSettings, OnProgress, TrainingProgress
 
 LayerArgument = Annotated[
     str, typer.Argument(metavar="LAYER", help="strategic (30-minute bars) or tactical (5-minute).")
@@ -47,18 +35,10 @@ HELD_BACK = 0.15
 """Share of the data, at its end, that calibrates a model where --validation-from names no day."""
 
 
+@grouped
 def train_command(
     layer: LayerArgument,
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    store: StoreOption = None,
-    instrument: InstrumentOption = None,
-    instruments: InstrumentsFile = None,
-    bar_width: WidthOption = "",
-    start: FromOption = None,
-    end: ToOption = None,
+    source: SourceOptions,
     validation_from: Annotated[
         str | None,
         typer.Option(help="First day that calibrates instead of teaching; default: the last 15 % of the span."),
@@ -92,16 +72,14 @@ def train_command(
 
     wanted = as_layer(layer)
     found = open_registry(registry)
-    markets = training_markets(
-        wanted, data, time_zone, label, profile, store, instrument, instruments, bar_width, start, end
-    )
+    markets = training_markets(wanted, source)
     settings = default_settings(wanted)
     if frames is not None:
         settings = with_frames(settings, frames)
     if folds:
         jobs = jobs_of_folds(wanted, default_folds(wanted), seeds, settings)
     else:
-        train, validation = _spans(markets, start, end, validation_from)
+        train, validation = _spans(markets, source.start, source.end, validation_from)
         jobs = [Job(f"seed {seed}", wanted, train, validation, seed, settings)]
     for market in markets:
         console.print(
@@ -138,31 +116,19 @@ def train_command(
     stdout.print(table)
 
 
-def training_markets(
-    layer: Layer,
-    data: list[str] | None,
-    time_zone: str | None,
-    label: str | None,
-    profile: str | None,
-    store: Path | None,
-    instrument: list[str] | None,
-    instruments: Path | None,
-    bar_width: str,
-    start: str | None,
-    end: str | None,
-) -> list[TrainingMarket]:
+def training_markets(layer: Layer, source: SourceOptions) -> list[TrainingMarket]:
     """The markets that the data options describe, with their features."""
     from grandmodel.training.market import build_markets
 
     blocks: list[Any] = []
     chosen: list[Any] = []
-    if data and not store:
-        feed = file_feed(data, time_zone, label, profile, instruments, start, end)
+    if source.data and not source.store:
+        feed = file_feed(source, source.start, source.end)
         chosen, blocks = list(feed.instruments), list(feed.blocks())
-    elif store and instrument:
+    elif source.store and source.instrument:
         # One at a time: their bars may be of different widths.
-        for place, name in enumerate(instrument):
-            feed = store_feed(store, [name], instruments, "bars", bar_width, start, end)
+        for place, name in enumerate(source.instrument):
+            feed = store_feed(source, source.store, [name])
             chosen.extend(feed.instruments)
             for block in feed.blocks():
                 own = block.copy()
@@ -232,7 +198,7 @@ def _progress(jobs: Sequence[Job], workers: int, tensorboard: Path | None) -> It
         bar = stack.enter_context(Bar(*columns, console=console, transient=False))
         task = bar.add_task("preparing", total=None, said="")
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: TrainingProgress) -> None:
             report, said = progress.report, ""
             if isinstance(report, Update):
                 said = format_update(report)

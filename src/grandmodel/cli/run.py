@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, RunArgument, agents_folder, console, print_json, run_folder, stdout
 from grandmodel.cli.signing import UnsignedOption, run_signer
-from grandmodel.cli.sources import (
-    DataOption,
-    FromOption,
-    InstrumentOption,
-    InstrumentsFile,
-    LabelOption,
-    ProfileOption,
-    SchemaOption,
-    StoreOption,
-    TimeZoneOption,
-    ToOption,
-    WidthOption,
-    file_feed,
-    store_feed,
-)
+from grandmodel.cli.sources import FileOptions, SchemaOption, SourceOptions, file_feed, store_feed
 from grandmodel.cli.stopping import StopSignals, resume_command
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import is_text, path_text
@@ -36,7 +24,8 @@ if TYPE_CHECKING:
     from grandmodel.performance.ratios import AnnualRatios
     from grandmodel.runtime.agents import OwnAgents
     from grandmodel.runtime.commands import Told
-    from grandmodel.runtime.feeds import Feed
+    from grandmodel.runtime.feeds import MarketFeed
+    from grandmodel.runtime.samples import Samples
     from grandmodel.runtime.session import Progress as RunProgress
     from grandmodel.runtime.settings import Mode, RunSettings
     from grandmodel.runtime.summary import Summary
@@ -90,28 +79,33 @@ NameOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run is made: its settings, its agents, its folder."""
+
+    settings: SettingsOption = None
+    overrides: SetOption = None
+    agent: AgentOption = None
+    agent_set: AgentSetOption = None
+    commands: CommandsOption = None
+    agents_from: OwnAgentsOption = None
+    out: OutOption = Path("runs")
+    name: NameOption = None
+    unsigned: UnsignedOption = False
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with a run folder whose process died; same options as it began with.")
+    ] = None
+    as_json: JsonFlag = False
+
+
+@grouped
 def run_command(
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    instruments: InstrumentsFile = None,
+    source: FileOptions,
     day: Annotated[str, typer.Option(help="Trading day of the simulated session.")] = DEFAULT_DAY,
     seed: Annotated[int, typer.Option(help="Seed of the simulated market and of everything drawn in the run.")] = 7,
     row_scale: Annotated[float, typer.Option(help="Multiplies the number of simulated rows.")] = 1.0,
-    settings: SettingsOption = None,
-    overrides: SetOption = None,
-    agent: AgentOption = None,
-    agent_set: AgentSetOption = None,
-    commands: CommandsOption = None,
-    agents_from: OwnAgentsOption = None,
-    out: OutOption = Path("runs"),
-    name: NameOption = None,
-    unsigned: UnsignedOption = False,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with a run folder whose process died; same options as it began with.")
-    ] = None,
-    as_json: JsonFlag = False,
+    *,
+    how: RunOptions,
 ) -> None:
     """The main job: one paper session through the whole system, with a summary and a report page at the end.
 
@@ -122,42 +116,19 @@ def run_command(
     """
     from grandmodel.runtime.settings import Mode, changed
 
-    chosen = settings_of(Mode.PAPER, settings, overrides, agent, agent_set)
-    if data:
-        feed = file_feed(data, time_zone, label, profile, instruments)
-        chosen = _fit_to(chosen, feed, settings)
+    chosen = settings_of(Mode.PAPER, how.settings, how.overrides, how.agent, how.agent_set)
+    if source.data:
+        feed = file_feed(source)
+        chosen = _fit_to(chosen, feed, how.settings)
     else:
         feed, trade_from_ns = _simulated_feed(day, seed, row_scale)
         chosen = changed(chosen, {"seed": seed, "trade_from_ns": trade_from_ns})
-    agents = _own_agents(chosen, agent, agents_from)
-    _run(chosen, feed, out, name or "", resume, agents, commands, unsigned=unsigned, as_json=as_json)
+    _run(chosen, feed, how)
 
 
 @app.command("run")
-def backtest_command(
-    data: DataOption = None,
-    time_zone: TimeZoneOption = None,
-    label: LabelOption = None,
-    profile: ProfileOption = None,
-    store: StoreOption = None,
-    instrument: InstrumentOption = None,
-    instruments: InstrumentsFile = None,
-    schema: SchemaOption = "bars",
-    bar_width: WidthOption = "",
-    start: FromOption = None,
-    end: ToOption = None,
-    settings: SettingsOption = None,
-    overrides: SetOption = None,
-    agent: AgentOption = None,
-    agent_set: AgentSetOption = None,
-    commands: CommandsOption = None,
-    agents_from: OwnAgentsOption = None,
-    out: OutOption = Path("runs"),
-    name: NameOption = None,
-    unsigned: UnsignedOption = False,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a run folder whose process died.")] = None,
-    as_json: JsonFlag = False,
-) -> None:
+@grouped
+def backtest_command(source: SourceOptions, schema: SchemaOption = "bars", *, how: RunOptions) -> None:
     """Run history through the engine and write a run folder: journal, summary.json and report.html.
 
     Without a settings file the circuit breakers, and sides that too many executions shut, come back by themselves after a day,
@@ -166,27 +137,16 @@ def backtest_command(
     """
     from grandmodel.runtime.settings import Mode
 
-    chosen = settings_of(Mode.BACKTEST, settings, overrides, agent, agent_set)
-    if data and not store:
-        feed = file_feed(data, time_zone, label, profile, instruments, start, end)
-    elif store and instrument:
-        feed = store_feed(store, instrument, instruments, schema, bar_width, start, end)
+    chosen = settings_of(Mode.BACKTEST, how.settings, how.overrides, how.agent, how.agent_set)
+    if source.data and not source.store:
+        feed = file_feed(source, source.start, source.end)
+    elif source.store and source.instrument:
+        feed = store_feed(source, source.store, source.instrument, schema)
     else:
         raise UsageError(
             "found no data: give --data INSTRUMENT=FILE, or --store DIR with --instrument, --from and --to"
         )
-    agents = _own_agents(chosen, agent, agents_from)
-    _run(
-        _fit_to(chosen, feed, settings),
-        feed,
-        out,
-        name or "",
-        resume,
-        agents,
-        commands,
-        unsigned=unsigned,
-        as_json=as_json,
-    )
+    _run(_fit_to(chosen, feed, how.settings), feed, how)
 
 
 @app.command("report")
@@ -278,7 +238,7 @@ def _parameters(given: list[str] | None) -> dict[str, Any]:
     return parameters
 
 
-def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings:
+def _fit_to(settings: RunSettings, feed: MarketFeed, path: Path | None) -> RunSettings:
     """Keep only bars that the data's bars can make, and let risk and the built-in agents work on what is kept; a settings file
     is never changed.
     """
@@ -320,7 +280,7 @@ def _fit_to(settings: RunSettings, feed: Feed, path: Path | None) -> RunSettings
     return changed(settings, {"widths_ns": widths, "risk": risk, "agents": agents})
 
 
-def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
+def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[MarketFeed, int]:
     """The feed over ``WARM_UP_DAYS`` trading days and ``day``, and the time from which intents are acted on."""
     import numpy as np
 
@@ -342,30 +302,21 @@ def _simulated_feed(day: str, seed: int, row_scale: float) -> tuple[Feed, int]:
     return SimulatedFeed(chosen, start_ns, end_ns, seed, row_scale), int(schedule.open_ns[places[0]])
 
 
-def _run(
-    settings: RunSettings,
-    feed: Feed,
-    out: Path,
-    name: str,
-    resume: Path | None,
-    agents: OwnAgents,
-    commands: Path | None,
-    *,
-    unsigned: bool,
-    as_json: bool,
-) -> None:
+def _run(settings: RunSettings, feed: MarketFeed, how: RunOptions) -> None:
     from grandmodel.runtime.commands import read_commands
     from grandmodel.runtime.errors import RunStoppedError
     from grandmodel.runtime.runs import claim_run_folder
 
+    agents = _own_agents(settings, how.agent, how.agents_from)
+    out, name, resume = how.out, how.name or "", how.resume
     if name and Path(name).name != name:
         raise UsageError(f"--name {name}: expected a plain name; --out says where the folder is made")
     if not is_text(str(resume or out / name)):
         raise UsageError(
             f"{path_text(resume or out / name)}: found bytes that are no text, expected a plain name: a run keeps its own on the record"
         )
-    told = read_commands(commands) if commands else ()
-    signer = run_signer(unsigned=unsigned)
+    told = read_commands(how.commands) if how.commands else ()
+    signer = run_signer(unsigned=how.unsigned)
     folder = resume or (out / name if name else claim_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
     with StopSignals() as signals:
@@ -390,12 +341,12 @@ def _run(
             if not resume and not name:
                 with suppress(OSError):
                     folder.rmdir()  # Where nothing could begin, the folder is as empty as it was made.
-    _show(summary, folder, as_json=as_json)
+    _show(summary, folder, as_json=how.as_json)
 
 
 def _go(
     settings: RunSettings,
-    feed: Feed,
+    feed: MarketFeed,
     folder: Path,
     told: Sequence[Told],
     *,
@@ -464,36 +415,20 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    from grandmodel.domain.instruments import currency_text
-    from grandmodel.runtime.report import ratio_text
-
-    def known(value: float | None, form: str, absent: str = "not known") -> str:
-        return absent if value is None else format(value, form)
-
-    def ratios(of: AnnualRatios, word: str) -> list[tuple[str, str]]:
-        return [
-            (
-                f"Sharpe{word}, annual",
-                ratio_text(of.sharpe_annual, of.sharpe_interval_annual, of.ratio_level, of.sharpe_absent),
-            ),
-            (
-                f"Sortino{word}, annual",
-                ratio_text(of.sortino_annual, of.sortino_interval_annual, of.ratio_level, of.sortino_absent),
-            ),
-            (f"ratios{word} made of", of.ratio_basis),
-        ]
-
     table = Table(
         title=f"Run {summary.run}" + (" on a simulated market" if summary.simulated_market else ""), show_header=False
     )
-    samples = summary.samples
-    costs = [
-        f"{one.instrument} from the {cost.reference} {cost.slippage_ticks:.3f}, delay {known(cost.delay_ticks, '.3f')}"
-        for one in summary.instruments
-        for cost in one.fill_costs
-    ]
+    for name, value in _summary_rows(summary, folder):
+        table.add_row(name, value)
+    stdout.print(table)
+
+
+def _summary_rows(summary: Summary, folder: Path) -> list[tuple[str, str]]:
+    """What the table of a run says, line by line."""
+    from grandmodel.domain.instruments import currency_text
+
     latency = summary.latency_us.get("decision", {})
-    rows = [
+    return [
         ("data", summary.data),
         *([] if summary.ended else [("not ended", "stopped or killed, or it still goes on: --resume goes on with it")]),
         *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
@@ -501,11 +436,8 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         ("return", f"{summary.return_fraction:+.4%}"),
         ("fees", currency_text(summary.fees_micros)),
         ("costs assumed", summary.costs),
-        ("seen before by a model", samples.text),
-        *((f"  {model.learnt_from.model if model.learnt_from else model.agent}", model.text) for model in samples.models if samples.is_mixed),
-        *(line for part in samples.parts if samples.is_mixed for line in
-          ((f"profit ({part.part})", f"{part.profit:+,.2f}"), *ratios(part, f" ({part.part})"))),
-        *(() if samples.is_mixed else ratios(summary, "")),
+        ("seen before by a model", summary.samples.text),
+        *(_rows_by_part(summary.samples) if summary.samples.is_mixed else _ratio_rows(summary, "")),
         ("largest drawdown", f"{summary.max_drawdown_fraction:.3%}"),
         ("turnover", "not known" if summary.turnover is None else f"{summary.turnover:.1f} times mean equity"),
         (
@@ -513,19 +445,62 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
             f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls and bad data), {summary.cancels}",
         ),
         ("refused", summary.refusals.text()),
-        ("refused by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.refused_by.items()) or "nothing"),
-        ("cut by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.cut_by.items()) or "nothing"),
-        ("round trips, hit rate", f"{summary.round_trips}, {known(summary.hit_rate, '.1%')}"),
-        ("slippage, ticks a lot", "; ".join(costs) or "no fill of an order"),
+        ("refused by", _counts_text(summary.refusals.refused_by) or "nothing"),
+        ("cut by", _counts_text(summary.refusals.cut_by) or "nothing"),
+        ("round trips, hit rate", f"{summary.round_trips}, {_known(summary.hit_rate, '.1%')}"),
+        ("slippage, ticks a lot", _slippage_text(summary) or "no fill of an order"),
         ("market rows, records", f"{summary.market_rows:,}, {summary.records:,}"),
-        ("data quality", "; ".join(f"{k}: " + ", ".join(f"{n.replace('_', ' ')} {c:,}" for n, c in v.items() if c) for k, v in summary.quality.items())),
+        ("data quality", _quality_text(summary)),
         ("decision latency", f"p50 {latency['p50_us']:.0f} us, p99 {latency['p99_us']:.0f} us" if latency else "not measured"),
-        ("alerts", ", ".join(f"{code} {count:,}" for code, count in summary.alerts.items()) or "none"),
+        ("alerts", _counts_text(summary.alerts) or "none"),
         *([("risk ladder", summary.ladder)] if summary.ladder else []),
         ("signature", summary.signature),
         ("journal", f"{folder} (chain {summary.record_head[:16]})"),
         ("report", str(folder / "report.html")),
     ]  # fmt: skip
-    for name, value in rows:
-        table.add_row(name, value)
-    stdout.print(table)
+
+
+def _known(value: float | None, form: str) -> str:
+    return "not known" if value is None else format(value, form)
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _slippage_text(summary: Summary) -> str:
+    return "; ".join(
+        f"{one.instrument} from the {cost.reference} {cost.slippage_ticks:.3f}, delay {_known(cost.delay_ticks, '.3f')}"
+        for one in summary.instruments
+        for cost in one.fill_costs
+    )
+
+
+def _quality_text(summary: Summary) -> str:
+    found = {
+        name: {kind.replace("_", " "): count for kind, count in counts.items() if count}
+        for name, counts in summary.quality.items()
+    }
+    return "; ".join(f"{name}: {_counts_text(counts)}" for name, counts in found.items())
+
+
+def _rows_by_part(samples: Samples) -> list[tuple[str, str]]:
+    """What a run says of its parts where its models had seen some of them before."""
+    rows = [
+        (f"  {model.learnt_from.model if model.learnt_from else model.agent}", model.text) for model in samples.models
+    ]
+    for part in samples.parts:
+        rows += [(f"profit ({part.part})", f"{part.profit:+,.2f}"), *_ratio_rows(part, f" ({part.part})")]
+    return rows
+
+
+def _ratio_rows(of: AnnualRatios, word: str) -> list[tuple[str, str]]:
+    from grandmodel.runtime.report import ratio_text
+
+    sharpe = ratio_text(of.sharpe_annual, of.sharpe_interval_annual, of.ratio_level, of.sharpe_absent)
+    sortino = ratio_text(of.sortino_annual, of.sortino_interval_annual, of.ratio_level, of.sortino_absent)
+    return [
+        (f"Sharpe{word}, annual", sharpe),
+        (f"Sortino{word}, annual", sortino),
+        (f"ratios{word} made of", of.ratio_basis),
+    ]

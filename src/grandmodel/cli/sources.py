@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,8 @@ from grandmodel.domain.files import path_text
 from grandmodel.domain.paths import local_path
 
 if TYPE_CHECKING:
-    from grandmodel.runtime.feeds import Feed
+    from grandmodel.data.historical.profile import ImportProfile
+    from grandmodel.runtime.feeds import MarketFeed
 
 _OTHER_FLAG = re.compile(r"--(?!time-zone\b|label\b|profile\b)[a-z]")
 """A flag of ``grandmodel data import`` that a command which only runs does not have."""
@@ -39,29 +41,36 @@ FromOption = Annotated[str | None, typer.Option("--from", help="First day or tim
 ToOption = Annotated[str | None, typer.Option("--to", help="End day or time, UTC, not included.")]
 
 
-def file_feed(
-    data: list[str],
-    time_zone: str | None,
-    label: str | None,
-    profile: str | None,
-    instruments: Path | None,
-    start: str | None = None,
-    end: str | None = None,
-) -> Feed:
-    """The rows of files given as ``INSTRUMENT=FILE``, read through the importer; what was found goes to stderr."""
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Market data in files, and how to read them."""
+
+    data: DataOption = None
+    time_zone: TimeZoneOption = None
+    label: LabelOption = None
+    profile: ProfileOption = None
+    instruments: InstrumentsFile = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(FileOptions):
+    """Market data in files or in a store, and which part of it."""
+
+    store: StoreOption = None
+    instrument: InstrumentOption = None
+    bar_width: WidthOption = ""
+    start: FromOption = None
+    end: ToOption = None
+
+
+def file_feed(source: FileOptions, start: str | None = None, end: str | None = None) -> MarketFeed:
+    """The rows of the files of ``source`` between two times, read through the importer; what was found goes to stderr."""
     from grandmodel.data.historical.importing import read_file
-    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
     from grandmodel.domain.instruments import load_instruments
     from grandmodel.runtime.feeds import BlockFeed, instruments_named
 
-    chosen = load_profile(profile) if profile else ImportProfile()
-    changes: dict[str, Any] = {}
-    if time_zone:
-        changes["time_zone"] = time_zone
-    if label:
-        changes["label"] = Label(label)
-    chosen = msgspec.structs.replace(chosen, **changes)
-    pairs = [text.partition("=") for text in data]
+    instruments, chosen = source.instruments, _profile_of(source)
+    pairs = [text.partition("=") for text in source.data or []]
     if any(not separator for _, separator, _ in pairs):
         raise UsageError("--data: expected INSTRUMENT=FILE, such as --data NQ=bars.csv")
     for name, _, path in pairs:
@@ -99,21 +108,26 @@ def file_feed(
     )
 
 
-def store_feed(
-    store: Path,
-    names: list[str],
-    instruments: Path | None,
-    schema: str,
-    bar_width: str,
-    start: str | None,
-    end: str | None,
-) -> Feed:
-    """The rows of a store between two times; all there are where none are given."""
+def _profile_of(source: FileOptions) -> ImportProfile:
+    """The profile named, with the zone and the label that were given over it."""
+    from grandmodel.data.historical.profile import ImportProfile, Label, load_profile
+
+    changes: dict[str, Any] = {}
+    if source.time_zone:
+        changes["time_zone"] = source.time_zone
+    if source.label:
+        changes["label"] = Label(source.label)
+    return msgspec.structs.replace(load_profile(source.profile) if source.profile else ImportProfile(), **changes)
+
+
+def store_feed(source: SourceOptions, store: Path, names: list[str], schema: str = "bars") -> MarketFeed:
+    """The rows of instruments ``names`` in ``store`` between the two times of ``source``; all there are where none are given."""
     from grandmodel.data.historical.store import Store
     from grandmodel.domain.instruments import load_instruments
     from grandmodel.runtime.feeds import StoreFeed, StoreQuery, instruments_named
 
-    named = instruments_named(names, load_instruments(instruments) if instruments else None)
+    file, start, end = source.instruments, source.start, source.end
+    named = instruments_named(names, load_instruments(file) if file else None)
     if not store.is_dir():
         raise UsageError(f"{store}: found no such store; grandmodel data import FILE --store {store} makes one")
     entries = [
@@ -127,7 +141,7 @@ def store_feed(
         store=str(store.resolve()),
         instruments=tuple(named),
         schema=schema,
-        bar_width=bar_width,
+        bar_width=source.bar_width,
         start_ns=_time("--from", start) if start else min(entry.first_ns for entry in entries),
         end_ns=_time("--to", end) if end else max(entry.last_ns for entry in entries) + 1,
     )

@@ -8,7 +8,7 @@ returns is held against the same types before anything follows from it (``runtim
 from __future__ import annotations
 
 import enum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
 import msgspec
 
@@ -36,6 +36,19 @@ Number: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 OrderReference: TypeAlias = Annotated[OrderId, msgspec.Meta(ge=0, le=2**63 - 1)]
 """The number of an order, as an agent names it; one that does not exist is no error."""
+
+
+class ReasonCode(enum.StrEnum):
+    """A reason as a decision records it, a short code, with what it means in a sentence. Each layer has its own codes."""
+
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> Self:
+        """A code with its meaning."""
+        made = str.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
 
 
 class Belief(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True):

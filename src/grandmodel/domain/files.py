@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -20,6 +21,30 @@ MOST_DOCUMENT_BYTES = 16 * 2**20
 """A settings file of a few hundred lines has some kilobytes; 16 MiB is beyond any that a person writes."""
 
 T = TypeVar("T")
+
+
+class Closeable:
+    """Something that is held open and that ``with`` closes at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what is open."""
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in ``folder`` to the disk, so that a file made or renamed in it lasts."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def path_text(path: Path | str) -> str:

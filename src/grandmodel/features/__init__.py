@@ -1,6 +1,6 @@
 """Features: compiled indicators and the two matrices that the agents see.
 
-Start with ``averages.py`` for the three forms of an indicator, then ``strategic.py`` and ``tactical.py`` for the matrices,
+Start with ``averages.py`` for the two forms of an indicator, then ``strategic.py`` and ``tactical.py`` for the matrices,
 ``schema.py`` for what the columns are, and ``docs/concepts/features.md`` for pictures of them.
 """
 

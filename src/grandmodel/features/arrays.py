@@ -1,6 +1,6 @@
 """Checks at the door of every batch function: one-dimensional float64 arrays, equal lengths, sensible periods.
 
-The kernels behind the door check nothing. Read ``averages.py`` next: it shows the three forms that every indicator has.
+The kernels behind the door check nothing. Read ``averages.py`` next: it shows the two forms that every indicator has.
 """
 
 from __future__ import annotations

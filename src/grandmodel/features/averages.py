@@ -1,12 +1,11 @@
 """Moving averages: simple (SMA), exponential (EMA) and linearly weighted (WMA).
 
-Every indicator of this room has three forms, and the tests hold them together:
+Every indicator of this room has two forms, and the tests hold both to a third, slow and plain (``tests/feature_references.py``):
 
 - **batch**, ``sma(values, period)``: one value per bar, NaN while it warms up;
 - **streaming**, ``sma_update(state, at, value)``: one value in, one value out. The state is a stretch of a flat float64
   array that begins at slot ``at``, so that many indicators share one array, which is saved and restored as it is.
-  ``sma_state(period)`` makes a fresh one. Nothing is allocated;
-- **reference**, ``sma_reference(values, period)``: the definition, slow and plain.
+  ``sma_state(period)`` makes a fresh one. Nothing is allocated.
 
 Three rules hold everywhere: a value at bar t uses bars up to t only; a NaN is a hole, answered with NaN, after which
 the indicator warms up anew; and batch and streaming do the same arithmetic in the same order, so they agree to the last bit.
@@ -122,15 +121,6 @@ def _sma_batch(values: Floats, state: Floats, out: Floats) -> None:
             out[t] = total / period
 
 
-def sma_reference(values: npt.ArrayLike, period: int) -> Floats:
-    """The mean of each window, computed on its own."""
-    series = as_series(values)
-    out = unknown(len(series))
-    for t in range(period - 1, len(series)):
-        out[t] = np.mean(series[t - period + 1 : t + 1])
-    return out
-
-
 def ema(values: npt.ArrayLike, period: int) -> Floats:
     """Exponential moving average with factor 2 / (period + 1), begun with the mean of the first ``period`` values.
 
@@ -201,20 +191,6 @@ def ema_batch(values: Floats, period: int, out: Floats) -> None:
             t += 1
 
 
-def ema_reference(values: npt.ArrayLike, period: int) -> Floats:
-    """The recursion as it is written in books, hole by hole."""
-    series = as_series(values)
-    out = unknown(len(series))
-    run: list[float] = []
-    for t, value in enumerate(series):
-        run = [] if np.isnan(value) else [*run, float(value)]
-        if len(run) == period:
-            out[t] = np.mean(run)
-        elif len(run) > period:
-            out[t] = out[t - 1] + 2.0 / (period + 1.0) * (value - out[t - 1])
-    return out
-
-
 def wma(values: npt.ArrayLike, period: int) -> Floats:
     """Linearly weighted moving average: weights 1 (oldest) to ``period`` (newest). Warm-up: ``period - 1`` bars."""
     series = as_series(values)
@@ -281,13 +257,3 @@ def wma_update(state: Floats, at: int, value: float) -> float:
 def _wma_batch(values: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(values)):
         out[t] = wma_update(state, 0, values[t])
-
-
-def wma_reference(values: npt.ArrayLike, period: int) -> Floats:
-    """The weighted mean of each window, computed on its own."""
-    series = as_series(values)
-    out = unknown(len(series))
-    weights = np.arange(1, period + 1)
-    for t in range(period - 1, len(series)):
-        out[t] = np.sum(weights * series[t - period + 1 : t + 1]) / weights.sum()
-    return out

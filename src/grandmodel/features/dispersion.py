@@ -3,7 +3,7 @@
 Both divide by n, as TA-Lib and numpy do by default. The window's mean and squared deviations are merged from the head
 of the current block and the tail of the block before (Chan, Golub and LeVeque's rule), so nothing is subtracted that
 was added long ago: a constant series has a deviation of exactly 0 and a wild value is forgotten with its window.
-``averages.py`` explains the blocks and the three forms.
+``averages.py`` explains the blocks and the two forms.
 """
 
 from __future__ import annotations
@@ -106,15 +106,6 @@ def _standard_deviation_batch(values: Floats, state: Floats, out: Floats) -> Non
         out[t] = standard_deviation_update(state, 0, values[t])
 
 
-def standard_deviation_reference(values: npt.ArrayLike, period: int) -> Floats:
-    """The deviation of each window, computed on its own."""
-    series = as_series(values)
-    out = unknown(len(series))
-    for t in range(period - 1, len(series)):
-        out[t] = np.std(series[t - period + 1 : t + 1])
-    return out
-
-
 def bollinger(values: npt.ArrayLike, period: int = 20, deviations: float = 2.0) -> Floats:
     """Bollinger bands, shape (T, 3): the mean plus ``deviations`` standard deviations, the mean, the mean minus as much.
 
@@ -144,14 +135,3 @@ def bollinger_update(state: Floats, at: int, value: float) -> tuple[float, float
 def _bollinger_batch(values: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(values)):
         out[t, 0], out[t, 1], out[t, 2] = bollinger_update(state, 0, values[t])
-
-
-def bollinger_reference(values: npt.ArrayLike, period: int = 20, deviations: float = 2.0) -> Floats:
-    """Mean and deviation of each window, computed on their own."""
-    series = as_series(values)
-    out = np.full((len(series), 3), np.nan)
-    for t in range(period - 1, len(series)):
-        window = series[t - period + 1 : t + 1]
-        middle, width = np.mean(window), deviations * np.std(window)
-        out[t] = middle + width, middle, middle - width
-    return out

@@ -5,7 +5,7 @@ bars before it (t-21 ... t-2). The gap lies from high[t-2] up to low[t]. **Beari
 
 A gap ends when price trades back through it (a bullish gap when a low reaches its lower edge, a bearish one when a
 high reaches its upper edge), or at the age of 50 bars. Its **level** is the edge that price would touch first on the
-way back: the upper edge of a bullish gap, the lower of a bearish one. ``averages.py`` explains the three forms.
+way back: the upper edge of a bullish gap, the lower of a bearish one. ``averages.py`` explains the two forms.
 """
 
 from __future__ import annotations
@@ -155,35 +155,3 @@ def _fair_value_gaps_batch(open_: Floats, high: Floats, low: Floats, close: Floa
         out[t, 0], out[t, 1], out[t, 2], out[t, 3], out[t, 4] = fair_value_gaps_update(
             state, 0, open_[t], high[t], low[t], close[t]
         )
-
-
-def fair_value_gaps_reference(
-    open_: npt.ArrayLike, high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike
-) -> Floats:
-    """Find every gap first, follow each to its end, then look from each bar; for series without holes."""
-    opens, highs, lows, closes = as_columns(open=open_, high=high, low=low, close=close)
-    size = len(closes)
-    body = np.abs(closes - opens)
-    out = np.full((size, 5), np.nan)
-    out[BODY_BARS + 1 :, [0, 1, 4]] = 0.0
-    gaps: list[tuple[int, int, bool, float]] = []  # first bar, bar behind the last, bullish, level
-    for t in range(BODY_BARS + 1, size):
-        mean = body[t - 1 - BODY_BARS : t - 1].mean()
-        if not body[t - 1] > STRONG_BODY * mean + DRAW * mean:
-            continue
-        bullish, bearish = lows[t] > highs[t - 2], highs[t] < lows[t - 2]
-        if not (bullish or bearish):
-            continue
-        end = min(t + GAP_BARS, size)
-        for s in range(t + 1, end):
-            if (lows[s] <= highs[t - 2]) if bullish else (highs[s] >= lows[t - 2]):
-                out[s, 4] = 1.0
-                end = s
-                break
-        gaps.append((t, end, bool(bullish), lows[t] if bullish else highs[t]))
-    for begin, end, bullish, level in gaps:
-        for t in range(begin, end):
-            out[t, 0 if bullish else 1] = 1.0
-            if np.isnan(out[t, 2]) or abs(closes[t] - level) <= abs(closes[t] - out[t, 2]):
-                out[t, 2:4] = level, t - begin
-    return out

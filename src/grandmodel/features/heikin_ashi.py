@@ -1,6 +1,6 @@
 """Heikin-Ashi bars: each bar averaged with the one before it, so that a trend shows as a run of one colour.
 
-``mlmi.py`` uses their closes. ``averages.py`` explains the three forms.
+``mlmi.py`` uses their closes. ``averages.py`` explains the two forms.
 """
 
 from __future__ import annotations
@@ -60,19 +60,3 @@ def heikin_ashi_close(open_: float, high: float, low: float, close: float) -> fl
 def _heikin_ashi_batch(open_: Floats, high: Floats, low: Floats, close: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(close)):
         out[t, 0], out[t, 1], out[t, 2], out[t, 3] = heikin_ashi_update(state, 0, open_[t], high[t], low[t], close[t])
-
-
-def heikin_ashi_reference(
-    open_: npt.ArrayLike, high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike
-) -> Floats:
-    """The definition, bar by bar."""
-    opens, highs, lows, closes = as_columns(open=open_, high=high, low=low, close=close)
-    out = np.full((len(closes), 4), np.nan)
-    for t in range(len(closes)):
-        average = (opens[t] + highs[t] + lows[t] + closes[t]) / 4
-        if np.isnan(average):
-            continue
-        fresh = t == 0 or np.isnan(out[t - 1, 0])
-        begin = (opens[t] + closes[t]) / 2 if fresh else (out[t - 1, 0] + out[t - 1, 3]) / 2
-        out[t] = begin, max(highs[t], begin, average), min(lows[t], begin, average), average
-    return out

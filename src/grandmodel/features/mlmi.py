@@ -14,23 +14,22 @@ Decisions, all of which the reference makes as well:
 - A hole (NaN) drops the point that waits for its label, and all averages warm up anew; labelled points stay.
 
 The points grow without bound, some 100 a month of half-hour bars. They stand at the end of the state; when they fill
-it, ``mlmi_with_room`` makes more. ``averages.py`` explains the three forms.
+it, ``mlmi_with_room`` makes more. ``averages.py`` explains the two forms.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from grandmodel.features.arrays import Floats, as_columns
-from grandmodel.features.averages import wma_reference, wma_slots, wma_state, wma_update
+from grandmodel.features.averages import wma_slots, wma_state, wma_update
 from grandmodel.features.errors import FeatureError
-from grandmodel.features.heikin_ashi import heikin_ashi_close, heikin_ashi_reference
+from grandmodel.features.heikin_ashi import heikin_ashi_close
 from grandmodel.features.order_statistics import select_smallest
-from grandmodel.features.oscillators import RSI_SLOTS, rsi_reference, rsi_state, rsi_update
+from grandmodel.features.oscillators import RSI_SLOTS, rsi_state, rsi_update
 from grandmodel.kernels import kernel
 
 NEIGHBOURS = 200
@@ -266,50 +265,3 @@ def _mlmi_batch(
 ) -> None:
     for t in range(len(close)):
         out[t, 0], out[t, 1] = mlmi_update(state, 0, work, open_[t], high[t], low[t], close[t])
-
-
-def mlmi_points_reference(
-    open_: npt.ArrayLike, high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike
-) -> tuple[Floats, list[tuple[int, int, float]]]:
-    """Coordinates of every bar (T, 2), and every stored point as (bar, bar of its label, label); for series without holes."""
-    closes = heikin_ashi_reference(open_, high, low, close)[:, 3]
-    coordinates = np.column_stack(
-        [wma_reference(rsi_reference(closes, period), COORDINATE_AVERAGE) for period in (SLOW_RSI, FAST_RSI)]
-    )
-    sides = _sides_reference(wma_reference(closes, FAST_CROSS), wma_reference(closes, SLOW_CROSS))
-    crosses = [t for t in range(1, len(closes)) if _cross_reference(sides[t - 1], sides[t])]
-    points = [
-        (begin, end, 1.0 if closes[end] > closes[begin] else -1.0)
-        for begin, end in pairwise(crosses)
-        if not np.isnan(coordinates[begin]).any()
-    ]
-    return coordinates, points
-
-
-def mlmi_reference(open_: npt.ArrayLike, high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike) -> Floats:
-    """For each bar, sort all points known by then by their distance; for series without holes."""
-    coordinates, points = mlmi_points_reference(open_, high, low, close)
-    value = np.full(len(coordinates), np.nan)
-    for t in range(len(coordinates)):
-        known = [(begin, label) for begin, end, label in points if end <= t]
-        if not known or np.isnan(coordinates[t]).any():
-            continue
-        distance = ((coordinates[[begin for begin, _ in known]] - coordinates[t]) ** 2).sum(axis=1)
-        nearest = np.argsort(distance, kind="stable")[:NEIGHBOURS]
-        value[t] = np.mean([known[j][1] for j in nearest])
-    sides = _sides_reference(value, wma_reference(value, SIGNAL_AVERAGE))
-    signal = np.full(len(value), np.nan)
-    for t in range(1, len(value)):
-        if not np.isnan(sides[t - 1] + sides[t]):
-            signal[t] = _cross_reference(sides[t - 1], sides[t])
-    return np.column_stack([value, signal])
-
-
-def _sides_reference(value: Floats, level: Floats) -> Floats:
-    difference = value - level
-    equal = np.abs(difference) <= EQUAL * np.maximum(np.abs(value), np.abs(level))
-    return np.where(equal, 0.0, np.sign(difference))
-
-
-def _cross_reference(before: float, now: float) -> float:
-    return float(now) if not np.isnan(before + now) and now != 0 and now != before else 0.0

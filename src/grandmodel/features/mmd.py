@@ -523,28 +523,3 @@ def _sum_in_eighths(values: Floats, fold: Floats) -> float:
 def _mmd_batch(values: Floats, state: Floats, work: Floats, out: Floats) -> None:
     for t in range(len(values)):
         out[t] = mmd_update(state, 0, work, values[t])
-
-
-def mmd_reference(values: npt.ArrayLike, recent: int = MMD_RECENT, earlier: int = MMD_EARLIER) -> Floats:
-    """The formula at the head of this file, taken literally, values standardised."""
-    series = as_series(values)
-    out = unknown(len(series))
-    size = recent + earlier
-    for t in range(size - 1, len(series)):
-        window = series[t - size + 1 : t + 1]
-        if np.isnan(window).any() or window.std() == 0:
-            continue
-        window = (window - window.mean()) / window.std()
-        distance = np.abs(window[:, None] - window[None, :])
-        bandwidth = np.median(distance[np.triu_indices(size, 1)])
-        if bandwidth == 0:
-            continue
-        similar = np.exp(-(distance**2) / (2 * bandwidth**2))
-        np.fill_diagonal(similar, 0.0)
-        y, x = slice(0, earlier), slice(earlier, size)
-        out[t] = (
-            similar[x, x].sum() / (recent * (recent - 1))
-            + similar[y, y].sum() / (earlier * (earlier - 1))
-            - 2 * similar[x, y].mean()
-        )
-    return out

@@ -1,7 +1,7 @@
 """Momentum and relative volatility, from log returns; and the bounded percent move of the tactical matrix.
 
 A log return needs two prices above zero: where one is not (crude oil has traded at -37 dollars), it is unknown, and
-so is every window that holds it. ``averages.py`` explains the three forms.
+so is every window that holds it. ``averages.py`` explains the two forms.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from grandmodel.features.arrays import Floats, as_series, check_period, unknown
 from grandmodel.features.dispersion import (
     deviation_slots,
     moments_update,
-    standard_deviation_reference,
     standard_deviation_state,
     standard_deviation_update,
 )
 from grandmodel.features.order_statistics import (
-    rolling_median_reference,
     rolling_median_state,
     rolling_median_update,
 )
@@ -64,15 +62,6 @@ def _log_returns_batch(close: Floats, state: Floats, out: Floats) -> None:
         out[t] = log_return_update(state, 0, close[t])
 
 
-def log_returns_reference(close: npt.ArrayLike) -> Floats:
-    """The definition in whole columns."""
-    closes = as_series(close, "close").copy()
-    closes[~(closes > 0)] = np.nan
-    out = unknown(len(closes))
-    out[1:] = np.log(closes[1:] / closes[:-1])
-    return out
-
-
 def momentum(close: npt.ArrayLike, period: int) -> Floats:
     """Log return over ``period`` bars, in units of its own expected size: r / (s * sqrt(period)).
 
@@ -100,19 +89,6 @@ def momentum_update(state: Floats, at: int, log_return: float) -> float:
 def _momentum_batch(returns: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(returns)):
         out[t] = momentum_update(state, 0, returns[t])
-
-
-def momentum_reference(close: npt.ArrayLike, period: int) -> Floats:
-    """The definition: the two ends of the window, and the deviation of the returns between."""
-    closes = as_series(close, "close")
-    returns = log_returns_reference(closes)
-    deviation = standard_deviation_reference(returns, period)
-    out = unknown(len(closes))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for t in range(period, len(closes)):
-            if deviation[t] > 0:
-                out[t] = np.log(closes[t] / closes[t - period]) / (deviation[t] * np.sqrt(period))
-    return out
 
 
 def relative_volatility(close: npt.ArrayLike, period: int = 30, history: int = 480) -> Floats:
@@ -145,14 +121,6 @@ def relative_volatility_update(state: Floats, at: int, log_return: float) -> flo
 def _relative_volatility_batch(returns: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(returns)):
         out[t] = relative_volatility_update(state, 0, returns[t])
-
-
-def relative_volatility_reference(close: npt.ArrayLike, period: int = 30, history: int = 480) -> Floats:
-    """The definition from the two reference windows."""
-    deviation = standard_deviation_reference(log_returns_reference(close), period)
-    usual = rolling_median_reference(deviation, history)
-    usual[usual == 0] = np.nan
-    return deviation / usual
 
 
 def percent_momentum(close: npt.ArrayLike, period: int = 5) -> Floats:
@@ -197,12 +165,3 @@ def percent_momentum_update(state: Floats, at: int, close: float) -> float:
 def _percent_momentum_batch(close: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(close)):
         out[t] = percent_momentum_update(state, 0, close[t])
-
-
-def percent_momentum_reference(close: npt.ArrayLike, period: int = 5) -> Floats:
-    """The definition in whole columns; for series without holes."""
-    closes = as_series(close, "close")
-    out = unknown(len(closes))
-    begin = np.where(closes > 0, closes, np.nan)[: max(len(closes) - period, 0)]
-    out[period:] = np.tanh((closes[period:] / begin - 1) * 100 / PERCENT_SCALE)
-    return out

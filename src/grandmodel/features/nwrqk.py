@@ -1,7 +1,7 @@
 """Nadaraya-Watson regression with a rational quadratic kernel (NWRQK), at the end point only: it never repaints.
 
 The regression value is a weighted mean of the last closes. The bar i back has the weight (1 + i^2 / (2 a h^2))^-a, cut
-off where that falls below 1e-9; with h = 8 and a = 8 that is 113 bars. ``averages.py`` explains the three forms.
+off where that falls below 1e-9; with h = 8 and a = 8 that is 113 bars. ``averages.py`` explains the two forms.
 """
 
 from __future__ import annotations
@@ -99,14 +99,3 @@ def nwrqk_update(state: Floats, at: int, value: float) -> tuple[float, float]:
 def _nwrqk_batch(values: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(values)):
         out[t], _ = nwrqk_update(state, 0, values[t])
-
-
-def nwrqk_reference(values: npt.ArrayLike, bandwidth: float = 8.0, alpha: float = 8.0) -> Floats:
-    """The weighted mean of each window, computed on its own."""
-    series = as_series(values)
-    out = unknown(len(series))
-    weights = nwrqk_weights(bandwidth, alpha)
-    for t in range(len(weights) - 1, len(series)):
-        back = series[t - len(weights) + 1 : t + 1][::-1]
-        out[t] = np.sum(weights * back) / np.sum(weights)
-    return out

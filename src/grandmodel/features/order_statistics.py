@@ -74,15 +74,6 @@ def _rolling_median_batch(values: Floats, state: Floats, out: Floats) -> None:
         out[t] = rolling_median_update(state, 0, values[t])
 
 
-def rolling_median_reference(values: npt.ArrayLike, period: int) -> Floats:
-    """The median of each window, computed on its own."""
-    series = as_series(values)
-    out = unknown(len(series))
-    for t in range(period - 1, len(series)):
-        out[t] = np.median(series[t - period + 1 : t + 1])
-    return out
-
-
 @kernel
 def first_not_below(ordered: Floats, at: int, size: int, value: float) -> int:
     """The first place, from 0 to ``size``, whose value in ``ordered[at : at + size]`` is not below ``value``."""

@@ -1,6 +1,6 @@
 """Oscillators: RSI, MACD, the stochastic and CCI. Start values are TA-Lib's, which these equal.
 
-``averages.py`` explains the three forms and the rules on holes.
+``averages.py`` explains the two forms and the rules on holes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import numpy.typing as npt
 from grandmodel.features.arrays import Floats, as_columns, as_series, check_period, unknown
 from grandmodel.features.averages import (
     EMA_SLOTS,
-    ema_reference,
     ema_reset,
     ema_state,
     ema_update,
-    sma_reference,
     sma_reset,
     sma_state,
     sma_update,
@@ -124,30 +122,6 @@ def _rsi_batch(values: Floats, period: int, out: Floats) -> None:
         out[t] = 100.0 * (gain / both) if both > 0.0 else 0.0
 
 
-def rsi_reference(values: npt.ArrayLike, period: int = 14) -> Floats:
-    """The recursion as it is written in books, hole by hole."""
-    series = as_series(values)
-    out = unknown(len(series))
-    changes: list[float] = []
-    gain = loss = 0.0
-    for t in range(1, len(series)):
-        change = series[t] - series[t - 1]
-        if np.isnan(change):
-            changes = []
-            continue
-        changes.append(change)
-        if len(changes) < period:
-            continue
-        if len(changes) == period:
-            gain = sum(c for c in changes if c > 0) / period
-            loss = -sum(c for c in changes if c < 0) / period
-        else:
-            gain = (gain * (period - 1) + max(change, 0.0)) / period
-            loss = (loss * (period - 1) + max(-change, 0.0)) / period
-        out[t] = 100 * gain / (gain + loss) if gain + loss > 0 else 0.0
-    return out
-
-
 def macd(values: npt.ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Floats:
     """Moving average convergence divergence, shape (T, 3): EMA(fast) - EMA(slow), the EMA of that, and their difference.
 
@@ -224,21 +198,6 @@ def _macd_batch(values: Floats, fast: int, slow: int, signal: int, out: Floats) 
         out[t, 0] = difference
         out[t, 1] = average
         out[t, 2] = difference - average
-
-
-def macd_reference(values: npt.ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Floats:
-    """Three reference averages; the fast one begins late enough to give its first value with the slow one."""
-    series = as_series(values)
-    late = series.copy()
-    run = 0
-    for t, value in enumerate(series):
-        run = 0 if np.isnan(value) else run + 1
-        if run <= slow - fast:
-            late[t] = np.nan
-    difference = ema_reference(late, fast) - ema_reference(series, slow)
-    average = ema_reference(difference, signal)
-    difference[np.isnan(average)] = np.nan
-    return np.column_stack([difference, average, difference - average])
 
 
 def stochastic(
@@ -325,23 +284,6 @@ def _stochastic_batch(high: Floats, low: Floats, close: Floats, state: Floats, o
         out[t, 0], out[t, 1] = stochastic_update(state, 0, high[t], low[t], close[t])
 
 
-def stochastic_reference(
-    high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 5, slowing: int = 3, smoothing: int = 3
-) -> Floats:
-    """The extremes of each window, computed on their own."""
-    highs, lows, closes = as_columns(high=high, low=low, close=close)
-    fast = unknown(len(closes))
-    for t in range(period - 1, len(closes)):
-        window = slice(t - period + 1, t + 1)
-        top, bottom = np.max(highs[window]), np.min(lows[window])
-        if not np.isnan(top + bottom + closes[window].sum()):
-            fast[t] = 100 * (closes[t] - bottom) / (top - bottom) if top > bottom else 0.0
-    slow = sma_reference(fast, slowing)
-    smooth = sma_reference(slow, smoothing)
-    slow[np.isnan(smooth)] = np.nan
-    return np.column_stack([slow, smooth])
-
-
 def cci(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 14) -> Floats:
     """Commodity channel index: (typical price - its mean) / (0.015 * mean absolute deviation), over ``period`` bars.
 
@@ -394,19 +336,6 @@ def cci_update(state: Floats, at: int, high: float, low: float, close: float) ->
 def _cci_batch(high: Floats, low: Floats, close: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(close)):
         out[t] = cci_update(state, 0, high[t], low[t], close[t])
-
-
-def cci_reference(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 14) -> Floats:
-    """Mean and mean deviation of each window, computed on their own."""
-    highs, lows, closes = as_columns(high=high, low=low, close=close)
-    typical = (highs + lows + closes) / 3
-    out = unknown(len(closes))
-    for t in range(period - 1, len(closes)):
-        window = typical[t - period + 1 : t + 1]
-        mean = np.mean(window)
-        deviation = np.mean(np.abs(window - mean))
-        out[t] = (typical[t] - mean) / (CCI_SCALE * deviation) if not deviation <= 1e-14 * abs(mean) else 0.0
-    return out
 
 
 def _check_fast_below_slow(fast: int, slow: int) -> None:

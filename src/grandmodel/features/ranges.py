@@ -1,6 +1,6 @@
 """How far a bar reaches: true range, its average (ATR) and the directional index (ADX), smoothed as Wilder did.
 
-The start values are TA-Lib's, which these equal. ``averages.py`` explains the three forms and the rules on holes.
+The start values are TA-Lib's, which these equal. ``averages.py`` explains the two forms and the rules on holes.
 """
 
 from __future__ import annotations
@@ -56,15 +56,6 @@ def true_range_update(state: Floats, at: int, high: float, low: float, close: fl
 def _true_range_batch(high: Floats, low: Floats, close: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(close)):
         out[t] = true_range_update(state, 0, high[t], low[t], close[t])
-
-
-def true_range_reference(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike) -> Floats:
-    """The same in whole columns."""
-    highs, lows, closes = as_columns(high=high, low=low, close=close)
-    out = unknown(len(closes))
-    out[1:] = np.maximum(highs[1:], closes[:-1]) - np.minimum(lows[1:], closes[:-1])
-    out[np.isnan(closes)] = np.nan
-    return out
 
 
 def atr(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 14) -> Floats:
@@ -136,24 +127,6 @@ def _atr_batch(high: Floats, low: Floats, close: Floats, period: int, out: Float
         if seen == period:
             average /= period
             out[t] = average
-
-
-def atr_reference(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 14) -> Floats:
-    """Wilder's recursion over the reference true range."""
-    return wilder_reference(true_range_reference(high, low, close), period)
-
-
-def wilder_reference(values: Floats, period: int) -> Floats:
-    """Wilder's smoothing as written in books: the mean of the first ``period`` values, then (last * (n - 1) + value) / n."""
-    out = unknown(len(values))
-    run: list[float] = []
-    for t, value in enumerate(values):
-        run = [] if np.isnan(value) else [*run, float(value)]
-        if len(run) == period:
-            out[t] = np.mean(run)
-        elif len(run) > period:
-            out[t] = (out[t - 1] * (period - 1) + value) / period
-    return out
 
 
 def adx(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 14) -> Floats:
@@ -230,29 +203,3 @@ def adx_update(state: Floats, at: int, high: float, low: float, close: float) ->
 def _adx_batch(high: Floats, low: Floats, close: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(close)):
         out[t] = adx_update(state, 0, high[t], low[t], close[t])
-
-
-def adx_reference(high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, period: int = 14) -> Floats:
-    """The definition in whole columns; for series without holes."""
-    highs, lows, closes = as_columns(high=high, low=low, close=close)
-    size = len(closes)
-    out = unknown(size)
-    if size < 2 * period:
-        return out
-    up, down = np.diff(highs), -np.diff(lows)
-    rise = np.where((up > 0) & (up > down), up, 0.0)
-    fall = np.where((down > 0) & (down > up), down, 0.0)
-    reach = true_range_reference(highs, lows, closes)[1:]
-    index = unknown(size - 1)
-    smooth = [float(column[: period - 1].sum()) for column in (rise, fall, reach)]
-    for t in range(period - 1, size - 1):
-        smooth = [s - s / period + column[t] for s, column in zip(smooth, (rise, fall, reach), strict=True)]
-        both = smooth[0] + smooth[1]
-        index[t] = 100 * abs(smooth[1] - smooth[0]) / both if both > 0 and smooth[2] > 0 else np.nan
-    average = np.nansum(index[period - 1 : 2 * period - 1]) / period
-    out[2 * period - 1] = average
-    for t in range(2 * period - 1, size - 1):
-        if not np.isnan(index[t]):
-            average = (average * (period - 1) + index[t]) / period
-        out[t + 1] = average
-    return out

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from grandmodel.features.arrays import Floats, Integers
+from grandmodel.features.arrays import Integers
 from grandmodel.features.errors import FeatureError
 from grandmodel.kernels import kernel
 
@@ -128,15 +128,3 @@ def day_position(opens_ns: Integers, closes_ns: Integers, weekdays: Integers, ts
         return math.nan, math.nan
     elapsed = (ts_event - opens_ns[low]) / (closes_ns[low] - opens_ns[low])
     return max(elapsed, 0.0), weekdays[low] / 6.0
-
-
-def day_positions_reference(sessions: TradingDays, ts_event: npt.ArrayLike) -> Floats:
-    """The same for many bars, shape (T, 2), in whole columns."""
-    stamps = np.asarray(ts_event, dtype=np.int64)
-    place = sessions.positions(stamps)
-    known = (place < len(sessions.closes_ns)) & (stamps > sessions.opens_ns[0])
-    at = np.minimum(place, len(sessions.closes_ns) - 1)
-    length = sessions.closes_ns[at] - sessions.opens_ns[at]
-    out = np.column_stack([np.maximum((stamps - sessions.opens_ns[at]) / length, 0.0), sessions.weekdays[at] / 6])
-    out[~known] = np.nan
-    return out

@@ -1,6 +1,6 @@
 """Volume against price: on-balance volume (OBV) and the volume-weighted average price (VWAP) of a session.
 
-An unknown volume (NaN) is never taken for zero. ``averages.py`` explains the three forms; ``volume_profile.py`` has the
+An unknown volume (NaN) is never taken for zero. ``averages.py`` explains the two forms; ``volume_profile.py`` has the
 volume by price.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grandmodel.features.arrays import Floats, as_columns, as_series, check_period, unknown
-from grandmodel.features.averages import ema_reference, ema_state, ema_update
+from grandmodel.features.averages import ema_state, ema_update
 from grandmodel.kernels import kernel
 
 # Slots of an OBV: whether a close was seen, that close, the sum.
@@ -63,18 +63,6 @@ def _obv_batch(close: Floats, volume: Floats, state: Floats, out: Floats) -> Non
         out[t] = obv_update(state, 0, close[t], volume[t])
 
 
-def obv_reference(close: npt.ArrayLike, volume: npt.ArrayLike) -> Floats:
-    """The definition, bar by bar."""
-    closes, volumes = as_columns(close=close, volume=volume)
-    out = unknown(len(closes))
-    for t in range(len(closes)):
-        if np.isnan(closes[t] + volumes[t]):
-            continue
-        fresh = t == 0 or np.isnan(out[t - 1])
-        out[t] = volumes[t] if fresh else out[t - 1] + np.sign(closes[t] - closes[t - 1]) * volumes[t]
-    return out
-
-
 def vwap(
     high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, volume: npt.ArrayLike, session: npt.ArrayLike
 ) -> Floats:
@@ -117,23 +105,6 @@ def _vwap_batch(
         out[t] = vwap_update(state, 0, high[t], low[t], close[t], volume[t], session[t])
 
 
-def vwap_reference(
-    high: npt.ArrayLike, low: npt.ArrayLike, close: npt.ArrayLike, volume: npt.ArrayLike, session: npt.ArrayLike
-) -> Floats:
-    """Each bar's average from its session's beginning, computed on its own."""
-    highs, lows, closes, volumes, sessions = as_columns(high=high, low=low, close=close, volume=volume, session=session)
-    out = unknown(len(closes))
-    begin = 0
-    for t in range(len(closes)):
-        if sessions[t] != sessions[begin]:
-            begin = t
-        part = slice(begin, t + 1)
-        lots = volumes[part].sum()
-        typical = (highs[part] + lows[part] + closes[part]) / 3
-        out[t] = (typical * volumes[part]).sum() / lots if lots != 0 else np.nan
-    return out
-
-
 def volume_ratio(volume: npt.ArrayLike, period: int = 20) -> Floats:
     """tanh(log(volume / its EMA)), in [-1, 1): 0 is a usual volume, -1 none at all. The bar's own volume is part of the EMA.
 
@@ -160,12 +131,3 @@ def volume_ratio_update(state: Floats, at: int, volume: float) -> float:
 def _volume_ratio_batch(volume: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(volume)):
         out[t] = volume_ratio_update(state, 0, volume[t])
-
-
-def volume_ratio_reference(volume: npt.ArrayLike, period: int = 20) -> Floats:
-    """The formula as it is written."""
-    volumes = as_series(volume, "volume")
-    usual = ema_reference(volumes, period)
-    usual[usual == 0] = np.nan
-    with np.errstate(divide="ignore"):
-        return np.tanh(np.log(volumes / usual))

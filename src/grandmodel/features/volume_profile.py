@@ -6,13 +6,12 @@ less than 30 % of the fullest bin, the point of control. Price passes quickly th
 
 The skewness is that of the spread volume itself, in closed form, and does not depend on the bins.
 
-An unknown volume (NaN) makes all of it unknown until it has left the window. ``averages.py`` explains the three forms.
+An unknown volume (NaN) makes all of it unknown until it has left the window. ``averages.py`` explains the two forms.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -179,58 +178,3 @@ def _spread_skewness(state: Floats, highs: int, lows: int, volumes: int, bars: i
 def _volume_profile_batch(high: Floats, low: Floats, close: Floats, volume: Floats, state: Floats, out: Floats) -> None:
     for t in range(len(close)):
         out[t, 0], out[t, 1], out[t, 2] = volume_profile_update(state, 0, high[t], low[t], close[t], volume[t])
-
-
-def profile_reference(high: Floats, low: Floats, volume: Floats, bins: int = PROFILE_BINS) -> tuple[Floats, Floats]:
-    """Bin edges (bins + 1,) and the volume of each bin (bins,) of one window, by the overlap of each bar with each bin."""
-    edges = np.linspace(low.min(), high.max(), bins + 1)
-    filled = np.zeros(bins)
-    for top, bottom, lots in zip(high, low, volume, strict=True):
-        if top == bottom:
-            filled[min(int((bottom - edges[0]) / (edges[1] - edges[0])), bins - 1)] += lots
-        else:
-            overlap = np.minimum(edges[1:], top) - np.maximum(edges[:-1], bottom)
-            filled += lots * np.maximum(overlap, 0.0) / (top - bottom)
-    return edges, filled
-
-
-def volume_profile_reference(
-    high: npt.ArrayLike,
-    low: npt.ArrayLike,
-    close: npt.ArrayLike,
-    volume: npt.ArrayLike,
-    bars: int = PROFILE_BARS,
-    bins: int = PROFILE_BINS,
-) -> Floats:
-    """Each window's profile, nodes and skewness, computed on their own."""
-    highs, lows, closes, volumes = as_columns(high=high, low=low, close=close, volume=volume)
-    out = np.full((len(closes), 3), np.nan)
-    for t in range(bars - 1, len(closes)):
-        part = slice(t - bars + 1, t + 1)
-        top, bottom, v = highs[part], lows[part], volumes[part]
-        if not v.sum() > 0 or np.isnan(top + bottom + closes[part]).any():
-            continue
-        middle, own = (top + bottom) / 2, (top - bottom) ** 2 / 12
-        away = middle - np.average(middle, weights=v)
-        second = np.average(away**2 + own, weights=v)
-        third = np.average(away**3 + 3 * away * own, weights=v)
-        out[t, 2] = third / second**1.5 if second > 0 else np.nan
-        out[t, 1] = 0.0
-        if not top.max() > bottom.min():
-            continue
-        edges, filled = profile_reference(top, bottom, v, bins)
-        control = filled.max()
-        for begin, end in _valleys_reference(filled, EQUAL_SHARE * control):
-            price = (edges[begin] + edges[end]) / 2
-            nearer = np.isnan(out[t, 0]) or abs(closes[t] - price) < abs(closes[t] - out[t, 0])
-            if filled[begin] < NODE_SHARE * control and nearer:
-                out[t, 0], out[t, 1] = price, 1 - filled[begin] / control
-    return out
-
-
-def _valleys_reference(filled: Floats, equal: float) -> list[tuple[int, int]]:
-    """Runs of equal bins, as (first, behind the last), with a fuller bin on either side."""
-    cuts = [0, *(j for j in range(1, len(filled)) if abs(filled[j] - filled[j - 1]) > equal), len(filled)]
-    runs = list(pairwise(cuts))
-    inner = [(a, b) for a, b in runs if a > 0 and b < len(filled)]
-    return [(a, b) for a, b in inner if filled[a - 1] > filled[a] and filled[b] > filled[b - 1]]

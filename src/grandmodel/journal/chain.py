@@ -29,6 +29,6 @@ def link_input(previous: bytes, body: bytes) -> bytes:
 def link_record(previous: bytes, input_head: bytes, body: bytes) -> bytes:
     """The record chain's next head, 32 bytes, after ``body``, which came from the input whose head is ``input_head``.
 
-    It is also the hash of the record's Merkle leaf, ``merkle.leaf_hash(previous + input_head + body)``.
+    It is also the hash of the record's Merkle leaf, of ``previous + input_head + body`` (RFC 9162, section 2.1.1).
     """
     return sha256(b"\x00" + previous + input_head + body).digest()

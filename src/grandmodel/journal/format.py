@@ -26,7 +26,6 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 from urllib.parse import quote
 
@@ -34,6 +33,7 @@ import msgspec
 import pyarrow as pa
 
 from grandmodel.domain.events import Input, MarketData, Record
+from grandmodel.domain.files import Closeable
 from grandmodel.journal.checkpoints import CHECKPOINTS_NAME, is_sealed
 from grandmodel.journal.errors import AuditUsageError
 
@@ -162,7 +162,7 @@ def unpack(content: StoredContent) -> bytes:
     return rows
 
 
-class JournalReader:
+class JournalReader(Closeable):
     """Reads a journal in order; several may read while one process writes. Use as a context manager."""
 
     def __init__(self, connection: sqlite3.Connection, resolver: ContentResolver | None = None) -> None:
@@ -183,14 +183,6 @@ class JournalReader:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def about(self) -> dict[str, str]:
         """Format, run and checkpoint spacing, as written at creation."""

@@ -1,8 +1,7 @@
-"""Merkle trees as RFC 9162 section 2.1 (and RFC 6962) hashes them, with inclusion and consistency proofs.
+"""Merkle trees as RFC 9162 section 2.1 (and RFC 6962) hashes them, with inclusion proofs.
 
 A tree's root stands for a whole list of records in 32 bytes. An inclusion proof shows, with about log2(n) hashes, that
-one record is in the list; a consistency proof shows that a longer list begins with a shorter one. ``checkpoints`` signs
-the roots. Leaves are hashed with the prefix 0x00 and inner nodes with 0x01, so neither can pass for the other.
+one record is in the list. ``checkpoints`` signs the roots. Leaves are hashed with the prefix 0x00 and inner nodes with 0x01, so neither can pass for the other.
 """
 
 from __future__ import annotations
@@ -15,11 +14,6 @@ from grandmodel.journal.errors import ProofError
 
 EMPTY_ROOT = sha256(b"").digest()
 """The root of the tree without leaves."""
-
-
-def leaf_hash(data: bytes) -> bytes:
-    """The hash of one leaf (RFC 9162 section 2.1.1)."""
-    return sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -113,54 +107,6 @@ def is_included(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root
         position >>= 1
         last >>= 1
     return last == 0 and result == root
-
-
-def consistency_proof(leaves: Sequence[bytes], first: int) -> list[bytes]:
-    """The hashes that show that the first ``first`` of ``leaves`` are a beginning of all (RFC 9162 section 2.1.4.1)."""
-    if not 0 < first <= len(leaves):
-        raise ProofError(f"found a first tree of {first} leaves, expected 1 to {len(leaves)}")
-    return _subproof(leaves, first, whole=True)
-
-
-def is_consistent(first: int, second: int, proof: Sequence[bytes], first_root: bytes, second_root: bytes) -> bool:
-    """True where ``proof`` shows that the tree of ``second`` leaves begins with the tree of ``first`` leaves.
-
-    RFC 9162 section 2.1.4.2; two trees of one size are consistent where their roots are equal and the proof is empty.
-    """
-    if not 0 < first <= second:
-        return False
-    if first == second:
-        return not proof and first_root == second_root
-    path = [first_root, *proof] if first & (first - 1) == 0 else list(proof)
-    if not path or not proof:
-        return False
-    position, last = first - 1, second - 1
-    while position & 1:
-        position >>= 1
-        last >>= 1
-    old = new = path[0]
-    for step in path[1:]:
-        if last == 0:
-            return False
-        if position & 1 or position == last:
-            old, new = node_hash(step, old), node_hash(step, new)
-            while position and not position & 1:
-                position >>= 1
-                last >>= 1
-        else:
-            new = node_hash(new, step)
-        position >>= 1
-        last >>= 1
-    return last == 0 and old == first_root and new == second_root
-
-
-def _subproof(leaves: Sequence[bytes], first: int, *, whole: bool) -> list[bytes]:
-    if first == len(leaves):
-        return [] if whole else [merkle_root(leaves)]
-    split = _split(len(leaves))
-    if first <= split:
-        return [*_subproof(leaves[:split], first, whole=whole), merkle_root(leaves[split:])]
-    return [*_subproof(leaves[split:], first - split, whole=False), merkle_root(leaves[:split])]
 
 
 def _split(size: int) -> int:

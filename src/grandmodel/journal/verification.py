@@ -112,7 +112,7 @@ class FindingKind(enum.StrEnum):
     """A line of ``files.jsonl`` does not follow the one before it, or belongs to another run."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class JournalFinding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that does not fit."""
 
     kind: FindingKind
@@ -156,7 +156,7 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of the trusted keys whose signatures were checked, where all is signed by such; else empty."""
     unknown_keys: tuple[str, ...]
     """Ids of the keys that the reader does not know."""
-    findings: tuple[Finding, ...]
+    findings: tuple[JournalFinding, ...]
     findings_total: int
     doubts: tuple[str, ...]
     """Why it is not proven that nothing was changed, though nothing shows that something was; empty where it is proven."""
@@ -209,7 +209,7 @@ def verify_run(
     return check.report()
 
 
-def text_of_finding(finding: Finding) -> str:
+def text_of_finding(finding: JournalFinding) -> str:
     """One finding as a line for people: kind, place and text."""
     place = finding.where if finding.number is None else f"{finding.where} {finding.number}"
     return f"{finding.kind.value} {place}: {finding.text}"
@@ -235,7 +235,7 @@ class _Check:
         self.has_log = (folder / LOG_NAME).exists()  # Before SQLite looks: it makes an empty one.
         self.sealed_files: tuple[str, ...] = ()
         self.unsealed_files: tuple[str, ...] = ()
-        self.findings: list[Finding] = []
+        self.findings: list[JournalFinding] = []
         self.total = 0
         self.notes: list[str] = []
         self.run = ""
@@ -254,7 +254,7 @@ class _Check:
     def found(self, kind: FindingKind, where: str, number: int | None, text: str) -> None:
         self.total += 1
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(kind=kind, where=where, number=number, text=text))
+            self.findings.append(JournalFinding(kind=kind, where=where, number=number, text=text))
 
     def look_at(self, reader: JournalReader, resolver: ContentResolver | None) -> None:
         self.read_checkpoints()

@@ -20,12 +20,12 @@ from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import msgspec
 
 from grandmodel.domain.events import Input, MarketData
+from grandmodel.domain.files import Closeable, sync_folder
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.paths import local_path
 from grandmodel.journal.chain import INPUTS_START, RECORDS_START, link_input, link_record
@@ -82,7 +82,7 @@ class Head(NamedTuple):
     record_head: bytes
 
 
-class Journal:
+class Journal(Closeable):
     """The journal of one run, open for appending; one process at a time. Use as a context manager."""
 
     def __init__(
@@ -164,7 +164,7 @@ class Journal:
             (folder / CHECKPOINTS_NAME).touch()
             unfinished.rename(path)
             if durability is Durability.DISK:
-                _sync_folder(folder)
+                sync_folder(folder)
         except (sqlite3.Error, OSError) as error:
             os.close(lock)
             raise JournalWriteError(
@@ -344,14 +344,6 @@ class Journal:
         os.close(self._lock)
         self._lock = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _take_up(self) -> None:
         """Walk what is committed to find the heads, the tree and the checkpoints that are missing."""
         written = self._checkpoints.last.records if self._checkpoints.last else 0
@@ -508,11 +500,3 @@ def _is_blank(folder: Path) -> bool:
             return next(reader.input_rows(), None) is None and next(reader.content_rows(), None) is None
     except sqlite3.Error:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,7 +26,8 @@ BELIEF = ("bullish", "neutral", "bearish")
 DIRECTIONS = (1, 0, -1)
 """What each entry of a belief means as a direction."""
 
-STRATEGIC_AGENTS = ("mlmi", "nwrqk", "regime")
+STRATEGIC_AGENTS = tuple(AGENT_COLUMNS)
+"""The agents with a belief, in order: whoever has columns in ``features.schema``."""
 COORDINATOR = "coordinator"
 TACTICAL_STANCES = ("enter", "hold", "exit")
 RISK_SCALES = (0.0, 0.5, 1.0)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from grandmodel.domain.files import sync_folder
 from grandmodel.features.normaliser import NormaliserData
 from grandmodel.features.schema import STRATEGIC_SCHEMA, TACTICAL_SCHEMA, FeatureSchema
 from grandmodel.models.architecture import Architecture
@@ -161,7 +162,7 @@ def write_model(path: Path, manifest: ModelManifest, weights: Mapping[str, NDArr
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return hashlib.sha256(payload).hexdigest()
 
 
@@ -353,12 +354,3 @@ def _digest(document: bytes, tensors: Tensors) -> str:
         digest.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # fsspec publishes no types
 
+from grandmodel.domain.files import sync_folder
 from grandmodel.models.errors import RegistryError
 
 LOCK_TRIES = 500
@@ -108,7 +109,7 @@ class FolderStorage:
         except OSError:
             incoming.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -188,11 +189,3 @@ def wait_for_lock(descriptor: int, where: Path) -> None:
         f"{where}: another process has held its lock for {LOCK_TRIES * LOCK_PAUSE_SECONDS:.0f} s; "
         "try again when it is done, or end it"
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

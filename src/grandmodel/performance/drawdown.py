@@ -11,9 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.kernels import kernel
 from grandmodel.performance.errors import PerformanceError
 
 Floats = NDArray[np.float64]
+
+
+def drawdown_of(equity: float, peak: float) -> float:
+    """The fraction that ``equity`` stands below ``peak``, both in one unit; 0 where there is no peak above 0.
+
+    The one rule for one moment: ``compiled_drawdown_of`` is the same for kernels, ``drawdown_curve`` for a whole series.
+    """
+    return 1.0 - equity / peak if peak > 0 else 0.0
+
+
+compiled_drawdown_of = kernel(drawdown_of)
 
 
 def drawdown_curve(equity: NDArray[Any]) -> Floats:
@@ -25,8 +37,7 @@ def drawdown_curve(equity: NDArray[Any]) -> Floats:
         return np.zeros(0)
     if not equity[0] > 0:
         raise PerformanceError(f"drawdown: found a first equity of {equity[0]}, expected one above 0")
-    peak = np.maximum.accumulate(equity)
-    fall: Floats = (peak - equity) / peak
+    fall: Floats = 1.0 - equity / np.maximum.accumulate(equity)
     return fall
 
 

@@ -24,9 +24,11 @@ Floats = NDArray[np.float64]
 FEWEST_RETURNS = 8
 """Fewer returns than this have no moments worth a name."""
 _NORMAL = NormalDist()
+_STILL = 1e-14
+"""A variance below this share of the mean square is what rounding leaves of none."""
 
 
-class Moments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReturnMoments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the statistics need to know of a series of returns."""
 
     periods: int
@@ -113,7 +115,7 @@ def annual_ratios(
     )
 
 
-def moments(returns: Floats) -> Moments:
+def moments(returns: Floats) -> ReturnMoments:
     """Sharpe ratio, skew and kurtosis of ``returns`` (n,), by population moments.
 
     Raises ``PerformanceError`` for fewer than 8 returns or any that is not finite.
@@ -122,9 +124,9 @@ def moments(returns: Floats) -> Moments:
     centred = values - values.mean()
     variance = float((centred**2).mean())
     if variance <= no_variance(values):
-        return Moments(periods=len(values), sharpe=0.0, skew=0.0, kurtosis=3.0)
+        return ReturnMoments(periods=len(values), sharpe=0.0, skew=0.0, kurtosis=3.0)
     deviation = math.sqrt(variance)
-    return Moments(
+    return ReturnMoments(
         periods=len(values),
         sharpe=float(values.mean()) / deviation,
         skew=float((centred**3).mean()) / deviation**3,
@@ -135,6 +137,17 @@ def moments(returns: Floats) -> Moments:
 def sharpe_ratio(returns: Floats) -> float:
     """Mean over standard deviation of ``returns`` (n,), per period; 0 where nothing moves."""
     return moments(returns).sharpe
+
+
+def row_sharpe_ratios(rows: Floats) -> Floats:
+    """``sharpe_ratio`` of each row (R, n) -> (R,), unchecked: for the many resamples of series that were checked."""
+    return sharpe_from_moments(rows.mean(axis=1), rows.var(axis=1), (rows**2).mean(axis=1))
+
+
+def sharpe_from_moments(mean: Floats, variance: Floats, mean_square: Floats) -> Floats:
+    """Mean over the root of the variance, element by element; 0 where nothing moves but for rounding (``no_variance``)."""
+    is_still = variance <= _STILL * mean_square
+    return np.where(is_still, 0.0, mean / np.sqrt(np.where(is_still, 1.0, variance)))
 
 
 def sharpe_estimate(returns: Floats, level: float = 0.95, lags: int | None = None) -> RatioEstimate:
@@ -208,4 +221,4 @@ def checked_returns(returns: Floats) -> Floats:
 
 def no_variance(values: Floats) -> float:
     """Variance below which a series is constant but for rounding."""
-    return 1e-14 * float((values**2).mean())
+    return _STILL * float((values**2).mean())

@@ -48,7 +48,7 @@ from grandmodel.training.pipeline import (
     LayerTrainingSettings,
     OnProgress,
     Prepared,
-    Progress,
+    TrainingProgress,
     build_env,
     default_settings,
     prepare,
@@ -225,7 +225,9 @@ def train_single_agent(
         options,
         build_networks=build_layer_networks(architecture, weights or None),
         on_update=[
-            lambda update: tell(Progress(stage="mappo", done=update.update, total=options.updates, report=update))
+            lambda update: tell(
+                TrainingProgress(stage="mappo", done=update.update, total=options.updates, report=update)
+            )
         ],
     )
     actor = result.policy.networks.actor

@@ -27,6 +27,7 @@ from grandmodel.models.model_file import ClassOutcomes, ModelManifest
 from grandmodel.models.registry import Entry
 from grandmodel.models.superposition import collapse_to_mode
 from grandmodel.models.tails import write_strategic_tail
+from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.research.errors import EvaluationError
 from grandmodel.research.walk_forward import Fold, fold_places, span_text
 from grandmodel.risk.breakers import BreakerLadder, Trigger
@@ -375,7 +376,7 @@ class _FilledAccount:
             self.full_lots,
             self._open_profit,
             abs(self._held) * self.unit * self._tick_value,
-            1.0 - self.equity / self._peak,
+            drawdown_of(self.equity, self._peak),
             self._settings.drawdown_limit,
             1.0 - self.equity / self._day_start,
             self._settings.day_loss_limit,

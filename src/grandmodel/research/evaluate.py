@@ -252,7 +252,7 @@ def evaluate_strategic(
     ]
     combined = [CombinedAgents(book, way, sizes, is_sized=sized) for way in COMBINATIONS for sized in (True, False)]
     walks = run_walk_forward(folds, markets, [*plain, *combined], walker, on_walk)
-    table = _Table(walks, [*plain, *combined], folds, trials, chosen.seed)
+    table = _DailyReturns(walks, [*plain, *combined], folds, trials, chosen.seed)
     scores = _Scores(book, markets, folds, COORDINATED)
     return Evaluation(
         layer="strategic",
@@ -287,7 +287,7 @@ def evaluate_strategic(
 # ------------------------------------------------------------------------------------------------- returns, day by day
 
 
-class _Table:
+class _DailyReturns:
     """Daily returns of every competitor on the same days."""
 
     def __init__(
@@ -457,7 +457,7 @@ class _Scores:
 
 
 def _ways(
-    table: _Table, own: _Scores, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
+    table: _DailyReturns, own: _Scores, book: DecisionBook, markets: Sequence[TrainingMarket], folds: Sequence[Fold]
 ) -> list[WayResult]:
     return [
         _way_row(table, own, own if way == COORDINATED else _Scores(book, markets, folds, way), way)
@@ -465,7 +465,7 @@ def _ways(
     ]
 
 
-def _way_row(table: _Table, own: _Scores, scores: _Scores, way: str) -> WayResult:
+def _way_row(table: _DailyReturns, own: _Scores, scores: _Scores, way: str) -> WayResult:
     is_combination = way in COMBINATIONS
     direction = f"{way}, direction" if is_combination else way
     row = WayResult(
@@ -521,7 +521,7 @@ def _reliability(scores: _Scores) -> list[Reliability]:
 # ------------------------------------------------------------------------------------------------------------ verdict
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EvaluationVerdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the numbers say, in sentences; nothing here is a matter of opinion."""
 
     has_edge: bool
@@ -530,7 +530,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sentences: list[str]
 
 
-def verdict_of(found: Evaluation) -> Verdict:
+def verdict_of(found: Evaluation) -> EvaluationVerdict:
     """The verdict that follows from the numbers of ``found`` alone."""
     model = found.competitor(MODEL)
     is_calibrated = found.way.calibration_error <= WELL_CALIBRATED
@@ -541,18 +541,12 @@ def verdict_of(found: Evaluation) -> Verdict:
         f"at a Sharpe ratio of {_ratio(model.sharpe)}; between seeds it varies by {model.sharpe_spread:.2f}."
     )
     sentences = [money]
-    for name, difference in found.against.items():
-        words = (
-            "It beats"
-            if difference.low > 0.0
-            else "It is beaten by"
-            if difference.high < 0.0
-            else "It does not beat, beyond luck,"
-        )
-        sentences.append(
-            f"{words} {name} after costs: Sharpe ratio {model.sharpe.value:.2f} against {found.competitor(name).sharpe.value:.2f}, "
-            f"difference {difference.value:+.2f} ({difference.level:.0%}: {difference.low:+.2f} to {difference.high:+.2f})."
-        )
+    sentences += [
+        f"{_beyond_luck(difference, 'It beats', 'It is beaten by', 'It does not beat, beyond luck,')} {name} after costs: Sharpe ratio "
+        f"{model.sharpe.value:.2f} against {found.competitor(name).sharpe.value:.2f}, difference {difference.value:+.2f} "
+        f"({difference.level:.0%}: {difference.low:+.2f} to {difference.high:+.2f})."
+        for name, difference in found.against.items()
+    ]
     sentences.append(
         f"Deflated for {found.trials} trial{'s' if found.trials != 1 else ''}, the probability that its true ratio is above 0 is "
         f"{model.deflated.probability:.1%}: it {'passes' if passes else 'does not pass'} the bar of {PASSES:.0%}."
@@ -562,7 +556,7 @@ def verdict_of(found: Evaluation) -> Verdict:
         f"{found.overfitting.probability:.0%} end below the median in the other half (probability of backtest overfitting)."
     )
     gained = found.log_loss_gained
-    words = "better" if gained.low > 0.0 else "worse" if gained.high < 0.0 else "no different beyond luck"
+    words = _beyond_luck(gained, "better", "worse", "no different beyond luck")
     sentences.append(
         f"Its forecasts have a log loss of {found.way.log_loss:.4f} nats; against always saying how frequent the outcomes were before "
         f"({found.log_loss_constant:.4f}) that is {words}: {gained.value:+.4f} gained ({gained.level:.0%}: {gained.low:+.4f} to "
@@ -581,7 +575,12 @@ def verdict_of(found: Evaluation) -> Verdict:
         if has_edge
         else "Verdict: no edge over the simple rules after costs was shown. Positions should be kept small."
     )
-    return Verdict(has_edge=has_edge, is_calibrated=is_calibrated, sentences=sentences)
+    return EvaluationVerdict(has_edge=has_edge, is_calibrated=is_calibrated, sentences=sentences)
+
+
+def _beyond_luck(difference: PairedDifference, above: str, below: str, neither: str) -> str:
+    """The word for a difference whose whole interval is above 0, below 0, or neither."""
+    return above if difference.low > 0.0 else below if difference.high < 0.0 else neither
 
 
 def _ratio(estimate: RatioEstimate) -> str:

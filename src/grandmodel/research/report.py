@@ -22,18 +22,19 @@ from grandmodel.charts import (
     Sample,
     Section,
     Series,
-    Span,
+    ShadedSpan,
     Tile,
     Tone,
     XYChart,
 )
 from grandmodel.charts.page import Value
+from grandmodel.performance.drawdown import drawdown_curve
 from grandmodel.research.evaluate import (
     MODEL,
     PASSES,
     CompetitorResult,
     Evaluation,
-    Verdict,
+    EvaluationVerdict,
     folds_text,
     verdict_of,
 )
@@ -79,7 +80,7 @@ def looks_text(found: Evaluation | TacticalEvaluation) -> str:
     return f"looked at {found.looks} time{'s' if found.looks != 1 else ''}"
 
 
-def _lead(page: Page, found: Evaluation, verdict: Verdict) -> None:
+def _lead(page: Page, found: Evaluation, verdict: EvaluationVerdict) -> None:
     model = found.competitor(MODEL)
     page.lead.add_tiles(
         [
@@ -182,7 +183,7 @@ def _curves(page: Page, found: Evaluation) -> None:
     )
     times = np.array(found.day_ns, dtype=np.int64)
     spans = [
-        Span(fold.test.start_ns, fold.test.end_ns, fold.name, "caution" if fold.is_last else "neutral")
+        ShadedSpan(fold.test.start_ns, fold.test.end_ns, fold.name, "caution" if fold.is_last else "neutral")
         for fold in found.folds[::2]
     ]
     shown = main_competitors(found)
@@ -197,8 +198,7 @@ def _curves(page: Page, found: Evaluation) -> None:
     falls = []
     for result in shown:
         equity = np.concatenate([[1.0], result.equity])
-        peak = np.maximum.accumulate(equity)
-        falls.append(Series(result.name, times, ((equity - peak) / peak)[1:]))
+        falls.append(Series(result.name, times, -drawdown_curve(equity)[1:]))
     section.add_chart(LineChart(title="Below the running peak", series=falls, unit="%", spans=spans))
 
 

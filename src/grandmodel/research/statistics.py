@@ -26,7 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
-from grandmodel.performance.ratios import Moments, checked_returns, no_variance
+from grandmodel.performance.ratios import (
+    ReturnMoments,
+    checked_returns,
+    no_variance,
+    row_sharpe_ratios,
+    sharpe_from_moments,
+)
 from grandmodel.research.errors import EvaluationError
 from grandmodel.risk.distributions import normal_distribution, normal_quantile
 
@@ -68,13 +74,13 @@ class Overfitting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 # ---------------------------------------------------------------------------------------------------- one Sharpe ratio
 
 
-def probabilistic_sharpe(found: Moments, benchmark: float = 0.0) -> float:
+def probabilistic_sharpe(found: ReturnMoments, benchmark: float = 0.0) -> float:
     """Probability that the true ratio is above ``benchmark``, per period (Bailey and Lopez de Prado, 2012, equation 11)."""
     spread = _sharpe_spread(found)
     return float(normal_distribution((found.sharpe - benchmark) * math.sqrt(found.periods - 1.0) / spread))
 
 
-def minimum_track_record(found: Moments, benchmark: float = 0.0, level: float = 0.95) -> float:
+def minimum_track_record(found: ReturnMoments, benchmark: float = 0.0, level: float = 0.95) -> float:
     """Periods after which a ratio like this one would be above ``benchmark`` with probability ``level``.
 
     Infinite where the ratio is not above the benchmark (Bailey and Lopez de Prado, 2012, equation 13).
@@ -84,7 +90,7 @@ def minimum_track_record(found: Moments, benchmark: float = 0.0, level: float = 
     return 1.0 + (_sharpe_spread(found) * normal_quantile(level) / (found.sharpe - benchmark)) ** 2
 
 
-def _sharpe_spread(found: Moments) -> float:
+def _sharpe_spread(found: ReturnMoments) -> float:
     # Standard deviation of the estimate times sqrt(n - 1). Cauchy-Schwarz keeps it positive for moments of real returns.
     inside = 1.0 - found.skew * found.sharpe + 0.25 * (found.kurtosis - 1.0) * found.sharpe**2
     if inside <= 0.0:
@@ -114,7 +120,7 @@ def expected_maximum_sharpe(trials: int, trial_variance: float) -> float:
     return math.sqrt(trial_variance) * ((1.0 - _EULER_GAMMA) * first + _EULER_GAMMA * second)
 
 
-def deflated_sharpe(found: Moments, trials: int, trial_variance: float) -> DeflatedSharpe:
+def deflated_sharpe(found: ReturnMoments, trials: int, trial_variance: float) -> DeflatedSharpe:
     """The probability that the true ratio is above 0 although it is the best of ``trials``; see ``trial_variance_of``."""
     threshold = expected_maximum_sharpe(trials, trial_variance)
     return DeflatedSharpe(
@@ -187,9 +193,7 @@ def _split_sharpes(chosen: Floats, counts: Floats, sums: Floats, squares: Floats
     n = (chosen @ counts)[:, None]
     mean = (chosen @ sums) / n
     square = (chosen @ squares) / n
-    variance = square - mean**2
-    is_still = variance <= 1e-14 * square
-    return np.where(is_still, 0.0, mean / np.sqrt(np.where(is_still, 1.0, variance)))
+    return sharpe_from_moments(mean, square - mean**2, square)
 
 
 # ---------------------------------------------------------------------------------------------------------- bootstrap
@@ -250,7 +254,7 @@ def bootstrap_sharpe(
     """The interval of the Sharpe ratio of ``returns`` (n,), per period, by percentiles of the stationary bootstrap."""
     values = checked_returns(returns)
     found = [
-        _row_sharpes(values[places])
+        row_sharpe_ratios(values[places])
         for places in _resamples(len(values), repeats, mean_block_length(values), generator)
     ]
     return _percentiles(np.concatenate(found), level)
@@ -290,7 +294,7 @@ def paired_difference(
     a, b = checked_returns(first), checked_returns(second)
     if len(a) != len(b):
         raise EvaluationError(f"paired difference: found {len(a)} and {len(b)} periods, expected the same periods")
-    measure = statistic or _row_sharpes
+    measure = statistic or row_sharpe_ratios
     parts = _resamples(len(a), repeats, mean_block_length(a - b), generator)
     differences = np.concatenate([measure(a[places]) - measure(b[places]) for places in parts])
     low, high = _percentiles(differences, level)
@@ -304,12 +308,6 @@ def row_means(rows: Floats) -> Floats:
     """The mean of each row (R, n) -> (R,)."""
     means: Floats = rows.mean(axis=1)
     return means
-
-
-def _row_sharpes(rows: Floats) -> Floats:
-    mean, deviation = rows.mean(axis=1), rows.std(axis=1)
-    is_still = deviation <= 1e-7 * np.sqrt((rows**2).mean(axis=1))
-    return np.where(is_still, 0.0, mean / np.where(is_still, 1.0, deviation))
 
 
 def _percentiles(values: Floats, level: float) -> tuple[float, float]:

@@ -108,7 +108,7 @@ class NoTrade:
         return np.zeros(len(market.bars), np.int64)
 
 
-class BuyAndHold:
+class BuyAndHoldStrategy:
     """Buys a full exposure at the first usable bar of the test and keeps those lots."""
 
     name = "buy and hold"
@@ -137,7 +137,7 @@ class VolatilityTarget:
         return _banded(market, fold, np.ones(len(market.bars)), self._sizes)
 
 
-class MovingAverageCross:
+class MovingAverageStrategy:
     """Long a full exposure while the mean of the last ``fast`` closes is above that of the last ``slow``, short while below.
 
     Closes are joined across marks by leaving out the jump, so that a roll is no signal.
@@ -274,4 +274,4 @@ class AnyForecaster:
 
 def simple_rules(sizes: Sizes) -> list[Competitor]:
     """What every model is held against."""
-    return [NoTrade(), BuyAndHold(sizes), VolatilityTarget(sizes), MovingAverageCross(sizes)]
+    return [NoTrade(), BuyAndHoldStrategy(sizes), VolatilityTarget(sizes), MovingAverageStrategy(sizes)]

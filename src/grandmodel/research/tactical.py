@@ -26,6 +26,7 @@ from grandmodel.models.architecture import TACTICAL_TAIL
 from grandmodel.models.choices import AGGRESSIVE, PASSIVE, SLICES, WAIT, part_of_gap
 from grandmodel.models.loaded import LoadedModel, day_loss_of, decision_seed
 from grandmodel.models.tails import write_tactical_tail
+from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.performance.ratios import RatioEstimate, sharpe_estimate
 from grandmodel.research.decisions import banded_lots, check_unseen
 from grandmodel.research.errors import EvaluationError
@@ -183,7 +184,7 @@ class ModelExecutor:
                 asked.full_lots,
                 account.open_profit_micros,
                 abs(account.lots) * scale * root * tick_value,
-                1.0 - account.equity_micros / account.peak_micros,
+                drawdown_of(account.equity_micros, account.peak_micros),
                 self._limits[0],
                 day_loss_of(account.day_start_micros, account.equity_micros),
                 self._limits[1],

@@ -153,7 +153,6 @@ def acerbi_szekely(
     """Acerbi and Szekely's second test (2014): Z2 = sum(X_t I_t / (T a ES_t)) + 1 with I_t = [X_t + VaR_t < 0], a = 1 - level.
 
     ``pnl``, ``value_at_risk`` and ``expected_shortfall`` (T,): gains positive, losses stated as positive numbers.
-    ``simulate_z2`` gives its distribution under a model.
     """
     gains, stated, tail = (np.asarray(a, dtype=np.float64) for a in (pnl, value_at_risk, expected_shortfall))
     if not gains.shape == stated.shape == tail.shape or gains.ndim != 1 or not gains.size:
@@ -163,17 +162,6 @@ def acerbi_szekely(
     hits = gains + stated < 0.0
     statistic = float((gains[hits] / tail[hits]).sum()) / (len(gains) * _probability(level)) + 1.0
     return AcerbiSzekely(statistic=statistic, exceptions=int(hits.sum()))
-
-
-def simulate_z2(
-    observations: int, level: float, draws: FloatArray, value_at_risk: float, expected_shortfall: float
-) -> FloatArray:
-    """Z2 of each row of ``draws`` (paths, observations), P&L under a model with the given constant VaR and shortfall."""
-    paths = np.asarray(draws, dtype=np.float64)
-    if paths.ndim != 2 or paths.shape[1] != observations:
-        raise RiskInputError(f"found draws {paths.shape}, expected (paths, {observations})")
-    losses = np.where(paths + value_at_risk < 0.0, paths, 0.0).sum(axis=1)
-    return np.asarray(losses / (observations * _probability(level) * expected_shortfall) + 1.0)
 
 
 def holm(p_values: Sequence[float], significance: float = 0.05) -> list[bool]:

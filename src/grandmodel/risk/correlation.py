@@ -188,11 +188,6 @@ def nearest_psd(covariance: FloatArray, floor: float = 0.0) -> FloatArray:
     return np.asarray(rebuilt)
 
 
-def update_reference(covariance: FloatArray, returns: FloatArray, decay: float) -> FloatArray:
-    """The plain recursion on a full matrix, as in the books: the slow reference for tests and benchmarks."""
-    return decay * covariance + (1.0 - decay) * np.outer(returns, returns)
-
-
 @kernel
 def fold_returns(tables: FloatArray, clock: FloatArray, returns: FloatArray) -> bool:
     """Fold one row of returns (n,), NaN where missing, into the state; False, and nothing changed, on an infinite one."""

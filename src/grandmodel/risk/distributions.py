@@ -101,13 +101,6 @@ def student_density(x: float, degrees: float) -> float:
 
 
 @kernel
-def student_distribution(x: float, degrees: float) -> float:
-    """P(X <= x) of Student's t with ``degrees`` degrees of freedom."""
-    tail = 0.5 * incomplete_beta(0.5 * degrees, 0.5, degrees / (degrees + x * x))
-    return tail if x <= 0.0 else 1.0 - tail
-
-
-@kernel
 def _student_quantile(p: float, degrees: float) -> float:
     # Bisection on the smaller tail to a bracket, then Newton: the tail is monotone, so neither can fail.
     lower = min(p, 1.0 - p)

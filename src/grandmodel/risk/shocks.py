@@ -110,11 +110,6 @@ class ShockDetector:
         """The first eigenvalue of the last correlation matrix over n; NaN for one series."""
         return float(self.history[LAST, 1])
 
-    @property
-    def volatility_ratio(self) -> float:
-        """Mean volatility over its own usual level (geometric); NaN before any history."""
-        return math.exp(float(self.history[LAST, LEVEL] - self.history[MEAN, LEVEL])) if self.seen else math.nan
-
     def update(self, covariance: FloatArray) -> tuple[Shock, ...]:
         """Take one covariance (n, n); returns the shocks it brings. One with unknown entries is passed over."""
         found = watch(covariance, self.tables, self.eigenvector, self.history, self.seen, self.settings.min_history)

@@ -14,7 +14,6 @@ checks what comes of it like any other order.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import msgspec
@@ -22,25 +21,6 @@ import msgspec
 from grandmodel.kernels import kernel
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.errors import RiskInputError
-
-UNKNOWN = "unknown"
-
-
-class SizingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Shares of equity; see the module for what each does."""
-
-    kelly_fraction: float = 0.25
-    volatility_target: float = 0.10
-    """Annual volatility of the whole position over equity."""
-    var_budget: float = 0.02
-    """Value at risk of the position over equity, at the level and horizon of the number handed in."""
-
-    def __post_init__(self) -> None:
-        """Refuse shares that are not positive."""
-        for name in ("kelly_fraction", "volatility_target", "var_budget"):
-            value = getattr(self, name)
-            if not 0.0 < value <= 10.0:
-                raise RiskInputError(f"found {name} = {value}, expected a share above 0 (0.1 is a tenth of equity)")
 
 
 class ExposureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,39 +85,6 @@ class FullExposureRule:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SizingInput:
-    """What a size follows from. Returns are fractions per year; money is in micros of the account's currency."""
-
-    direction: float
-    """In [-1, 1]: the side, and how much of the size is wanted."""
-    expected_return_annual: float
-    """Of the instrument in that direction, 0 or more where there is an edge."""
-    volatility_annual: float
-    uncertainty: float
-    """In [0, 1]: the model's ignorance; 1 trades nothing."""
-    equity_micros: int
-    notional_micros: int
-    """Of one lot."""
-    var_micros: float
-    """Value at risk of one lot."""
-    strategies: int = 1
-    """Strategies that share the account, this one included."""
-    mean_correlation: float = 0.0
-    """Mean correlation between them."""
-    scale: float = 1.0
-    """A share of the size besides: 1 for all of it. Not the breakers': the gate cuts what opens by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizing:
-    """How many lots (signed), which rule bound, and what each rule allowed (lots, not rounded)."""
-
-    lots: int
-    binding: str
-    allowed: dict[str, float]
-
-
 @kernel
 def lots_of_full_exposure(
     scale_ticks: float,
@@ -191,46 +138,3 @@ def lots_that_breakers_leave(held: int, wanted: int, size_scale: float) -> int:
 def is_inside_dead_band(held: int, wanted: int, band_lots: float) -> bool:
     """Whether a change is too small to trade; one that ends or turns a position never is."""
     return wanted not in (held, 0) and wanted * held >= 0 and abs(wanted - held) < band_lots
-
-
-def compute_size(wish: SizingInput, settings: SizingSettings | None = None) -> Sizing:
-    """The signed lots for ``wish``, rounded towards zero; zero where anything needed is unknown or there is no edge."""
-    rules = settings or SizingSettings()
-    numbers = (
-        wish.direction,
-        wish.expected_return_annual,
-        wish.volatility_annual,
-        wish.uncertainty,
-        wish.var_micros,
-        wish.mean_correlation,
-        wish.scale,
-    )
-    usable = (
-        all(math.isfinite(x) for x in numbers)
-        and wish.volatility_annual > 0.0
-        and wish.var_micros > 0.0
-        and wish.notional_micros > 0
-        and wish.equity_micros > 0
-        and wish.strategies >= 1
-        and 0.0 <= wish.uncertainty <= 1.0
-        and abs(wish.direction) <= 1.0
-        and -1.0 <= wish.mean_correlation <= 1.0
-    )
-    if not usable:
-        return Sizing(0, UNKNOWN, {})
-    equity_lots = wish.equity_micros / wish.notional_micros
-    edge = max(wish.expected_return_annual, 0.0)
-    kelly = rules.kelly_fraction * edge / wish.volatility_annual**2 * (1.0 - wish.uncertainty) * equity_lots
-    target = rules.volatility_target / wish.volatility_annual * equity_lots
-    count = wish.strategies
-    joint = max((1.0 + (count - 1) * wish.mean_correlation) / count, 1.0 / count**2)
-    allowed = {
-        "kelly": kelly,
-        "volatility_target": target,
-        "var_budget": rules.var_budget * wish.equity_micros / wish.var_micros,
-        "correlation": target / (count * math.sqrt(joint)),
-    }
-    binding = min(allowed, key=allowed.__getitem__)
-    share = abs(wish.direction) * min(max(wish.scale, 0.0), 1.0)
-    lots = math.floor(min(allowed[binding] * share, 2.0**31 - 1) + 1e-9)
-    return Sizing(lots if wish.direction > 0.0 else -lots, binding, allowed)

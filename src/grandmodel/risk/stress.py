@@ -5,7 +5,7 @@ fraction of its price or by an absolute price change; an instrument follows its 
 closing moves of public daily series (S&P 500, QQQ, the Nasdaq composite or the NQ future, WTI spot, EUR/USD, gold,
 BTC/USD). A factor
 that a scenario does not name was not looked up, or did not exist; positions in it are listed as not moved, never
-counted as safe. Read next: ``reverse_stress`` below, and ``grandmodel risk stress``.
+counted as safe. Read next: ``grandmodel risk stress``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
-import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument, convert_micros
-from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 
 _LOTS = re.compile(r"[+-]?[0-9]+")
@@ -179,16 +177,6 @@ class StressResult:
     """Instruments held whose factor the scenario does not name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseStress:
-    """The likeliest joint move that loses a given sum."""
-
-    moves: FloatArray
-    """(n,) returns, in the unit of the covariance."""
-    deviations: float
-    """Its distance from nothing happening, in standard deviations of the book."""
-
-
 def run_stress(
     scenarios: Sequence[Scenario],
     instruments: Sequence[Instrument],
@@ -224,19 +212,6 @@ def scenario_named(name: str) -> Scenario:
         if scenario.name == name:
             return scenario
     raise RiskInputError(f"found scenario {name!r}, expected one of: {', '.join(s.name for s in SCENARIOS)}")
-
-
-def reverse_stress(exposures: FloatArray, covariance: FloatArray, loss: float) -> ReverseStress:
-    """The likeliest normal move of returns that loses ``loss``: r = -loss S x / x'Sx, ``loss / sqrt(x'Sx)`` deviations away.
-
-    ``exposures`` (n,) money, ``covariance`` (n, n). Of all moves with that loss it has the smallest Mahalanobis distance.
-    """
-    x = np.asarray(exposures, dtype=np.float64)
-    slopes = np.asarray(covariance, dtype=np.float64) @ x
-    variance = float(x @ slopes)
-    if not 0.0 < variance < math.inf or not math.isfinite(loss):
-        raise RiskInputError(f"found a book variance of {variance} and a loss of {loss}, expected positive and finite")
-    return ReverseStress(moves=slopes * (-loss / variance), deviations=loss / math.sqrt(variance))
 
 
 def scale_to_loss(result: StressResult, loss_micros: int) -> float:

@@ -36,9 +36,3 @@ def symmetric_product(matrix: FloatArray, x: FloatArray, product: FloatArray) ->
     for j in range(n):
         value += x[j] * product[j]
     return value
-
-
-def symmetric_product_reference(matrix: FloatArray, x: FloatArray) -> tuple[FloatArray, float]:
-    """The same with numpy, beside the kernel."""
-    product = matrix @ x
-    return product, float(x @ product)

@@ -189,37 +189,6 @@ def incremental(exposures: FloatArray, covariance: FloatArray, trade: FloatArray
     return after.value - before.value
 
 
-def by_strategy(exposures: FloatArray, covariance: FloatArray, level: float) -> tuple[VarResult, FloatArray]:
-    """The account's VaR and each strategy's share of it by instrument, for ``exposures`` (strategies, n).
-
-    Returns (account result, contributions (strategies, n)); the contributions add up to the account's value, their rows
-    to each strategy's part and their columns to each instrument's.
-    """
-    table = np.asarray(exposures, dtype=np.float64)
-    if table.ndim != 2:
-        raise RiskInputError(f"found exposures {table.shape}, expected (strategies, n)")
-    account = parametric(table.sum(axis=0), covariance, level)
-    return account, table * account.marginal
-
-
-def empirical_quantile(values: FloatArray, probability: float) -> tuple[float, float]:
-    """The ceil(T p)-th smallest of ``values`` (T,) and the mean of all values at or below it; p is read as the decimal it shows.
-
-    In floats 1 - 0.99 is 0.010000000000000009, and 100 times that has a ceiling of 2. The decimal is 1 exactly.
-    """
-    if not 0.0 < probability < 1.0:
-        raise RiskInputError(f"found probability {probability}, expected a number between 0 and 1, both excluded")
-    return _quantile(np.asarray(values, dtype=np.float64), Fraction(repr(float(probability))))
-
-
-def overlapping(pnl: FloatArray, periods: int) -> FloatArray:
-    """Sums of ``periods`` consecutive rows of ``pnl`` (T, ...): P&L over a longer horizon, (T - periods + 1, ...)."""
-    if not 1 <= periods <= len(pnl):
-        raise RiskInputError(f"found periods {periods}, expected 1 to the number of rows, {len(pnl)}")
-    sums = np.cumsum(pnl, axis=0, dtype=np.float64)
-    return np.concatenate((sums[periods - 1 : periods], sums[periods:] - sums[:-periods]))
-
-
 def _tail_probability(level: float) -> Fraction:
     if not 0.0 < level < 1.0:
         raise RiskInputError(f"found level {level}, expected a confidence between 0 and 1, both excluded (0.99)")

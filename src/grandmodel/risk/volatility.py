@@ -78,14 +78,6 @@ def backcast(returns: FloatArray) -> float:
     return float((weights / weights.sum()) @ (returns[:count] ** 2))
 
 
-def variance_path_reference(returns: FloatArray, omega: float, alpha: float, beta: float, start: float) -> FloatArray:
-    """The recursion in plain Python, beside the kernel."""
-    path = [start * (alpha + beta) + omega]
-    for r in returns:
-        path.append(omega + alpha * r * r + beta * path[-1])
-    return np.array(path)
-
-
 def _checked(returns: FloatArray) -> FloatArray:
     series = np.ascontiguousarray(returns, dtype=np.float64)
     if series.ndim != 1 or not series.size or not np.isfinite(series).all():

@@ -57,7 +57,7 @@ class AccountReadings:
 def account_view(account: Account) -> Account:
     """``account`` behind methods that only read; true at the moment of each call."""
 
-    class AccountView:
+    class ReadOnlyAccount:
         """The account of this run, read-only."""
 
         __slots__ = ()
@@ -96,7 +96,7 @@ def account_view(account: Account) -> Account:
             """The 60 newest rows of the tactical matrix, (60, 7); the caller's own copy, not writeable."""
             return _frozen_copy(account.tactical_window(instrument))
 
-    return AccountView()
+    return ReadOnlyAccount()
 
 
 def _frozen_copy(window: NDArray[np.float64]) -> NDArray[np.float64]:

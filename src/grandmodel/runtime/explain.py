@@ -37,10 +37,9 @@ from grandmodel.runtime.results import is_on_simulated_market
 from grandmodel.runtime.samples import NOT_KNOWN, overlap_of
 from grandmodel.runtime.story import OrderLine
 from grandmodel.strategic.agent import StrategicLayer
-from grandmodel.strategic.decision import Reason as StrategicReason
-from grandmodel.strategic.decision import trust_in
+from grandmodel.strategic.decision import StrategicReason, trust_in
 from grandmodel.tactical.agent import TacticalLayer
-from grandmodel.tactical.decision import Reason as TacticalReason
+from grandmodel.tactical.decision import TacticalReason
 
 Floats = NDArray[np.float64]
 

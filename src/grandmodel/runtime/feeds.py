@@ -30,7 +30,7 @@ SCHEDULE_MARGIN_NS = 10 * NS_PER_DAY
 """Sessions are known for so long before the first and after the last row."""
 
 
-class Feed(Protocol):
+class MarketFeed(Protocol):
     """A source of blocks for a fixed list of instruments."""
 
     instruments: tuple[Instrument, ...]

@@ -31,7 +31,7 @@ from grandmodel.tactical.agent import TacticalLayer
 from grandmodel.tactical.decision import TacticalSettings
 
 
-class _Saved(msgspec.Struct, array_like=True):
+class _SavedLayers(msgspec.Struct, array_like=True):
     strategic: ModelSource
     strategic_state: bytes
     tactical: ModelSource | None
@@ -157,7 +157,7 @@ class LearningAgent(Agent):
         """Both layers' states, and which models decide."""
         tactical = self.tactical
         return msgspec.msgpack.encode(
-            _Saved(
+            _SavedLayers(
                 _source(self.strategic.model),
                 self.strategic.save(),
                 None if tactical is None else _source(tactical.model),
@@ -167,7 +167,7 @@ class LearningAgent(Agent):
 
     def restore(self, data: bytes) -> None:
         """Go on from what ``save`` gave, with the models that decided then."""
-        saved = msgspec.msgpack.decode(data, type=_Saved)
+        saved = msgspec.msgpack.decode(data, type=_SavedLayers)
         if (saved.tactical is None) != (self.tactical is None):
             raise UsageError("snapshot: found an agent with other layers, expected the run that it was taken from")
         if saved.strategic.sha256 != self.strategic.model.id:

@@ -11,7 +11,7 @@ from grandmodel.charts import (
     Page,
     Section,
     Series,
-    Span,
+    ShadedSpan,
     Tile,
     format_time,
 )
@@ -132,10 +132,10 @@ def ratio_text(value: float | None, interval: tuple[float, float] | None, level:
     return absent if value is None else f"{value:.2f} ({interval_text(interval, level)})"
 
 
-def _seen_spans(samples: Samples) -> list[Span]:
+def _seen_spans(samples: Samples) -> list[ShadedSpan]:
     """The stretches of the run that a model had seen, for shading."""
     return [
-        Span(*overlap, f"{what} {'on these instruments' if model.seen else 'on other instruments'}", "caution")
+        ShadedSpan(*overlap, f"{what} {'on these instruments' if model.seen else 'on other instruments'}", "caution")
         for model in samples.models
         for overlap, what in ((model.train_overlap_ns, "learnt from"), (model.calibration_overlap_ns, "calibrated"))
         if overlap is not None

@@ -23,7 +23,7 @@ from grandmodel.journal.writer import refuse_damaged_log
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, check_within, described, in_time_order
 from grandmodel.runtime.engine import AgentFactory
-from grandmodel.runtime.feeds import Feed, StoreResolver
+from grandmodel.runtime.feeds import MarketFeed, StoreResolver
 from grandmodel.runtime.model_loading import without_sources
 from grandmodel.runtime.report import report_page
 from grandmodel.runtime.results import RunResults, load_results
@@ -39,7 +39,7 @@ REPORT_NAME = "report.html"
 def run_feed(
     folder: Path,
     settings: RunSettings,
-    feed: Feed,
+    feed: MarketFeed,
     *,
     clock_ns: Callable[[], int],
     on_progress: Callable[[Progress], None] | None = None,
@@ -83,7 +83,7 @@ def run_feed(
 
 def resume_feed(
     folder: Path,
-    feed: Feed,
+    feed: MarketFeed,
     *,
     clock_ns: Callable[[], int],
     settings: RunSettings | None = None,
@@ -129,7 +129,9 @@ def resume_feed(
     return write_reports(folder, signer=signer)[1]
 
 
-def _check_same_run(folder: Path, begin: Begin, feed: Feed, settings: RunSettings | None, told: Sequence[Told]) -> None:
+def _check_same_run(
+    folder: Path, begin: Begin, feed: MarketFeed, settings: RunSettings | None, told: Sequence[Told]
+) -> None:
     data = described(feed.description, told)
     if begin.data != data:
         raise UsageError(f"{folder}: found a run on {begin.data!r}, expected the feed that it began with, not {data!r}")
@@ -146,7 +148,7 @@ def _check_same_run(folder: Path, begin: Begin, feed: Feed, settings: RunSetting
         )
 
 
-def _parts_after(session: Session, feed: Feed, told: Sequence[Told]) -> Iterator[Part | Told]:
+def _parts_after(session: Session, feed: MarketFeed, told: Sequence[Told]) -> Iterator[Part | Told]:
     """The feed, and what the run is told, behind what the journal holds of both, which must be the same to the byte.
 
     What the journal was told and the file does not tell came from elsewhere, and is there already.

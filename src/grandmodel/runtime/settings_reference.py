@@ -68,19 +68,6 @@ def _rows(kind: type[msgspec.Struct]) -> Iterator[tuple[str, str, str]]:
         yield field.name, _default_text(field), meaning
 
 
-def undocumented() -> list[str]:
-    """Settings whose name does not say all and that have no docstring: for the test that keeps this list empty."""
-    found = []
-    for path, kind in _types(RunSettings, ""):
-        meanings, hints = _attribute_docstrings(kind), typing.get_type_hints(kind)
-        found += [
-            f"{kind.__name__}.{field.name} ({path})"
-            for field in msgspec.structs.fields(kind)
-            if field.name not in meanings and not _meaning_of_kind(hints[field.name])
-        ]
-    return found
-
-
 def _types(kind: type[msgspec.Struct], path: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:
     """Every settings type below ``kind`` with the path that leads to it, each type once."""
     seen: set[type] = set()

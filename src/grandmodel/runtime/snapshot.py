@@ -21,7 +21,7 @@ _FORMAT = 2
 _ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 
 
-class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: int
     arrays: dict[str, tuple[int, bytes]]
     rows_before: int
@@ -39,7 +39,7 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def save_engine(engine: Engine) -> bytes:
     """Everything that the next step depends on."""
     market, lives = engine.market, engine.lives
-    saved = _Saved(
+    saved = _SavedEngine(
         format=_FORMAT,
         arrays={name: (len(getattr(market, name)), getattr(market, name).tobytes()) for name in _ARRAYS},
         rows_before=market.rows_before,
@@ -62,7 +62,7 @@ def restore_engine(engine: Engine, data: bytes) -> None:
     Raises ``UsageError`` where the snapshot does not fit this engine.
     """
     try:
-        saved = msgspec.msgpack.decode(data, type=_Saved)
+        saved = msgspec.msgpack.decode(data, type=_SavedEngine)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"snapshot: not one of this version: {error}") from error
     if (

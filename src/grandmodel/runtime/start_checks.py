@@ -14,10 +14,10 @@ from grandmodel.domain.errors import OperatingError, UsageError
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import text_from_ns
 from grandmodel.runtime.engine import Engine
-from grandmodel.runtime.feeds import Feed, SimulatedFeed
+from grandmodel.runtime.feeds import MarketFeed, SimulatedFeed
 
 
-def check_can_trade(engine: Engine, feed: Feed) -> None:
+def check_can_trade(engine: Engine, feed: MarketFeed) -> None:
     """Raise where the run of ``engine`` on ``feed`` could never send an order that adds risk.
 
     ``UsageError`` names the setting that makes it so, ``OperatingError`` the data.
@@ -34,7 +34,7 @@ def check_can_trade(engine: Engine, feed: Feed) -> None:
     _check_returns(engine, feed)
 
 
-def _check_span(engine: Engine, feed: Feed) -> None:
+def _check_span(engine: Engine, feed: MarketFeed) -> None:
     """Intents are acted on within the data, and some session lies there."""
     start_ns, end_ns = feed.span
     if engine.settings.trade_from_ns > end_ns:
@@ -106,7 +106,7 @@ def _check_bars(engine: Engine, first: Block) -> None:
             )
 
 
-def _check_returns(engine: Engine, feed: Feed) -> None:
+def _check_returns(engine: Engine, feed: MarketFeed) -> None:
     """The data are long enough for the risk of some instrument to become known."""
     var = engine.settings.risk.var
     start_ns, end_ns = feed.span

@@ -169,7 +169,7 @@ def fit_market(series: Sequence[BarSeries]) -> SimulatedParameters:
     if not series:
         raise UsageError("found no series of bars, expected one or more")
     returns = [session_returns(one.bars, one.schedule, THIRTY_MINUTES_NS, str(one.instrument.id)) for one in series]
-    works = [_Work(one, found) for one, found in zip(series, returns, strict=True)]
+    works = [_FitWork(one, found) for one, found in zip(series, returns, strict=True)]
     for work in works:
         _first_seasonality(work)
         _mark_jumps(work)
@@ -263,7 +263,7 @@ def session_returns(bars: Block, schedule: SessionSchedule, width_ns: int, where
 
 
 @dataclass(slots=True)
-class _Work:
+class _FitWork:
     """One instrument while it is being fitted; arrays (T,) over its usable bars, (D,) over its sessions with bars.
 
     ``excess`` (T,) log range less the mean of its bucket, NaN where it says nothing; ``seasonal`` (B,) bucket volatility;
@@ -303,11 +303,11 @@ class _Work:
         return int(self.found.bucket.max()) + 1
 
 
-def _by_bucket(work: _Work, values: Floats, kept: Bools) -> list[Floats]:
+def _by_bucket(work: _FitWork, values: Floats, kept: Bools) -> list[Floats]:
     return [values[kept & (work.found.bucket == bucket)] for bucket in range(work.buckets)]
 
 
-def _first_seasonality(work: _Work) -> None:
+def _first_seasonality(work: _FitWork) -> None:
     """Volatility of each bucket by the median absolute return, which jumps cannot move."""
     everything = np.ones(len(work.found.bucket), dtype=np.bool_)
     medians = [
@@ -323,14 +323,14 @@ def _without_holes(values: Floats) -> Floats:
     return np.where(is_good, values, float(np.median(values[is_good])))
 
 
-def _mark_jumps(work: _Work) -> None:
+def _mark_jumps(work: _FitWork) -> None:
     """A jump is a return beyond six times bucket volatility times the level of the 46 bars around it."""
     scaled = np.abs(work.found.log_return) / work.seasonal[work.found.bucket]
     work.level = local_level(np.minimum(scaled, 4.0), _LEVEL_BARS) / _NORMAL_MEAN_ABS
     work.is_jump = scaled > _JUMP_SCALES * work.level
 
 
-def _find_session_levels(work: _Work) -> None:
+def _find_session_levels(work: _FitWork) -> None:
     """The mean excess of each session; a short one (a holiday's) says nothing of the level."""
     work.excess = _log_range_over_bucket(work)
     session, work.session_of = np.unique(work.found.session, return_inverse=True)
@@ -340,7 +340,7 @@ def _find_session_levels(work: _Work) -> None:
     work.session_level = np.where(counts > _FULL_SESSION * work.buckets, sums / np.maximum(counts, 1), np.nan)
 
 
-def _log_range_over_bucket(work: _Work) -> Floats:
+def _log_range_over_bucket(work: _FitWork) -> Floats:
     """(T,) log range less the mean of its bucket; NaN for jumps and bars whose high is their low."""
     excess = np.full(len(work.found.log_range), np.nan)
     is_good = (work.found.log_range > 0) & ~work.is_jump
@@ -361,7 +361,7 @@ def local_level(values: Floats, reach: int) -> Floats:
     return mean
 
 
-def _joint_levels(works: Sequence[_Work], sessions: Ints) -> Floats:
+def _joint_levels(works: Sequence[_FitWork], sessions: Ints) -> Floats:
     """(D, I) levels of every trading day with any bar; NaN for absent and short sessions."""
     joint = np.full((len(sessions), len(works)), np.nan)
     for i, work in enumerate(works):
@@ -511,7 +511,7 @@ def _forward_backward(density: Floats, transition: Floats, start: Floats) -> tup
     return posterior, moves, np.log(scale).sum()
 
 
-def _apply_regimes(work: _Work, chain: Regimes, sessions: Ints, place: int) -> None:
+def _apply_regimes(work: _FitWork, chain: Regimes, sessions: Ints, place: int) -> None:
     """Regime volatilities of the instrument at ``place``, the level of each bar, and bucket volatilities given the levels.
 
     A session's level is its regime's, plus as much of its own rest as its noise warrants. Regime volatilities are scaled
@@ -538,7 +538,7 @@ def _apply_regimes(work: _Work, chain: Regimes, sessions: Ints, place: int) -> N
     work.level = work.level / math.sqrt(float(ratio))
 
 
-def _level_law(work: _Work, chain: Regimes, position: Floats, share: Floats) -> tuple[float, float]:
+def _level_law(work: _FitWork, chain: Regimes, position: Floats, share: Floats) -> tuple[float, float]:
     """The AR(1) of the session level beside the regime: the sessions' autocovariance less what the chain implies."""
     covariance = _autocovariance(work.session_level, _SESSION_LAGS)
     after = np.eye(len(share))
@@ -548,13 +548,13 @@ def _level_law(work: _Work, chain: Regimes, position: Floats, share: Floats) -> 
     return _decay_law(covariance)
 
 
-def _regime_order(works: Sequence[_Work]) -> list[int]:
+def _regime_order(works: Sequence[_FitWork]) -> list[int]:
     """States from the calmest to the most stressed, by the mean log volatility over the instruments."""
     level = np.mean([np.log(work.regime_volatility) for work in works], axis=0)
     return [int(state) for state in np.argsort(level, kind="stable")]
 
 
-def _instrument_parameters(work: _Work, order: Sequence[int]) -> InstrumentParameters:
+def _instrument_parameters(work: _FitWork, order: Sequence[int]) -> InstrumentParameters:
     found, instrument = work.found, work.series.instrument
     chance, jump = _jump_law(work)
     slow, noise, persistence = _volatility_law(work)
@@ -578,7 +578,7 @@ def _instrument_parameters(work: _Work, order: Sequence[int]) -> InstrumentParam
     )
 
 
-def _jump_law(work: _Work) -> tuple[Floats, Tail]:
+def _jump_law(work: _FitWork) -> tuple[Floats, Tail]:
     """Chance by bucket, drawn towards the average, and size in units of bucket volatility times regime level."""
     count = np.bincount(work.found.bucket, minlength=work.buckets).astype(np.float64)
     jumps = np.bincount(work.found.bucket[work.is_jump], minlength=work.buckets).astype(np.float64)
@@ -592,7 +592,7 @@ def _jump_law(work: _Work) -> tuple[Floats, Tail]:
     )
 
 
-def _volatility_law(work: _Work) -> tuple[float, float, float]:
+def _volatility_law(work: _FitWork) -> tuple[float, float, float]:
     """Standard deviations of the slow and the fresh part of the log volatility within a session, and the persistence.
 
     By autocovariances of the excess of bars of one session, less the variance that regime and session level give to all of
@@ -641,7 +641,7 @@ def _decay_law(covariance: Floats) -> tuple[float, float]:
     return best[1], best[2]
 
 
-def _volume_law(work: _Work) -> VolumeParameters:
+def _volume_law(work: _FitWork) -> VolumeParameters:
     """Volume against the excess of the log range at some bars' distance; what is left is slow or fresh.
 
     Sessions apart it follows the level of volatility, bars apart the factor within the session too: two elasticities.
@@ -682,7 +682,7 @@ def _volume_law(work: _Work) -> VolumeParameters:
     )
 
 
-def _gap_law(work: _Work, chosen: Bools) -> Gap:
+def _gap_law(work: _FitWork, chosen: Bools) -> Gap:
     """Scale by the median absolute gap over the regime level, and the share and mean excess beyond four of it."""
     if chosen.sum() < 20:
         raise UsageError(f"{work.series.instrument.id}: found {int(chosen.sum())} usable gaps of a kind, expected 20")
@@ -698,12 +698,12 @@ def _gap_law(work: _Work, chosen: Bools) -> Gap:
     )
 
 
-def _scaled_gaps(work: _Work) -> Floats:
+def _scaled_gaps(work: _FitWork) -> Floats:
     """(G,) gaps over the regime level of the bar that they open."""
     return work.found.gap / work.level[np.searchsorted(work.found.half_hour, work.found.gap_half_hour)]
 
 
-def _gap_correlation(works: Sequence[_Work]) -> Floats:
+def _gap_correlation(works: Sequence[_FitWork]) -> Floats:
     """(I, I) rank-free correlation of gaps on common opens, held to four scales."""
     matrix = np.eye(len(works))
     limited = []
@@ -720,7 +720,7 @@ def _gap_correlation(works: Sequence[_Work]) -> Floats:
     return matrix
 
 
-def _level_correlation(works: Sequence[_Work], sessions: Ints) -> Floats:
+def _level_correlation(works: Sequence[_FitWork], sessions: Ints) -> Floats:
     """(I, I) correlation of the session levels beside the regime, noise included, on common days."""
     aligned = np.full((len(works), len(sessions)), np.nan)
     for row, work in zip(aligned, works, strict=True):
@@ -730,7 +730,7 @@ def _level_correlation(works: Sequence[_Work], sessions: Ints) -> Floats:
     return correlation
 
 
-def _shock_correlation(works: Sequence[_Work], chain: Regimes, sessions: Ints, state: int) -> Floats:
+def _shock_correlation(works: Sequence[_FitWork], chain: Regimes, sessions: Ints, state: int) -> Floats:
     """(I, I) correlation of the returns of common bars in one regime, robust as the scatter of a Student-t."""
     half_hours = np.unique(np.concatenate([work.found.half_hour for work in works]))
     scaled = np.full((len(half_hours), len(works)), np.nan)
@@ -752,7 +752,7 @@ def _shock_correlation(works: Sequence[_Work], chain: Regimes, sessions: Ints, s
     return _correlation(scatter)
 
 
-def _slot_variance(work: _Work) -> Floats:
+def _slot_variance(work: _FitWork) -> Floats:
     """(B, 6) share of each five-minute slot in its bucket's variance, by mean absolute returns; ones without 5-minute bars."""
     shape = np.ones((work.buckets, SLOTS_PER_BUCKET))
     series = work.series
@@ -795,7 +795,7 @@ def _digits(values: Floats) -> list[float]:
     return [_digit(float(value)) for value in values]
 
 
-def _inputs(work: _Work) -> list[FittedInput]:
+def _inputs(work: _FitWork) -> list[FittedInput]:
     files = list(work.series.files) or [("", hashlib.sha256(work.series.bars.tobytes()).hexdigest())]
     blocks = [work.series.bars, work.series.fine]
     described: list[FittedInput] = []

@@ -3,7 +3,7 @@
     close -> outcomes that are now known go to the conformal state -> may a decision be taken? -> tail, novelty
           -> compiled inference (``models.inference``) -> calibration, interval -> exposure (``decision.py``)
 
-Everything that it must remember is kept per instrument in a ``Track`` and goes through ``save`` and ``restore`` exactly. It
+Everything that it must remember is kept per instrument in a ``StrategicTrack`` and goes through ``save`` and ``restore`` exactly. It
 draws no random number: the dropout seed of a decision is a hash of the run's seed and the decision's number. ``runtime.learning``
 joins it to the tactical layer; ``docs/concepts/decisions.md`` follows one decision through both.
 """
@@ -31,7 +31,7 @@ from grandmodel.models.conformal import ConformalState
 from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
 from grandmodel.models.scale import MoveScale
 from grandmodel.models.tails import write_strategic_tail
-from grandmodel.strategic.decision import Evidence, Reason, StrategicSettings, size_exposure
+from grandmodel.strategic.decision import Evidence, StrategicReason, StrategicSettings, size_exposure
 
 LAYER = "strategic"
 _BREAK = int(Flag.ROLL | Flag.BAD_STRETCH)
@@ -55,7 +55,7 @@ NOTHING = InForce(0.0, 0.0, -1)
 """No decision holds: nothing is held on it."""
 
 
-class _Saved(msgspec.Struct, array_like=True):
+class _SavedStrategicTrack(msgspec.Struct, array_like=True):
     """One track as plain values."""
 
     scale: list[float]
@@ -70,7 +70,7 @@ class _Saved(msgspec.Struct, array_like=True):
 
 
 @dataclass(slots=True)
-class Track:
+class StrategicTrack:
     """What is remembered of one instrument."""
 
     scale: MoveScale
@@ -193,7 +193,7 @@ class StrategicLayer:
     def save(self) -> bytes:
         """Everything that the next decision depends on, the model aside."""
         tracks = {
-            name: _Saved(
+            name: _SavedStrategicTrack(
                 track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held, track.in_force.exposure,
                 track.in_force.full_lots, track.in_force.ts, track.conformal.save()
             )
@@ -203,7 +203,7 @@ class StrategicLayer:
 
     def restore(self, data: bytes) -> None:
         """Go on from what ``save`` gave."""
-        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _Saved]])
+        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _SavedStrategicTrack]])
         for name, saved in tracks.items():
             track = self._new_track(name)
             track.scale.restore(saved.scale)
@@ -214,8 +214,8 @@ class StrategicLayer:
             track.in_force = InForce(saved.exposure, saved.full_lots, saved.ts)
             self._tracks[name] = track
 
-    def _new_track(self, instrument: InstrumentId) -> Track:
-        return Track(
+    def _new_track(self, instrument: InstrumentId) -> StrategicTrack:
+        return StrategicTrack(
             scale=MoveScale(self.model.manifest.scale_decay),
             conformal=ConformalState(self.model.conformal(instrument)),
             tail=np.zeros(len(STRATEGIC_TAIL), np.float32),
@@ -223,7 +223,7 @@ class StrategicLayer:
 
     def _write_tail(
         self,
-        track: Track,
+        track: StrategicTrack,
         window: NDArray[np.float64],
         standing: Standing,
         scale: float,
@@ -261,7 +261,7 @@ class StrategicLayer:
         )
         self._full.lots(1.0, 1.0, 1.0)
 
-    def _take_in(self, track: Track, bar: ClosedBar, lots: int) -> float:
+    def _take_in(self, track: StrategicTrack, bar: ClosedBar, lots: int) -> float:
         """Count the bar, settle what it makes known, and the scale of moves after it; NaN while not known."""
         is_break = bool(bar.flags & _BREAK)
         track.bars += 1
@@ -272,20 +272,20 @@ class StrategicLayer:
         return track.scale.update(bar.close, is_break=is_break)
 
     def _refusal(
-        self, track: Track, bar: ClosedBar, window: NDArray[np.float64], scale: float, full_lots: float
-    ) -> Reason | None:
+        self, track: StrategicTrack, bar: ClosedBar, window: NDArray[np.float64], scale: float, full_lots: float
+    ) -> StrategicReason | None:
         """Why no decision may be taken at this close; None where one may."""
         if not self.model.knows(bar.instrument):
-            return Reason.INSTRUMENT_NOT_IN_MODEL
+            return StrategicReason.INSTRUMENT_NOT_IN_MODEL
         if bar.flags & _BAD:
-            return Reason.BAD_STRETCH
+            return StrategicReason.BAD_STRETCH
         if track.since_bad < self._clean_bars:
-            return Reason.WARM_UP
+            return StrategicReason.WARM_UP
         if not self.model.is_whole(window):
-            return Reason.WARM_UP if track.bars < self._clean_bars else Reason.FEATURE_UNKNOWN
+            return StrategicReason.WARM_UP if track.bars < self._clean_bars else StrategicReason.FEATURE_UNKNOWN
         if not scale > 0.0:
-            return Reason.SCALE_UNKNOWN
-        return None if full_lots > 0.0 else Reason.NO_ROOM
+            return StrategicReason.SCALE_UNKNOWN
+        return None if full_lots > 0.0 else StrategicReason.NO_ROOM
 
 
 _TIME_OF_DAY, _DAY_OF_WEEK = TIME_COLUMNS

@@ -14,15 +14,14 @@ nothing is held. Read next: ``agent.py``, which calls this at each 30-minute clo
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
-from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.domain.decisions import ReasonCode
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.architecture import BELIEF, DIRECTIONS
 from grandmodel.models.superposition import collapse_to_mode
@@ -36,17 +35,8 @@ LARGEST_MUTUAL_INFORMATION = math.log(len(BELIEF))
 """Nats: samples that are each sure of one direction, and spread evenly over the three."""
 
 
-class Reason(enum.StrEnum):
+class StrategicReason(ReasonCode):
     """Why a strategic decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
-
-    meaning: str
-
-    def __new__(cls, code: str, meaning: str) -> Self:
-        """A code with its meaning."""
-        made = str.__new__(cls, code)
-        made._value_ = code
-        made.meaning = meaning
-        return made
 
     WARM_UP = (
         "warm_up",
@@ -78,7 +68,7 @@ class Reason(enum.StrEnum):
     )
 
 
-_BINDING = {reason.value: reason for reason in (Reason.VOLATILITY_TARGET, Reason.VAR_BUDGET)}
+_BINDING = {reason.value: reason for reason in (StrategicReason.VOLATILITY_TARGET, StrategicReason.VAR_BUDGET)}
 
 
 class StrategicSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,13 +129,13 @@ def kelly_lots(edge: float, deviation: float, tick_value_micros: float, equity_m
 
 def size_exposure(
     evidence: Evidence, full_lots: float, settings: StrategicSettings
-) -> tuple[float, tuple[Reason, ...]]:
+) -> tuple[float, tuple[StrategicReason, ...]]:
     """The target exposure in [-1, 1], and the codes of what led to it: direction first, then what bound, then cautions.
 
     ``full_lots``: what an exposure of 1 stands for (``risk.sizing.FullExposureRule``).
     """
     direction = DIRECTIONS[collapse_to_mode(evidence.belief)]
-    reasons = [{1: Reason.LONG, 0: Reason.NEUTRAL, -1: Reason.SHORT}[direction]]
+    reasons = [{1: StrategicReason.LONG, 0: StrategicReason.NEUTRAL, -1: StrategicReason.SHORT}[direction]]
     known, familiar = trust_in(evidence.mutual_information, evidence.novelty)
     edge = direction * evidence.expected_move
     exposure = 0.0
@@ -162,20 +152,20 @@ def size_exposure(
         reasons.append(
             _BINDING[settings.full.binding]
             if share >= 1.0
-            else Reason.KELLY_SMALL
+            else StrategicReason.KELLY_SMALL
             if share < settings.dead_band
-            else Reason.KELLY
+            else StrategicReason.KELLY
         )
     elif direction:
-        reasons.append(Reason.NO_EDGE)
+        reasons.append(StrategicReason.NO_EDGE)
     if direction and evidence.support < WELL_SUPPORTED:
-        reasons.append(Reason.UNPROVEN)
+        reasons.append(StrategicReason.UNPROVEN)
     if familiar < 1.0:
-        reasons.append(Reason.NOVEL)
+        reasons.append(StrategicReason.NOVEL)
     if known < 0.9:
-        reasons.append(Reason.IGNORANT)
+        reasons.append(StrategicReason.IGNORANT)
     if evidence.purity < settings.pure_enough:
-        reasons.append(Reason.DISAGREE)
+        reasons.append(StrategicReason.DISAGREE)
     if direction and evidence.interval[0] <= 0.0 <= evidence.interval[1]:
-        reasons.append(Reason.NOT_COVERED)
+        reasons.append(StrategicReason.NOT_COVERED)
     return direction * exposure if exposure else 0.0, tuple(reasons)

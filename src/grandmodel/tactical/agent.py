@@ -3,7 +3,7 @@
     close -> may a decision be taken? -> tail with the strategic exposure in force, novelty -> compiled inference
           -> each agent's choice by its mode, the joint stance -> lots, urgency, stop (``decision.py``)
 
-What must be remembered is kept per instrument in a ``Track`` and goes through ``save`` and ``restore`` exactly. It draws no random
+What must be remembered is kept per instrument in a ``TacticalTrack`` and goes through ``save`` and ``restore`` exactly. It draws no random
 number: the dropout seed of a decision is a hash of the run's seed and the decision's number. ``runtime.learning`` joins it to the
 strategic layer; ``docs/concepts/decisions.md`` follows one decision through both.
 """
@@ -28,7 +28,7 @@ from grandmodel.models.architecture import TACTICAL_TAIL
 from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
 from grandmodel.models.scale import MoveScale
 from grandmodel.models.tails import write_tactical_tail
-from grandmodel.tactical.decision import Reason, TacticalSettings, collapse, plan_trade
+from grandmodel.tactical.decision import TacticalReason, TacticalSettings, collapse, plan_trade
 
 LAYER = "tactical"
 _BREAK = int(Flag.ROLL | Flag.BAD_STRETCH)
@@ -37,7 +37,7 @@ _NEVER = 2**31
 _PROTECTIVE = ("stop", "target")
 
 
-class _Saved(msgspec.Struct, array_like=True):
+class _SavedTacticalTrack(msgspec.Struct, array_like=True):
     """One track as plain values."""
 
     scale: list[float]
@@ -48,7 +48,7 @@ class _Saved(msgspec.Struct, array_like=True):
 
 
 @dataclass(slots=True)
-class Track:
+class TacticalTrack:
     """What is remembered of one instrument."""
 
     scale: MoveScale
@@ -109,7 +109,7 @@ class TacticalLayer:
             none = NoDecision(
                 instrument=name, ts=bar.ts_event, layer=LAYER, reasons=(refusal.value,), model=self.model.name
             )
-            if refusal is Reason.INSTRUMENT_NOT_IN_MODEL:  # Whoever asks trades it without this layer.
+            if refusal is TacticalReason.INSTRUMENT_NOT_IN_MODEL:  # Whoever asks trades it without this layer.
                 return none, None
             return none, self._way_out(name, track, decided_ts, exposure)
         working = any(order.tag not in _PROTECTIVE for order in account.working(name))
@@ -169,14 +169,14 @@ class TacticalLayer:
     def save(self) -> bytes:
         """Everything that the next decision depends on, the model aside."""
         tracks = {
-            name: _Saved(track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held)
+            name: _SavedTacticalTrack(track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held)
             for name, track in self._tracks.items()
         }
         return msgspec.msgpack.encode((self.decisions, tracks))
 
     def restore(self, data: bytes) -> None:
         """Go on from what ``save`` gave."""
-        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _Saved]])
+        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _SavedTacticalTrack]])
         for name, saved in tracks.items():
             track = self._new_track()
             track.scale.restore(saved.scale)
@@ -184,12 +184,14 @@ class TacticalLayer:
             track.lots, track.bars_held = saved.lots, saved.bars_held
             self._tracks[name] = track
 
-    def _new_track(self) -> Track:
-        return Track(scale=MoveScale(self.model.manifest.scale_decay), tail=np.zeros(len(TACTICAL_TAIL), np.float32))
+    def _new_track(self) -> TacticalTrack:
+        return TacticalTrack(
+            scale=MoveScale(self.model.manifest.scale_decay), tail=np.zeros(len(TACTICAL_TAIL), np.float32)
+        )
 
     def _write_tail(
         self,
-        track: Track,
+        track: TacticalTrack,
         standing: Standing,
         scale: float,
         full_lots: float,
@@ -231,7 +233,7 @@ class TacticalLayer:
             settings=self.settings,
         )
 
-    def _take_in(self, track: Track, bar: ClosedBar, lots: int) -> float:
+    def _take_in(self, track: TacticalTrack, bar: ClosedBar, lots: int) -> float:
         """Count the bar; the scale of moves after it, NaN while not known."""
         track.bars += 1
         track.since_bad = 0 if bar.flags & _BAD else min(track.since_bad + 1, _NEVER)
@@ -241,29 +243,31 @@ class TacticalLayer:
 
     def _refusal(
         self,
-        track: Track,
+        track: TacticalTrack,
         bar: ClosedBar,
         window: NDArray[np.float64],
         scale: float,
         full_lots: float,
         decided_ts: int,
-    ) -> Reason | None:
+    ) -> TacticalReason | None:
         """Why no decision may be taken at this close; None where one may."""
         if not self.model.knows(bar.instrument):
-            return Reason.INSTRUMENT_NOT_IN_MODEL
+            return TacticalReason.INSTRUMENT_NOT_IN_MODEL
         if bar.flags & _BAD:
-            return Reason.BAD_STRETCH
+            return TacticalReason.BAD_STRETCH
         if track.since_bad < self._clean_bars:
-            return Reason.WARM_UP
+            return TacticalReason.WARM_UP
         if not self.model.is_whole(window):
-            return Reason.WARM_UP if track.bars < self._clean_bars else Reason.FEATURE_UNKNOWN
+            return TacticalReason.WARM_UP if track.bars < self._clean_bars else TacticalReason.FEATURE_UNKNOWN
         if not scale > 0.0:
-            return Reason.SCALE_UNKNOWN
+            return TacticalReason.SCALE_UNKNOWN
         if decided_ts < 0:
-            return Reason.NO_STRATEGY
-        return None if full_lots > 0.0 else Reason.NO_ROOM
+            return TacticalReason.NO_STRATEGY
+        return None if full_lots > 0.0 else TacticalReason.NO_ROOM
 
-    def _way_out(self, name: InstrumentId, track: Track, decided_ts: int, exposure: float) -> TargetPosition | None:
+    def _way_out(
+        self, name: InstrumentId, track: TacticalTrack, decided_ts: int, exposure: float
+    ) -> TargetPosition | None:
         """Where neither layer can say anything, nothing is held."""
         if track.lots == 0 or (decided_ts >= 0 and exposure != 0.0):
             return None

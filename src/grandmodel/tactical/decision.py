@@ -6,16 +6,14 @@ functions that the training environments call. Read next: ``agent.py``.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.decisions import Urgency
+from grandmodel.domain.decisions import ReasonCode, Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.models.architecture import EXECUTION_ACTIONS, RISK_SCALES, STOP_SCALES, TACTICAL_STANCES
 from grandmodel.models.choices import URGENCIES, tactical_stop, tactical_target, tactical_urgency
@@ -33,17 +31,8 @@ _ENTER = TACTICAL_STANCES.index("enter")
 _AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
 
 
-class Reason(enum.StrEnum):
+class TacticalReason(ReasonCode):
     """Why a tactical decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
-
-    meaning: str
-
-    def __new__(cls, code: str, meaning: str) -> Self:
-        """A code with its meaning."""
-        made = str.__new__(cls, code)
-        made._value_ = code
-        made.meaning = meaning
-        return made
 
     WARM_UP = (
         "warm_up",
@@ -92,7 +81,7 @@ class Plan:
     lots: int
     urgency: Urgency
     stop_ticks: int
-    reasons: tuple[Reason, ...]
+    reasons: tuple[TacticalReason, ...]
 
 
 def collapse(distributions: Sequence[Floats]) -> tuple[int, ...]:
@@ -117,24 +106,24 @@ def plan_trade(
     to end or to turn.
     """
     stance, risk, execution = choices
-    reasons = [(Reason.ENTER, Reason.HOLD, Reason.EXIT)[stance]]
+    reasons = [(TacticalReason.ENTER, TacticalReason.HOLD, TacticalReason.EXIT)[stance]]
     whole = int(tactical_target(stance, risk, _AGGRESSIVE, exposure, full_lots, held))
     lots = int(tactical_target(stance, risk, execution, exposure, full_lots, held))
     if stance == _ENTER and exposure != 0.0 and RISK_SCALES[risk // len(STOP_SCALES)] < 1.0:
-        reasons.append(Reason.SCALED)
+        reasons.append(TacticalReason.SCALED)
     left = lots_that_breakers_leave(held, lots, size_scale)
     if left != lots and (size_scale <= 0.0 or left == held):
-        reasons.append(Reason.NO_NEW_RISK)
+        reasons.append(TacticalReason.NO_NEW_RISK)
         lots = left
     elif is_novel and takes_new_risk(held, lots):
-        reasons.append(Reason.NOVEL)
+        reasons.append(TacticalReason.NOVEL)
         lots = without_new_risk(held, lots)
     elif is_inside_dead_band(held, whole, settings.dead_band * full_lots):
-        reasons.append(Reason.DEAD_BAND)
+        reasons.append(TacticalReason.DEAD_BAND)
         lots = held
     elif lots != whole:
-        reasons.append(Reason.SLICED)
+        reasons.append(TacticalReason.SLICED)
     urgency = URGENCIES[int(tactical_urgency(execution))]
     if urgency is Urgency.WAIT:
-        reasons.append(Reason.WAITS)
+        reasons.append(TacticalReason.WAITS)
     return Plan(lots, urgency, int(tactical_stop(risk, scale_ticks)), tuple(reasons))

@@ -70,12 +70,6 @@ def checkpoint_name(update: int) -> str:
     return f"update_{update:07d}"
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint under ``folder``, or None where there is none."""
-    found = sorted(path for path in folder.glob("update_*") if (path / DOCUMENT).is_file())
-    return found[-1] if found else None
-
-
 def _write(path: Path, payload: bytes) -> None:
     with path.open("wb") as file:
         file.write(payload)

@@ -63,14 +63,6 @@ class Windows:
         return found
 
 
-def gather_windows(
-    markets: Sequence[TrainingMarket], places: Sequence[Integers], trunk: TrunkSpec, normaliser: Normaliser
-) -> Singles:
-    """The windows (B, rows * columns) of ``trunk`` at the bars ``places[m]`` of each market, markets one after the other."""
-    windows = Windows.of(markets, normaliser)
-    return windows.gather(trunk, np.concatenate([windows.offsets[m] + own for m, own in enumerate(places)]))
-
-
 @dataclass(frozen=True, slots=True)
 class Examples:
     """Decisions with a known outcome. All arrays have one entry per decision, markets one after the other."""

@@ -6,7 +6,7 @@
 
 Dropout is no part of ``forward``. PPO compares the policy that acted with the policy that is improved: were other features
 dropped in each of the two, their ratio would not be 1 before the first step, and the clip would hold back noise instead of
-change. Dropout belongs to the supervised warm start (``warm_start.py``) and to the sampling of beliefs (``sample_beliefs``).
+change. Dropout belongs to the supervised warm start (``warm_start.py``) and to decisions, which compiled inference samples.
 
 Windows are normalised when they arrive (``features.Normaliser``), so the trainer must not standardise observations once
 more: the runtime would have to carry those moments too. The critic's state is a few raw numbers that the runtime never sees, and
@@ -238,32 +238,6 @@ def load_weights(actor: LayerActor, weights: Mapping[str, NDArray[np.float32]], 
             if array.shape != shapes[name]:
                 raise TrainingDataError(f"weights {name}: found shape {array.shape}, expected {shapes[name]}")
             state[name].copy_(torch.from_numpy(np.array(array, dtype=np.float32)))
-
-
-@torch.no_grad()
-def beliefs_under_masks(actor: LayerActor, observations: Tensor, kept: Tensor) -> list[Tensor]:
-    """Each trunk agent's action probabilities (S, B, K) with only the ``kept`` features (S, B, agents with a trunk, 32).
-
-    Kept features are divided by the share kept, so that their expectation stays. This is the reference for compiled inference.
-    """
-    share = 1.0 - actor.architecture.dropout
-    found: list[Tensor] = []
-    heads = [(a, head) for a, head in enumerate(actor.architecture.heads) if head.trunk]
-    for place, ((a, head), features) in enumerate(zip(heads, actor.features(observations), strict=True)):
-        thinned = features * kept[:, :, place].to(features.dtype) / share  # (S, B, 32)
-        tail = actor.tail(head, observations[:, a])
-        spread = None if tail is None else tail.expand(len(kept), *tail.shape)
-        found.append(actor.agent_logits(head.agent, thinned, spread).softmax(-1))
-    return found
-
-
-def sample_beliefs(actor: LayerActor, observations: Tensor, samples: int, generator: torch.Generator) -> list[Tensor]:
-    """Monte Carlo dropout: ``beliefs_under_masks`` with ``samples`` masks drawn from ``generator``, other ones for every agent."""
-    agents = sum(1 for head in actor.architecture.heads if head.trunk)
-    shape = (samples, len(observations), agents, actor.architecture.trunks[0].features)
-    return beliefs_under_masks(
-        actor, observations, torch.rand(shape, generator=generator) >= actor.architecture.dropout
-    )
 
 
 def _blank_linear(inputs: int, outputs: int) -> nn.Linear:

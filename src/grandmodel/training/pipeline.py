@@ -136,7 +136,7 @@ def default_settings(layer: Layer) -> LayerTrainingSettings:
     )
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a training run is."""
 
     stage: str
@@ -147,7 +147,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     report: ClassifierReport | mappo.Update | None = None
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TrainingProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ def run_warm_start(
     learnt_from, held_back = split_labelled(prepared, settings)
 
     def tell(report: ClassifierReport) -> None:
-        on_progress(Progress(stage="warm start", done=report.epochs, total=settings.epochs, report=report))
+        on_progress(TrainingProgress(stage="warm start", done=report.epochs, total=settings.epochs, report=report))
 
     start = warm_start if prepared.layer == "strategic" else warm_start_trunk
     return start(
@@ -296,7 +296,7 @@ def run_mappo(
     options = msgspec.structs.replace(settings.mappo, seed=stage_seed(seed, "mappo"))
 
     def tell(update: mappo.Update) -> None:
-        on_progress(Progress(stage="mappo", done=update.update, total=options.updates, report=update))
+        on_progress(TrainingProgress(stage="mappo", done=update.update, total=options.updates, report=update))
 
     return mappo.train(
         lambda: build_env(prepared, options.envs),
@@ -397,7 +397,7 @@ def foretell(model: LoadedModel, prepared: Prepared, span: Span, seed: int, on_p
         beliefs[n], agents[n], mutual[n] = output.belief, output.beliefs, output.mutual_information
         unit[n], hours[n] = scale * math.sqrt(market.horizon), newest[_TIME_OF_DAY]
         if n % 1_000 == 999 or n == count - 1:
-            on_progress(Progress(stage="calibration", done=n + 1, total=count))
+            on_progress(TrainingProgress(stage="calibration", done=n + 1, total=count))
     return Forecasts(examples, beliefs, agents, mutual, novelty, unit, hours)
 
 

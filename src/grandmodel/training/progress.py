@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from grandmodel.domain.files import Closeable
 from grandmodel.training.extras import require_extra
 from grandmodel.training.mappo import Settings, Update
 
@@ -21,22 +21,7 @@ MEASURES = tuple(name for name in Update.__struct_fields__ if name not in {"upda
 """What is logged of an update, each under ``train/<name>`` with the number of frames as its step."""
 
 
-class _Listener:
-    """A listener that holds something open between ``with`` and its end."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release what is open."""
-
-
-class ProgressLine(_Listener):
+class ProgressLine(Closeable):
     """One line on ``console`` (standard error by default): bar, frames, and the numbers that tell how learning goes."""
 
     def __init__(self, settings: Settings, console: Console | None = None) -> None:
@@ -70,7 +55,7 @@ def format_update(update: Update) -> str:
     )
 
 
-class TensorBoardLog(_Listener):
+class TensorBoardLog(Closeable):
     """Writes a TensorBoard event file into ``folder``. Raises ``TrainingSettingsError`` without the extra."""
 
     def __init__(self, folder: Path) -> None:
@@ -89,7 +74,7 @@ class TensorBoardLog(_Listener):
         self._writer.close()
 
 
-class MlflowLog(_Listener):
+class MlflowLog(Closeable):
     """Logs to an MLflow run: the settings as parameters, every update as metrics. Needs the extra ``mlflow``."""
 
     def __init__(self, settings: Settings, tracking_uri: str, experiment: str) -> None:

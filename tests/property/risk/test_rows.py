@@ -14,7 +14,7 @@ from grandmodel.risk.breakers import Trigger
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.running import RunningRisk, held_variance, root
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds, VarSettings
-from grandmodel.risk.shocks import ShockDetector, ShockSettings
+from grandmodel.risk.shocks import LAST, LEVEL, MEAN, ShockDetector, ShockSettings
 from risk import desk
 
 NAMES = ("NQ", "CL", "EURUSD", "MNQ", "ES", "MES", "MCL", "GC", "6E", "IF")
@@ -58,7 +58,11 @@ class PlainGate(RiskGate):
             if shock.kind != "volatility":
                 self._observe(Trigger.CORRELATION_SHOCK, shock.deviations, view.ts)
         if self.shocks.seen > self.settings.shocks.min_history:
-            self._observe(Trigger.VOLATILITY, self.shocks.volatility_ratio, view.ts)
+            self._observe(
+                Trigger.VOLATILITY,
+                math.exp(self.shocks.history[LAST, LEVEL] - self.shocks.history[MEAN, LEVEL]),
+                view.ts,
+            )
         if any(view.positions):
             ratio = self.value_at_risk(view) / self._var_limit
             if not math.isnan(ratio):

@@ -25,7 +25,7 @@ from grandmodel.charts import (
     Points,
     Sample,
     Series,
-    Span,
+    ShadedSpan,
     StateChart,
     Tile,
     XYChart,
@@ -78,7 +78,7 @@ def page_of(words):
     charts = [
         LineChart(
             title=words, series=[Series(words, TIMES, values), Series(words, TIMES, values, area=True)], unit=words, note=words, y_label=words,
-            markers=[Markers(words, TIMES[:1], [1.0], "buy")], spans=[Span(T0, T0 + 10**9, words)], levels=[Level(2.0, words)],
+            markers=[Markers(words, TIMES[:1], [1.0], "buy")], spans=[ShadedSpan(T0, T0 + 10**9, words)], levels=[Level(2.0, words)],
         ),
         StateChart(title=words, time_ns=TIMES[:2], states=[words, "b"], ladder=[words, "b"], end_ns=T0 + 5 * 10**9, note=words),
         XYChart(title=words, points=[Points(words, [1.0], [1.0], names=[words])], diagonal=words, x_label=words, y_label=words, x_unit=words, note=words),

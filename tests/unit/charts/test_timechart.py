@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from grandmodel.charts import Band, ChartError, Level, LineChart, Markers, Series, Span, StateChart
+from grandmodel.charts import Band, ChartError, Level, LineChart, Markers, Series, ShadedSpan, StateChart
 from grandmodel.charts.timechart import merged_intervals
 
 S = 1_000_000_000
@@ -120,7 +120,10 @@ def test_spans_and_levels_stand_at_their_time_and_value(drawn):
     chart = LineChart(
         title="t",
         series=[Series("a", TIMES, [0.0, 10.0, 5.0, 10.0])],
-        spans=[Span(T0 + 10 * S, T0 + 20 * S, "halt", "bad"), Span(T0 - 99 * S, T0 - 50 * S, "before", "warn")],
+        spans=[
+            ShadedSpan(T0 + 10 * S, T0 + 20 * S, "halt", "bad"),
+            ShadedSpan(T0 - 99 * S, T0 - 50 * S, "before", "warn"),
+        ],
         levels=[Level(5.0, "limit", "bad")],
     )
     picture = drawn(chart)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grandmodel.cli.sources import file_feed, store_feed
+from grandmodel.cli.sources import FileOptions, SourceOptions, file_feed, store_feed
 from grandmodel.domain.errors import GrandModelError, UsageError
 
 ROWS = "Symbol,Date,Open,High,Low,Close,Volume\n" + "".join(
@@ -13,10 +13,10 @@ ROWS = "Symbol,Date,Open,High,Low,Close,Volume\n" + "".join(
 def test_an_answer_that_only_an_import_or_a_profile_can_give_is_said_to_be_so(tmp_path, capsys):
     (tmp_path / "es.csv").write_text(ROWS, encoding="utf-8")
     with pytest.raises(GrandModelError, match="--map ES=NQ"):
-        file_feed([f"NQ={tmp_path / 'es.csv'}"], None, None, None, None)
+        file_feed(FileOptions(data=[f"NQ={tmp_path / 'es.csv'}"]))
     assert "those of `grandmodel data import`" in capsys.readouterr().err
 
 
 def test_a_store_that_is_not_there_is_not_an_empty_one(tmp_path):
     with pytest.raises(UsageError, match="found no such store"):
-        store_feed(tmp_path / "nothere", ["NQ"], None, "bars", "", None, None)
+        store_feed(SourceOptions(), tmp_path / "nothere", ["NQ"])

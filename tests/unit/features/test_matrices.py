@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import feature_references
 from grandmodel.features import (
     AGENT_COLUMNS,
     STRATEGIC_SCHEMA,
@@ -17,24 +18,17 @@ from grandmodel.features import (
     StrategicState,
     TacticalState,
     TradingDays,
-    averages,
     cme_globex_sessions,
     exchange_sessions,
-    fair_value_gaps,
     mlmi,
-    mmd,
-    momentum,
     newest_known,
-    nwrqk,
-    ranges,
     rolling_windows,
     strategic_rows,
     tactical_rows,
     volume,
-    volume_profile,
 )
 from grandmodel.features.bars import bar_arrays
-from grandmodel.features.sessions import day_position, day_positions_reference
+from grandmodel.features.sessions import day_position
 from grandmodel.features.windows import RollingWindow
 
 from .indicator_cases import random_bars
@@ -80,22 +74,22 @@ def test_the_columns_stand_in_their_fixed_order() -> None:
 def test_each_strategic_column_is_its_definition() -> None:
     bars = frame(31, 700)
     o, h, low, c, v = (bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume"))
-    reach = ranges.atr_reference(h, low, c, 14)
-    regression = nwrqk.nwrqk_reference(c)
-    profile = volume_profile.volume_profile_reference(h, low, c, v)
+    reach = feature_references.atr_reference(h, low, c, 14)
+    regression = feature_references.nwrqk_reference(c)
+    profile = feature_references.volume_profile_reference(h, low, c, v)
     distance = np.where(np.isnan(profile[:, 0]) & (profile[:, 1] == 0), 0.0, (c - profile[:, 0]) / reach)
     expected = np.column_stack(
         [
-            mlmi.mlmi_reference(o, h, low, c),
+            feature_references.mlmi_reference(o, h, low, c),
             (c - regression) / reach,
             np.diff(regression, prepend=np.nan) / reach,
             distance,
             profile[:, 1],
-            day_positions_reference(cme_globex_sessions(), bars["ts_event"].to_numpy()),
-            mmd.mmd_reference(momentum.log_returns_reference(c)),
-            momentum.momentum_reference(c, 20),
-            momentum.momentum_reference(c, 50),
-            momentum.relative_volatility_reference(c),
+            feature_references.day_positions_reference(cme_globex_sessions(), bars["ts_event"].to_numpy()),
+            feature_references.mmd_reference(feature_references.log_returns_reference(c)),
+            feature_references.momentum_reference(c, 20),
+            feature_references.momentum_reference(c, 50),
+            feature_references.relative_volatility_reference(c),
             profile[:, 2],
         ]
     )
@@ -105,16 +99,16 @@ def test_each_strategic_column_is_its_definition() -> None:
 def test_each_tactical_column_is_its_definition() -> None:
     bars = frame(32, 900, minutes=5)
     o, h, low, c, v = (bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume"))
-    gaps = fair_value_gaps.fair_value_gaps_reference(o, h, low, c)
+    gaps = feature_references.fair_value_gaps_reference(o, h, low, c)
     alive = gaps[:, 0] + gaps[:, 1] != 0
     expected = np.column_stack(
         [
             gaps[:, :2],
-            np.where(alive, (c - gaps[:, 2]) / ranges.atr_reference(h, low, c, 14), 0.0),
+            np.where(alive, (c - gaps[:, 2]) / feature_references.atr_reference(h, low, c, 14), 0.0),
             np.where(alive, gaps[:, 3] / 50, 0.0),
             gaps[:, 4],
             np.tanh((c / np.concatenate([np.full(5, np.nan), c[:-5]]) - 1) * 100 / 5),
-            np.tanh(np.log(v / averages.ema_reference(v, 20))),
+            np.tanh(np.log(v / feature_references.ema_reference(v, 20))),
         ]
     )
     np.testing.assert_allclose(tactical_rows(bars), expected, rtol=1e-9, atol=1e-12)

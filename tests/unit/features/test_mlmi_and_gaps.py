@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
+import feature_references
 from grandmodel.features import fair_value_gaps, mlmi, volume_profile
 from grandmodel.features.errors import FeatureError
 
@@ -14,7 +15,7 @@ def test_the_neighbours_are_scikit_learns() -> None:
     bars = random_bars(21, 8000)
     ohlc = [bars[name] for name in ("open", "high", "low", "close")]
     value = mlmi.mlmi(*ohlc)[:, 0]
-    coordinates, points = mlmi.mlmi_points_reference(*ohlc)
+    coordinates, points = feature_references.mlmi_points_reference(*ohlc)
     checked = 0
     for t in range(60, 8000, 61):
         known = [(begin, label) for begin, end, label in points if end <= t]
@@ -62,7 +63,7 @@ def test_a_label_is_used_from_the_next_cross_on_and_no_sooner() -> None:
     bars = random_bars(22, 1500)
     ohlc = [bars[name] for name in ("open", "high", "low", "close")]
     value = mlmi.mlmi(*ohlc)[:, 0]
-    _, points = mlmi.mlmi_points_reference(*ohlc)
+    _, points = feature_references.mlmi_points_reference(*ohlc)
     first_label = points[0][1]
     assert np.isnan(value[:first_label]).all()
     assert value[first_label] == points[0][2]
@@ -144,7 +145,7 @@ def test_a_node_between_two_heaps_of_volume() -> None:
 
 def test_a_profile_holds_all_of_the_volume() -> None:
     bars = random_bars(24, 48)
-    edges, filled = volume_profile.profile_reference(bars["high"], bars["low"], bars["volume"])
+    edges, filled = feature_references.profile_reference(bars["high"], bars["low"], bars["volume"])
     assert filled.sum() == pytest.approx(bars["volume"].sum())
     state = np.concatenate([bars["high"], bars["low"], bars["volume"], np.zeros(50)])
     volume_profile.fill_profile(state, 0, 48, 96, 48, 144, 50, edges[0], edges[1] - edges[0])

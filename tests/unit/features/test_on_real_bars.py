@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import talib
 
+import feature_references
 import market_files
 from grandmodel.features import (
     STRATEGIC_SCHEMA,
@@ -125,10 +126,12 @@ def test_standard_indicators_equal_talib_on_real_bars() -> None:
 def test_mlmi_and_mmd_equal_their_formulas_on_real_bars(load: Load) -> None:
     bars = load()[20_000:24_000]
     ohlc = [bars[name].to_numpy() for name in ("open", "high", "low", "close")]
-    np.testing.assert_allclose(mlmi.mlmi(*ohlc), mlmi.mlmi_reference(*ohlc), atol=1e-12)
+    np.testing.assert_allclose(mlmi.mlmi(*ohlc), feature_references.mlmi_reference(*ohlc), atol=1e-12)
     returns = momentum.log_returns(ohlc[3])
     got = mmd.mmd(returns)
     for begin in (100, 1700, 3400):
         np.testing.assert_allclose(
-            got[begin + 527 : begin + 532], mmd.mmd_reference(returns[begin : begin + 532])[527:], atol=1e-12
+            got[begin + 527 : begin + 532],
+            feature_references.mmd_reference(returns[begin : begin + 532])[527:],
+            atol=1e-12,
         )

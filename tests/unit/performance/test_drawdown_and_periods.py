@@ -1,5 +1,8 @@
 """Drawdown by hand and by a plain loop, below zero too; trading days and bars of a year in sessions of every kind."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,8 @@ from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import THIRTY_MINUTES_NS, ns_from_text
-from grandmodel.performance.drawdown import deepest_drawdown, drawdown_curve
+from grandmodel.performance import drawdown
+from grandmodel.performance.drawdown import compiled_drawdown_of, deepest_drawdown, drawdown_curve, drawdown_of
 from grandmodel.performance.periods import (
     bars_per_year,
     busiest_schedule,
@@ -44,6 +48,32 @@ def test_drawdown_is_the_worst_fall_from_any_earlier_value(later, first):
     worst = max((max(equity[: i + 1]) - value) / max(equity[: i + 1]) for i, value in enumerate(equity))
     assert deepest_drawdown(np.array(equity))[0] == pytest.approx(worst)
     assert (drawdown_curve(np.array(equity)) >= 0.0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(-(10**15), 10**15), max_size=30), st.integers(1, 10**15))
+def test_one_moment_a_kernel_and_the_whole_curve_follow_one_rule(later, first):
+    equity = np.array([first, *later])
+    peaks = np.maximum.accumulate(equity)
+    curve = drawdown_curve(equity)
+    for value, peak, fall in zip(equity.tolist(), peaks.tolist(), curve.tolist(), strict=True):
+        assert drawdown_of(value, peak) == compiled_drawdown_of(value, peak) == fall
+    assert drawdown_of(5, 0) == compiled_drawdown_of(5, 0) == 0.0
+
+
+ELSEWHERE = {"risk/gate.py", "risk/pretrade.py", "risk/room.py", "training/lanes.py"}
+"""The gate, its room and the lanes still write the rule out, on their hot paths; a file goes from here once it calls it."""
+
+
+def test_no_other_place_writes_the_rule_out():
+    package = Path(drawdown.__file__).parents[1]
+    rule = re.compile(r"1\.0 - [\w.]*equity\w* / [\w.]*peak|\(?[\w.]*peak\w* - [\w.]*equity\w*\) / ")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if rule.search(path.read_text(encoding="utf-8"))
+    }
+    assert found - {"performance/drawdown.py"} == ELSEWHERE
 
 
 def test_an_account_that_begins_at_nothing_has_no_peak_to_fall_from():

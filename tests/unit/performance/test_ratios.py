@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.performance.ratios import annual_ratios, sharpe_estimate, sharpe_ratio, sortino_estimate
+from grandmodel.performance.ratios import (
+    annual_ratios,
+    row_sharpe_ratios,
+    sharpe_estimate,
+    sharpe_ratio,
+    sortino_estimate,
+)
 
 
 def returns(count=90, seed=2, mean=0.001):
@@ -17,6 +23,12 @@ def returns(count=90, seed=2, mean=0.001):
 def test_sharpe_is_the_textbook_s_over_the_population_s_deviation():
     found = returns()
     assert sharpe_ratio(found) == pytest.approx(statistics.fmean(found) / statistics.pstdev(found), rel=1e-12)
+
+
+def test_the_ratios_of_many_rows_are_each_row_s_own():
+    rows = np.vstack([returns(seed=seed) for seed in range(5)] + [np.full(90, 0.01), np.zeros(90)])
+    assert row_sharpe_ratios(rows) == pytest.approx([sharpe_ratio(row) for row in rows], rel=1e-12)
+    assert row_sharpe_ratios(rows)[-2:].tolist() == [0.0, 0.0]
 
 
 def test_sortino_divides_by_the_root_mean_square_of_the_losses_over_all_periods():

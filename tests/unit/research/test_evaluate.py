@@ -26,8 +26,7 @@ from grandmodel.research.statistics import PairedDifference, deflated_sharpe
 from grandmodel.research.walk_forward import Fold
 from grandmodel.training.market import Span, build_market
 from training_markets import NQ, some_bars
-
-from ...models.model_cases import manifest_of, weights_of  # noqa: TID252 - the models' own cases, one home
+from unit.models.model_cases import manifest_of, weights_of
 
 
 def model_of(seed, train_to):

@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.stats.sandwich_covariance import S_hac_simple
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.performance.ratios import Moments, long_run_variance, moments, sharpe_estimate, sharpe_ratio
+from grandmodel.performance.ratios import ReturnMoments, long_run_variance, moments, sharpe_estimate, sharpe_ratio
 from grandmodel.research.statistics import (
     bootstrap_places,
     bootstrap_sharpe,
@@ -45,7 +45,7 @@ def autoregressive(generator, n, share, mean=0.0):
 )
 def test_deflated_sharpe_of_the_example_in_its_paper(trials, skew, kurtosis, expected):
     # Bailey and Lopez de Prado (2014): five years of days, annual ratio 2.5, annual variance between trials 1/2.
-    found = Moments(periods=1250, sharpe=2.5 / math.sqrt(250), skew=skew, kurtosis=kurtosis)
+    found = ReturnMoments(periods=1250, sharpe=2.5 / math.sqrt(250), skew=skew, kurtosis=kurtosis)
     assert round(deflated_sharpe(found, trials, 0.5 / 250).probability, 4) == expected
 
 
@@ -56,14 +56,14 @@ def test_threshold_of_the_example_in_its_paper():
 @pytest.mark.parametrize(("skew", "kurtosis", "expected"), [(-2.448, 10.164, 0.913), (0.0, 3.0, 0.982)])
 def test_probabilistic_sharpe_of_the_example_in_its_paper(skew, kurtosis, expected):
     # Bailey and Lopez de Prado (2012): 24 months, monthly ratio 0.458.
-    found = Moments(periods=24, sharpe=0.458, skew=skew, kurtosis=kurtosis)
+    found = ReturnMoments(periods=24, sharpe=0.458, skew=skew, kurtosis=kurtosis)
     assert round(probabilistic_sharpe(found), 3) == expected
 
 
 @pytest.mark.parametrize(("periods", "years"), [(250, 2.73), (52, 2.83), (12, 3.24)])
 def test_track_record_of_the_example_in_its_paper(periods, years):
     # An annual ratio of 2 is above 1 with 95 % after so many years of normal days, weeks, months.
-    found = Moments(periods=100, sharpe=2.0 / math.sqrt(periods), skew=0.0, kurtosis=3.0)
+    found = ReturnMoments(periods=100, sharpe=2.0 / math.sqrt(periods), skew=0.0, kurtosis=3.0)
     assert round(minimum_track_record(found, 1.0 / math.sqrt(periods)) / periods, 2) == years
 
 
@@ -221,7 +221,7 @@ def test_the_ratio_does_not_depend_on_the_unit(seed, scale):
 
 @given(trials=st.integers(1, 10_000), more=st.integers(0, 1_000))
 def test_more_trials_never_raise_the_probability(trials, more):
-    found = Moments(periods=500, sharpe=0.1, skew=-0.5, kurtosis=6.0)
+    found = ReturnMoments(periods=500, sharpe=0.1, skew=-0.5, kurtosis=6.0)
     assert deflated_sharpe(found, trials + more, 0.002).probability <= deflated_sharpe(found, trials, 0.002).probability
 
 
@@ -286,7 +286,7 @@ def test_few_known_trials_do_not_lower_the_bar():
         (lambda: overfitting_probability(np.zeros((20, 3)), blocks=16), "2 periods a block"),
         (lambda: paired_difference(np.zeros(10), np.zeros(11), np.random.default_rng(1)), "the same periods"),
         (lambda: bootstrap_places(10, 0, 1.0, np.random.default_rng(1)), "1 or more"),
-        (lambda: probabilistic_sharpe(Moments(periods=9, sharpe=1.0, skew=9.0, kurtosis=3.0)), "no returns"),
+        (lambda: probabilistic_sharpe(ReturnMoments(periods=9, sharpe=1.0, skew=9.0, kurtosis=3.0)), "no returns"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(call, message):

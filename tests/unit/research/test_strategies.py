@@ -32,11 +32,11 @@ from grandmodel.research.errors import EvaluationError
 from grandmodel.research.measures import daily_returns
 from grandmodel.research.strategies import (
     AnyForecaster,
-    BuyAndHold,
+    BuyAndHoldStrategy,
     CombinedAgents,
     LaneWalker,
     ModelAsTraded,
-    MovingAverageCross,
+    MovingAverageStrategy,
     NoTrade,
     RandomTiming,
     Sizes,
@@ -50,8 +50,7 @@ from grandmodel.strategic.decision import StrategicSettings
 from grandmodel.training.lanes import LaneSettings
 from grandmodel.training.market import Span, build_market
 from training_markets import NQ, some_bars
-
-from ...models.model_cases import manifest_of, weights_of  # noqa: TID252 - the models' own cases, one home
+from unit.models.model_cases import manifest_of, weights_of
 
 LANES = LaneSettings()
 SIZES = Sizes(LANES.capital_micros, ExposureSettings())
@@ -101,12 +100,12 @@ def test_the_rules_hold_what_they_say(market, fold):
     places = fold_places(fold, market).test
     whole = SIZES.whole_lots(market)
     assert not NoTrade().targets(market, fold, 0).any()
-    assert set(BuyAndHold(SIZES).targets(market, fold, 0)) == {whole[places[0]]}
+    assert set(BuyAndHoldStrategy(SIZES).targets(market, fold, 0)) == {whole[places[0]]}
     always = VolatilityTarget(SIZES).targets(market, fold, 0)[places]
     assert (np.abs(always - whole[places]) <= 0.1 * whole[places] + 1).all()
     assert len(np.unique(always)) < len(np.unique(whole[places]))
     closes = market.bars["close"].astype(float)
-    cross = MovingAverageCross(SIZES, 5, 20).targets(market, fold, 0)
+    cross = MovingAverageStrategy(SIZES, 5, 20).targets(market, fold, 0)
     for place in places:
         side = np.sign(closes[place - 4 : place + 1].mean() - closes[place - 19 : place + 1].mean())
         assert np.sign(cross[place]) == side
@@ -135,7 +134,7 @@ def test_rules_see_nothing_of_what_comes(market, fold):
 
 def test_random_timing_trades_as_much_as_the_other(market, fold):
     places = fold_places(fold, market).test
-    rule = MovingAverageCross(SIZES, 5, 20)
+    rule = MovingAverageStrategy(SIZES, 5, 20)
     other = rule.targets(market, fold, 0)[places]
     chance = RandomTiming(rule)
     seen = [chance.targets(market, fold, seed)[places] for seed in range(chance.seeds)]
@@ -161,7 +160,9 @@ def test_a_small_change_is_not_traded_and_a_turn_always_is(held, exposure, full)
 
 
 def test_all_walk_the_same_bars_and_pay(market, fold, walker):
-    walks = run_walk_forward([fold], [market], [*simple_rules(SIZES), RandomTiming(MovingAverageCross(SIZES))], walker)
+    walks = run_walk_forward(
+        [fold], [market], [*simple_rules(SIZES), RandomTiming(MovingAverageStrategy(SIZES))], walker
+    )
     first = walks[0].paths[0]
     for walk in walks:
         path = walk.paths[0]
@@ -175,7 +176,7 @@ def test_all_walk_the_same_bars_and_pay(market, fold, walker):
 
 
 def test_profit_before_costs_is_lots_times_moves(market, fold, walker):
-    path = walker(market, BuyAndHold(SIZES).targets(market, fold, 0), fold.test)
+    path = walker(market, BuyAndHoldStrategy(SIZES).targets(market, fold, 0), fold.test)
     lots = path.lots.max()
     held = path.lots == lots
     assert held.sum() > 100

@@ -33,8 +33,7 @@ from grandmodel.training.lanes import LaneSettings, build_market_arrays, walk_ma
 from grandmodel.training.market import Span, build_market
 from lane_markets import wild_bars
 from training_markets import NQ
-
-from ...models.model_cases import manifest_of, weights_of  # noqa: TID252 - the models' own cases, one home
+from unit.models.model_cases import manifest_of, weights_of
 
 LANES, PLAN = LaneSettings(), TacticalSettings()
 ROLL = 1_700

@@ -5,12 +5,12 @@ import pytest
 from grandmodel.domain.events import Advance, Command, CommandKind, End, VenueReport
 from grandmodel.domain.ids import RunId
 from grandmodel.execution.brokers.errors import BrokerUnavailableError
-from grandmodel.execution.brokers.loopback_venue import VenueBook
 from grandmodel.journal.errors import ReplayError, UncommittedError
 from grandmodel.journal.format import JournalReader, encode_record
 from grandmodel.journal.replay import first_difference, replay
 from grandmodel.journal.writer import Durability, Journal
 from grandmodel.runtime.recovery import Outbox, recover, take
+from loopback_venue import VenueBook
 from tools.small_engine import SmallEngine, build_begin, build_blocks
 
 RUN = RunId("run")

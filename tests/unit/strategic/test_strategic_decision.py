@@ -11,9 +11,6 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.risk.sizing import (
     ExposureSettings,
-    SizingInput,
-    SizingSettings,
-    compute_size,
     is_inside_dead_band,
     lots_that_breakers_leave,
     takes_new_risk,
@@ -22,7 +19,7 @@ from grandmodel.risk.sizing import (
 from grandmodel.strategic.decision import (
     LARGEST_MUTUAL_INFORMATION,
     Evidence,
-    Reason,
+    StrategicReason,
     StrategicSettings,
     kelly_lots,
     size_exposure,
@@ -68,7 +65,7 @@ def test_an_exposure_is_bounded_and_points_where_belief_and_move_agree(belief, m
     assert exposure * move >= 0.0
     if exposure:
         assert int(np.argmax(belief)) == (0 if exposure > 0 else 2)
-        assert reasons[0] is (Reason.LONG if exposure > 0 else Reason.SHORT)
+        assert reasons[0] is (StrategicReason.LONG if exposure > 0 else StrategicReason.SHORT)
     assert len(set(reasons)) == len(reasons)
 
 
@@ -86,7 +83,7 @@ def test_ignorance_cuts_a_position_that_risk_s_limits_had_cut_already():
     unsure, reasons = size_exposure(evidence(expected_move=50.0, mutual_information=0.3), 1.0, SETTINGS)
     assert sure == 1.0
     assert unsure == pytest.approx(1.0 - 0.3 / math.log(3))
-    assert Reason.IGNORANT in reasons
+    assert StrategicReason.IGNORANT in reasons
 
 
 def test_trust_ends_where_nothing_is_known():
@@ -96,22 +93,13 @@ def test_trust_ends_where_nothing_is_known():
 
 
 @given(st.floats(0.001, 5.0), st.floats(5.0, 400.0), st.floats(1e9, 1e13), st.floats(1e5, 1e8))
-def test_the_kelly_share_is_that_of_the_risk_room(edge, deviation, equity, tick_value):
-    """``compute_size`` works on annual returns of the notional; the same bet must come to the same lots."""
+def test_the_kelly_share_is_expected_return_over_variance_of_the_notional(edge, deviation, equity, tick_value):
+    """The same bet in annual returns of the notional comes to the same lots, whatever the notional and the year are."""
     notional, horizons = 400_000_000_000, 1_449.0
-    size = compute_size(
-        SizingInput(
-            direction=1.0,
-            expected_return_annual=edge * tick_value * horizons / notional,
-            volatility_annual=deviation * tick_value * math.sqrt(horizons) / notional,
-            uncertainty=0.0,
-            equity_micros=int(equity),
-            notional_micros=notional,
-            var_micros=1.0,
-        ),
-        SizingSettings(kelly_fraction=0.25),
-    )
-    assert kelly_lots(edge, deviation, tick_value, int(equity), 0.25) == pytest.approx(size.allowed["kelly"], rel=1e-9)
+    expected_return_annual = edge * tick_value * horizons / notional
+    volatility_annual = deviation * tick_value * math.sqrt(horizons) / notional
+    lots = 0.25 * expected_return_annual / volatility_annual**2 * int(equity) / notional
+    assert kelly_lots(edge, deviation, tick_value, int(equity), 0.25) == pytest.approx(lots, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -136,13 +124,13 @@ def test_each_code_is_given_where_its_meaning_holds(changes, full, code):
 def test_a_tie_of_directions_is_no_reason_to_act():
     exposure, reasons = size_exposure(evidence(belief=np.array([0.4, 0.2, 0.4]), expected_move=5.0), 1.0, SETTINGS)
     assert exposure == 0.0
-    assert reasons[0] is Reason.NEUTRAL
+    assert reasons[0] is StrategicReason.NEUTRAL
 
 
 def test_the_var_budget_binds_where_it_is_the_smaller():
     tight = StrategicSettings(full=ExposureSettings(var_budget=0.001))
     assert tight.full.binding == "var_budget"
-    assert Reason.VAR_BUDGET in size_exposure(evidence(expected_move=50.0), 0.1, tight)[1]
+    assert StrategicReason.VAR_BUDGET in size_exposure(evidence(expected_move=50.0), 0.1, tight)[1]
     rules = [StrategicSettings().full.rule(THIRTY_MINUTES_NS), tight.full.rule(THIRTY_MINUTES_NS)]
     assert rules[0].lots(30.0, 5e6, 1e12) > rules[1].lots(30.0, 5e6, 1e12) > 0.0
 
@@ -197,4 +185,4 @@ def test_a_size_is_in_proportion_to_what_held_back_data_support(first):
     one, reasons = size_exposure(evidence(support=first), 1.0, SETTINGS)
     whole, _ = size_exposure(evidence(support=1.0), 1.0, SETTINGS)
     assert one == pytest.approx(whole * first, abs=1e-15)
-    assert (Reason.UNPROVEN in reasons) == (first < 0.5)
+    assert (StrategicReason.UNPROVEN in reasons) == (first < 0.5)

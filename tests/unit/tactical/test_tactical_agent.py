@@ -20,7 +20,7 @@ from grandmodel.models.choices import tactical_target
 from grandmodel.models.loaded import LoadedModel, decision_seed
 from grandmodel.models.model_file import read_model
 from grandmodel.tactical.agent import TacticalLayer
-from grandmodel.tactical.decision import Reason, TacticalSettings, collapse, plan_trade
+from grandmodel.tactical.decision import TacticalReason, TacticalSettings, collapse, plan_trade
 from learning_runs import NQ, write_random_model
 
 SETTINGS = TacticalSettings()
@@ -71,16 +71,16 @@ def test_each_way_to_trade():
     assert plan((ENTER, FULL_SIZE, AGGRESSIVE)).lots == 20
     assert plan((ENTER, FULL_SIZE, AGGRESSIVE)).urgency is Urgency.AGGRESSIVE
     sliced = plan((ENTER, FULL_SIZE, SLICE))
-    assert (sliced.lots, Reason.SLICED in sliced.reasons) == (7, True)
+    assert (sliced.lots, TacticalReason.SLICED in sliced.reasons) == (7, True)
     waiting = plan((ENTER, FULL_SIZE, 0))
-    assert (waiting.urgency, Reason.WAITS in waiting.reasons) == (Urgency.WAIT, True)
+    assert (waiting.urgency, TacticalReason.WAITS in waiting.reasons) == (Urgency.WAIT, True)
     half = plan((ENTER, 2, AGGRESSIVE))
-    assert (half.lots, Reason.SCALED in half.reasons) == (10, True)
+    assert (half.lots, TacticalReason.SCALED in half.reasons) == (10, True)
 
 
 def test_a_small_change_is_left_alone_and_an_exit_never_is():
     near = plan((ENTER, FULL_SIZE, AGGRESSIVE), held=18)
-    assert (near.lots, Reason.DEAD_BAND in near.reasons) == (18, True)
+    assert (near.lots, TacticalReason.DEAD_BAND in near.reasons) == (18, True)
     assert plan((EXIT, FULL_SIZE, AGGRESSIVE), held=1).lots == 0
     assert plan((ENTER, FULL_SIZE, AGGRESSIVE), held=-1).lots == 20
 

@@ -8,8 +8,6 @@ import pytest
 from grandmodel.training.checkpoint import (
     ARRAYS,
     DOCUMENT,
-    checkpoint_name,
-    latest_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
@@ -71,10 +69,3 @@ def test_another_format_is_refused(tmp_path):
     (tmp_path / "one" / DOCUMENT).write_text(json.dumps(document | {"format": "grandmodel.training/0"}))
     with pytest.raises(CheckpointError, match=r"training/0.*expected"):
         read_checkpoint(tmp_path / "one")
-
-
-def test_the_latest_is_the_one_with_the_highest_number(tmp_path):
-    assert latest_checkpoint(tmp_path) is None
-    for update in (9, 100, 20):
-        write_checkpoint(tmp_path / checkpoint_name(update), ROWS, {})
-    assert latest_checkpoint(tmp_path) == tmp_path / checkpoint_name(100)

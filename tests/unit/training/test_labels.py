@@ -12,7 +12,6 @@ from grandmodel.training.errors import TrainingDataError
 from grandmodel.training.labels import (
     Windows,
     find_examples,
-    gather_windows,
     hold_back,
     signs_of,
 )
@@ -41,8 +40,9 @@ def normaliser_of(markets):
 def test_a_window_is_the_normalised_rows_up_to_its_bar_oldest_first(markets):
     normaliser = normaliser_of(markets)
     places = [np.flatnonzero(market.usable)[[0, 7, -1]] for market in markets]
+    windows = Windows.of(markets, normaliser)
     for trunk in strategic_architecture().trunks:
-        found = gather_windows(markets, places, trunk, normaliser)
+        found = windows.gather(trunk, np.concatenate([windows.offsets[m] + own for m, own in enumerate(places)]))
         assert found.dtype == np.float32
         expected = [
             normaliser.apply(market.rows[place - 47 : place + 1])[:, list(trunk.columns)].ravel()

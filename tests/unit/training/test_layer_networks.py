@@ -10,13 +10,11 @@ from grandmodel.models.architecture import strategic_architecture, tactical_arch
 from grandmodel.training.batched import BatchedEnv, EnvSpec, Outcome, Seen
 from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
 from grandmodel.training.layer_networks import (
-    beliefs_under_masks,
     build_actor,
     build_layer_networks,
     export_weights,
     layer_spec,
     load_weights,
-    sample_beliefs,
 )
 from grandmodel.training.mappo import Settings, observe, prepare, start_run, train
 from grandmodel.training.networks import POLICY_GAIN
@@ -24,6 +22,23 @@ from grandmodel.training.rollout import collect
 
 LAYERS = {"strategic": strategic_architecture(), "tactical": tactical_architecture()}
 both = pytest.mark.parametrize("layer", LAYERS)
+
+
+@torch.no_grad()
+def beliefs_under_masks(actor, seen, kept):
+    """Each trunk agent's action probabilities (S, B, K) with only the ``kept`` features (S, B, agents with a trunk, 32).
+
+    Kept features are divided by the share kept, so that their expectation stays.
+    """
+    share = 1.0 - actor.architecture.dropout
+    found = []
+    heads = [(a, head) for a, head in enumerate(actor.architecture.heads) if head.trunk]
+    for place, ((a, head), features) in enumerate(zip(heads, actor.features(seen), strict=True)):
+        thinned = features * kept[:, :, place].to(features.dtype) / share  # (S, B, 32)
+        tail = actor.tail(head, seen[:, a])
+        spread = None if tail is None else tail.expand(len(kept), *tail.shape)
+        found.append(actor.agent_logits(head.agent, thinned, spread).softmax(-1))
+    return found
 
 
 def actor_of(layer, seed=0):
@@ -207,6 +222,12 @@ def test_beliefs_under_masks_are_the_formula_with_features_dropped(layer):
                     x = np.maximum(plain_linear(weights, f"{head.agent}.hidden", x), 0)
                 shares = np.exp(plain_linear(weights, f"{head.agent}.logits", x))
                 np.testing.assert_allclose(found[place][sample, row], shares / shares.sum(), atol=1e-5)
+
+
+def sample_beliefs(actor, seen, samples, generator):
+    agents = sum(1 for head in actor.architecture.heads if head.trunk)
+    shape = (samples, len(seen), agents, actor.architecture.trunks[0].features)
+    return beliefs_under_masks(actor, seen, torch.rand(shape, generator=generator) >= actor.architecture.dropout)
 
 
 @both

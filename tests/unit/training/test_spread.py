@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grandmodel.training.spread import SpreadBatch
+from simple_spread import SpreadBatch
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.charts import Column, Histogram, Level, LineChart, Markers, Page, Sample, Series, Span, Tile
+from grandmodel.charts import Column, Histogram, Level, LineChart, Markers, Page, Sample, Series, ShadedSpan, Tile
 from grandmodel.charts.page import Section
 from grandmodel.data.historical.importing import ImportReport, SeriesReport
 from grandmodel.data.historical.reading import Treatment
@@ -104,15 +104,15 @@ def _add_bars(section: Section, series: SeriesReport, block: Block, instrument: 
     _add_jumps(section, block["ts_open"], instrument.prices_from_ticks(block["open"]), prices)
 
 
-def _marked_spans(series: SeriesReport, block: Block) -> list[Span]:
+def _marked_spans(series: SeriesReport, block: Block) -> list[ShadedSpan]:
     """Bad stretches, then missing and truncated sessions while there is room for them."""
     spans = []
     bad = (block["flags"] & int(Flag.BAD_STRETCH)) != 0
     edges = np.flatnonzero(np.diff(np.concatenate(([False], bad, [False])).astype(np.int8)))
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        spans.append(Span(int(block["ts_open"][start]), int(block["ts_event"][end - 1]), "bad stretch", "bad"))
+        spans.append(ShadedSpan(int(block["ts_open"][start]), int(block["ts_event"][end - 1]), "bad stretch", "bad"))
     marked = [session for session in series.sessions if session.mark in {"missing", "truncated"}]
-    spans.extend(Span(s.open_ns, s.close_ns, f"{s.mark} session", "warn") for s in marked[:_MOST_SPANS])
+    spans.extend(ShadedSpan(s.open_ns, s.close_ns, f"{s.mark} session", "warn") for s in marked[:_MOST_SPANS])
     return spans
 
 

@@ -1,1 +1,1 @@
-"""Ways to a venue outside this process: what is asked of one (``requests``), and a venue to test with (``loopback``)."""
+"""Ways to a venue outside this process: what is asked of one (``requests``), and how it fails (``errors``)."""

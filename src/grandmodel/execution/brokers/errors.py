@@ -1,11 +1,7 @@
 """Errors of the brokers; the tree's base is in ``domain.errors``."""
 
-from grandmodel.domain.errors import FatalError, RecoverableError
+from grandmodel.domain.errors import RecoverableError
 
 
 class BrokerUnavailableError(RecoverableError):
     """The venue could not be reached or did not answer; whether it took the request is unknown, asking again is safe."""
-
-
-class BrokerProtocolError(FatalError):
-    """The venue answered something that the protocol does not know."""

@@ -41,8 +41,3 @@ def draw_unit(seed: int, purpose: int, counter: int) -> float:
 def draw_below(seed: int, purpose: int, counter: int, count: int) -> int:
     """A uniform integer in [0, ``count``)."""
     return min(int(draw_unit(seed, purpose, counter) * count), count - 1)
-
-
-def next_seed(seed: int, episode: int) -> int:
-    """The seed of episode number ``episode`` where only the first was given one."""
-    return int(draw_unit(seed, EPISODE, episode) * 2.0**31)

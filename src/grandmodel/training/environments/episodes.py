@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
 from grandmodel.models.tails import share_of
+from grandmodel.performance.drawdown import compiled_drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.sizing import is_inside_dead_band, lots_of_full_exposure
@@ -126,12 +127,6 @@ def begin(tables: Any, episodes: Rows, n: int, seed: int, g: int) -> None:
 
 
 @kernel
-def drawdown_of(equity: int, peak: int) -> float:
-    """Fraction below the peak."""
-    return 1.0 - equity / peak if peak > 0 else 0.0
-
-
-@kernel
 def take_stock(tables: Any, numbers: Numbers, account: Any, episode: Any) -> None:
     """How things stand at the account's bar, and what a full exposure is: for what is seen, decided and rewarded there."""
     m, g = account.market, account.row
@@ -139,7 +134,7 @@ def take_stock(tables: Any, numbers: Numbers, account: Any, episode: Any) -> Non
     episode.bar = g
     episode.equity = account.equity_micros
     episode.peak = max(episode.peak, account.equity_micros)
-    episode.drawdown = drawdown_of(account.equity_micros, account.peak_micros)
+    episode.drawdown = compiled_drawdown_of(account.equity_micros, account.peak_micros)
     episode.full_lots = lots_of_full_exposure(
         scale,
         tick_value,
@@ -176,8 +171,8 @@ def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactica
         profit,
         ideal,
         episode.bar_risk,
-        drawdown_of(episode.equity, episode.peak),
-        drawdown_of(account.equity_micros, max(episode.peak, account.equity_micros)),
+        compiled_drawdown_of(episode.equity, episode.peak),
+        compiled_drawdown_of(account.equity_micros, max(episode.peak, account.equity_micros)),
         numbers.drawdown_limit,
         gap,
         numbers.profit_weight,

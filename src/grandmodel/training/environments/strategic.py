@@ -1,4 +1,4 @@
-"""The strategic environment's own part: what the four agents see at a 30-minute close, and what their choices ask for.
+"""The strategic environment's own part: what the strategic agents see at a 30-minute close, and what their choices ask for.
 
 The Coordinator's action names the agent to follow, the followed agent's action the direction. Drawn from the Coordinator's
 weights and that agent's belief, the direction is a draw from the collapsed belief. Read ``episodes.py`` first.
@@ -29,7 +29,7 @@ _ROWS = 48
 
 @kernel
 def decide_strategic(numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
-    """Turn ``actions[n]`` (4,) into the wish of copy ``n``."""
+    """Turn ``actions[n]`` (A,) into the wish of copy ``n``."""
     account, episode = accounts[n], episodes[n]
     followed = actions[n, _COORDINATOR]
     target = strategic_target(actions[n, followed], episode.full_lots)
@@ -46,13 +46,12 @@ def decide_strategic(numbers: Numbers, accounts: Rows, episodes: Rows, n: int, a
 def observe_strategic(
     tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, observations: Any, state: Any
 ) -> None:
-    """What is seen at the account's bar, into ``observations[n]`` (4, F) and ``state[n]`` (S,)."""
+    """What is seen at the account's bar, into ``observations[n]`` (A, F) and ``state[n]`` (S,)."""
     account, episode = accounts[n], episodes[n]
     take_stock(tables, numbers, account, episode)
     m, g = account.market, account.row
-    copy_window(tables.trunks[0], tables.columns[0], _ROWS, g, observations, n, 0)
-    copy_window(tables.trunks[1], tables.columns[1], _ROWS, g, observations, n, 1)
-    copy_window(tables.trunks[2], tables.columns[2], _ROWS, g, observations, n, 2)
+    for a in range(_COORDINATOR):
+        copy_window(tables.trunks[a], tables.columns[a], _ROWS, g, observations, n, a)
     newest = tables.newest[g]
     row, tail = state[n, : len(newest)], state[n, len(newest) :]
     copy_numbers(newest, row)

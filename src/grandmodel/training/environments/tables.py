@@ -107,44 +107,33 @@ def build_ground(
     ``exposures``: per market (T,) the strategic exposure at each 5-minute close, in [-1, 1]. Raises ``TrainingDataError`` for
     markets of another layer or schema, and where no episode can begin.
     """
-    schema = check_one_layer(markets)
-    for market in markets:
-        if market.layer != layer:
-            raise TrainingDataError(f"{market.instrument.id}: found a {market.layer} market, expected a {layer} one")
+    schema = _schema_of(layer, markets)
     inside = [span.holds(market.ts_event) if span else np.ones(len(market.bars), np.bool_) for market in markets]
     architecture = strategic_architecture() if layer == "strategic" else tactical_architecture()
     normaliser = _normaliser(markets, inside, schema, settings)
     newest = np.concatenate([normaliser.apply(market.rows) for market in markets]).astype(np.float32)
     can_step = [_can_step(market, here) for market, here in zip(markets, inside, strict=True)]
-    starts = [_starts(here, settings.bars_of(layer), settings.fewest_bars) for here in can_step]
-    if not any(map(len, starts)):
-        raise TrainingDataError(
-            f"found no bar of {', '.join(market.instrument.id for market in markets)} at which an episode of at least "
-            f"{min(settings.bars_of(layer), settings.fewest_bars)} bars can begin, expected some: the span is too short, or nothing in it is usable"
-        )
+    starts = _all_starts(layer, markets, can_step, settings)
     firsts = np.cumsum([0, *(len(market.bars) for market in markets[:-1])])
     # Markets without a start are never drawn, but they keep their number.
     times = TIME_COLUMNS if layer == "strategic" else ()
     hours = [np.concatenate([market.rows[:, place] for market in markets]) for place in times] or [
         np.zeros(len(newest))
     ] * 2
+    days = np.array([settings.bars_per_day_of(market.instrument.id, market.width_ns) for market in markets])
+    scales = [market.scale for market in markets]
     tables = Tables(
         tick_value=np.array([float(market.instrument.tick_value_micros) for market in markets]),
-        bars_per_year=np.array(
-            [
-                settings.bars_per_day_of(market.instrument.id, market.width_ns) * TRADING_DAYS_PER_YEAR
-                for market in markets
-            ]
-        ),
-        bars_per_day=np.array([settings.bars_per_day_of(market.instrument.id, market.width_ns) for market in markets]),
+        bars_per_year=days * TRADING_DAYS_PER_YEAR,
+        bars_per_day=days,
         mean_scale=np.array(
             [
-                settings.mean_scale_of(market.instrument.id, market.scale[here])
-                for market, here in zip(markets, inside, strict=True)
+                settings.mean_scale_of(market.instrument.id, scale[here])
+                for market, scale, here in zip(markets, scales, inside, strict=True)
             ]
         ),
         close=np.concatenate([market.bars["close"].astype(np.float64) for market in markets]),
-        scale=np.concatenate([market.scale for market in markets]),
+        scale=np.concatenate(scales),
         time_of_day=hours[0],
         day_of_week=hours[1],
         can_step=np.concatenate(can_step),
@@ -158,6 +147,28 @@ def build_ground(
         is_decision=np.concatenate([market.ts_event % THIRTY_MINUTES_NS == 0 for market in markets]),
     )
     return Ground(layer, tuple(markets), settings, architecture, schema, normaliser, tables)
+
+
+def _schema_of(layer: Layer, markets: Sequence[TrainingMarket]) -> FeatureSchema:
+    """The schema that all ``markets`` share; raises ``TrainingDataError`` where they have several, or another layer."""
+    schema = check_one_layer(markets)
+    for market in markets:
+        if market.layer != layer:
+            raise TrainingDataError(f"{market.instrument.id}: found a {market.layer} market, expected a {layer} one")
+    return schema
+
+
+def _all_starts(
+    layer: Layer, markets: Sequence[TrainingMarket], can_step: Sequence[Bools], settings: EnvSettings
+) -> list[Integers]:
+    """Per market where an episode may begin; raises ``TrainingDataError`` where none can anywhere."""
+    starts = [_starts(here, settings.bars_of(layer), settings.fewest_bars) for here in can_step]
+    if not any(map(len, starts)):
+        raise TrainingDataError(
+            f"found no bar of {', '.join(market.instrument.id for market in markets)} at which an episode of at least "
+            f"{min(settings.bars_of(layer), settings.fewest_bars)} bars can begin, expected some: the span is too short, or nothing in it is usable"
+        )
+    return starts
 
 
 def _normaliser(

@@ -16,9 +16,9 @@ import msgspec
 
 from grandmodel.domain.ids import ExecId, RunId
 from grandmodel.domain.orders import ExecutionReport
-from grandmodel.execution.brokers.errors import BrokerProtocolError, BrokerUnavailableError
-from grandmodel.execution.brokers.loopback_venue import Answer, Ask
+from grandmodel.execution.brokers.errors import BrokerUnavailableError
 from grandmodel.execution.brokers.requests import Request
+from loopback_venue import Answer, Ask, BrokerProtocolError
 
 
 class LoopbackBroker:

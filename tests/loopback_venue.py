@@ -1,6 +1,6 @@
 """A small venue in a process of its own, on 127.0.0.1, to hold brokers and recovery against.
 
-``python -m grandmodel.execution.brokers.loopback_venue --database FILE`` prints the port it listens on. The venue keeps
+``python tests/loopback_venue.py --database FILE`` prints the port it listens on. The venue keeps
 every request in an SQLite file and lives on when the trading process dies; started again on the same file it is in the
 same state, because its state is those requests applied in order (``VenueBook``).
 
@@ -27,6 +27,7 @@ from pathlib import Path
 
 import msgspec
 
+from grandmodel.domain.errors import FatalError
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.orders import (
     ExecType,
@@ -37,11 +38,14 @@ from grandmodel.domain.orders import (
     Side,
     TimeInForce,
 )
-from grandmodel.execution.brokers.errors import BrokerProtocolError
 from grandmodel.execution.brokers.requests import Request
 
 LATENCY_NS = 1_000_000
 """How long after its request the venue says that something happened."""
+
+
+class BrokerProtocolError(FatalError):
+    """Venue or client said something that the protocol does not know."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
