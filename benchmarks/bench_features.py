@@ -2,7 +2,7 @@
 
 Paths and units: ``batch`` (ns a value, over 100,000 bars), ``streaming`` (ns an update, called in a loop of compiled code, as the engine
 calls it), ``strategic row`` and ``tactical row`` (us a row of a live session, all columns). Input is a seeded random walk on a
-tick grid; the strategic rows run over 20,000 bars, so MLMI has some 2,000 points to look among. TA-Lib runs beside it in this
+tick grid; the strategic rows run over 20,000 bars, so MLMI has some 2,000 points to look among; its own row is timed among more. TA-Lib runs beside it in this
 process; talipp, vectorbt and nautilus_trader in ``.venv-peer-NAME`` where such an environment exists. Every result is
 checked against TA-Lib's before it is timed. Times are medians in CPU seconds of this process; compilation is outside.
 
@@ -34,6 +34,7 @@ from grandmodel.features import (
     averages,
     dispersion,
     heikin_ashi,
+    mlmi,
     oscillators,
     ranges,
     strategic_rows,
@@ -100,6 +101,7 @@ def measure(values: int = 100_000, rows: int = 20_000, repeats: int = 11) -> lis
     found: list[Measure] = []
     for indicator in INDICATORS:
         found += _measure_indicator(indicator, bars, repeats)
+    found += _measure_neighbours(repeats, 20_000 if repeats < 11 else 200_000)
     return found + _measure_rows(rows, min(repeats, 3)) + _measure_peers(bars)
 
 
@@ -194,6 +196,34 @@ def _first_of_overload(value):  # type: ignore[no-untyped-def]
     if isinstance(value, numba.types.BaseTuple):
         return lambda value: value[0]
     return lambda value: value
+
+
+def _measure_neighbours(repeats: int, most: int) -> list[Measure]:
+    """An MLMI row after so many bars: what it costs must hardly grow with the points that there are to look among."""
+    bars = random_bars(most + 2_000)
+    columns = tuple(bars[name] for name in ("open", *HLC))
+
+    @numba.njit
+    def drive(state, work, open_, high, low, close, out):  # type: ignore[no-untyped-def]
+        for t in range(len(out)):
+            out[t] = mlmi.mlmi_update(state, 0, work, open_[t], high[t], low[t], close[t])[0]
+
+    expected, measured = mlmi.mlmi(*columns)[:, 0], []
+    for begin in [count for count in (2_000, 20_000, 200_000) if count <= most]:
+        state = mlmi.mlmi_state(most)
+        work = mlmi.mlmi_work(state)
+        drive(state, work, *(column[:begin] for column in columns), np.empty(begin))
+        here, out = tuple(column[begin : begin + 2_000] for column in columns), np.empty(2_000)
+        taken = []
+        for _ in range(repeats):
+            again, index = state.copy(), work.copy()
+            start = time.process_time_ns()
+            drive(again, index, *here, out)
+            taken.append((time.process_time_ns() - start) / 2_000 / 1e3)
+            np.testing.assert_array_equal(out, expected[begin : begin + 2_000])
+        points = int(state[1])
+        measured.append(Measure(f"MLMI row after {begin:,} bars, {points:,} points", "us/row", float(np.median(taken))))
+    return measured
 
 
 def _measure_rows(rows: int, repeats: int) -> list[Measure]:

@@ -3,7 +3,7 @@
 Paths, units and what a regression means:
 
 - ``VaR with components``: one parametric VaR with expected shortfall and Euler components, microseconds; what an after-trade or
-  what-if number costs. Beside numpy's three lines and skfolio's measures on the same matrix.
+  what-if number costs. Beside numpy's three lines, one thread, and skfolio's measures on the same matrix.
 - ``EWMA update``: one row of returns into the running covariance; runs at every bar.
 - ``update + shock + VaR + components``: all that a bar of 100 instruments costs risk before the gate's own Python.
 - ``checks of one order``: ``RiskGate.check``, all 26 checks with their records; in every order's way. And what a bar and an
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -28,6 +29,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from statistics import NormalDist
+
+# To numpy's favour: with more threads than free cores those of its BLAS wait for each other, for milliseconds.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import msgspec
 import numpy as np
@@ -63,7 +67,7 @@ class Figure:
     def line(self) -> str:
         """For people."""
         text = f"{self.path:62s} {self.median_us:12,.2f} us   p99 {self.p99_us:12,.2f} us"
-        return text if self.aim_us is None else f"{text}   aim {self.aim_us:,.0f}"
+        return text if self.aim_us is None else f"{text}   aim {self.aim_us:,.3g}"
 
 
 def timed(path: str, call: Callable[[], object], seconds: float, aim_us: float | None = None) -> Figure:
@@ -99,18 +103,17 @@ def numpy_var(x: np.ndarray, covariance: np.ndarray) -> tuple[float, np.ndarray]
 
 
 def bench_var(seconds: float) -> list[Figure]:
-    """VaR with components, beside numpy."""
+    """VaR with components, beside numpy, which is to be beaten."""
     figures = []
-    for n, aim in ((10, None), (100, 15.0), (500, None), (1000, 250.0)):
+    for n in (10, 100, 500, 1000):
         x, covariance, _ = book(n)
         value, components = numpy_var(x, covariance)
         found = parametric(x, covariance, 0.99)
         assert abs(found.value / value - 1) < 1e-12
         np.testing.assert_allclose(found.components, components, rtol=1e-9, atol=1e-6)
-        figures += [
-            timed(f"VaR with components, {n}", lambda x=x, c=covariance: parametric(x, c, 0.99), seconds, aim),
-            timed(f"  numpy, VaR and components only, {n}", lambda x=x, c=covariance: numpy_var(x, c), seconds),
-        ]
+        plain = timed(f"  numpy, VaR and components only, {n}", lambda x=x, c=covariance: numpy_var(x, c), seconds)
+        path, aim = f"VaR with components, {n}", plain.median_us
+        figures += [timed(path, lambda x=x, c=covariance: parametric(x, c, 0.99), seconds, aim), plain]
     return figures
 
 

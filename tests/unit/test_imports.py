@@ -13,14 +13,15 @@ BELOW = {
     # Under every room (docs/adr/0002-charts-below-the-rooms.md).
     "domain": {"kernels"},
     "kernels": set(),
+    "vectors": set(),
     "charts": set(),
 }
 BELOW["data"] = {"domain", "kernels", "charts"}
-BELOW["features"] = {"domain", "kernels", "charts"}
+BELOW["features"] = {"domain", "kernels", "vectors", "charts"}
 BELOW["models"] = BELOW["features"] | {"data", "features"}
 # Ratios, drawdown and the periods of a year: whoever shows a result asks this room.
 BELOW["performance"] = {"domain", "kernels"}
-BELOW["risk"] = {"domain", "features", "kernels", "charts", "performance"}
+BELOW["risk"] = {"domain", "features", "kernels", "vectors", "charts", "performance"}
 # The agents size with risk's own functions (docs/adr/0006-training-rests-on-the-engine.md).
 BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models", "risk"}
 BELOW["execution"] = BELOW["journal"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}

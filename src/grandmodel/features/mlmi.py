@@ -14,7 +14,8 @@ Decisions, all of which the reference makes as well:
 - A hole (NaN) drops the point that waits for its label, and all averages warm up anew; labelled points stay.
 
 The points grow without bound, some 100 a month of half-hour bars. They stand at the end of the state; when they fill
-it, ``mlmi_with_room`` makes more. ``averages.py`` explains the two forms.
+it, ``mlmi_with_room`` makes more. ``nearest.py`` finds the nearest at a price that does not grow with them. ``averages.py`` explains
+the two forms.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ from grandmodel.features.arrays import Floats, as_columns
 from grandmodel.features.averages import wma_slots, wma_state, wma_update
 from grandmodel.features.errors import FeatureError
 from grandmodel.features.heikin_ashi import heikin_ashi_close
-from grandmodel.features.order_statistics import select_smallest
+from grandmodel.features.nearest import (
+    POINTS,
+    add_point,
+    clear_points,
+    is_newest,
+    mean_label,
+    point_index,
+    point_index_with_room,
+)
 from grandmodel.features.oscillators import RSI_SLOTS, rsi_state, rsi_update
 from grandmodel.kernels import kernel
 
@@ -41,8 +50,6 @@ SIGNAL_AVERAGE = 20
 EQUAL = 1e-12
 # Room for points at the beginning.
 FIRST_ROOM = 1024
-# The radius is guessed from this many points before all of them are looked at.
-SAMPLE = 128
 
 # Slots: room for points, labelled points, whether a point waits for its label, its x, y and close, the last side of the
 # averages (2: not known), the last side of the index (2: not known).
@@ -123,8 +130,15 @@ def mlmi_usual_room(count: int) -> int:
 
 
 def mlmi_work(state: Floats, at: int = 0) -> Floats:
-    """Scratch room for ``mlmi_update``, to be made anew when the state has grown."""
-    return np.zeros(3 * int(state[at]) + SAMPLE)
+    """The index of the state's points, ``nearest.py``, for ``mlmi_update``; no part of the state, since it follows from the points."""
+    work, room = point_index(int(state[at])), int(state[at])
+    index_points(state, at + POINTS_AT, room, int(state[at + 1]), work)
+    return work
+
+
+def mlmi_work_with_room(work: Floats, room: int) -> Floats:
+    """The same index for a state that ``mlmi_with_room`` gave so much room."""
+    return point_index_with_room(work, room)
 
 
 @kernel
@@ -197,66 +211,22 @@ def _label_waiting_point(state: Floats, at: int, close: float) -> None:
 
 @kernel
 def mean_label_of_nearest(state: Floats, points: int, room: int, count: int, x: float, y: float, work: Floats) -> float:
-    """Mean label of the ``NEIGHBOURS`` points nearest to (x, y), the older of equals first; NaN where there are none.
-
-    A sample of the distances gives a radius that holds somewhat more than enough points; only those are selected from.
-    """
-    if count == 0:
-        return math.nan
-    xs = state[points : points + count]
-    ys = state[points + room : points + room + count]
-    labels = state[points + 2 * room : points + 2 * room + count]
-    total = 0.0
-    if count <= NEIGHBOURS:
-        for j in range(count):
-            total += labels[j]
-        return total / count
-    distances = work[:count]
-    for j in range(count):
-        distances[j] = (xs[j] - x) * (xs[j] - x) + (ys[j] - y) * (ys[j] - y)
-    near = work[room : room + count]
-    near_labels = work[2 * room : 2 * room + count]
-    radius = _guess_radius(distances, count, work, 3 * room)
-    found = 0
-    for j in range(count):
-        near[found] = distances[j]
-        near_labels[found] = labels[j]
-        found += 1 if distances[j] <= radius else 0
-    if found < NEIGHBOURS:
-        found = count
-        for j in range(count):
-            near[j] = distances[j]
-            near_labels[j] = labels[j]
-    candidates = work[:found]  # the distances are not needed again
-    for j in range(found):
-        candidates[j] = near[j]
-    farthest = select_smallest(candidates, 0, found, NEIGHBOURS - 1)
-    missing = NEIGHBOURS
-    for j in range(found):
-        if near[j] < farthest:
-            total += near_labels[j]
-            missing -= 1
-    for j in range(found):
-        if near[j] == farthest and missing > 0:
-            total += near_labels[j]
-            missing -= 1
-    return total / NEIGHBOURS
+    """Mean label of the ``NEIGHBOURS`` points nearest to (x, y), the older of equals first; NaN where there are none."""
+    index_points(state, points, room, count, work)
+    return mean_label(work, x, y, NEIGHBOURS)
 
 
 @kernel
-def _guess_radius(distances: Floats, count: int, work: Floats, sample: int) -> float:
-    """A squared radius that holds ``NEIGHBOURS`` points with some room, most of the time; from ``SAMPLE`` distances."""
-    stride = count // SAMPLE
-    if stride < 3:
-        return math.inf
-    for j in range(SAMPLE):
-        work[sample + j] = distances[j * stride]
-    share = NEIGHBOURS / count * SAMPLE
-    # Two and a half deviations of a count more than expected.
-    rank = int(share + 2.5 * math.sqrt(share)) + 1
-    if rank >= SAMPLE:
-        return math.inf
-    return select_smallest(work, sample, SAMPLE, rank)
+def index_points(state: Floats, points: int, room: int, count: int, work: Floats) -> None:
+    """Take the points that the index lacks into it; all of them where it was made from another series."""
+    known = int(work[POINTS])
+    if known > count or (
+        known > 0 and not is_newest(work, state[points + known - 1], state[points + room + known - 1])
+    ):
+        clear_points(work)
+        known = 0
+    for j in range(known, count):
+        add_point(work, state[points + j], state[points + room + j], state[points + 2 * room + j])
 
 
 @kernel

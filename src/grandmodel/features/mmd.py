@@ -48,7 +48,7 @@ BRACKET_PAIRS = 4096
 # Values compared side by side; behind a sorted stretch stand as many infinities, so that none needs a bound of its own.
 LANES = 4
 # ... and so many are aimed at: a wider bracket is hit more often, a narrower one is sooner sorted out.
-AIMED_PAIRS = 800
+AIMED_PAIRS = 400
 # After so many cuts by proportion a bracket is halved instead; the pairs must be lumped.
 PROPORTIONAL_CUTS = 8
 # A grid of frequencies is made this much finer, and reaches this much farther, than the window needs at the time.

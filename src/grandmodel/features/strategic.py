@@ -18,7 +18,14 @@ from grandmodel.features.arrays import Floats, Integers
 from grandmodel.features.bars import BarArrays, bar_arrays
 from grandmodel.features.dispersion import deviation_slots, standard_deviation_state
 from grandmodel.features.matrix_state import pack_state, unpack_state
-from grandmodel.features.mlmi import mlmi_state, mlmi_update, mlmi_usual_room, mlmi_with_room, mlmi_work
+from grandmodel.features.mlmi import (
+    mlmi_state,
+    mlmi_update,
+    mlmi_usual_room,
+    mlmi_with_room,
+    mlmi_work,
+    mlmi_work_with_room,
+)
 from grandmodel.features.mmd import mmd_state, mmd_update, mmd_work
 from grandmodel.features.momentum import (
     LOG_RETURN_SLOTS,
@@ -161,12 +168,13 @@ class StrategicState:
         """Go on from what ``save`` gave. Raises ``SchemaMismatch`` where other definitions saved it."""
         self._state, window = unpack_state(STRATEGIC_SCHEMA, saved)
         self._window.restore(window)
+        self._mlmi_work = mlmi_work(self._state, MLMI_AT)
         self._make_room(mlmi_usual_room(int(self._state[MLMI_AT + 1])))
 
     def _make_room(self, room: int) -> None:
         if room != int(self._state[MLMI_AT]):
             self._state = mlmi_with_room(self._state, room, MLMI_AT)
-            self._mlmi_work = mlmi_work(self._state, MLMI_AT)
+            self._mlmi_work = mlmi_work_with_room(self._mlmi_work, room)
 
 
 @kernel

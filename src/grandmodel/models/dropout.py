@@ -8,9 +8,10 @@ of a word are independent 32-bit words: one of them keeps each feature with prob
 are the two kept shares an architecture may ask for. The decision's seed goes through the same mixing first, so that seeds that
 follow each other share no masks.
 
-**Heads.** What 32 masked features add to a layer is the sum of four table rows, one for each byte of the mask: row m of table b
-holds what the features of byte b add where the byte is m. Building the tables costs one vector addition a row, 1,024 of them; a
-sample then costs four additions of rows instead of 32 masked ones. It is exact, up to the order of a float sum.
+**Heads.** Samples stand beside each other in a vector, sixteen at a time. A head without hidden layer adds a feature's part in the
+lanes whose masks have its bit. With a hidden layer, what 32 masked features add is the sum of eight table rows, one for every four
+bits of the mask: row m of table b holds what the features of part b add where its bits are m. The tables fit into the cache nearest
+to the processor, as tables of whole bytes would not. Both are exact, up to the order of a float sum.
 
 **Spread.** Dropout knows little of how far from its training data it is. ``spread`` (at least 1) multiplies how far each sample's
 logits lie from their mean over the samples, so that an outer measure of novelty can raise the model's ignorance.
@@ -27,6 +28,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
+from grandmodel.vectors import (
+    DOUBLES,
+    LANES,
+    add,
+    add_where,
+    filled,
+    fma,
+    load,
+    load_wide,
+    positive,
+    splat,
+    store,
+    sum_of_lanes,
+    turn_tile,
+)
 
 Singles = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -34,12 +50,13 @@ Masks = NDArray[np.uint32]
 
 FEATURES = 32
 """Bits of a mask."""
-BYTES = 4
-ROWS = 256
+PARTS, ROWS = 8, 16
+"""Tables of four bits each, and their rows."""
+CLASSES = 3
+"""Outcomes of a head that is sampled."""
 MOST_AGENTS = 16
 """Of one layer: samples of an agent lie this far apart on the counter."""
-BLOCK = 64
-"""Samples whose hidden layer is made before it is turned."""
+_BITS = np.array([1 << bit for bit in range(32)], np.uint32)
 
 # splitmix64.
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -77,152 +94,164 @@ def fill_masks(seed: np.uint64, agent: np.uint64, dropout: float, masks: Masks) 
 
 
 @kernel
-def fill_tables(features: Singles, weight: Singles, keep: float, tables: Singles) -> None:
-    """What every byte of a mask adds to a layer: ``tables`` (4, 256, O) from ``features`` (32,) and ``weight`` (32 or more, O).
+def draw_linear(
+    seen: Singles, base: int, weights: Singles, at: int, keep: float, masks: Masks, room: Singles, logits: Singles
+) -> None:
+    """Logits of a head without hidden layer under every mask: ``logits`` (3, S), S as many as ``masks``, a whole number of vectors.
+
+    ``seen`` begins with the 32 features, and holds from ``base`` on the bias and what the tail adds. The weights (32, 16) begin at ``at``
+    of ``weights``. ``room`` (96 or more) is scratch. Sixteen samples at a time, each feature is added where its bit is set.
+    """
+    for feature in range(FEATURES):
+        value = np.float32(seen[feature] / keep)
+        for k in range(CLASSES):
+            room[CLASSES * feature + k] = value * weights[at + LANES * feature + k]
+    for start in range(0, len(masks), LANES):
+        words = load(masks, start)
+        sum0, sum1, sum2 = splat(seen, base), splat(seen, base + 1), splat(seen, base + 2)
+        for feature in range(FEATURES):
+            bit, place = splat(_BITS, feature), CLASSES * feature
+            sum0 = add_where(sum0, words, bit, splat(room, place))
+            sum1 = add_where(sum1, words, bit, splat(room, place + 1))
+            sum2 = add_where(sum2, words, bit, splat(room, place + 2))
+        store(logits[0], start, sum0)
+        store(logits[1], start, sum1)
+        store(logits[2], start, sum2)
+
+
+@kernel
+def draw_hidden(
+    seen: Singles,
+    base: int,
+    weights: Singles,
+    at: int,
+    width: int,
+    last: int,
+    keep: float,
+    masks: Masks,
+    room: Singles,
+    logits: Singles,
+) -> None:
+    """Logits of a head with a hidden layer of ``width``, a whole number of vectors, under every mask; the rest as for ``draw_linear``.
+
+    The hidden layer's weights (32, width) begin at ``at``, bias and weights of the last layer (1 + width, 16) at ``last``. ``room``
+    (``hidden_room(width)`` or more) holds the tables, then sixteen samples' hidden layers, then these turned, so that the last layer
+    runs along the samples.
+    """
+    fill_tables(seen, weights, at, width, keep, room)
+    block = PARTS * ROWS * width
+    turned = block + LANES * width
+    for start in range(0, len(masks), LANES):
+        for sample in range(LANES):
+            mask, row = np.int64(masks[start + sample]), block + sample * width
+            row0, row1 = (mask & 15) * width, (ROWS + (mask >> 4 & 15)) * width
+            row2, row3 = (2 * ROWS + (mask >> 8 & 15)) * width, (3 * ROWS + (mask >> 12 & 15)) * width
+            row4, row5 = (4 * ROWS + (mask >> 16 & 15)) * width, (5 * ROWS + (mask >> 20 & 15)) * width
+            row6, row7 = (6 * ROWS + (mask >> 24 & 15)) * width, (7 * ROWS + (mask >> 28 & 15)) * width
+            for j in range(0, width, LANES):
+                low = add(
+                    add(load(room, row0 + j), load(room, row1 + j)), add(load(room, row2 + j), load(room, row3 + j))
+                )
+                high = add(
+                    add(load(room, row4 + j), load(room, row5 + j)), add(load(room, row6 + j), load(room, row7 + j))
+                )
+                store(room, row + j, positive(add(load(seen, base + j), add(low, high))))
+        for j in range(0, width, LANES):
+            turn_tile(room, block + j, width, room, turned + j * LANES, LANES)
+        sum0, sum1, sum2 = splat(weights, last), splat(weights, last + 1), splat(weights, last + 2)
+        for j in range(width):
+            column, row = load(room, turned + j * LANES), last + LANES * (1 + j)
+            sum0 = fma(column, splat(weights, row), sum0)
+            sum1 = fma(column, splat(weights, row + 1), sum1)
+            sum2 = fma(column, splat(weights, row + 2), sum2)
+        store(logits[0], start, sum0)
+        store(logits[1], start, sum1)
+        store(logits[2], start, sum2)
+
+
+@kernel
+def fill_tables(seen: Singles, weights: Singles, at: int, width: int, keep: float, tables: Singles) -> None:
+    """What every four bits of a mask add to a layer: ``tables`` (8, 16, width) from the 32 features with which ``seen`` begins.
 
     Kept features are divided by the share ``keep``, so that the mean over the masks is what all of them add.
     """
-    outputs = weight.shape[1]
-    for byte in range(BYTES):
-        table = tables[byte]
-        for j in range(outputs):
-            table[0, j] = 0.0
-        for bit in range(8):
-            place = 8 * byte + bit
-            value = np.float32(features[place] / keep)
+    for part in range(PARTS):
+        table = part * ROWS * width
+        for j in range(0, width, LANES):
+            store(tables, table + j, filled(_ZERO))
+        for bit in range(4):
+            place = 4 * part + bit
+            value = filled(np.float32(seen[place] / keep))
             top = 1 << bit
-            row = weight[place]
-            for m in range(top):
-                without, added = table[m], table[top + m]
-                for j in range(outputs):
-                    added[j] = without[j] + value * row[j]
+            for row in range(top):
+                for j in range(0, width, LANES):
+                    without = load(tables, table + row * width + j)
+                    added = fma(value, load(weights, at + place * width + j), without)
+                    store(tables, table + (top + row) * width + j, added)
+
+
+def hidden_room(width: int) -> int:
+    """Scratch numbers that ``draw_hidden`` needs for a hidden layer of ``width``."""
+    return PARTS * ROWS * width + 2 * LANES * width
 
 
 @kernel
-def sample_linear(tables: Singles, base: Singles, masks: Masks, logits: Singles) -> None:
-    """Logits of a head without hidden layer: ``logits`` (K, S) from tables (4, 256, K) and ``base`` (K,), its bias and tail's part."""
-    first, second, third, fourth = tables[0], tables[1], tables[2], tables[3]
-    for k in range(len(base)):
-        row, start = logits[k], base[k]
-        for sample in range(len(masks)):
-            mask = masks[sample]
-            row[sample] = start + (
-                (first[mask & 255, k] + second[(mask >> 8) & 255, k])
-                + (third[(mask >> 16) & 255, k] + fourth[mask >> 24, k])
-            )
-
-
-@kernel
-def sample_hidden(
-    tables: Singles,
-    base: Singles,
-    weight: Singles,
-    bias: Singles,
-    masks: Masks,
-    block: Singles,
-    hidden: Singles,
-    logits: Singles,
-) -> None:
-    """Logits of a head with a hidden layer: masks, hidden layer, ReLU, logits; ``logits`` (K, S) is filled.
-
-    ``tables`` (4, 256, H) and ``base`` (H,) are the hidden layer's, ``weight`` (K, H) and ``bias`` (K,) the last one's. Rows are
-    added a sample at a time into ``block`` (any, H), and turned into ``hidden`` (H, S), where the last layer runs along the samples.
-    """
-    first, second, third, fourth = tables[0], tables[1], tables[2], tables[3]
-    width, samples = len(base), len(masks)
-    for start in range(0, samples, len(block)):
-        count = min(len(block), samples - start)
-        for place in range(count):
-            mask, row = masks[start + place], block[place]
-            row0, row1 = first[mask & 255], second[(mask >> 8) & 255]
-            row2, row3 = third[(mask >> 16) & 255], fourth[mask >> 24]
-            for j in range(width):
-                value = base[j] + ((row0[j] + row1[j]) + (row2[j] + row3[j]))
-                row[j] = max(value, _ZERO)
-        for j in range(width):
-            column = hidden[j]
-            for place in range(count):
-                column[start + place] = block[place, j]
-    whole = width - width % 4
-    for k in range(len(bias)):
-        row = logits[k]
-        row[:] = bias[k]
-        for j in range(0, whole, 4):
-            w0, w1, w2, w3 = weight[k, j], weight[k, j + 1], weight[k, j + 2], weight[k, j + 3]
-            h0, h1, h2, h3 = hidden[j], hidden[j + 1], hidden[j + 2], hidden[j + 3]
-            for sample in range(samples):
-                row[sample] += (w0 * h0[sample] + w1 * h1[sample]) + (w2 * h2[sample] + w3 * h3[sample])
-        for j in range(whole, width):
-            value, column = weight[k, j], hidden[j]
-            for sample in range(samples):
-                row[sample] += value * column[sample]
-
-
-@kernel
-def spread_out(logits: Singles, spread: float) -> None:
-    """Multiply how far each sample lies from the mean over the samples, in place; ``logits`` (K, S)."""
+def spread_out(logits: Singles, samples: int, spread: float) -> None:
+    """Multiply how far each of the first ``samples`` lies from their mean, in place; ``logits`` (3, S)."""
     if spread == 1.0:
         return
-    samples = logits.shape[1]
-    for k in range(logits.shape[0]):
+    for k in range(len(logits)):
         row = logits[k]
-        total = 0.0
-        for sample in range(samples):
-            total += row[sample]
-        mean, factor = np.float32(total / samples), np.float32(spread)
+        mean, factor = np.float32(sum_of(row, samples) / samples), np.float32(spread)
         for sample in range(samples):
             row[sample] = mean + factor * (row[sample] - mean)
 
 
 @kernel
-def to_probabilities(logits: Singles, scratch: Singles, mean: Floats) -> None:
-    """The softmax of each sample, in place, and the mean over the samples into ``mean`` (K,); ``logits`` (K, S), ``scratch`` (S,)."""
-    actions, samples = logits.shape
-    scratch[:] = logits[0]
-    for k in range(1, actions):
-        row = logits[k]
-        for sample in range(samples):
-            scratch[sample] = max(scratch[sample], row[sample])
-    for k in range(actions):
-        row = logits[k]
-        for sample in range(samples):
-            row[sample] = exponential(row[sample] - scratch[sample])
-    scratch[:] = logits[0]
-    for k in range(1, actions):
-        row = logits[k]
-        for sample in range(samples):
-            scratch[sample] += row[sample]
+def to_probabilities(logits: Singles, samples: int, mean: Floats) -> None:
+    """The softmax of each of the first ``samples``, in place, and their mean into ``mean`` (3,); ``logits`` (3, S)."""
+    first, second, third = logits[0], logits[1], logits[2]
     for sample in range(samples):
-        scratch[sample] = np.divide(_ONE, scratch[sample])
-    whole = 0.0
-    for k in range(actions):
-        row = logits[k]
-        for sample in range(samples):
-            row[sample] *= scratch[sample]
-        mean[k] = sum_of(row)
-        whole += mean[k]
-    for k in range(actions):
-        mean[k] /= whole
-
-
-@kernel
-def mean_entropy(probabilities: Singles, scratch: Singles) -> float:
-    """The mean over the samples of their entropy, nats; ``probabilities`` (K, S), ``scratch`` (S,)."""
-    actions, samples = probabilities.shape
-    scratch[:] = 0.0
-    for k in range(actions):
-        row = probabilities[k]
-        for sample in range(samples):
-            scratch[sample] -= row[sample] * logarithm(max(row[sample], _LEAST))
-    return float(max(0.0, sum_of(scratch) / samples))
-
-
-@kernel
-def sum_of(row: Singles) -> float:
-    """The sum of ``row`` (S,) in float64."""
+        a, b, c = first[sample], second[sample], third[sample]
+        top = max(a, b, c)
+        first[sample] = exponential(a - top)
+        second[sample] = exponential(b - top)
+        third[sample] = exponential(c - top)
+    for sample in range(samples):
+        a, b, c = first[sample], second[sample], third[sample]
+        share = np.divide(_ONE, a + b + c)
+        first[sample] = a * share
+        second[sample] = b * share
+        third[sample] = c * share
     total = 0.0
-    for value in row:
-        total += value
+    for k in range(CLASSES):
+        mean[k] = sum_of(logits[k], samples)
+        total += mean[k]
+    for k in range(CLASSES):
+        mean[k] /= total
+
+
+@kernel
+def mean_entropy(probabilities: Singles, samples: int) -> float:
+    """The mean over the first ``samples`` of their entropy, nats; ``probabilities`` (3, S), which are lost."""
+    first, second, third = probabilities[0], probabilities[1], probabilities[2]
+    for sample in range(samples):
+        a, b, c = first[sample], second[sample], third[sample]
+        part = a * logarithm(max(a, _LEAST)) + b * logarithm(max(b, _LEAST))
+        first[sample] = part + c * logarithm(max(c, _LEAST))
+    return max(0.0, -sum_of(first, samples) / samples)
+
+
+@kernel
+def sum_of(row: Singles, count: int) -> float:
+    """The sum of the first ``count`` numbers of ``row``, in float64: every eighth by itself, then these together."""
+    whole = count - count % DOUBLES
+    sums = filled(0.0)
+    for place in range(0, whole, DOUBLES):
+        sums = add(sums, load_wide(row, place))
+    total = sum_of_lanes(sums)
+    for place in range(whole, count):
+        total += row[place]
     return float(total)
 
 

@@ -32,7 +32,10 @@ MIDDLE = 1
 """Place of the outcome that commits to nothing: neutral, hold."""
 TOLERANCE = 1e-6
 """How far a distribution may add up to other than 1: float32 networks made it."""
-_SWEEPS = 12
+_SWEEPS = 6
+_LANES = 64
+"""Joint states whose eigenvalues are turned out side by side."""
+_TINY = 1e-150
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,31 @@ def purity(rho: Floats) -> float:
 def von_neumann_entropy(rho: Floats) -> float:
     """-sum of lambda log lambda over the eigenvalues, nats."""
     l0, l1, l2 = eigenvalues(rho)
-    return max(0.0, -(_x_log_x(l0) + _x_log_x(l1) + _x_log_x(l2)))
+    return _entropy(l0, l1, l2)
+
+
+@kernel
+def superpose_many(beliefs: Floats, weights: Floats, belief: Floats, purities: Floats, entropies: Floats) -> None:
+    """The joint states of (N, A, 3) and (N, A): collapsed beliefs (N, 3), purities and von Neumann entropies (N,).
+
+    What ``density_matrix``, ``purity`` and ``von_neumann_entropy`` give of one, digit for digit; the rotations of some states run side by side.
+    """
+    rho, entries = np.empty((OUTCOMES, OUTCOMES)), np.zeros((6, _LANES))
+    for start in range(0, len(beliefs), _LANES):
+        count = min(_LANES, len(beliefs) - start)
+        for lane in range(count):
+            number = start + lane
+            density_matrix(beliefs[number], weights[number], rho)
+            for k in range(OUTCOMES):
+                belief[number, k] = entries[k, lane] = rho[k, k]
+            entries[3, lane], entries[4, lane], entries[5, lane] = rho[0, 1], rho[1, 2], rho[0, 2]
+            purities[number] = purity(rho)
+        for _ in range(_SWEEPS):
+            _rotate_rows(entries[0], entries[1], entries[3], entries[5], entries[4])
+            _rotate_rows(entries[1], entries[2], entries[4], entries[3], entries[5])
+            _rotate_rows(entries[0], entries[2], entries[5], entries[3], entries[4])
+        for lane in range(count):
+            entropies[start + lane] = _entropy(entries[0, lane], entries[1, lane], entries[2, lane])
 
 
 @kernel
@@ -111,29 +138,45 @@ def eigenvalues(matrix: Floats) -> tuple[float, float, float]:
     """The eigenvalues of a symmetric (3, 3) matrix, in no order, by Jacobi's rotations.
 
     Rotations and not the closed form: that one loses half the digits where two eigenvalues are near each other or one is near 0,
-    which is where agents agree. Each sweep squares what is off the diagonal; twelve are more than any matrix needs.
+    which is where agents agree. Each sweep squares what is off the diagonal; six are more than any matrix needs, and always taken,
+    so that many matrices can be turned side by side.
     """
     a, b, c = matrix[0, 0], matrix[1, 1], matrix[2, 2]
     d, e, f = matrix[0, 1], matrix[1, 2], matrix[0, 2]
     for _ in range(_SWEEPS):
-        if abs(d) + abs(e) + abs(f) <= 1e-15 * (abs(a) + abs(b) + abs(c)):
-            break
         a, b, d, f, e = _rotate(a, b, d, f, e)  # rows 0 and 1; what they share with row 2 turns with them
         b, c, e, d, f = _rotate(b, c, e, d, f)
         a, c, f, d, e = _rotate(a, c, f, d, e)
     return a, b, c
 
 
+@kernel
+def _rotate_rows(p: Floats, q: Floats, off: Floats, left: Floats, right: Floats) -> None:
+    """``_rotate`` of every lane."""
+    for lane in range(_LANES):
+        p[lane], q[lane], off[lane], left[lane], right[lane] = _rotate(
+            p[lane], q[lane], off[lane], left[lane], right[lane]
+        )
+
+
 @kernel(inline=True)
 def _rotate(p: float, q: float, off: float, left: float, right: float) -> tuple[float, float, float, float, float]:
-    """Turn rows p and q so that ``off`` between them becomes 0; ``left`` and ``right``: their entries in the third column."""
-    if off == 0.0:
-        return p, q, off, left, right
-    theta = 0.5 * (q - p) / off
-    t = math.copysign(1.0, theta) / (abs(theta) + math.sqrt(theta * theta + 1.0))
-    cosine = 1.0 / math.sqrt(t * t + 1.0)
+    """Turn rows p and q so that ``off`` between them becomes 0; ``left`` and ``right``: their entries in the third column.
+
+    The tangent of the angle is off / (half of q - p, away from 0 by the root of both their squares); where both are 0 it is 0, and
+    no branch is needed.
+    """
+    half = 0.5 * (q - p)
+    size = abs(half) + math.sqrt(half * half + off * off) + _TINY
+    t = np.divide(off, math.copysign(size, half))
+    cosine = np.divide(1.0, math.sqrt(t * t + 1.0))
     sine = t * cosine
     return p - t * off, q + t * off, 0.0, cosine * left - sine * right, sine * left + cosine * right
+
+
+@kernel
+def _entropy(l0: float, l1: float, l2: float) -> float:
+    return max(0.0, -(_x_log_x(l0) + _x_log_x(l1) + _x_log_x(l2)))
 
 
 @kernel(inline=True)
@@ -177,8 +220,9 @@ def tactical_stances(tactical: Floats, risk: Floats, execution: Floats) -> Float
 @kernel
 def write_tactical_stances(tactical: Floats, risk: Floats, execution: Floats, out: Floats) -> None:
     """The same into ``out`` (3, 3)."""
-    out[0] = tactical
-    out[1:] = 0.0
+    for k in range(OUTCOMES):
+        out[0, k] = tactical[k]
+        out[1, k] = out[2, k] = 0.0
     stops = _RISK_STOPS
     for action in range(_RISK_COUNT):
         # Scales go up 0, 1/2, 1: exit, hold, enter.

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.kernels import kernel
 from grandmodel.risk.correlation import FloatArray, nearest_psd
 from grandmodel.risk.distributions import loss_quantile, loss_shortfall
 from grandmodel.risk.errors import RiskInputError
@@ -27,8 +28,7 @@ Revaluation = Callable[[FloatArray], FloatArray]
 """From returns (scenarios, n) to the P&L of the whole book in each (scenarios,)."""
 
 
-@dataclass(frozen=True, slots=True)
-class VarResult:
+class VarResult(msgspec.Struct, frozen=True, eq=False):
     """One value at risk. Shapes: ``components`` and ``marginal`` (n,)."""
 
     value: float
@@ -58,7 +58,7 @@ def parametric(
     Raises ``RiskInputError`` on NaN or a negative variance.
     """
     x = np.ascontiguousarray(exposures, dtype=np.float64)
-    matrix = np.asarray(covariance, dtype=np.float64)
+    matrix = np.ascontiguousarray(covariance, dtype=np.float64)
     if matrix.shape != (x.size, x.size) or x.ndim != 1:
         raise RiskInputError(
             f"found exposures {x.shape} and covariance {matrix.shape}, expected (n,) and (n, n) with the same n"
@@ -66,24 +66,29 @@ def parametric(
     if not horizon > 0.0:
         raise RiskInputError(f"found horizon {horizon}, expected a positive number of periods")
     quantile, tail = loss_quantile(level, degrees), loss_shortfall(level, degrees)
-    slopes = np.empty(x.size)
-    variance = symmetric_product(matrix, x, slopes)
+    marginal, components = np.empty(x.size), np.empty(x.size)
+    variance = write_components(matrix, x, quantile, horizon, marginal, components)
     if not 0.0 <= variance < math.inf:
         raise RiskInputError(
             f"found a portfolio variance of {variance}, expected 0 or more: exposures and covariance must be finite, "
             "and the matrix positive semi-definite (nearest_psd repairs one)"
         )
     deviation = math.sqrt(variance * horizon)
+    return VarResult(quantile * deviation, tail * deviation, components, marginal, level, "parametric")
+
+
+@kernel
+def write_components(
+    covariance: FloatArray, x: FloatArray, quantile: float, horizon: float, marginal: FloatArray, components: FloatArray
+) -> float:
+    """The portfolio's variance; ``marginal`` and ``components`` (n,) of its VaR are filled, with 0 where there is no variance."""
+    variance = symmetric_product(covariance, x, marginal)
+    deviation = math.sqrt(variance * horizon) if variance > 0.0 else 0.0
     scale = quantile * horizon / deviation if deviation > 0.0 else 0.0
-    marginal = slopes * scale
-    return VarResult(
-        value=quantile * deviation,
-        expected_shortfall=tail * deviation,
-        components=x * marginal,
-        marginal=marginal,
-        level=level,
-        method="parametric",
-    )
+    for i in range(len(x)):
+        marginal[i] *= scale
+        components[i] = x[i] * marginal[i]
+    return variance
 
 
 def historical(pnl: FloatArray, level: float) -> VarResult:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from grandmodel.models.dropout import (
+    draw_hidden,
+    draw_linear,
     exponential,
     fill_masks,
     fill_tables,
+    hidden_room,
     logarithm,
     mean_entropy,
-    sample_hidden,
-    sample_linear,
     spread_out,
     to_probabilities,
     word,
@@ -120,74 +121,82 @@ GOLDEN = [2594127739, 2078059475, 1065331839, 4260740845]
 """Worked out in plain integers: another machine, another release of numba must give the same bits."""
 
 
-def head_of(hidden, actions, seed=0, tail=3):
+def head_of(hidden, seed=0):
+    """Features (32,), weights of the first layer (32, 16 or hidden), what no mask changes, and the last layer (1 + hidden, 16)."""
     generator = np.random.default_rng(seed)
 
     def normal(*shape):
         return generator.normal(size=shape).astype(np.float32)
 
-    width = hidden or actions
-    return np.maximum(normal(32), 0), normal(32 + tail, width), normal(width), normal(actions, width), normal(actions)
+    return np.maximum(normal(32), 0), normal(32, hidden or 16), normal(hidden or 16), normal(1 + hidden, 16)
 
 
 def by_numpy(features, weight, base, masks, keep):
-    return base + (features * bits_of(masks) / keep) @ weight[:32].astype(np.float64)
+    return base + (features * bits_of(masks) / keep) @ weight.astype(np.float64)
 
 
 @pytest.mark.parametrize("dropout", [0.25, 0.5])
-@pytest.mark.parametrize("actions", [1, 3, 6])
-def test_a_linear_head_by_tables_is_the_masked_head(actions, dropout):
-    features, weight, base, _, _ = head_of(0, actions)
-    masks = masks_of(3, dropout=dropout)
-    tables, logits = np.full((4, 256, actions), np.nan, np.float32), np.full((actions, SAMPLES), np.nan, np.float32)
-    fill_tables(features, weight, 1.0 - dropout, tables)
-    sample_linear(tables, base, masks, logits)
-    np.testing.assert_allclose(logits.T, by_numpy(features, weight, base, masks, 1.0 - dropout), rtol=2e-6, atol=1e-5)
+@pytest.mark.parametrize("samples", [16, 1_008])
+def test_a_linear_head_is_the_masked_head(samples, dropout):
+    features, weight, base, _ = head_of(0)
+    masks = masks_of(3, dropout=dropout, samples=samples)
+    logits, room = np.full((3, samples), np.nan, np.float32), np.full(96, np.nan, np.float32)
+    weights = np.concatenate([np.full(5, np.nan, np.float32), weight.ravel()])
+    draw_linear(np.concatenate([features, base]), 32, weights, 5, 1.0 - dropout, masks, room, logits)
+    expected = by_numpy(features, weight, base, masks, 1.0 - dropout)[:, :3]
+    np.testing.assert_allclose(logits.T, expected, rtol=2e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize(("hidden", "actions", "samples"), [(32, 3, 1_000), (16, 6, 130), (5, 2, 7), (1, 1, 64)])
-def test_a_hidden_head_by_tables_is_the_masked_head(hidden, actions, samples):
-    features, weight, base, weight2, bias2 = head_of(hidden, actions)
+@pytest.mark.parametrize(("hidden", "samples"), [(32, 1_008), (16, 16), (48, 64)])
+def test_a_hidden_head_by_tables_is_the_masked_head(hidden, samples):
+    features, weight, base, last = head_of(hidden)
     masks = masks_of(4, samples=samples)
-    tables, logits = np.full((4, 256, hidden), np.nan, np.float32), np.full((actions, samples), np.nan, np.float32)
-    fill_tables(features, weight, 0.75, tables)
-    block, scratch = np.full((64, hidden), np.nan, np.float32), np.full((hidden, samples), np.nan, np.float32)
-    sample_hidden(tables, base, weight2, bias2, masks, block, scratch, logits)
-    expected = np.maximum(by_numpy(features, weight, base, masks, 0.75), 0) @ weight2.T.astype(np.float64) + bias2
-    np.testing.assert_allclose(logits.T, expected, rtol=2e-6, atol=3e-5)
+    logits, room = np.full((3, samples), np.nan, np.float32), np.full(hidden_room(hidden), np.nan, np.float32)
+    weights = np.concatenate([np.full(7, np.nan, np.float32), weight.ravel(), last.ravel()])
+    seen = np.concatenate([features, base])
+    draw_hidden(seen, 32, weights, 7, hidden, 7 + weight.size, 0.75, masks, room, logits)
+    expected = np.maximum(by_numpy(features, weight, base, masks, 0.75), 0) @ last[1:].astype(np.float64) + last[0]
+    np.testing.assert_allclose(logits.T, expected[:, :3], rtol=2e-6, atol=3e-5)
+
+
+def tables_of(features, weight, keep):
+    tables = np.full((8, 16, weight.shape[1]), np.nan, np.float32)
+    fill_tables(features, weight.ravel(), 0, weight.shape[1], keep, tables.reshape(-1))
+    return tables
 
 
 def test_the_mean_over_all_masks_is_what_all_features_add():
-    """Exactly, over every mask of a byte with its chance: dropout does not shift a linear head."""
-    features, weight, _, _, _ = head_of(0, 3)
-    tables = np.empty((4, 256, 3), np.float32)
+    """Exactly, over every mask of four bits with its chance: dropout does not shift a head."""
+    features, weight, _, _ = head_of(0)
     for keep in (0.5, 0.75):
-        fill_tables(features, weight, keep, tables)
-        ones = np.array([m.bit_count() for m in range(256)])
-        mean = np.einsum("m,bmk->k", keep**ones * (1 - keep) ** (8 - ones), tables.astype(np.float64))
-        np.testing.assert_allclose(mean, features @ weight[:32], rtol=1e-5, atol=1e-5)
+        ones = np.array([m.bit_count() for m in range(16)])
+        chances = keep**ones * (1 - keep) ** (4 - ones)
+        mean = np.einsum("m,bmk->k", chances, tables_of(features, weight, keep).astype(np.float64))
+        np.testing.assert_allclose(mean, features @ weight, rtol=1e-5, atol=1e-5)
 
 
-@given(st.integers(1, 6), st.integers(1, 70), st.floats(0.0, 40.0), st.integers(0, 2**32))
+@given(st.integers(1, 70), st.floats(0.0, 40.0), st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_probabilities_are_the_softmax_and_their_entropy_shannons(actions, samples, size, seed):
-    logits = (size * np.random.default_rng(seed).normal(size=(actions, samples))).astype(np.float32)
-    expected = np.exp(logits.astype(np.float64) - logits.max(axis=0))
+def test_probabilities_are_the_softmax_and_their_entropy_shannons(samples, size, seed):
+    given_logits = (size * np.random.default_rng(seed).normal(size=(3, samples + 5))).astype(np.float32)
+    logits = given_logits.copy()
+    expected = np.exp(logits[:, :samples].astype(np.float64) - logits[:, :samples].max(axis=0))
     expected /= expected.sum(axis=0)
-    mean, scratch = np.empty(actions), np.empty(samples, np.float32)
-    to_probabilities(logits, scratch, mean)
-    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-30)
+    mean = np.empty(3)
+    to_probabilities(logits, samples, mean)
+    np.testing.assert_array_equal(logits[:, samples:], given_logits[:, samples:])  # what fills a vector up is nobody's
+    np.testing.assert_allclose(logits[:, :samples], expected, rtol=1e-5, atol=1e-30)
     np.testing.assert_allclose(mean, expected.mean(axis=1), atol=1e-6)
     assert mean.sum() == pytest.approx(1.0, abs=1e-14)
     entropy = -(expected * np.log(np.maximum(expected, 1e-300))).sum(axis=0).mean()
-    assert mean_entropy(logits, scratch) == pytest.approx(entropy, abs=1e-6)
+    assert mean_entropy(logits, samples) == pytest.approx(entropy, abs=1e-6)
 
 
 @pytest.mark.parametrize("spread", [1.0, 1.5, 4.0])
 def test_spread_keeps_the_mean_of_the_logits_and_widens_them(spread):
     logits = np.random.default_rng(0).normal(size=(3, SAMPLES)).astype(np.float32)
     wide = logits.copy()
-    spread_out(wide, spread)
+    spread_out(wide, SAMPLES, spread)
     np.testing.assert_allclose(wide.mean(axis=1), logits.mean(axis=1), atol=1e-5)
     np.testing.assert_allclose(wide.std(axis=1), spread * logits.std(axis=1), rtol=1e-5)
     if spread == 1.0:
@@ -208,10 +217,9 @@ def test_the_exponential_and_the_logarithm_are_as_exact_as_they_say():
     assert logarithm(np.float32(1.0)) == 0.0
 
 
-def test_every_byte_table_is_the_sum_of_its_bits():
-    tables = np.empty((4, 256, 2), np.float32)
-    features, weight = np.arange(1, 33, dtype=np.float32), np.ones((32, 2), np.float32)
-    fill_tables(features, weight, 0.5, tables)
-    for byte, m in itertools.product(range(4), (0, 1, 0b10000010, 255)):
-        kept = [2.0 * features[8 * byte + bit] for bit in range(8) if m >> bit & 1]
-        assert tables[byte, m].tolist() == [sum(kept)] * 2
+def test_every_table_is_the_sum_of_its_bits():
+    features, weight = np.arange(1, 33, dtype=np.float32), np.ones((32, 16), np.float32)
+    tables = tables_of(features, weight, 0.5)
+    for part, m in itertools.product(range(8), range(16)):
+        kept = [2.0 * features[4 * part + bit] for bit in range(4) if m >> bit & 1]
+        assert tables[part, m].tolist() == [sum(kept)] * 16

@@ -139,6 +139,52 @@ def test_a_batch_is_torchs_and_the_single_decisions(layer, volume):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
+def test_a_batch_gives_the_numbers_of_single_decisions_digit_for_digit(layer):
+    """Wherever a window stands in a batch, and however large that is."""
+    model, _ = compiled(layer)
+    windows, tails = windows_of(layer, 150)
+    batch, features = model.decide_batch(windows, tails), model.features_batch(windows)
+    cut = model.decide_batch(windows[70:91], tails[70:91])
+    np.testing.assert_array_equal(cut.belief, batch.belief[70:91])
+    np.testing.assert_array_equal(cut.entropy, batch.entropy[70:91])
+    for number in (0, 63, 64, 80, 149):
+        one = getattr(model, layer)(windows[number], tails[number], 0)
+        np.testing.assert_array_equal(one.features, features[number])
+        if layer == "strategic":
+            np.testing.assert_array_equal(one.point_beliefs, batch.beliefs[number])
+        else:
+            np.testing.assert_array_equal(one.point_stance, batch.distributions["tactical"][number])
+            for place, agent in ((1, "risk"), (2, "execution")):
+                np.testing.assert_array_equal(one.distributions[place], batch.distributions[agent][number])
+        joint = superpose(batch.beliefs[number], batch.weights[number])
+        assert (joint.purity, joint.entropy) == (batch.purity[number], batch.entropy[number])
+        np.testing.assert_array_equal(joint.belief, batch.belief[number])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_windows_need_not_lie_in_one_piece(layer):
+    model, _ = compiled(layer)
+    windows, tails = windows_of(layer, 3)
+    wide = np.zeros((3, windows.shape[1], 2 * windows.shape[2]))
+    wide[:, :, ::2] = windows
+    apart = wide[:, :, ::2]
+    here, there = (getattr(model, layer)(one[2], tails[2], 0) for one in (windows, apart))
+    assert here.entropy == there.entropy
+    np.testing.assert_array_equal(model.decide_batch(apart, tails).belief, model.decide_batch(windows, tails).belief)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_was_decided_before_leaves_no_trace_in_a_batch(layer):
+    model, _ = compiled(layer)
+    windows, tails = windows_of(layer, 70)
+    here = model.decide_batch(windows[:5], tails[:5])
+    model.decide_batch(windows, tails)
+    again = model.decide_batch(windows[:5], tails[:5])
+    for agent, distribution in here.distributions.items():
+        np.testing.assert_array_equal(again.distributions[agent], distribution)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
 def test_the_same_seed_is_the_same_decision_and_another_another(layer):
     model, _ = compiled(layer)
     windows, tails = windows_of(layer, 2)
@@ -247,14 +293,20 @@ def test_an_architecture_of_another_form_is_refused():
         CompiledModel(model_from_bytes(model_bytes(odd, weights_of("strategic")), "model"))
 
 
-def test_other_widths_and_hidden_layers_are_computed_as_well():
+@pytest.mark.parametrize(("widths", "hidden", "joint"), [((5, 7), 9, 6), ((16, 32), 0, 300), ((20, 16), 260, 0)])
+def test_other_widths_and_hidden_layers_are_computed_as_well(widths, hidden, joint):
     """Nothing is tied to the widths that the default architecture happens to have."""
     plain = manifest_of("strategic")
-    trunks = tuple(msgspec.structs.replace(trunk, widths=(5, 7)) for trunk in plain.architecture.trunks)
-    heads = tuple(msgspec.structs.replace(head, hidden=9 if head.trunk else 6) for head in plain.architecture.heads)
+    trunks = tuple(msgspec.structs.replace(trunk, widths=widths) for trunk in plain.architecture.trunks)
+    heads = tuple(
+        msgspec.structs.replace(head, hidden=hidden if head.trunk else joint) for head in plain.architecture.heads
+    )
     architecture = msgspec.structs.replace(plain.architecture, trunks=trunks, heads=heads)
     generator = np.random.default_rng(0)
-    weights = {name: generator.normal(size=s).astype(np.float32) / 3 for name, s in architecture.shapes().items()}
+    weights = {
+        name: (generator.normal(size=s) / np.sqrt(s[-1])).astype(np.float32)
+        for name, s in architecture.shapes().items()
+    }
     payload = model_bytes(msgspec.structs.replace(plain, architecture=architecture), weights)
     model = CompiledModel(model_from_bytes(payload, "model"))
     windows, tails = windows_of("strategic", 2)

@@ -33,6 +33,23 @@ def test_parametric_equals_the_closed_form(n: int, level: float) -> None:
     np.testing.assert_allclose(found.marginal, stats.norm.ppf(level) * (covariance @ x) / sigma, rtol=1e-10)
 
 
+def test_a_covariance_that_lies_in_pieces_is_the_same() -> None:
+    x, covariance = _book(19)
+    whole = var.parametric(x, covariance, 0.99)
+    wide = np.zeros((38, 57))
+    wide[::2, ::3] = covariance
+    for matrix in (wide[::2, ::3], np.asfortranarray(covariance)):
+        np.testing.assert_allclose(var.parametric(x, matrix, 0.99).components, whole.components, rtol=1e-9)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 11), (17, 18), (18, 18)])
+def test_one_unknown_covariance_is_refused_wherever_it_stands(place: tuple[int, int]) -> None:
+    x, covariance = _book(19)
+    covariance[place] = covariance[place[::-1]] = np.nan
+    with pytest.raises(RiskInputError, match="variance"):
+        var.parametric(x, covariance, 0.99)
+
+
 def test_parametric_student_equals_scipy() -> None:
     x, covariance = _book(5)
     sigma = math.sqrt(x @ covariance @ x)
