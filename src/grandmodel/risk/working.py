@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import msgspec
 
 from grandmodel.domain.groups import most_lots, shrink_partners
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType
+from grandmodel.domain.orders import ORDER_TYPES, ExecType, ExecutionReport, Order, OrderType
 
 
 class WorkingOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +101,8 @@ class WorkingOrders:
         if known is not None:
             self._recount(known, -1)
             known.pending = order.quantity
-            known.price = order.price
+            if order.price is not None or not ORDER_TYPES[order.order_type].leaves_limit:
+                known.price = order.price
             self._recount(known, 1)
             return
         entry = self._entry(order, index)
@@ -127,6 +128,8 @@ class WorkingOrders:
         self._recount(order, -1)
         if kind is ExecType.TRADE:
             order.filled += report.last_quantity
+            if order.price is None and ORDER_TYPES[OrderType(order.order_type)].leaves_limit:
+                order.price = report.last_price  # What is left of it rests there.
             if order.group:
                 partners = [m for m in self._members(order.index, order.group) if m is not order]
                 shrink_partners(partners, order, report.last_quantity, report.ts_event, self._heard)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from grandmodel.data.market.soundness import LAST_STAMP_NS
 from grandmodel.domain.agents import Agent, Standing, Wish
-from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Block, Flag
 from grandmodel.domain.decisions import (
     CancelIntent,
     Decision,
@@ -48,6 +48,7 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_m
 from grandmodel.domain.learnt import AgentLearnt, LearntFrom
 from grandmodel.domain.ledger import Ledger
 from grandmodel.domain.orders import (
+    ORDER_TYPES,
     CancelOrder,
     ExecType,
     ExecutionReport,
@@ -531,8 +532,11 @@ class Engine:
             text = f"{instrument}: a bad stretch of data begins; the position was left at the last good price"
             step.alerts.append(Alert(severity="high", code="bad_stretch", text=text, value=lots))
             return
-        fields = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
-        first_price = next((int(row[name]) for name in fields if row[name] != UNDEFINED_PRICE), UNDEFINED_PRICE)
+        fields: tuple[str, ...] = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
+        if "order_id" in names and row["action"] != Action.TRADE:
+            fields = ()  # A resting order may stand anywhere: its price is not the market's.
+        known = (int(row[name]) for name in fields if name in names and row[name] != UNDEFINED_PRICE)
+        first_price = next(known, UNDEFINED_PRICE)
         if first_price == UNDEFINED_PRICE:
             text = f"{instrument}: the first row of the new contract has no price; the step between contracts counts as profit"
             step.alerts.append(Alert(severity="high", code="roll_without_price", text=text))
@@ -805,11 +809,9 @@ class Engine:
         return all_sent
 
     def _place(self, step: _Step, deed: _Deed, intent: PlaceOrder) -> None:
-        needs_price = intent.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
-        needs_stop = intent.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        terms = ORDER_TYPES[intent.order_type]
         if (
-            (intent.price is not None) != needs_price
-            or (intent.stop_price is not None) != needs_stop
+            not terms.fits(intent.price, intent.stop_price, intent.trail_ticks, intent.display_quantity)
             or (intent.expire_ts is not None) != (intent.time_in_force is TimeInForce.GTD)
             or intent.quantity <= 0
             or not 0 <= intent.oco_group < _GROUPS_OF_AN_AGENT
@@ -817,10 +819,11 @@ class Engine:
         ):
             raise AgentError(
                 f"agent {deed.who}: found {intent.order_type.name} {intent.time_in_force.name} of {intent.quantity} lots with "
-                f"price {intent.price}, stop_price {intent.stop_price}, expire_ts {intent.expire_ts}, oco_group "
+                f"price {intent.price}, stop_price {intent.stop_price}, trail_ticks {intent.trail_ticks}, display_quantity "
+                f"{intent.display_quantity}, expire_ts {intent.expire_ts}, oco_group "
                 f"{intent.oco_group}, reduce_only {intent.reduce_only}, bracket_stop {intent.bracket_stop} and bracket_target "
-                f"{intent.bracket_target}, expected a positive quantity, just the prices that the type has, expire_ts for GTD "
-                "only, a group of 0 to 2^32 - 1, and no bracket around an order that only closes"
+                f"{intent.bracket_target}, expected a positive quantity, just the prices that the type has, a display_quantity "
+                "only where the order may rest, expire_ts for GTD only, a group of 0 to 2^32 - 1, and no bracket around an order that only closes"
             )
         extra = {} if intent.expire_ts is None else {"expire_ts": intent.expire_ts}
         order = self._order(
@@ -831,6 +834,8 @@ class Engine:
             order_type=intent.order_type,
             price=intent.price,
             stop_price=intent.stop_price,
+            trail_ticks=intent.trail_ticks,
+            display_quantity=intent.display_quantity,
             time_in_force=intent.time_in_force,
             oco_group=intent.oco_group and deed.place * _GROUPS_OF_AN_AGENT + intent.oco_group,
             reduce_only=intent.reduce_only,

@@ -472,7 +472,7 @@ def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
     if known.active > 0 and not bar.halted:
         match_bar(
             step, lanes.slots[n], lanes.reports[n], instruments, 0, bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low,
-            bar.volume,
+            bar.close, bar.volume,
         )  # fmt: skip
     account.row = row
     if mark_instrument(step, instruments, 0, bar.close, bar.ts_close):
