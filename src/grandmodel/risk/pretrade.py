@@ -377,7 +377,10 @@ class PretradeChecks:
             return RiskReason.INVALID_QUANTITY
         price, stop = order.price, order.stop_price
         terms = ORDER_TYPES[order.order_type]
-        if not terms.fits(price, stop, order.trail_ticks, order.display_quantity):
+        if (
+            not terms.fits(price, stop, order.trail_ticks, order.display_quantity)
+            or order.trail_ticks > MAX_PRICE_TICKS
+        ):
             return RiskReason.INVALID_PRICE
         if price is not None and (abs(price) > MAX_PRICE_TICKS or (price <= 0 and not self._negative[i])):
             return RiskReason.INVALID_PRICE
