@@ -206,10 +206,9 @@ class MarketStep:
         rows: list[int] = np.where(is_fine, self.instruments["rows"], 0).tolist()
         return rows
 
-    def closed_rows(self) -> list[list[int]]:
+    def closed_rows(self) -> list[tuple[int, ...]]:
         """The bars that closed at this stop, as rows of ``BUILDER``."""
-        rows: list[list[int]] = self._closed_values[: int(self._values[_CLOSED_BARS])].tolist()
-        return rows
+        return list(map(tuple, self._closed_values[: int(self._values[_CLOSED_BARS])].tolist()))
 
     def set_lines(self, floor: int) -> int:
         """Stop when equity falls to ``floor``; the highest equity since the last call, which starts anew here."""
@@ -261,10 +260,9 @@ class MarketStep:
     def check(self, block: Block) -> Schema:
         """The schema of ``block``; raises ``UsageError`` where its instruments or layout are not those of this run."""
         schema = schema_of(block)
-        if len(block) and int(block["instrument"].max()) >= len(self.instruments):
-            raise UsageError(
-                f"found instrument number {int(block['instrument'].max())} in a block, expected below {len(self.instruments)}"
-            )
+        highest = int(block["instrument"].max()) if len(block) else -1
+        if highest >= len(self.instruments):
+            raise UsageError(f"found instrument number {highest} in a block, expected below {len(self.instruments)}")
         return schema
 
     def begin(self, block: Block) -> Schema:
