@@ -12,7 +12,7 @@ import numpy as np
 from grandmodel.domain.agents import Agent
 from grandmodel.domain.decisions import CancelIntent, PlaceOrder, ReplaceIntent, TargetPosition, Urgency
 from grandmodel.domain.events import Advance, End
-from grandmodel.domain.orders import OrderType, Side, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, OrderType, Side, TimeInForce
 from grandmodel.journal.format import encode_record
 from grandmodel.risk.settings import (
     BreakerSettings,
@@ -137,6 +137,31 @@ class Restless(Agent):
             expire_ts=account.now + int(draw.integers(1, 20)) * MINUTE if life is TimeInForce.GTD else None,
             oco_group=int(draw.integers(0, 3)),
             **bracket,
+        )
+
+
+class RestlessOfEveryType(Restless):
+    """The same, with the newer order types and icebergs among its wishes."""
+
+    def wish(self, bar, account, close=None):
+        draw = self.generator
+        if draw.random() < 0.6:
+            return super().wish(bar, account, close)
+        close = bar.close if close is None else close
+        kind = list(OrderType)[int(draw.integers(0, len(OrderType)))]
+        terms, fields = ORDER_TYPES[kind], {}
+        if terms.has_limit:
+            fields["price"] = close + int(draw.integers(-4, 5))
+        if terms.has_trigger:
+            fields["stop_price"] = close + int(draw.integers(-4, 5))
+        if terms.has_trail:
+            fields["trail_ticks"] = int(draw.integers(1, 6))
+        if terms.may_rest and draw.random() < 0.5:
+            fields["display_quantity"] = int(draw.integers(1, 4))
+        side = Side.BUY if draw.random() < 0.5 else Side.SELL
+        quantity, life = int(draw.integers(1, 5)), TimeInForce.GTC if draw.random() < 0.5 else TimeInForce.DAY
+        return PlaceOrder(
+            instrument=bar.instrument, side=side, quantity=quantity, order_type=kind, time_in_force=life, **fields
         )
 
 

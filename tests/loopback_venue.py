@@ -30,6 +30,7 @@ import msgspec
 from grandmodel.domain.errors import FatalError
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.orders import (
+    ORDER_TYPES,
     ExecType,
     ExecutionReport,
     Order,
@@ -126,8 +127,12 @@ class VenueBook:
     def _place(self, order: Order, mark: int | None) -> None:
         placed = VenueOrder(order, order.quantity, order.price, order.stop_price)
         self.orders[order.order_id] = placed
-        needs_mark = order.order_type is OrderType.MARKET and order.parent is None and mark is None
-        if needs_mark or (self.reject_every and order.order_id % self.reject_every == 0):
+        terms = ORDER_TYPES[order.order_type]
+        needs_mark = terms.pays_market and not terms.waits and order.parent is None and mark is None
+        is_unlucky = self.reject_every and order.order_id % self.reject_every == 0
+        if (
+            needs_mark or terms.has_trail or is_unlucky
+        ):  # It sees marks only now and then: nothing that a trigger could follow.
             placed.is_open = False
             self._report(placed, ExecType.REJECTED, reason=Reason.INVALID)
             return
@@ -240,8 +245,8 @@ def _fill_price(one: VenueOrder, mark: int) -> int | None:
     """The price at which the order fills against ``mark``, or None where it rests."""
     buys = one.order.side is Side.BUY
     if one.stop_price is not None:
-        is_passed = mark >= one.stop_price if buys else mark <= one.stop_price
-        if not is_passed:
+        gone = (mark - one.stop_price) * int(one.order.side) * ORDER_TYPES[one.order.order_type].waits
+        if gone < 0:
             return None
     if one.price is None:
         return mark

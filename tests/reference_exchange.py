@@ -1,7 +1,7 @@
 """A slow, plain simulated venue: the oracle that the compiled one is held against.
 
 Lists and loops, one order after the other, for bars and for trades and quotes (the order book has tests of its own). It knows the rules
-from the docstring of ``simulation/matching.py`` and shares no code with it. ``drive`` feeds a script of rows and
+from ``docs/reference/order-types.md`` and shares neither code nor the table of order types with the venue. ``drive`` feeds a script of rows and
 requests to it, ``drive_compiled`` feeds the same script to the real one; both give the same list of reports.
 """
 
@@ -20,6 +20,11 @@ from grandmodel.simulation.models import FillRuleName, LiquidityName
 NONE = None
 SOMEWHERE = 10**15
 """Lots ahead of an order whose level shows no size."""
+
+STOPS = (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
+TOUCHED = (OrderType.MARKET_IF_TOUCHED, OrderType.LIMIT_IF_TOUCHED)
+BECOME_LIMITS = (OrderType.STOP_LIMIT, OrderType.LIMIT_IF_TOUCHED)
+TAKERS = (OrderType.MARKET, OrderType.MARKET_TO_LIMIT)
 
 SHOWN_AS_NOTHING = 2**31 - 1
 """Lots at a price whose feed gives no sizes."""
@@ -53,7 +58,8 @@ class Held:
     kind: OrderType
     quantity: int
     price: int
-    stop: int
+    stop: object
+    """The trigger; None for a trailing stop that has seen no price yet."""
     arrives: int
     expires: int
     report_ns: int
@@ -72,6 +78,31 @@ class Held:
     shut: bool = False
     triggered: bool = False
     arrival: object = NONE
+    shown: int = 0
+
+    @property
+    def trail(self):
+        return self.order.trail_ticks
+
+    @property
+    def waits(self):
+        return self.kind in STOPS + TOUCHED
+
+    def is_reached(self, price):
+        """True where ``price`` starts the waiting order: a stop when it goes against its side, an if-touched order the other way."""
+        if self.stop is None:
+            return False
+        buys_above = (self.side > 0) == (self.kind in STOPS)
+        return price >= self.stop if buys_above else price <= self.stop
+
+    def follow(self, price):
+        """A trailing stop keeps its distance from the best price seen, and never steps back."""
+        if self.kind is OrderType.TRAILING_STOP:
+            wished = price + self.trail * self.side
+            if self.stop is None:
+                self.stop = wished
+            else:
+                self.stop = min(self.stop, wished) if self.side > 0 else max(self.stop, wished)
 
     @property
     def side(self):
@@ -134,13 +165,14 @@ class ReferenceExchange:
                 kind=order.order_type,
                 quantity=order.quantity,
                 price=order.price or 0,
-                stop=order.stop_price or 0,
+                stop=None if order.order_type is OrderType.TRAILING_STOP else order.stop_price or 0,
                 arrives=arrives,
                 expires=self.expiry(order, instrument),
                 report_ns=report_ns,
                 slippage=slippage,
                 state="asleep" if order.parent else "coming",
                 sent=order.ts,
+                shown=order.display_quantity,
             )
         )
         self.last_id = order.order_id
@@ -160,9 +192,7 @@ class ReferenceExchange:
             self.refuse(request.order_id, arrives)
         else:
             held.change_at = arrives
-            price = held.price if request.price is None else request.price
-            stop = held.stop if request.stop_price is None else request.stop_price
-            held.change = (request.quantity, price, stop)
+            held.change = request
 
     def find(self, order_id):
         found = [held for held in self.orders if held.order.order_id == order_id and held.state != "gone"]
@@ -245,17 +275,18 @@ class ReferenceExchange:
         for held in self.mine(int(row["instrument"])):
             other, own = (market.ask, market.bid) if held.side > 0 else (market.bid, market.ask)
             if held.state == "armed":
-                if market.trades == 0 and other is not NONE and (other - held.stop) * held.side >= 0:
-                    self.trigger(held, ts)
+                if market.trades == 0 and other is not NONE and self.starts(held, other, ts):
                     self.take(held, ts)
-            elif held.state == "live" and held.kind is OrderType.MARKET:
+            elif held.state == "live" and held.kind in TAKERS:
                 self.take(held, ts)
             elif held.state == "live":
                 if other is not NONE and (held.price - other) * held.side >= 0:
-                    lots = self.gets(held, market.ask_size if held.side > 0 else market.bid_size, ts)
+                    most = self.seen(held) if other == held.price else SOMEWHERE
+                    lots = self.gets(held, market.ask_size if held.side > 0 else market.bid_size, ts, most)
                     if lots:
                         self.use(market, held.side, lots)
                         self.fill(held, lots, held.price, ts, maker=True)
+                        self.show_anew(held, lots)
                 elif self.settings.fill_rule is FillRuleName.QUEUE:
                     if own is NONE or (held.price - own) * held.side > 0:
                         held.ahead = 0
@@ -266,10 +297,10 @@ class ReferenceExchange:
         left = size
         rule = self.settings.fill_rule
         for held in self.mine(instrument):
-            if held.state == "armed" and (price - held.stop) * held.side >= 0:
-                self.trigger(held, ts)
-                self.take(held, ts)
-            elif held.state == "live" and held.kind is OrderType.MARKET:
+            if held.state == "armed":
+                if self.starts(held, price, ts):
+                    self.take(held, ts)
+            elif held.state == "live" and held.kind in TAKERS:
                 self.take(held, ts)
             elif held.state == "live":
                 beyond = (held.price - price) * held.side
@@ -279,11 +310,13 @@ class ReferenceExchange:
                 elif beyond == 0 and rule is FillRuleName.QUEUE:
                     available = max(0, left - held.ahead)
                     held.ahead = max(0, held.ahead - left)
-                lots = self.gets(held, available, ts) if available > 0 else 0
+                most = self.seen(held) if beyond == 0 else SOMEWHERE
+                lots = self.gets(held, available, ts, most) if available > 0 else 0
                 if lots:
                     if self.settings.liquidity is LiquidityName.DISPLAYED:
                         left -= lots
                     self.fill(held, lots, held.price, ts, maker=True)
+                    self.show_anew(held, lots)
 
     def on_bar(self, bar):
         ts, opened = int(bar["ts_init"]), int(bar["ts_open"])
@@ -303,28 +336,44 @@ class ReferenceExchange:
                 self.at_the_open(held, int(bar["open"]), opened, ts)
         self.stops_inside(instrument, bar, born_inside=False)
         for held in self.mine(instrument):
-            if held.state != "live" or held.kind is not OrderType.LIMIT or held.sent > opened:
+            if held.sent > opened:
                 continue
             reached = int(bar["low"] if held.side > 0 else bar["high"])
+            if held.state == "armed" and held.kind in TOUCHED and held.is_reached(reached):
+                self.trigger(held, ts)
+                self.fill_as_started(held, held.stop, ts)
+            if held.state != "live" or held.kind is not OrderType.LIMIT:
+                continue
             beyond = (held.price - reached) * held.side
-            if beyond > 0 or (beyond == 0 and self.settings.fill_rule is FillRuleName.TOUCH):
+            if beyond > 0:
                 self.fill_in_bar(held, held.price, ts, ts, ts, maker=True)
+            elif beyond == 0 and self.settings.fill_rule is FillRuleName.TOUCH:
+                most = held.order.display_quantity or SOMEWHERE
+                self.fill_in_bar(held, held.price, ts, ts, ts, maker=True, most=most)
         self.stops_inside(instrument, bar, born_inside=True)
+        for held in self.mine(instrument):
+            if held.state == "armed" and held.kind is OrderType.TRAILING_STOP:
+                self.trail_over(held, bar)
         for held in self.mine(instrument):
             if held.state == "live" and held.kind is OrderType.LIMIT:
                 held.resting = True
 
     def at_the_open(self, held, price, opened, closed):
-        if held.state == "armed" and (price - held.stop) * held.side >= 0:
-            self.trigger(held, opened)
-            if held.kind is OrderType.LIMIT and (held.price - price) * held.side < 0:
-                held.sent = closed
+        if held.state == "armed":
+            if held.is_reached(price):
+                was_stop = held.kind in STOPS
+                self.trigger(held, opened)
+                if was_stop and held.kind is OrderType.LIMIT and (held.price - price) * held.side < 0:
+                    held.sent = closed
+            else:
+                held.follow(price)
         if held.state != "live":
             return
         if held.sent <= opened:
-            if held.kind is OrderType.MARKET:
-                price = self.not_better_than_trigger(held, price)
-                self.fill_in_bar(held, price + held.slippage * held.side, opened, opened, closed, maker=False)
+            if held.kind in TAKERS:
+                paid = self.not_better_than_trigger(held, price) + held.slippage * held.side
+                self.fill_in_bar(held, paid, opened, opened, closed, maker=False)
+                self.leave_limit(held, paid)
             elif (held.price - price) * held.side >= 0:
                 self.fill_in_bar(held, price, opened, opened, closed, maker=held.resting)
         if held.state == "live" and held.immediate:
@@ -333,30 +382,73 @@ class ReferenceExchange:
     def stops_inside(self, instrument, bar, *, born_inside):
         ts = int(bar["ts_init"])
         for held in self.mine(instrument):
-            if held.state != "armed":
+            if held.state != "armed" or held.kind in TOUCHED:
                 continue
             born = held.born_in == ts
             if (born_inside and not born) or (not born and held.sent > int(bar["ts_open"])):
                 continue
             reached = int(bar["high"] if held.side > 0 else bar["low"])
-            if (reached - held.stop) * held.side < 0:
+            if not held.is_reached(reached):
                 continue
             self.trigger(held, ts)
             if held.kind is OrderType.LIMIT and (held.price - held.stop) * held.side < 0:
                 held.sent = ts
-            else:
-                price = held.stop + (held.slippage * held.side if held.kind is OrderType.MARKET else 0)
-                self.fill_in_bar(held, price, ts, ts, ts, maker=False)
-            if held.state == "live" and held.immediate:
-                self.end(held, "4", "not_fillable", ts)
+            self.fill_as_started(held, held.stop, ts)
+
+    def fill_as_started(self, held, price, ts):
+        """Fill an order that started inside a bar at ``price``, where its limit lets it."""
+        if held.kind is OrderType.MARKET:
+            self.fill_in_bar(held, price + held.slippage * held.side, ts, ts, ts, maker=False)
+        elif (held.price - price) * held.side >= 0:
+            self.fill_in_bar(held, price, ts, ts, ts, maker=False)
+        if held.state == "live" and held.immediate:
+            self.end(held, "4", "not_fillable", ts)
+
+    def trail_over(self, held, bar):
+        """A bar has closed: the trigger follows it, and has been passed where the close lies beyond it."""
+        ts, close = int(bar["ts_init"]), int(bar["close"])
+        if held.sent > int(bar["ts_open"]):
+            held.follow(close)
+            return
+        best, worst = ("low", "high") if held.side > 0 else ("high", "low")
+        held.follow(int(bar[best]))
+        if held.is_reached(close):
+            self.trigger(held, ts)
+            self.fill_as_started(held, int(bar[worst]), ts)
 
     # What happens to one order.
 
     def mine(self, instrument):
         return [held for held in self.orders if held.instrument == instrument]
 
-    def gets(self, held, available, ts):
-        lots = self.closable(held, ts)
+    def starts(self, held, price, ts):
+        """True where ``price`` starts a waiting order; else a trailing one follows it."""
+        if held.is_reached(price):
+            self.trigger(held, ts)
+            return True
+        held.follow(price)
+        return False
+
+    @staticmethod
+    def seen(held):
+        """What the others see of an order."""
+        return held.shown if held.order.display_quantity else SOMEWHERE
+
+    def show_anew(self, held, lots):
+        """An iceberg whose shown part is gone stands at the back of the queue with the next."""
+        if held.order.display_quantity and held.state == "live":
+            held.shown -= lots
+            if held.shown <= 0:
+                self.join(held)
+
+    @staticmethod
+    def leave_limit(held, price):
+        if held.kind is OrderType.MARKET_TO_LIMIT and held.filled:
+            held.kind = OrderType.LIMIT
+            held.price = price
+
+    def gets(self, held, available, ts, most=SOMEWHERE):
+        lots = min(most, self.closable(held, ts))
         return lots if self.settings.liquidity is LiquidityName.UNLIMITED else min(lots, available)
 
     def closable(self, held, ts):
@@ -385,11 +477,11 @@ class ReferenceExchange:
 
     def arrive(self, held, ts):
         market = self.markets[held.instrument]
-        if market.halted and (held.kind is OrderType.MARKET or held.immediate):
+        if market.halted and (held.kind in TAKERS or held.immediate):
             self.end(held, "8", "halted", ts)
             return
-        held.state = "armed" if held.kind in (OrderType.STOP, OrderType.STOP_LIMIT) else "live"
-        if held.kind is OrderType.MARKET:
+        held.state = "armed" if held.waits else "live"
+        if held.kind in TAKERS:
             other = market.ask if held.side > 0 else market.bid
             if market.feed == "ticks" and other is not NONE:
                 held.arrival = ("quote", other)
@@ -406,14 +498,16 @@ class ReferenceExchange:
         market = self.markets[held.instrument]
         if market.feed != "ticks":
             held.ahead = SOMEWHERE
+            if market.mark is not NONE:
+                held.follow(market.mark)
         elif market.halted:
             if held.state == "live" and held.kind is OrderType.LIMIT:
                 self.join(held)
         else:
             if held.state == "armed":
                 seen = market.last if market.trades else (market.ask if held.side > 0 else market.bid)
-                if seen is not NONE and (seen - held.stop) * held.side >= 0:
-                    self.trigger(held, ts)
+                if seen is not NONE:
+                    self.starts(held, seen, ts)
             if held.state == "live":
                 self.take(held, ts)
 
@@ -428,7 +522,7 @@ class ReferenceExchange:
         if held.kind is OrderType.LIMIT:
             held.triggered = False
         shown = price is not NONE and not market.halted
-        if shown and (held.kind is OrderType.MARKET or (held.price - price) * held.side >= 0):
+        if shown and (held.kind in TAKERS or (held.price - price) * held.side >= 0):
             lots = self.gets(held, size, ts)
         if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
             lots = 0
@@ -438,6 +532,7 @@ class ReferenceExchange:
                 paid = min(paid, held.price) if held.side > 0 else max(paid, held.price)
             self.use(market, held.side, lots)
             self.fill(held, lots, paid, ts, maker=False)
+            self.leave_limit(held, paid)
         if held.state == "live":
             if held.immediate:
                 self.end(held, "4", "not_fillable", ts)
@@ -449,6 +544,7 @@ class ReferenceExchange:
         own, size = (market.bid, market.bid_size) if held.side > 0 else (market.ask, market.ask_size)
         other = market.ask if held.side > 0 else market.bid
         held.resting = True
+        held.shown = held.order.display_quantity
         if own is NONE:
             held.ahead = SOMEWHERE if other is NONE else 0
         elif (held.price - own) * held.side > 0:
@@ -457,13 +553,15 @@ class ReferenceExchange:
             held.ahead = size if own == held.price else SOMEWHERE
 
     def trigger(self, held, ts):
-        held.kind = OrderType.MARKET if held.kind is OrderType.STOP else OrderType.LIMIT
+        held.triggered = held.kind in STOPS
+        if held.kind is OrderType.TRAILING_STOP:
+            held.arrival = ("trigger", held.stop)
+        held.kind = OrderType.LIMIT if held.kind in BECOME_LIMITS else OrderType.MARKET
         held.state = "live"
-        held.triggered = True
         self.say(held, "L", ts)
 
-    def fill_in_bar(self, held, price, ts, child_sent, child_born, *, maker):
-        lots = min(self.closable(held, ts), self.budget)
+    def fill_in_bar(self, held, price, ts, child_sent, child_born, *, maker, most=SOMEWHERE):
+        lots = min(self.closable(held, ts), self.budget, most)
         if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
             return
         if lots > 0:
@@ -492,7 +590,8 @@ class ReferenceExchange:
                 continue
             child.woken += lots
             if child.state == "asleep" and child.leaves > 0:
-                child.state = "armed" if child.kind in (OrderType.STOP, OrderType.STOP_LIMIT) else "live"
+                child.state = "armed" if child.waits else "live"
+                child.follow(price)
                 child.sent = ts if child_sent is None else child_sent
                 child.born_in = ts if child_born is None else child_born
                 child.ahead = SOMEWHERE
@@ -520,9 +619,13 @@ class ReferenceExchange:
     def apply_change(self, held, ts):
         before, price_before = held.leaves, held.price
         held.change_at = NEVER_NS
-        held.quantity, held.price, stop = held.change
-        worse = max(stop, held.stop) if held.side > 0 else min(stop, held.stop)
-        held.stop = worse if held.triggered else stop
+        held.quantity = held.change.quantity
+        if held.change.price is not None:
+            held.price = held.change.price
+        stop = held.change.stop_price
+        if stop is not None:
+            worse = max(stop, held.stop) if held.side > 0 else min(stop, held.stop)
+            held.stop = worse if held.triggered else stop
         if held.quantity <= held.filled + held.reduced:
             self.end(held, "4", "asked", ts)
             return

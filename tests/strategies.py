@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from grandmodel.domain.blocks import BAR, TICK, UNDEFINED_PRICE, Action, Flag
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
-from grandmodel.domain.orders import CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_MINUTE
 
@@ -167,20 +167,31 @@ def requests(draw, made, groups, instruments=1):
             away = draw(st.integers(1, 4))
             exits = {"side": Side(-entry.side), "quantity": entry.quantity, "parent": entry.order_id}
             exits |= {"oco_group": groups[-1], "time_in_force": TimeInForce.GTC}
-            stop = MID - away * entry.side
-            asked.append(_make(made, instrument, order_type=OrderType.STOP, stop_price=stop, **exits))
+            if draw(st.sampled_from((True, True, False))):
+                level = {"order_type": OrderType.STOP, "stop_price": MID - away * entry.side}
+            else:
+                level = {"order_type": OrderType.TRAILING_STOP, "trail_ticks": away}
+            asked.append(_make(made, instrument, **level, **exits))
             target = MID + draw(st.integers(0, 4)) * entry.side
-            asked.append(_make(made, instrument, order_type=OrderType.LIMIT, price=target, **exits))
+            if draw(st.sampled_from((True, True, False))):
+                level = {"order_type": OrderType.LIMIT, "price": target}
+            else:
+                level = {"order_type": OrderType.MARKET_IF_TOUCHED, "stop_price": target}
+            asked.append(_make(made, instrument, **level, **exits))
     return asked
 
 
 def _order(draw, made, instrument, **more):
     kind = draw(st.sampled_from(tuple(OrderType)))
-    fields = {}
-    if kind in (OrderType.LIMIT, OrderType.STOP_LIMIT):
+    fields, terms = {}, ORDER_TYPES[kind]
+    if terms.has_limit:
         fields["price"] = MID + draw(st.integers(-5, 5))
-    if kind in (OrderType.STOP, OrderType.STOP_LIMIT):
+    if terms.has_trigger:
         fields["stop_price"] = MID + draw(st.integers(-5, 5))
+    if terms.has_trail:
+        fields["trail_ticks"] = draw(st.integers(1, 6))
+    if terms.may_rest:
+        fields["display_quantity"] = draw(st.sampled_from((0, 0, 1, 2, 5)))
     life = draw(st.sampled_from(_LIVES))
     if life is TimeInForce.GTD:
         fields["expire_ts"] = draw(st.sampled_from((1, 10**6, 10 * MINUTE, 200 * MINUTE)))

@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine_runs import Restless, open_risk, run
+from engine_runs import RestlessOfEveryType, open_risk, run
 from grandmodel.domain.blocks import Action, Flag
 from grandmodel.domain.events import Cause
 from grandmodel.runtime.settings import RollPolicy
@@ -94,7 +94,7 @@ def rolling_bars(draw):
 @given(rolling_bars(), venues, st.integers(0, 2**20), st.sampled_from(tuple(RollPolicy)))
 def test_equity_on_bars_with_rolls(rows, venue, seed, rolls):
     records, engine = run(
-        rows, Restless, instruments=INSTRUMENTS, schedules=[ALL_DAY] * 2, venue=venue, seed=seed, rolls=rolls
+        rows, RestlessOfEveryType, instruments=INSTRUMENTS, schedules=[ALL_DAY] * 2, venue=venue, seed=seed, rolls=rolls
     )
     reckoning = check(rows, records, lambda row: int(row["close"]))
     assert {one.id: engine.books.lots(one.id) for one in INSTRUMENTS} == reckoning.lots
@@ -105,7 +105,7 @@ def test_equity_on_bars_with_rolls(rows, venue, seed, rolls):
 def test_equity_on_trades_and_quotes(rows, venue, seed):
     records, engine = run(
         rows,
-        Restless,
+        RestlessOfEveryType,
         instruments=INSTRUMENTS,
         schedules=[ALL_DAY] * 2,
         venue=venue,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine_runs import Restless, build_engine, encoded, open_risk, records_of
+from engine_runs import Restless, RestlessOfEveryType, build_engine, encoded, open_risk, records_of
 from grandmodel.domain.errors import UsageError
 from grandmodel.runtime.snapshot import restore_engine, save_engine
 from grandmodel.simulation.models import LognormalLatency, RandomSlippage, VenueSettings
@@ -29,7 +29,7 @@ class Random(RandomAgent):
 
 def fresh(seed, width_ns):
     return build_engine(
-        (Restless, Cross, Random),
+        (RestlessOfEveryType, Cross, Random),
         instruments=(NQ, CL),
         schedules=[ALL_DAY, PAUSED],
         venue=VenueSettings(latency=LognormalLatency(median=20 * 10**9, sigma=2.0), slippage=RandomSlippage()),

@@ -5,7 +5,6 @@ from collections import defaultdict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grandmodel.domain.orders import OrderType
 from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
@@ -111,7 +110,7 @@ def check_what_always_holds(script, said):
 
 def check_price(order, fill, script):
     """No limit order pays more than its limit, or than any limit that it was ever changed to."""
-    if order.order_type not in (OrderType.LIMIT, OrderType.STOP_LIMIT):
+    if order.price is None:
         return
     limits = [order.price]
     for _, asked in script:

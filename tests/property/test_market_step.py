@@ -1,11 +1,13 @@
 """However the stream is cut into blocks, the same records come out, to the byte."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine_runs import Restless, encoded, open_risk, run
+from engine_runs import Restless, RestlessOfEveryType, encoded, open_risk, run
 from grandmodel.domain.blocks import BOOK, Action, BookSide, Flag
+from grandmodel.domain.orders import OrderType
 from grandmodel.simulation.models import (
     ConstantLatency,
     FillRuleName,
@@ -51,9 +53,9 @@ def cut_streams(draw, rows):
 def check_cuts(stream, venue, seed, **changes):
     rows, cuts = stream
     common = {"instruments": INSTRUMENTS, "schedules": SCHEDULES, "venue": venue, "seed": seed} | changes
-    whole, engine = run(rows, Restless, **common)
-    pieces, other = run(rows, Restless, cuts=cuts, **common)
-    single, _ = run(rows, Restless, cuts=range(1, len(rows)), **common)
+    whole, engine = run(rows, RestlessOfEveryType, **common)
+    pieces, other = run(rows, RestlessOfEveryType, cuts=cuts, **common)
+    single, _ = run(rows, RestlessOfEveryType, cuts=range(1, len(rows)), **common)
     assert encoded(pieces) == encoded(whole)
     assert encoded(single) == encoded(whole)
     assert other.market.rows_before == engine.market.rows_before == len(rows)
@@ -125,12 +127,21 @@ def book_rows(seed, count):
 
 
 @settings(SLOW, max_examples=8)
-@given(st.integers(0, 2**20), venues, st.lists(st.integers(0, 60), max_size=6))
-def test_order_book_events_give_the_same_records_however_they_are_cut(seed, venue, cuts):
-    check_cuts((book_rows(seed, 60), cuts), venue, seed, **MINUTES)
+@given(
+    st.integers(0, 2**20),
+    venues,
+    st.lists(st.integers(0, 60), max_size=6),
+    st.lists(st.tuples(st.integers(20, 59), st.sampled_from((Flag.ROLL, Flag.BAD_STRETCH))), max_size=3),
+)
+def test_order_book_events_give_the_same_records_however_they_are_cut(seed, venue, cuts, marks):
+    rows = book_rows(seed, 60)
+    for place, flag in marks:
+        rows[place]["flags"] |= int(flag)
+    check_cuts((rows, cuts), venue, seed, **MINUTES)
 
 
-def test_the_restless_agent_really_trades_by_every_order_type():
+@pytest.mark.parametrize("agent", [Restless, RestlessOfEveryType])
+def test_the_restless_agent_really_trades_by_every_order_type(agent):
     """The properties above would hold of an agent that does nothing."""
     tags, kinds, lives, cancels, replaces = set(), set(), set(), 0, 0
     generator = np.random.default_rng(3)
@@ -142,7 +153,7 @@ def test_the_restless_agent_really_trades_by_every_order_type():
             high, low = max(price, close) + 2, min(price, close) - 2
             rows.append(bar_row(5 * number, price, high, low, close, 100, sequence=number))
             price = close
-        records, _ = run(rows, Restless, seed=seed)
+        records, _ = run(rows, agent, seed=seed)
         for record in records:
             tags |= {fill.tag for fill in record.fills}
             kinds |= {order.order_type for order in record.orders}
@@ -150,7 +161,7 @@ def test_the_restless_agent_really_trades_by_every_order_type():
             cancels += len(record.cancels)
             replaces += len(record.replaces)
     assert tags == {"entry", "exit", "stop", "target"}
-    assert len(kinds) == 4
+    assert len(kinds) == (4 if agent is Restless else len(OrderType))
     assert len(lives) == 5
     assert cancels > 20
     assert replaces > 20

@@ -19,7 +19,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
+from grandmodel.domain.orders import ORDER_TYPES, ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.risk.gate import Verdict
 from grandmodel.risk.settings import (
     BreakerSettings,
@@ -273,11 +273,15 @@ class Desk:
                 other = others[int(self.rng.integers(0, len(others)))]
                 index, group = other.index, other.order.oco_group
         side = Side.BUY if self.rng.random() < 0.5 else Side.SELL
-        kind = OrderType(int(self.rng.choice([1, 1, 2, 3])))
+        kind = OrderType(int(self.rng.choice([1, 1, 1, 2, 2, 3, 3, *OrderType])))
+        terms = ORDER_TYPES[kind]
         mark = desk.MARKS[index]
         offset = int(self.rng.integers(0, 60))
-        price = mark - int(side) * offset if kind is OrderType.LIMIT else None
-        stop = mark + int(side) * offset if kind is OrderType.STOP else None
+        price = mark - int(side) * offset if terms.has_limit else None
+        stop = mark + int(side) * offset * terms.waits if terms.has_trigger else None
+        more = {"trail_ticks": offset + 1} if terms.has_trail else {}
+        if terms.may_rest and self.rng.random() < 0.2:
+            more["display_quantity"] = int(self.rng.integers(1, 40))
         number = self.next_id
         self.next_id += 1
         return desk.order(
@@ -291,6 +295,7 @@ class Desk:
             ts=self.view.ts,
             oco_group=group,
             reduce_only=bool(self.rng.random() < 0.15),
+            **more,
         )
 
     def ask(self, order: Order) -> Order | None:

@@ -11,7 +11,7 @@ import msgspec
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CheckOutcome, RiskCheck
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS, Instrument, Settlement
-from grandmodel.domain.orders import ExecutionReport, Order, OrderType, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, ExecutionReport, Order, OrderType, TimeInForce
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.risk.gate import RiskGate
@@ -26,7 +26,7 @@ from risk.plain_working import WorkingOrders
 _PASSED = CheckOutcome.PASSED
 _SHRUNK = CheckOutcome.SHRUNK
 _REFUSED = CheckOutcome.REFUSED
-_MARKET, _LIMIT, _STOP, _STOP_LIMIT = OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT
+_MARKET, _LIMIT = OrderType.MARKET, OrderType.LIMIT
 _GTD = TimeInForce.GTD
 _NORMAL, _CAUTION, _REDUCE, _KILLED = (
     BreakerState.NORMAL,
@@ -173,7 +173,7 @@ class PlainChecks:
             add(_refused("order_notional", None, self._order_notional[i], RiskReason.NO_PRICE))
             add(_refused("price_collar", None, None, RiskReason.NO_PRICE))
             return False
-        dearest = level if order.price is None or abs(order.price) <= level else abs(order.price)
+        dearest = max(level + order.trail_ticks, 0 if order.price is None else abs(order.price))
         rate = view.rates_micros[i]
         notional = quantity * dearest * self._tick_values[i]
         if rate != 1_000_000:
@@ -199,10 +199,12 @@ class PlainChecks:
         """``held``: the position, seen from the order's side."""
         if not 0 < order.quantity <= MAX_QUANTITY_LOTS:
             return RiskReason.INVALID_QUANTITY
-        kind, price, stop = order.order_type, order.price, order.stop_price
-        has_limit = kind is _LIMIT or kind is _STOP_LIMIT
-        has_stop = kind is _STOP or kind is _STOP_LIMIT
-        if (price is not None) is not has_limit or (stop is not None) is not has_stop:
+        price, stop = order.price, order.stop_price
+        terms = ORDER_TYPES[order.order_type]
+        if (
+            not terms.fits(price, stop, order.trail_ticks, order.display_quantity)
+            or order.trail_ticks > MAX_PRICE_TICKS
+        ):
             return RiskReason.INVALID_PRICE
         if price is not None and (abs(price) > MAX_PRICE_TICKS or (price <= 0 and not self._negative[i])):
             return RiskReason.INVALID_PRICE
@@ -558,6 +560,7 @@ def _inputs_are_numbers(order: Order, view: RiskView, n: int) -> bool:
             total += order.price
         if order.stop_price is not None:
             total += order.stop_price
+        total += order.trail_ticks + order.display_quantity
         return total - total == 0 and len(view.marks) == n and len(view.positions) == n
     except (TypeError, OverflowError):
         return False
@@ -565,25 +568,23 @@ def _inputs_are_numbers(order: Order, view: RiskView, n: int) -> bool:
 
 def _collar_distances(order: Order, view: RiskView, i: int, mark: int, side: int) -> tuple[int, int]:
     """Ticks by which the order may pay beyond the mark, and by which it lies away from it on the passive side."""
-    kind = order.order_type
     price, stop = order.price, order.stop_price
-    if kind is _MARKET:
-        touch = view.best_asks[i] if side > 0 else view.best_bids[i]
-        return (0, 0) if touch == UNDEFINED_PRICE else (side * (touch - mark), 0)
-    if kind is _LIMIT and price is not None:
-        gap = side * (price - mark)
+    terms = ORDER_TYPES[order.order_type]
+    if terms.waits:
+        away = order.trail_ticks if stop is None else abs(stop - mark)
+        return (0 if price is None or stop is None else side * (price - stop)), away
+    if terms.has_limit:
+        gap = 0 if price is None else side * (price - mark)
         return (gap, 0) if gap > 0 else (0, -gap)
-    if stop is None:
-        return 0, 0
-    return (0 if price is None else side * (price - stop)), abs(stop - mark)
+    touch = view.best_asks[i] if side > 0 else view.best_bids[i]
+    return (0, 0) if touch == UNDEFINED_PRICE else (side * (touch - mark), 0)
 
 
 def _would_match(order: Order, side: int, ours: int, view: RiskView, i: int) -> bool:
-    """Would ``order`` trade with our own resting limit at ``ours``? A stop does not rest; it is not asked."""
-    kind = order.order_type
+    """Would ``order`` trade with our own resting limit at ``ours``? One that waits for a trigger does not rest; it is not asked."""
     if order.price is not None:
         return side * (order.price - ours) >= 0
-    if kind is _STOP:
+    if ORDER_TYPES[order.order_type].waits:
         return False
     touch = view.best_asks[i] if side > 0 else view.best_bids[i]
     if touch == UNDEFINED_PRICE:

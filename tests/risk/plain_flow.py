@@ -65,6 +65,8 @@ def _fingerprint(order: Order) -> tuple[Any, ...]:
         order.order_type,
         order.price,
         order.stop_price,
+        order.trail_ticks,
+        order.display_quantity,
         order.parent,
         order.oco_group,
         order.reduce_only,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import msgspec
 
 from grandmodel.domain.groups import most_lots, shrink_partners
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType
+from grandmodel.domain.orders import ORDER_TYPES, ExecType, ExecutionReport, Order, OrderType
 
 
 class WorkingOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +100,8 @@ class WorkingOrders:
         if known is not None:
             self._recount(known, -1)
             known.pending = order.quantity
-            known.price = order.price if known.order_type == OrderType.LIMIT else None
+            if known.order_type == OrderType.LIMIT:
+                known.price = order.price
             self._recount(known, 1)
             return
         entry = self._entry(order, index)
@@ -126,6 +127,8 @@ class WorkingOrders:
         self._recount(order, -1)
         if kind is ExecType.TRADE:
             order.filled += report.last_quantity
+            if order.price is None and ORDER_TYPES[OrderType(order.order_type)].leaves_limit:
+                order.price = report.last_price  # What is left of it rests there.
             if order.group:
                 partners = [m for m in self._members(order.index, order.group) if m is not order]
                 shrink_partners(partners, order, report.last_quantity, report.ts_event, self._heard)

@@ -26,6 +26,7 @@ from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel
 from grandmodel.risk.flow import count_message
 from grandmodel.risk.leaving import ask
+from grandmodel.risk.order_terms import HAS_LIMIT
 from grandmodel.risk.rows import AccountRows, rows_of
 from grandmodel.risk.working import TAGS, place_of
 
@@ -119,6 +120,9 @@ def put_change(rows: AccountRows, n: int, m: int, k: int, place: int, quantity: 
         row.time_in_force,
     )
     asked.price, asked.stop_price, asked.ts = row.price, row.stop_price, rows.moment[n].ts
+    if not HAS_LIMIT[row.order_type]:
+        asked.price = UNDEFINED_PRICE  # What is left of a market-to-limit order rests at a price that it never named.
+    asked.trail_ticks, asked.display_quantity = row.trail_ticks, row.display_quantity
     asked.effective_ts, asked.expire_ts, asked.parent, asked.group = (
         effective_ts,
         row.expire_ts,
@@ -141,6 +145,7 @@ def put_order(
     asked.side, asked.quantity = 1 if signed_lots > 0 else -1, abs(signed_lots)
     asked.order_type, asked.time_in_force, asked.price, asked.stop_price = order_type, time_in_force, price, stop_price
     asked.ts, asked.effective_ts, asked.expire_ts = rows.moment[n].ts, wish.effective_ts, NEVER_NS
+    asked.trail_ticks = asked.display_quantity = 0
     asked.parent, asked.group, asked.reduce_only, asked.tag = parent, group, 0, tag
     asked.approved = asked.reason = asked.noted = 0
     if wish.in_bad_stretch:

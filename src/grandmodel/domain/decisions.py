@@ -161,7 +161,7 @@ class TargetPosition(
 class PlaceOrder(
     msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="place"
 ):
-    """One order, spelled out; ``bracket_stop`` and ``bracket_target`` are prices in ticks and make it a bracket."""
+    """One order, spelled out, with just the prices that its type has (``orders.ORDER_TYPES``); ``bracket_stop`` and ``bracket_target`` are prices in ticks and make it a bracket."""
 
     instrument: InstrumentId
     side: Side
@@ -169,6 +169,10 @@ class PlaceOrder(
     order_type: OrderType = OrderType.MARKET
     price: Price | None = None
     stop_price: Price | None = None
+    trail_ticks: Distance = 0
+    """Of a trailing stop: how far its trigger follows behind the market, in ticks."""
+    display_quantity: Number = 0
+    """An iceberg shows so many lots at a time; only where the order may rest. 0: it shows itself whole."""
     time_in_force: TimeInForce = TimeInForce.DAY
     expire_ts: Time | None = None
     bracket_stop: Price | None = None

@@ -1,7 +1,8 @@
 """Orders, what may be asked of a venue, and what it answers. The words are those of FIX.
 
 An ``Order`` is what risk let through; it never changes. Its life is a sequence of ``ExecutionReport`` from the venue,
-and its present state is folded from them in ``execution.order_life``. Values of this room hold no references back, so they are kept
+and its present state is folded from them in ``execution.order_life``. What sets one order type apart from another stands in one
+table, ``ORDER_TYPES``: the venue, the rule check and the docs read it there. Values of this room hold no references back, so they are kept
 out of the garbage collector's rounds (``gc=False``): a run makes millions of them. Prices are ticks, quantities lots and always
 positive, times int64 ns UTC.
 """
@@ -24,12 +25,73 @@ class Side(enum.IntEnum):
 
 
 class OrderType(enum.IntEnum):
-    """FIX 40."""
+    """The first four as FIX 40 numbers them. FIX has letters or several fields for the others (``ORDER_TYPES``); their numbers are ours."""
 
     MARKET = 1
     LIMIT = 2
     STOP = 3
     STOP_LIMIT = 4
+    MARKET_IF_TOUCHED = 11
+    LIMIT_IF_TOUCHED = 12
+    MARKET_TO_LIMIT = 13
+    TRAILING_STOP = 14
+
+
+class OrderTerms(msgspec.Struct, gc=False, frozen=True, kw_only=True):
+    """What an order type is: the prices it has, what it waits for, and what it is once it waits no longer."""
+
+    fix: str
+    """How FIX says it: field and value."""
+    has_limit: bool = False
+    """It has a ``price``, and never pays more."""
+    has_trigger: bool = False
+    """It has a ``stop_price``, at which it starts."""
+    has_trail: bool = False
+    """It has ``trail_ticks``: its trigger follows the market at that distance and never steps back."""
+    waits: int = 0
+    """1: it starts when the market has gone against its side as far as the trigger (a buy: up); -1: when the market has come towards its
+    side (a buy: down); 0: it meets the market at once."""
+    becomes: OrderType
+    """What it is once it has started: MARKET or LIMIT. A MARKET_TO_LIMIT is itself until its first fill."""
+    leaves_limit: bool = False
+    """What its first fill leaves open is a limit at the price of that fill."""
+
+    @property
+    def may_rest(self) -> bool:
+        """True where it may stand in the book, so that it may show only a part of itself."""
+        return self.becomes is OrderType.LIMIT or self.leaves_limit
+
+    @property
+    def pays_market(self) -> bool:
+        """True where its first fill is at whatever price the market has; slippage is its own to pay."""
+        return self.becomes is not OrderType.LIMIT
+
+    def fits(self, price: int | None, stop_price: int | None, trail_ticks: int, display_quantity: int) -> bool:
+        """True where just the prices that the type has are there, and only what may rest shows less than its whole self."""
+        return (
+            (price is not None) is self.has_limit
+            and (stop_price is not None) is self.has_trigger
+            and (trail_ticks > 0 if self.has_trail else trail_ticks == 0)
+            and (display_quantity == 0 or (self.may_rest and display_quantity > 0))
+        )
+
+
+ORDER_TYPES: dict[OrderType, OrderTerms] = {
+    OrderType.MARKET: OrderTerms(fix="40=1", becomes=OrderType.MARKET),
+    OrderType.LIMIT: OrderTerms(fix="40=2", has_limit=True, becomes=OrderType.LIMIT),
+    OrderType.STOP: OrderTerms(fix="40=3", has_trigger=True, waits=1, becomes=OrderType.MARKET),
+    OrderType.STOP_LIMIT: OrderTerms(fix="40=4", has_limit=True, has_trigger=True, waits=1, becomes=OrderType.LIMIT),
+    OrderType.MARKET_IF_TOUCHED: OrderTerms(fix="40=J", has_trigger=True, waits=-1, becomes=OrderType.MARKET),
+    OrderType.LIMIT_IF_TOUCHED: OrderTerms(
+        fix="40=2, 1101=1, 1102", has_limit=True, has_trigger=True, waits=-1, becomes=OrderType.LIMIT
+    ),
+    OrderType.MARKET_TO_LIMIT: OrderTerms(fix="40=K", becomes=OrderType.MARKET_TO_LIMIT, leaves_limit=True),
+    OrderType.TRAILING_STOP: OrderTerms(
+        fix="40=P, 18=a, 836=2, 211", has_trail=True, waits=1, becomes=OrderType.MARKET
+    ),
+}
+"""Every order type and its terms. A new type is a member above and a row here; its rules of filling are in
+``simulation/matching.py`` and ``docs/reference/order-types.md``."""
 
 
 class TimeInForce(enum.IntEnum):
@@ -70,7 +132,7 @@ class PriceReference(enum.StrEnum):
     NONE = ""
     """None: no order asked for the fill, or the price is not known."""
     TRIGGER = "trigger"
-    """Of a stop or stop-limit order: how far beyond its trigger it filled."""
+    """Of an order that waits for its trigger: how far beyond it filled. Of a trailing stop, where the trigger stood at last."""
     LIMIT = "limit"
     """Of a limit order: its own price, so that slippage is never above 0."""
     QUOTE = "quote"
@@ -129,9 +191,13 @@ class Order(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_
     effective_ts: int = 0
     """FIX 168: the venue has it no sooner; the open of the next session for an order decided while the market is closed. 0: at once."""
     price: int | None = None
-    """Limit, in ticks; present for LIMIT and STOP_LIMIT only."""
+    """Limit, in ticks; present where the type ``has_limit`` (``ORDER_TYPES``), and only there."""
     stop_price: int | None = None
-    """Trigger, in ticks; present for STOP and STOP_LIMIT only."""
+    """Trigger, in ticks; present where the type ``has_trigger``, and only there."""
+    trail_ticks: int = 0
+    """How far the trigger follows behind the market, in ticks; above 0 where the type ``has_trail``, and only there."""
+    display_quantity: int = 0
+    """FIX 1138 (before 5.0: 111, MaxFloor): an iceberg shows so many lots at a time. 0: it shows itself whole."""
     time_in_force: TimeInForce = TimeInForce.DAY
     expire_ts: int = NEVER_NS
     """For GTD."""

@@ -36,6 +36,7 @@ from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.flow import messages_within, orders_within, since_equal
+from grandmodel.risk.order_terms import HAS_LIMIT, HAS_TRAIL, HAS_TRIGGER, MAY_REST, WAITS
 from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.rows import AccountRows
 from grandmodel.risk.working import best_opposite, place_of, side_lots_with
@@ -154,9 +155,7 @@ _ALL, _NEVER = 2**62, -(2**62)
 _NOTHING_FOUND = -(2**63)
 """A value or bound that could not be found; of a check that finds fractions that is NaN."""
 
-_MARKET_ORDER, _LIMIT_ORDER, _STOP_ORDER, _STOP_LIMIT_ORDER = (
-    int(kind) for kind in (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT)
-)
+_MARKET_ORDER = int(OrderType.MARKET)
 _GTD = int(TimeInForce.GTD)
 _NORMAL, _CAUTION, _REDUCE, _HALT, _KILLED = (int(state) for state in BreakerState)
 _MAX_RATE = 2**40
@@ -307,12 +306,14 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
         found[_CODE, _NOTIONAL] = found[_CODE, _COLLAR] = _NO_PRICE
         found[_VALUE, _NOTIONAL] = found[_VALUE, _COLLAR] = found[_BOUND, _COLLAR] = _NOTHING_FOUND
         return
-    dearest = level if price == UNDEFINED_PRICE or abs(price) <= level else abs(price)
+    dearest = max(level + min(asked.trail_ticks, MAX_PRICE_TICKS), 0 if price == UNDEFINED_PRICE else abs(price))
     notional = _in_base(_times(_times(max(0, quantity), dearest), limits.tick_value), max(0, seen.rate))
     found[_VALUE, _NOTIONAL] = notional
     if not (notional <= limits.order_notional or closing):
         found[_FITS, _NOTIONAL], found[_CODE, _NOTIONAL] = _NEVER, _TOO_MUCH_MONEY
-    beyond, away = _collar_distances(asked.order_type, price, asked.stop_price, side, mark, seen.bid, seen.ask)
+    beyond, away = _collar_distances(
+        asked.order_type, price, asked.stop_price, asked.trail_ticks, side, mark, seen.bid, seen.ask
+    )
     collar = max(_whole(limits.collar_fraction * level), limits.collar_min_ticks)
     far = _whole(limits.away_fraction * level)
     found[_VALUE, _COLLAR], found[_BOUND, _COLLAR] = beyond, collar
@@ -330,9 +331,12 @@ def _rule_broken(rows: AccountRows, n: int, m: int, k: int) -> int:
     negative = rows.limits[m, i].negative_prices != 0
     if not 0 < asked.quantity <= MAX_QUANTITY_LOTS:
         return _BAD_QUANTITY
-    if (price != UNDEFINED_PRICE) != (kind == _LIMIT_ORDER or kind == _STOP_LIMIT_ORDER):
+    if (price != UNDEFINED_PRICE) != (HAS_LIMIT[kind] != 0) or (stop != UNDEFINED_PRICE) != (HAS_TRIGGER[kind] != 0):
         return _BAD_PRICE
-    if (stop != UNDEFINED_PRICE) != (kind == _STOP_ORDER or kind == _STOP_LIMIT_ORDER):
+    trail, display = asked.trail_ticks, asked.display_quantity
+    if (trail <= 0 if HAS_TRAIL[kind] else trail != 0) or trail > MAX_PRICE_TICKS:
+        return _BAD_PRICE
+    if display != 0 and (display < 0 or MAY_REST[kind] == 0):
         return _BAD_PRICE
     if price != UNDEFINED_PRICE and (abs(price) > MAX_PRICE_TICKS or (price <= 0 and not negative)):
         return _BAD_PRICE
@@ -352,17 +356,18 @@ def _rule_broken(rows: AccountRows, n: int, m: int, k: int) -> int:
 
 
 @kernel
-def _collar_distances(kind: int, price: int, stop: int, side: int, mark: int, bid: int, ask: int) -> tuple[int, int]:
+def _collar_distances(
+    kind: int, price: int, stop: int, trail: int, side: int, mark: int, bid: int, ask: int
+) -> tuple[int, int]:
     """Ticks by which the order may pay beyond the mark, and by which it lies away from it on the passive side."""
-    if kind == _MARKET_ORDER:
-        touch = ask if side > 0 else bid
-        return (0 if touch == UNDEFINED_PRICE else side * (touch - mark)), 0
-    if kind == _LIMIT_ORDER and price != UNDEFINED_PRICE:
-        gap = side * (price - mark)
+    if WAITS[kind]:
+        away = trail if stop == UNDEFINED_PRICE else abs(stop - mark)
+        return (0 if price == UNDEFINED_PRICE or stop == UNDEFINED_PRICE else side * (price - stop)), away
+    if HAS_LIMIT[kind]:
+        gap = 0 if price == UNDEFINED_PRICE else side * (price - mark)
         return (gap, 0) if gap > 0 else (0, -gap)
-    if stop == UNDEFINED_PRICE:
-        return 0, 0
-    return (0 if price == UNDEFINED_PRICE else side * (price - stop)), abs(stop - mark)
+    touch = ask if side > 0 else bid
+    return (0 if touch == UNDEFINED_PRICE else side * (touch - mark)), 0
 
 
 @kernel
@@ -405,10 +410,10 @@ def _judge_flow(
 
 @kernel
 def _would_match(price: int, kind: int, side: int, ours: int, mark: int, bid: int, ask: int) -> bool:
-    """Would the order trade with our own resting limit at ``ours``? A stop does not rest; it is not asked."""
+    """Would the order trade with our own resting limit at ``ours``? One that waits for a trigger does not rest; it is not asked."""
     if price != UNDEFINED_PRICE:
         return bool(side * (price - ours) >= 0)
-    if kind == _STOP_ORDER:
+    if WAITS[kind]:
         return False
     touch = ask if side > 0 else bid
     if touch == UNDEFINED_PRICE:

@@ -51,6 +51,8 @@ def since_equal(rows: AccountRows, n: int, k: int, ts: int) -> int:
             and sent.order_type == asked.order_type
             and sent.price == asked.price
             and sent.stop_price == asked.stop_price
+            and sent.trail_ticks == asked.trail_ticks
+            and sent.display_quantity == asked.display_quantity
             and sent.parent == asked.parent
             and sent.group == asked.group
             and sent.reduce_only == asked.reduce_only
@@ -106,6 +108,7 @@ def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     out.prints_tail += 1
     sent.ts, sent.instrument, sent.side, sent.quantity = asked.ts, asked.instrument, asked.side, quantity
     sent.order_type, sent.price, sent.stop_price = asked.order_type, asked.price, asked.stop_price
+    sent.trail_ticks, sent.display_quantity = asked.trail_ticks, asked.display_quantity
     sent.parent, sent.group, sent.reduce_only, sent.tag = asked.parent, asked.group, asked.reduce_only, asked.tag
 
 

@@ -172,7 +172,7 @@ class RiskGate:
                 0,
                 0,
                 order.order_id, i, 1 if order.side > 0 else -1, order.quantity, order.order_type, order.time_in_force,
-                UNDEFINED_PRICE if price is None else price, UNDEFINED_PRICE if stop is None else stop, order.ts,
+                UNDEFINED_PRICE if price is None else price, UNDEFINED_PRICE if stop is None else stop, order.trail_ticks, order.display_quantity, order.ts,
                 order.effective_ts, order.expire_ts, order.parent or 0, order.oco_group, order.reduce_only,
                 self.working.tag_number(order.tag), 0, 0, 0,
             )  # fmt: skip

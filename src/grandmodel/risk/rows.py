@@ -113,6 +113,8 @@ WORKING = np.dtype(
         ("expire_ts", _I8),
         ("price", _I8),  # UNDEFINED_PRICE: none; as the venue has confirmed it, like the next
         ("stop_price", _I8),
+        ("trail_ticks", _I8),
+        ("display_quantity", _I8),
         ("new_price", _I8),  # of a change under way
         ("new_stop", _I8),
         ("named_parent", _I8),  # the parent that it was sent with, whatever had come of that; 0: none
@@ -158,6 +160,8 @@ PRINT = np.dtype(
         ("order_type", _I8),
         ("price", _I8),
         ("stop_price", _I8),
+        ("trail_ticks", _I8),
+        ("display_quantity", _I8),
         ("parent", _I8),
         ("group", _I8),
         ("reduce_only", _I8),
@@ -178,6 +182,8 @@ ASKED = np.dtype(
         ("time_in_force", _I8),
         ("price", _I8),  # UNDEFINED_PRICE: none
         ("stop_price", _I8),
+        ("trail_ticks", _I8),
+        ("display_quantity", _I8),
         ("ts", _I8),
         ("effective_ts", _I8),
         ("expire_ts", _I8),

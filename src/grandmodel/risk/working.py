@@ -26,6 +26,7 @@ from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType
 from grandmodel.kernels import kernel
 from grandmodel.risk.flow import count_message
+from grandmodel.risk.order_terms import LEAVES_LIMIT
 from grandmodel.risk.rows import OUT, WORKING, Account, AccountRows, Rows, rows_of
 
 Row = Any
@@ -194,7 +195,8 @@ def send(rows: AccountRows, n: int, k: int, quantity: int) -> None:
         known = rows.working[n, place]
         known.pending = quantity
         known.changing = 1
-        known.new_price, known.new_stop = asked.price, asked.stop_price
+        known.new_price = known.price if asked.price == UNDEFINED_PRICE else asked.price
+        known.new_stop = known.stop_price if asked.stop_price == UNDEFINED_PRICE else asked.stop_price
         recount(rows, n, known.instrument)
         return
     is_child = _is_child(rows, n, asked.parent)
@@ -206,6 +208,7 @@ def send(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     row.time_in_force, row.expire_ts = asked.time_in_force, asked.expire_ts
     row.price = row.new_price = asked.price
     row.stop_price = row.new_stop = asked.stop_price
+    row.trail_ticks, row.display_quantity = asked.trail_ticks, asked.display_quantity
     row.named_parent = asked.parent
     row.parent = asked.parent if is_child else 0
     row.group, row.reduce_only, row.tag = asked.group, asked.reduce_only, asked.tag
@@ -227,7 +230,7 @@ def forget(rows: AccountRows, n: int, place: int) -> None:
 
 @kernel
 def apply_report(
-    rows: AccountRows, n: int, order_id: int, exec_type: int, lots: int, leaves: int, ts_event: int
+    rows: AccountRows, n: int, order_id: int, exec_type: int, lots: int, price: int, leaves: int, ts_event: int
 ) -> tuple[int, bool]:
     """Take the venue's word on one order: (its row before anything was dropped, whether it has ended); row -1 where it is not known."""
     out = rows.out[n]
@@ -246,6 +249,8 @@ def apply_report(
                 recount(rows, n, other.instrument)
     if exec_type == _TRADE:
         row.filled += lots
+        if row.price == UNDEFINED_PRICE and LEAVES_LIMIT[row.order_type]:
+            row.price = row.new_price = price  # What is left of it rests there.
         is_parent = False
         for k in range(out.count):
             other = rows.working[n, k]
@@ -287,7 +292,8 @@ def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
     best = UNDEFINED_PRICE
     for k in range(count):
         row = working[n, k]
-        if row.instrument != i or row.order_type != _LIMIT or row.side != -side or row.parent != 0:
+        rests = row.order_type == _LIMIT or (LEAVES_LIMIT[row.order_type] and row.price != UNDEFINED_PRICE)
+        if row.instrument != i or not rests or row.side != -side or row.parent != 0:
             continue
         for price in (row.price, row.new_price):  # Until the venue has answered it may stand at either.
             if best == UNDEFINED_PRICE or side * (price - best) < 0:
@@ -297,7 +303,7 @@ def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
 
 @kernel
 def apply_report_at(
-    handle: NDArray[np.int64], order_id: int, exec_type: int, lots: int, leaves: int, ts_event: int
+    handle: NDArray[np.int64], order_id: int, exec_type: int, lots: int, price: int, leaves: int, ts_event: int
 ) -> tuple[int, bool]:
     """``apply_report`` for account 0 behind ``handle``: (the order's sequence number, whether it has ended); -1 where it is not known."""
     rows = rows_of(handle)
@@ -305,7 +311,7 @@ def apply_report_at(
     if place < 0:
         return -1, False
     sequence = rows.working[0, place].sequence
-    return sequence, apply_report(rows, 0, order_id, exec_type, lots, leaves, ts_event)[1]
+    return sequence, apply_report(rows, 0, order_id, exec_type, lots, price, leaves, ts_event)[1]
 
 
 @kernel
@@ -336,6 +342,8 @@ class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     expire_ts: int
     price: int
     stop_price: int
+    trail_ticks: int
+    display_quantity: int
     new_price: int
     new_stop: int
     named_parent: int
@@ -452,7 +460,7 @@ class WorkingOrders:
     def report(self, report: ExecutionReport) -> tuple[int, bool] | None:
         """Take the venue's word: (the order's sequence number, whether it has ended); None where it is not known here."""
         sequence, has_ended = apply_report_at(
-            self._account.handle, report.order_id, _EXEC_CODES[report.exec_type], report.last_quantity, report.leaves, report.ts_event
+            self._account.handle, report.order_id, _EXEC_CODES[report.exec_type],  report.last_quantity, report.last_price, report.leaves, report.ts_event
         )  # fmt: skip
         return None if sequence < 0 else (sequence, has_ended)
 

@@ -45,7 +45,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
-from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level
+from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level, clear_book
 from grandmodel.simulation.matching import match_bar, match_quote, match_trade, run_venue, venue_due
 from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
 
@@ -88,6 +88,21 @@ class Stop(enum.IntEnum):
     BAD_ROW = 7
     """A row was refused: the first of its window, the second, the fourth and so on, so that a flood makes few stops."""
 
+
+_END, _REPORTS, _BARS, _EQUITY_LINE = int(Stop.END), int(Stop.REPORTS), int(Stop.BARS), int(Stop.EQUITY_LINE)
+_ROLL_AHEAD, _GROW, _DISORDER, _BAD_ROW = int(Stop.ROLL), int(Stop.GROW), int(Stop.DISORDER), int(Stop.BAD_ROW)
+_READ = -1
+"""Nothing stands before a row any more: the walk goes on with it. No ``Stop``."""
+
+_TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
+_FILL, _NONE = int(Action.FILL), int(Action.NONE)
+_ADD, _CANCEL, _MODIFY = int(Action.ADD), int(Action.CANCEL), int(Action.MODIFY)
+_STAMP, _SIZE, _JUMPED = int(Fault.STAMP), int(Fault.SIZE), int(Fault.JUMP)
+_LAST, _CROSSED, _HALTED = int(Flag.LAST), int(Flag.CROSSED), int(Flag.HALTED)
+_ROLL, _BAD = int(Flag.ROLL), int(Flag.BAD_STRETCH)
+_BREAK = _ROLL | _BAD
+_ENDED = int(SlotState.ENDED)
+_FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
 
 SCHEDULE_GRACE_NS = 31 * NS_PER_DAY
 """A row so long after the last session that the run knows is none of this run's."""
@@ -147,6 +162,7 @@ class MarketStep:
         """``step`` as plain integers."""
         self.instrument_values = self.instruments.view(np.int64).reshape(count, -1)
         """``instruments`` as plain integers, (I, fields)."""
+        self._closed_values = self.closed.view(np.int64).reshape(len(self.closed), -1)
         self._viewed = self.instruments.view(np.int64).reshape(count, -1)[:, : len(VIEWED)].T
         self._session_rows(schedules)
         self.rows_before = 0
@@ -196,8 +212,7 @@ class MarketStep:
 
     def closed_rows(self) -> list[tuple[int, ...]]:
         """The bars that closed at this stop, as rows of ``BUILDER``."""
-        rows: list[tuple[int, ...]] = self.closed[: int(self._values[_CLOSED_BARS])].tolist()
-        return rows
+        return list(map(tuple, self._closed_values[: int(self._values[_CLOSED_BARS])].tolist()))
 
     def set_lines(self, floor: int) -> int:
         """Stop when equity falls to ``floor``; the highest equity since the last call, which starts anew here."""
@@ -218,10 +233,7 @@ class MarketStep:
         ts = int(state["now"])
         market["rows"] += fault == Fault.STAMP  # Of the others this row has been counted, and its time has come.
         market["bad_rows"] += 1
-        if self._schema is not Schema.BOOK:
-            is_new = bool(int(row["flags"]) & _ROLL) and not market["begins"]
-            market["begins"] |= int(row["flags"]) & _ROLL
-            state["begins"] += is_new
+        market["begins"] |= int(row["flags"]) & _ROLL
         if ts >= market["bad_until"]:
             market["bad_until"], market["bad_window"] = ts + int(state["bad_window_ns"]), 0
         count = int(market["bad_window"]) + 1
@@ -235,12 +247,14 @@ class MarketStep:
         return index, int(market["bad_window"]), Fault(int(self.step[0]["bad_fault"]))
 
     def fault_of(self, row: Any) -> Fault:
-        """What is wrong with the prices and sizes of ``row`` by itself, of a block of trades, quotes or bars."""
+        """What is wrong with the prices and sizes of ``row`` by itself."""
         lowest = int(self.instruments[int(row["instrument"])]["lowest"])
         names = row.dtype.names or ()
         if "open" in names:
             prices = int(row["open"]), int(row["high"]), int(row["low"]), int(row["close"])
             return Fault(bar_fault(*prices, int(row["volume"]), UNDEFINED_PRICE, lowest))
+        if "order_id" in names:
+            return Fault(_event_fault(row, UNDEFINED_PRICE, lowest))
         fault = 0
         if int(row["action"]) == _TRADE:
             fault = trade_fault(int(row["price"]), int(row["size"]), UNDEFINED_PRICE, lowest)
@@ -250,10 +264,9 @@ class MarketStep:
     def check(self, block: Block) -> Schema:
         """The schema of ``block``; raises ``UsageError`` where its instruments or layout are not those of this run."""
         schema = schema_of(block)
-        if len(block) and int(block["instrument"].max()) >= len(self.instruments):
-            raise UsageError(
-                f"found instrument number {int(block['instrument'].max())} in a block, expected below {len(self.instruments)}"
-            )
+        highest = int(block["instrument"].max()) if len(block) else -1
+        if highest >= len(self.instruments):
+            raise UsageError(f"found instrument number {highest} in a block, expected below {len(self.instruments)}")
         return schema
 
     def begin(self, block: Block) -> Schema:
@@ -312,7 +325,7 @@ class MarketStep:
             elif rows != len(array) or found.size != array.size:
                 raise UsageError(f"snapshot: found {rows} rows of {name}, expected {len(array)}")
             else:
-                array[...] = found.reshape(array.shape)  # In place: ``_values`` and ``_viewed`` look into these.
+                array[...] = found.reshape(array.shape)  # In place: the views look into these.
         self.rows_before = rows_before
 
     def make_room(self, rows: int) -> None:
@@ -326,22 +339,22 @@ class MarketStep:
 def run_due(
     step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows, limit: int
 ) -> int:
-    """Everything due at or before ``limit``, in order of time; a stop code, or 0 when nothing is left."""
+    """Everything due at or before ``limit``, in order of time; a ``Stop``, END when nothing is left."""
     state = step[0]
     while True:
         state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
         ts = state.next_due
         if ts > limit or ts == NEVER_NS:
-            return 0
+            return _END
         state.now = max(state.now, ts)
         if reports.shape[0] - state.report_tail < 8 * state.slots + 16:
-            return 5
+            return _GROW
         run_venue(step, slots, reports, instruments, depth, ts)
         if state.report_head < state.report_tail and reports[state.report_head].due <= ts:
-            return 1
+            return _REPORTS
         state.closed_bars = close_due(builders, closed, 0, instruments, ts)
         if state.closed_bars > 0:
-            return 2
+            return _BARS
 
 
 @kernel
@@ -350,7 +363,7 @@ def advance_to(
 ) -> int:
     """Let time pass to ``ts``."""
     code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
-    if code == 0:
+    if code == _END:
         step[0].now = max(step[0].now, ts)
     return code
 
@@ -404,7 +417,7 @@ def _refuse(step: Rows, row: int, i: int, fault: int) -> int:
     step[0].row = row + 1
     step[0].bad_instrument = i
     step[0].bad_fault = fault
-    return 7
+    return _BAD_ROW
 
 
 @kernel(inline=True)
@@ -427,16 +440,6 @@ def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) 
     market.marked_base = value
     step[0].equity_peak = max(step[0].equity_peak, step[0].equity)
     return bool(step[0].equity <= step[0].equity_floor)
-
-
-_TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
-_FILL, _NONE = int(Action.FILL), int(Action.NONE)
-_ADD, _CANCEL, _MODIFY = int(Action.ADD), int(Action.CANCEL), int(Action.MODIFY)
-_STAMP, _SIZE, _JUMPED = int(Fault.STAMP), int(Fault.SIZE), int(Fault.JUMP)
-_CROSSED, _ROLL, _BAD, _HALTED = int(Flag.CROSSED), int(Flag.ROLL), int(Flag.BAD_STRETCH), int(Flag.HALTED)
-_BREAK = _ROLL | _BAD
-_ENDED = int(SlotState.ENDED)
-_FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
 
 
 @kernel(inline=True)
@@ -466,122 +469,157 @@ def _event_fault(event: Row, mark: int, lowest: int) -> int:
     return _SIZE if event.action == _CANCEL and event.size < 0 else 0
 
 
+@kernel(inline=True)
+def _is_next(state: Row, market: Row, room: int, ts: int, until: int, sequence: int, breaks: int) -> bool:
+    """True where nothing stands before a row: nearly always. ``room`` is the length of the report array; else as in ``make_way``."""
+    return bool(
+        (ts > state.last_ts or (ts == state.last_ts and sequence >= state.last_sequence))
+        and ts <= state.last_stamp
+        and until < state.next_due
+        and breaks == 0
+        and (market.active == 0 or room - state.report_tail >= 8 * state.slots + 16)
+    )
+
+
 @kernel
-def walk_ticks(  # noqa: C901  one branch per kind of row, in the order in which a row is read
+def make_way(
+    step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
+    row: int, i: int, ts: int, began: int, until: int, sequence: int, breaks: int,
+) -> int:  # fmt: skip
+    """What comes before ``row``, a row of instrument ``i`` known at ``ts``: a ``Stop``, or ``_READ`` when it is its turn.
+
+    ``began`` is when what the row tells of began, ``until`` the last time whose events come before it, ``breaks`` its ``_BREAK`` flags.
+    """
+    state, market = step[0], instruments[i]
+    if ts < FIRST_STAMP_NS or ts > state.last_stamp:
+        return _refuse(step, row, i, _STAMP)
+    state.row = row
+    if ts < state.last_ts or (ts == state.last_ts and sequence < state.last_sequence):
+        return _DISORDER
+    if until >= state.next_due:
+        code = run_due(step, instruments, builders, slots, reports, closed, depth, until)
+        if code != _END:
+            return code
+    if breaks and state.stops_at_marks and market.roll_ts != ts:
+        if _hasten_reports(step, reports, i, until):
+            return run_due(step, instruments, builders, slots, reports, closed, depth, until)
+        if _is_engaged(step, instruments, slots, i):
+            state.now = max(state.now, began)
+            return _ROLL_AHEAD
+    if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+        return _GROW
+    return _READ
+
+
+# The inlined leaves below are given rows, not arrays: numba counts the references of an array at every use.
+
+
+@kernel(inline=True)
+def _begin_row(state: Row, market: Row, ts: int, began: int, sequence: int, feed: int) -> bool:
+    """Time passes to a row, and it is counted; True where its session must be found."""
+    state.now = ts
+    state.last_ts = ts
+    state.last_sequence = sequence
+    market.rows += 1
+    market.feed = feed
+    return bool(began >= market.session_close)
+
+
+@kernel(inline=True)
+def _note_breaks(market: Row, breaks: int) -> None:
+    """Count the ``_BREAK`` flags of a row that is sound."""
+    market.in_bad_stretch = breaks & _BAD
+    if breaks:
+        market.begins = 0
+        market.bad_stretch += (breaks & _BAD) != 0
+        market.rolls += (breaks & _ROLL) != 0
+
+
+@kernel(inline=True)
+def _count_trade(market: Row, ts: int, price: int, size: int) -> None:
+    market.trades += 1
+    market.volume += size
+    market.last = price
+    market.last_ts = ts
+
+
+@kernel(inline=True)
+def _keep_quote(market: Row, bid: int, ask: int, bid_size: int, ask_size: int) -> None:
+    market.bid = bid
+    market.ask = ask
+    market.bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
+    market.ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
+
+
+@kernel(inline=True)
+def _is_crossed(bid: int, ask: int, flags: int) -> bool:
+    """True for a quote that moves no book: marked so, or with a bid above its ask."""
+    return (flags & _CROSSED) != 0 or (bid > ask and bid != UNDEFINED_PRICE)
+
+
+@kernel
+def walk_ticks(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
-    """Walk trades and quotes from ``step.row``; a stop code. The row that it stopped before is in ``step.row``."""
+    """Walk trades and quotes from ``step.row``; a ``Stop``. The row that it stopped before is in ``step.row``."""
     state = step[0]
     state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
-    last_stamp, begins = state.last_stamp, state.begins
     for row in range(state.row, block.shape[0]):
         tick = block[row]
-        ts = tick.ts_init
-        i = tick.instrument
+        ts, i, flags = tick.ts_init, tick.instrument, tick.flags
         market = instruments[i]
-        if ts <= state.last_ts or ts > last_stamp:
-            if ts < FIRST_STAMP_NS or ts > last_stamp:
-                return _refuse(step, row, i, _STAMP)
-            if ts < state.last_ts or tick.sequence < state.last_sequence:
-                state.row = row
-                return 6
-        if ts >= state.next_due:
-            state.row = row
-            code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
-            if code:
+        if not _is_next(state, market, reports.shape[0], ts, ts, tick.sequence, flags & _BREAK):
+            code = make_way(
+                step, instruments, builders, slots, reports, closed, depth, row, i, ts, ts, ts, tick.sequence,
+                flags & _BREAK,
+            )  # fmt: skip
+            if code != _READ:
                 return code
-        if (
-            tick.flags & _BREAK
-            and state.stops_at_marks
-            and market.roll_ts != ts
-            and _hasten_reports(step, reports, i, ts)
-        ):
-            state.row = row
-            return run_due(step, instruments, builders, slots, reports, closed, depth, ts)
-        if (
-            tick.flags & _BREAK
-            and state.stops_at_marks
-            and market.roll_ts != ts
-            and _is_engaged(step, instruments, slots, i)
-        ):
-            state.row = row
-            state.now = ts
-            return 4
-        if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
-            state.row = row
-            return 5
-        state.now = ts
-        state.last_ts = ts
-        state.last_sequence = tick.sequence
-        market.rows += 1
-        market.feed = _FEED_TICKS
-        if ts >= market.session_close:
+        if _begin_row(state, market, ts, ts, tick.sequence, _FEED_TICKS):
             _find_session(instruments, i, sessions, ranges, ts)
-        if ts < market.session_open:
-            market.outside_session += 1
-        flags = tick.flags & _BREAK
-        if begins > 0:
-            flags |= market.begins
+        market.outside_session += ts < market.session_open
+        breaks = (flags & _BREAK) | market.begins
         action, mark = tick.action, market.mark
         bid, ask, bid_size, ask_size = tick.bid_price, tick.ask_price, tick.bid_size, tick.ask_size
-        reference = UNDEFINED_PRICE if flags & _ROLL else mark
+        reference = UNDEFINED_PRICE if breaks & _ROLL else mark
         fault = _tick_fault(action, tick.price, tick.size, bid, ask, bid_size, ask_size, reference, market.lowest)
         if fault != 0:
             return _refuse(step, row, i, fault)
-        market.in_bad_stretch = flags & _BAD
-        if flags:
-            if market.begins:
-                market.begins = 0
-                begins -= 1
-                state.begins = begins
-            market.bad_stretch += (flags & _BAD) != 0
-            market.rolls += (flags & _ROLL) != 0
+        _note_breaks(market, breaks)
         if action == _TRADE:
             mark = tick.price
-            market.trades += 1
-            market.volume += tick.size
-            market.last = tick.price
-            market.last_ts = ts
-            due = add_price(builders, i, ts, tick.price, tick.size, market.session_open, market.session_close, flags)
+            _count_trade(market, ts, mark, tick.size)
+            due = add_price(builders, i, ts, mark, tick.size, market.session_open, market.session_close, breaks)
             state.next_due = min(state.next_due, due)
             if market.active > 0 and not market.halted:
-                match_trade(step, slots, reports, instruments, depth, i, ts, tick.price, tick.size)
-            if (bid != UNDEFINED_PRICE or ask != UNDEFINED_PRICE) and not (
-                tick.flags & _CROSSED or (bid > ask and bid != UNDEFINED_PRICE)
-            ):
-                market.bid, market.ask = bid, ask
-                market.bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
-                market.ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
+                match_trade(step, slots, reports, instruments, depth, i, ts, mark, tick.size)
+            if (bid != UNDEFINED_PRICE or ask != UNDEFINED_PRICE) and not _is_crossed(bid, ask, flags):
+                _keep_quote(market, bid, ask, bid_size, ask_size)
                 if market.active > 0 and not market.halted:
                     match_quote(step, slots, reports, instruments, depth, i, ts)
         elif action == _QUOTE:
             market.quotes += 1
-            if tick.flags & _CROSSED or (bid > ask and bid != UNDEFINED_PRICE):
+            if _is_crossed(bid, ask, flags):
                 market.crossed += 1
             else:
-                market.bid, market.ask = bid, ask
-                market.bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
-                market.ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
+                _keep_quote(market, bid, ask, bid_size, ask_size)
+                if market.active > 0 and not market.halted:
+                    match_quote(step, slots, reports, instruments, depth, i, ts)
                 if bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
                     market.one_sided += 1
                 elif market.mark_on_quotes:
                     mark = (bid + ask) >> 1
-                    due = add_price(
-                        builders, i, ts, mark, UNKNOWN_VOLUME, market.session_open, market.session_close, flags
-                    )
+                    opens, closes = market.session_open, market.session_close
+                    due = add_price(builders, i, ts, mark, UNKNOWN_VOLUME, opens, closes, breaks)
                     state.next_due = min(state.next_due, due)
-                if market.active > 0 and not market.halted:
-                    match_quote(step, slots, reports, instruments, depth, i, ts)
-        elif action == _HALT:
-            market.halted = 1
-        elif action == _RESUME:
-            market.halted = 0
+        elif action == _HALT or action == _RESUME:
+            market.halted = action == _HALT
         if mark_instrument(step, instruments, i, mark, ts):
             state.row = row + 1
-            return 3
+            return _EQUITY_LINE
     state.row = block.shape[0]
-    return 0
+    return _END
 
 
 @kernel
@@ -589,160 +627,130 @@ def walk_bars(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
-    """Walk finished bars from ``step.row``; a stop code."""
+    """Walk finished bars from ``step.row``; a ``Stop``."""
     state = step[0]
     state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
     for row in range(state.row, block.shape[0]):
         bar = block[row]
-        ts = bar.ts_init
-        i = bar.instrument
-        market = instruments[i]
-        if not bar_stamps_are_sound(bar.ts_open, bar.ts_event, ts, state.last_stamp):
+        ts, opened, i, flags = bar.ts_init, bar.ts_open, bar.instrument, bar.flags
+        if not bar_stamps_are_sound(opened, bar.ts_event, ts, state.last_stamp):
             return _refuse(step, row, i, _STAMP)
-        if ts <= state.last_ts and (ts < state.last_ts or bar.sequence < state.last_sequence):
-            state.row = row
-            return 6
-        if hasten_passed(builders, i, bar.ts_open, ts - 1):
+        if ts >= state.last_ts and hasten_passed(builders, i, opened, ts - 1):
             state.next_due = min(state.next_due, ts - 1)
-        if state.next_due < ts:
-            state.row = row
-            code = run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
-            if code:
+        market = instruments[i]
+        if not _is_next(state, market, reports.shape[0], ts, ts - 1, bar.sequence, flags & _BREAK):
+            code = make_way(
+                step, instruments, builders, slots, reports, closed, depth, row, i, ts, opened, ts - 1, bar.sequence,
+                flags & _BREAK,
+            )  # fmt: skip
+            if code != _READ:
                 return code
-        if (
-            bar.flags & _BREAK
-            and state.stops_at_marks
-            and market.roll_ts != ts
-            and _hasten_reports(step, reports, i, ts - 1)
-        ):
-            state.row = row
-            return run_due(step, instruments, builders, slots, reports, closed, depth, ts - 1)
-        if (
-            bar.flags & _BREAK
-            and state.stops_at_marks
-            and market.roll_ts != ts
-            and _is_engaged(step, instruments, slots, i)
-        ):
-            state.row = row
-            state.now = max(state.now, bar.ts_open)
-            return 4
-        if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
-            state.row = row
-            return 5
-        state.now = ts
-        state.last_ts = ts
-        state.last_sequence = bar.sequence
-        market.rows += 1
-        market.feed = _FEED_BARS
-        if bar.ts_open >= market.session_close:
-            _find_session(instruments, i, sessions, ranges, bar.ts_open)
-        if bar.ts_open < market.session_open:
-            market.outside_session += 1
-        flags = (bar.flags & _BREAK) | market.begins
-        reference = UNDEFINED_PRICE if flags & _ROLL else market.mark
+        if _begin_row(state, market, ts, opened, bar.sequence, _FEED_BARS):
+            _find_session(instruments, i, sessions, ranges, opened)
+        market.outside_session += opened < market.session_open
+        breaks = (flags & _BREAK) | market.begins
+        reference = UNDEFINED_PRICE if breaks & _ROLL else market.mark
         fault = bar_fault(bar.open, bar.high, bar.low, bar.close, bar.volume, reference, market.lowest)
         if fault != 0:
             return _refuse(step, row, i, fault)
+        _note_breaks(market, breaks)
         market.bars += 1
-        if market.begins:
-            market.begins = 0
-            state.begins -= 1
-        market.in_bad_stretch = flags & _BAD
-        if flags:
-            market.bad_stretch += (flags & _BAD) != 0
-            market.rolls += (flags & _ROLL) != 0
-        if bar.volume > 0:
-            market.volume += bar.volume
-        if market.active > 0 and not bar.flags & _HALTED:
-            match_bar(step, slots, reports, instruments, i, bar.ts_open, ts, bar.open, bar.high, bar.low, bar.volume)
+        market.volume += max(bar.volume, 0)
+        if market.active > 0 and not flags & _HALTED:
+            match_bar(
+                step, slots, reports, instruments, i, opened, ts, bar.open, bar.high, bar.low, bar.close, bar.volume
+            )
         market.last = bar.close
         market.last_ts = ts
         due = add_bar(
-            builders, i, bar.ts_open, bar.ts_event, ts, bar.open, bar.high, bar.low, bar.close, bar.volume, flags,
+            builders, i, opened, bar.ts_event, ts, bar.open, bar.high, bar.low, bar.close, bar.volume, breaks,
             market.session_open, market.session_close,
         )  # fmt: skip
         state.next_due = min(state.next_due, due)
         if mark_instrument(step, instruments, i, bar.close, ts):
             state.row = row + 1
-            return 3
+            return _EQUITY_LINE
     state.row = block.shape[0]
-    return 0
+    return _END
 
 
 @kernel
-def walk_book(  # noqa: C901  as above
+def walk_book(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
-    """Walk order-book events from ``step.row``; a stop code."""
+    """Walk order-book events from ``step.row``; a ``Stop``. A new contract begins with an empty book."""
     state = step[0]
     state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
     for row in range(state.row, block.shape[0]):
         event = block[row]
-        ts = event.ts_init
-        i = event.instrument
+        ts, i, flags, action = event.ts_init, event.instrument, event.flags, event.action
         market = instruments[i]
-        if ts <= state.last_ts or ts > state.last_stamp:
-            if ts < FIRST_STAMP_NS or ts > state.last_stamp:
-                return _refuse(step, row, i, _STAMP)
-            if ts < state.last_ts or event.sequence < state.last_sequence:
-                state.row = row
-                return 6
-        if ts >= state.next_due:
-            state.row = row
-            code = run_due(step, instruments, builders, slots, reports, closed, depth, ts)
-            if code:
+        if not _is_next(state, market, reports.shape[0], ts, ts, event.sequence, flags & _BREAK):
+            code = make_way(
+                step, instruments, builders, slots, reports, closed, depth, row, i, ts, ts, ts, event.sequence,
+                flags & _BREAK,
+            )  # fmt: skip
+            if code != _READ:
                 return code
-        if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
-            state.row = row
-            return 5
-        state.now = ts
-        state.last_ts = ts
-        state.last_sequence = event.sequence
-        market.rows += 1
-        market.feed = _FEED_BOOK
-        if ts >= market.session_close:
+        if _begin_row(state, market, ts, ts, event.sequence, _FEED_BOOK):
             _find_session(instruments, i, sessions, ranges, ts)
-        if ts < market.session_open:
-            market.outside_session += 1
+        market.outside_session += ts < market.session_open
+        breaks = (flags & _BREAK) | market.begins
         mark = market.mark
-        fault = _event_fault(event, mark, market.lowest)
+        fault = _event_fault(event, UNDEFINED_PRICE if breaks & _ROLL else mark, market.lowest)
         if fault != 0:
             return _refuse(step, row, i, fault)
+        _note_breaks(market, breaks)
         market.book_events += 1
-        if event.action == _TRADE:
+        if breaks & _ROLL:
+            clear_book(depth, i)
+            market.bid = market.ask = UNDEFINED_PRICE
+        if action == _TRADE:
             mark = event.price
-            market.trades += 1
-            market.volume += event.size
-            market.last = event.price
-            market.last_ts = ts
-            due = add_price(builders, i, ts, event.price, event.size, market.session_open, market.session_close, 0)
+            _count_trade(market, ts, mark, event.size)
+            due = add_price(builders, i, ts, mark, event.size, market.session_open, market.session_close, breaks)
             state.next_due = min(state.next_due, due)
             if market.active > 0 and not market.halted:
-                match_trade(step, slots, reports, instruments, depth, i, ts, event.price, event.size)
-        elif event.action == _HALT:
-            market.halted = 1
-        elif event.action == _RESUME:
-            market.halted = 0
-        elif event.action != _FILL and event.action != _NONE:
+                match_trade(step, slots, reports, instruments, depth, i, ts, mark, event.size)
+        elif action == _HALT or action == _RESUME:
+            market.halted = action == _HALT
+        elif action != _FILL and action != _NONE:
             apply_book_event(
-                depth, i, event.action, event.side, event.order_id, event.price, event.size, market.book_events, slots,
+                depth,
+                i,
+                action,
+                event.side,
+                event.order_id,
+                event.price,
+                event.size,
+                market.book_events,
+                slots,
                 state.slots,
-            )  # fmt: skip
-            bid, ask = best_level(depth, i, 0), best_level(depth, i, 1)
-            if bid < ask or bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
-                market.bid, market.ask = bid, ask
-                market.bid_size = 0 if bid == UNDEFINED_PRICE else depth[i].size[0, bid - depth[i].base]
-                market.ask_size = 0 if ask == UNDEFINED_PRICE else depth[i].size[1, ask - depth[i].base]
-                if market.active > 0 and not market.halted and event.flags & 1:
-                    match_quote(step, slots, reports, instruments, depth, i, ts)
-            else:
-                market.crossed += 1
+            )
+            _show_book(step, instruments, slots, reports, depth, i, ts, flags)
         if mark_instrument(step, instruments, i, mark, ts):
             state.row = row + 1
-            return 3
+            return _EQUITY_LINE
     state.row = block.shape[0]
-    return 0
+    return _END
+
+
+@kernel
+def _show_book(
+    step: Rows, instruments: Rows, slots: Rows, reports: Rows, depth: Rows, i: int, ts: int, flags: int
+) -> None:
+    """Keep the best bid and ask of an order book; they are matched with the last event of a message."""
+    market = instruments[i]
+    bid, ask = best_level(depth, i, 0), best_level(depth, i, 1)
+    if bid < ask or bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
+        market.bid, market.ask = bid, ask
+        market.bid_size = 0 if bid == UNDEFINED_PRICE else depth[i].size[0, bid - depth[i].base]
+        market.ask_size = 0 if ask == UNDEFINED_PRICE else depth[i].size[1, ask - depth[i].base]
+        if market.active > 0 and not market.halted and flags & _LAST:
+            match_quote(step, slots, reports, instruments, depth, i, ts)
+    else:
+        market.crossed += 1
 
 
 _WALKS = {Schema.TRADES: walk_ticks, Schema.QUOTES: walk_ticks, Schema.BOOK: walk_book, Schema.BARS: walk_bars}

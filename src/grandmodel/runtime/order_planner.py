@@ -24,7 +24,7 @@ from grandmodel.domain.decisions import (
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import DecidedIntent
 from grandmodel.domain.ids import InstrumentId, OrderId
-from grandmodel.domain.orders import CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
 from grandmodel.risk.checks import REASONS, checked
 from grandmodel.risk.leaving import ask_at
 from grandmodel.risk.rows import ASKED
@@ -107,7 +107,7 @@ class OrderPlanner:
     def _take_row(self, step: Step, deed: Deed, k: int, instrument: InstrumentId, asked: list[int]) -> bool:
         """Make a domain value of row ``k`` of what was asked and hand it on; False where a limit on lots is broken."""
         (
-            kind, why, order_id, _, side, _, order_type, time_in_force, price, stop_price, ts, effective_ts, expire_ts, parent,
+            kind, why, order_id, _, side, _, order_type, time_in_force, price, stop_price, _, _, ts, effective_ts, expire_ts, parent,
             group, reduce_only, tag, approved, reason, noted,
         ) = asked  # fmt: skip
         if kind == CANCEL:
@@ -156,11 +156,9 @@ class OrderPlanner:
             self._gate.working.take_back_cancel(asked[2])
 
     def _place(self, step: Step, deed: Deed, intent: PlaceOrder) -> None:
-        needs_price = intent.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
-        needs_stop = intent.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        terms = ORDER_TYPES[intent.order_type]
         if (
-            (intent.price is not None) != needs_price
-            or (intent.stop_price is not None) != needs_stop
+            not terms.fits(intent.price, intent.stop_price, intent.trail_ticks, intent.display_quantity)
             or (intent.expire_ts is not None) != (intent.time_in_force is TimeInForce.GTD)
             or intent.quantity <= 0
             or not 0 <= intent.oco_group < _GROUPS_OF_AN_AGENT
@@ -168,10 +166,11 @@ class OrderPlanner:
         ):
             raise AgentError(
                 f"agent {deed.who}: found {intent.order_type.name} {intent.time_in_force.name} of {intent.quantity} lots with "
-                f"price {intent.price}, stop_price {intent.stop_price}, expire_ts {intent.expire_ts}, oco_group "
+                f"price {intent.price}, stop_price {intent.stop_price}, trail_ticks {intent.trail_ticks}, display_quantity "
+                f"{intent.display_quantity}, expire_ts {intent.expire_ts}, oco_group "
                 f"{intent.oco_group}, reduce_only {intent.reduce_only}, bracket_stop {intent.bracket_stop} and bracket_target "
-                f"{intent.bracket_target}, expected a positive quantity, just the prices that the type has, expire_ts for GTD "
-                "only, a group of 0 to 2^32 - 1, and no bracket around an order that only closes"
+                f"{intent.bracket_target}, expected a positive quantity, just the prices that the type has, a display_quantity "
+                "only where the order may rest, expire_ts for GTD only, a group of 0 to 2^32 - 1, and no bracket around an order that only closes"
             )
         extra = {} if intent.expire_ts is None else {"expire_ts": intent.expire_ts}
         order = self._order(
@@ -182,6 +181,8 @@ class OrderPlanner:
             order_type=intent.order_type,
             price=intent.price,
             stop_price=intent.stop_price,
+            trail_ticks=intent.trail_ticks,
+            display_quantity=intent.display_quantity,
             time_in_force=intent.time_in_force,
             oco_group=intent.oco_group and deed.place * _GROUPS_OF_AN_AGENT + intent.oco_group,
             reduce_only=intent.reduce_only,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grandmodel.domain.blocks import UNDEFINED_PRICE, Block, Flag
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Block, Flag
 from grandmodel.domain.decisions import CancelIntent
 from grandmodel.domain.events import Alert
 from grandmodel.domain.instruments import convert_micros
@@ -39,8 +39,11 @@ def roll(books: Books, planner: OrderPlanner, step: Step, block: Block) -> None:
         text = f"{instrument}: a bad stretch of data begins; the position was left at the last good price"
         step.alerts.append(Alert(severity="high", code="bad_stretch", text=text, value=lots))
         return
-    fields = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
-    first_price = next((int(row[name]) for name in fields if row[name] != UNDEFINED_PRICE), UNDEFINED_PRICE)
+    fields: tuple[str, ...] = ("open",) if "open" in names else ("price", "bid_price", "ask_price")
+    if "order_id" in names and row["action"] != Action.TRADE:
+        fields = ()  # A resting order may stand anywhere: its price is not the market's.
+    known = (int(row[name]) for name in fields if name in names and row[name] != UNDEFINED_PRICE)
+    first_price = next(known, UNDEFINED_PRICE)
     if first_price == UNDEFINED_PRICE:
         text = (
             f"{instrument}: the first row of the new contract has no price; the step between contracts counts as profit"

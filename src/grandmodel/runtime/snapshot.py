@@ -17,7 +17,7 @@ from grandmodel.domain.ids import OrderId
 from grandmodel.execution.order_life import OrderLife
 from grandmodel.runtime.engine import Engine
 
-_FORMAT = 2
+_FORMAT = 3
 _ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 
 

@@ -30,7 +30,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Begin, DecidedIntent, Record
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import Instrument, currency_text
-from grandmodel.domain.orders import ExecutionReport, Fill, OrderType, TimeInForce
+from grandmodel.domain.orders import ExecutionReport, Fill
 from grandmodel.domain.time import NEVER_NS, NS_PER_SECOND
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.journal.format import JournalReader, decode_record
@@ -506,9 +506,7 @@ class _Run:
             ]
             return ", ".join([f"hold {intent.lots:+d} {intent.instrument}, {intent.urgency.value}", *exits])
         if isinstance(intent, PlaceOrder):
-            text = f"{intent.side.name.lower()} {intent.quantity} {intent.instrument} " + _terms(
-                instrument, intent.order_type, intent.price, intent.stop_price, intent.time_in_force
-            )
+            text = f"{intent.side.name.lower()} {intent.quantity} {intent.instrument} {_terms(instrument, intent)}"
             exits = [
                 f"{name} at {price(level)}"
                 for name, level in (("stop", intent.bracket_stop), ("target", intent.bracket_target))
@@ -541,16 +539,19 @@ def _run_of(begin: Begin) -> _Run:
     return _Run(str(begin.run), settings.account.base_currency, instruments)
 
 
-def _terms(
-    instrument: Instrument, order_type: OrderType, price: int | None, stop: int | None, time_in_force: TimeInForce
-) -> str:
+def _terms(instrument: Instrument, intent: PlaceOrder) -> str:
     """``limit 19500.25, day``."""
-    text = order_type.name.lower().replace("_", " ")
+    price, stop = intent.price, intent.stop_price
+    text = intent.order_type.name.lower().replace("_", " ")
     if stop is not None:
         text += f" {instrument.price_from_ticks(stop)}"
     if price is not None:
         text += f" {'limit ' if stop is not None else ''}{instrument.price_from_ticks(price)}"
-    return f"{text}, {time_in_force.name.lower()}"
+    if intent.trail_ticks:
+        text += f" {instrument.price_from_ticks(intent.trail_ticks)} behind"
+    if intent.display_quantity:
+        text += f", {intent.display_quantity} shown"
+    return f"{text}, {intent.time_in_force.name.lower()}"
 
 
 def _price(instrument: Instrument, ticks: int | None) -> Decimal | None:

@@ -69,7 +69,7 @@ def apply_book_event(
     """
     depth = book[i]
     if action == _CLEAR:
-        _clear(book, i)
+        clear_book(book, i)
         return
     if not depth.ready and price != UNDEFINED_PRICE:
         depth.base = price - DEPTH_TICKS // 2
@@ -117,14 +117,8 @@ def apply_book_event(
 
 
 @kernel
-def best_level(book: Rows, i: int, which: int) -> int:
-    """The price in ticks of the best bid (``which`` 0) or ask (1); ``UNDEFINED_PRICE`` where that side is empty."""
-    level = book[i].best[which]
-    return UNDEFINED_PRICE if level < 0 else book[i].base + level
-
-
-@kernel
-def _clear(book: Rows, i: int) -> None:
+def clear_book(book: Rows, i: int) -> None:
+    """Forget every order of instrument ``i``; the window of levels is centred anew on the next price."""
     depth = book[i]
     for level in range(DEPTH_TICKS):
         depth.size[0, level] = 0
@@ -135,6 +129,13 @@ def _clear(book: Rows, i: int) -> None:
     depth.best[1] = -1
     depth.orders = 0
     depth.ready = 0
+
+
+@kernel
+def best_level(book: Rows, i: int, which: int) -> int:
+    """The price in ticks of the best bid (``which`` 0) or ask (1); ``UNDEFINED_PRICE`` where that side is empty."""
+    level = book[i].best[which]
+    return UNDEFINED_PRICE if level < 0 else book[i].base + level
 
 
 @kernel

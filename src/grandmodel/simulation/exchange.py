@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import (
@@ -103,6 +104,8 @@ class SimulatedExchange:
             order.parent or 0,
             order.oco_group,
             int(order.reduce_only),
+            order.trail_ticks,
+            order.display_quantity,
         )
         if not place_order(arrays.step, arrays.slots, *terms):
             larger = np.zeros(2 * len(arrays.slots), SLOT)
@@ -135,8 +138,8 @@ class SimulatedExchange:
             return
         slot["ts_replace"] = arrives
         slot["new_quantity"] = request.quantity
-        slot["new_price"] = slot["price"] if request.price is None else request.price
-        slot["new_stop"] = slot["stop_price"] if request.stop_price is None else request.stop_price
+        slot["new_price"] = UNDEFINED_PRICE if request.price is None else request.price
+        slot["new_stop"] = UNDEFINED_PRICE if request.stop_price is None else request.stop_price
 
     def due_reports(self) -> tuple[ExecutionReport, ...]:
         """The reports that have reached us by now, in the order in which the venue sent them; each is handed out once."""

@@ -1,16 +1,20 @@
 """What happens to our orders at the simulated venue, compiled. One function per event, leaves below.
 
-Fill rules, each with what it ignores:
+What an order type is stands in ``domain.orders.ORDER_TYPES``; what each fills at, and what that ignores, is written out in
+``docs/reference/order-types.md``. In short:
 
-- **Bars.** An order decided at or before a bar's open takes part in that bar. At the open: market orders, stops that the
+- **Bars.** An order decided at or before a bar's open takes part in that bar. At the open: what takes, triggers that the
   open has passed, and limits that the open betters, all at the open. Then, in this order, stops inside the range at their
-  trigger price, and limits inside the range at their limit price (``TOUCH``: reached; else: passed). So where a stop
-  and a target lie in one bar the stop comes first. A bracket's stop can end a position in the bar of its entry; its target
-  cannot, unless the entry was at the open. Ignored: latency below one bar, the path inside the bar, our own impact.
+  trigger, and inside the range again limits at their limit (``TOUCH``: reached; else: passed) and if-touched orders at their
+  trigger. So where a stop and a target lie in one bar the stop comes first. A bracket's stop can end a position in the bar of its
+  entry; its target cannot, unless the entry was at the open. A trailing stop's trigger stands still inside a bar and follows when the
+  bar has closed; where the close shows that it must have been passed on the way, it fills at the worst price of the bar.
+  Ignored: latency below one bar, the path inside the bar, our own impact.
 - **Quotes and trades.** A taker pays the best opposite price known when the order reaches the venue, up to the displayed
-  size (``Liquidity``; where a feed gives no sizes, everything); the rest of a market order waits for the next quote. A resting limit fills by ``FillRule``. Stops
-  trigger on trades, or on the opposite quote where the feed has no trades. Ignored: hidden size, levels beyond the best,
-  our own impact on what others do.
+  size (``Liquidity``; where a feed gives no sizes, everything); the rest of a market order waits for the next quote, that of a market-to-limit
+  order rests at the price of its first fill. A resting limit fills by ``FillRule``. Triggers look at trades, or at the opposite quote
+  where the feed has no trades, and a trailing one follows the same. Ignored: hidden size, levels beyond the best, our own impact on
+  what others do.
 - **Order book.** As on quotes and trades; under ``QUEUE`` the lots ahead are those that stood at the price when we
   joined, less what left or traded since (``depth.py`` keeps the book). Ignored: implied orders, our own impact.
 
@@ -22,6 +26,8 @@ Everywhere:
   than its trigger rests at its limit once it has triggered.
 - **A reduce-only order** fills no more than takes the position at the venue to zero. Where it meets the market and nothing, or
   nothing more, is left to close, it ends.
+- **An iceberg** fills, where the market comes to its price and not beyond, no more than it shows; when that is gone it shows anew, at the
+  back of the queue.
 
 Latency: an order, cancel or change meets the market as it was known to us at decision + latency. A feed that arrives late
 is itself late in that picture, so set the latency to the round trip: feed delay plus order entry.
@@ -33,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.orders import OrderType, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, OrderType, TimeInForce
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel
 from grandmodel.simulation.state import UNKNOWN_QUEUE, Feed, FillRule, Liquidity, SlotState
@@ -41,7 +47,7 @@ from grandmodel.simulation.state import UNKNOWN_QUEUE, Feed, FillRule, Liquidity
 Rows = NDArray[np.void]
 
 _ENDED, _PENDING, _WORKING, _STOPPED, _HELD = (int(state) for state in SlotState)
-_MARKET, _LIMIT, _STOP, _STOP_LIMIT = (int(order_type) for order_type in OrderType)
+_MARKET, _LIMIT, _MARKET_TO_LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.MARKET_TO_LIMIT)
 _DAY, _IOC, _FOK = int(TimeInForce.DAY), int(TimeInForce.IOC), int(TimeInForce.FOK)
 _TOUCH, _QUEUE = int(FillRule.TOUCH), int(FillRule.QUEUE)
 _DISPLAYED = int(Liquidity.DISPLAYED)
@@ -57,7 +63,16 @@ _TOO_LATE = 10
 _REDUCE_ONLY = 12
 
 # Positions in state.REFERENCE_CODES.
-_MARKED, _QUOTED = 1, 2
+_MARKED, _QUOTED, _TRIGGERED_AT = 1, 2, 3
+
+_WAITS = np.array([ORDER_TYPES[OrderType(k)].waits if k in ORDER_TYPES else 0 for k in range(max(OrderType) + 1)])
+"""``OrderTerms.waits`` by order type: 0 for one that meets the market at once."""
+_BECOMES = np.array(
+    [int(ORDER_TYPES[OrderType(k)].becomes) if k in ORDER_TYPES else 0 for k in range(max(OrderType) + 1)]
+)
+"""``OrderTerms.becomes`` by order type."""
+_NO_TRIGGER = 2**62
+"""Ticks from here to the trigger of a trailing stop that has seen no price yet."""
 
 
 @kernel
@@ -110,10 +125,13 @@ def place_order(
     parent: int,
     oco_group: int,
     reduce_only: int,
+    trail: int = 0,
+    display: int = 0,
 ) -> bool:
     """Put an order decided at ``ts`` into the next slot, where it waits to arrive at ``ts_active``; False where none is free.
 
-    Order ids rise. Prices that the type lacks are 0, as ``parent`` and ``oco_group`` are where there is none.
+    Order ids rise. Prices that the type lacks are 0, as ``parent`` and ``oco_group`` are where there is none; ``display`` is 0 where
+    the order shows itself whole.
     """
     k = drop_ended(step, slots)
     if k == len(slots):
@@ -123,7 +141,8 @@ def place_order(
     slot.side, slot.order_type, slot.time_in_force = side, order_type, time_in_force
     slot.state = _HELD if parent != 0 else _PENDING
     slot.quantity, slot.leaves, slot.filled = quantity, 0 if parent != 0 else quantity, 0
-    slot.price, slot.stop_price = price, stop_price
+    slot.price, slot.stop_price = price, stop_price if trail == 0 else side * _NO_TRIGGER
+    slot.trail, slot.display, slot.shown = trail, display, display
     slot.ts_sent, slot.ts_active, slot.ts_expire = ts, ts_active, ts_expire
     slot.ts_cancel = slot.ts_replace = NEVER_NS
     slot.new_quantity = slot.new_price = slot.new_stop = 0
@@ -168,6 +187,7 @@ def match_bar(
     open_: int,
     high: int,
     low: int,
+    close: int,
     volume: int,
 ) -> None:
     """Match one bar of instrument ``i``; the rules are in the module's docstring."""
@@ -175,43 +195,20 @@ def match_bar(
     if step[0].participation_ppm > 0 and volume >= 0:
         budget = volume * step[0].participation_ppm // 1_000_000
 
-    for k in range(step[0].slots):  # At the open.
-        slot = slots[k]
-        if slot.instrument != i or slot.ts_sent > ts_open:
-            continue
-        if slot.state == _STOPPED and (open_ - slot.stop_price) * slot.side >= 0:
-            _trigger(step, slots, k, reports, ts_open)
-            if slot.order_type == _LIMIT and (slot.price - open_) * slot.side < 0:
-                slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
-        fills = slot.order_type == _MARKET or (slot.price - open_) * slot.side >= 0
-        if slot.state == _WORKING and slot.ts_sent <= ts_open and fills:
-            lots = min(_fillable(step, slots, k, reports, instruments, ts_open), budget)
-            if slot.time_in_force == _FOK and lots < slot.leaves:
-                lots = 0
-            if lots > 0:
-                budget -= lots
-                price = open_
-                if slot.order_type == _MARKET:
-                    price = _no_better_than_trigger(slots, k, open_) + slot.slippage * slot.side
-                _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
-        if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
-            _end(step, slots, k, reports, instruments, ts_open, _CANCELED, _NOT_FILLABLE)
-
+    for k in range(step[0].slots):
+        if slots[k].instrument == i and slots[k].ts_sent <= ts_open:
+            budget = _at_the_open(step, slots, k, reports, instruments, ts_open, ts_close, open_, budget)
     budget = _bar_stops(step, slots, reports, instruments, i, ts_open, ts_close, high, low, budget, False)
-
-    for k in range(step[0].slots):  # Limits inside the range.
-        slot = slots[k]
-        if slot.instrument != i or slot.state != _WORKING or slot.order_type != _LIMIT or slot.ts_sent > ts_open:
-            continue
-        reached = low if slot.side > 0 else high
-        beyond = (slot.price - reached) * slot.side
-        if beyond > 0 or (beyond == 0 and step[0].fill_rule == _TOUCH):
-            lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
-            if lots > 0:
-                budget -= lots
-                _fill(step, slots, k, reports, instruments, lots, slot.price, ts_close, 1, ts_close, ts_close)
+    for k in range(step[0].slots):
+        if slots[k].instrument == i and slots[k].ts_sent <= ts_open:
+            reached = low if slots[k].side > 0 else high
+            budget = _touched_inside(step, slots, k, reports, instruments, ts_close, reached, budget)
+            budget = _limit_inside(step, slots, k, reports, instruments, ts_close, reached, budget)
     # The protective stops of entries that have just filled: the low of a bar comes after a buy limit was reached.
-    _bar_stops(step, slots, reports, instruments, i, ts_open, ts_close, high, low, budget, True)
+    budget = _bar_stops(step, slots, reports, instruments, i, ts_open, ts_close, high, low, budget, True)
+    for k in range(step[0].slots):
+        if slots[k].instrument == i and slots[k].state == _STOPPED and slots[k].trail > 0:
+            budget = _trail_bar(step, slots, k, reports, instruments, ts_open, ts_close, high, low, close, budget)
     for k in range(step[0].slots):
         if slots[k].instrument == i and slots[k].state == _WORKING and slots[k].order_type == _LIMIT:
             slots[k].resting = 1
@@ -227,22 +224,24 @@ def match_quote(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth
             continue
         if slot.state == _STOPPED and market.trades == 0:
             opposite = market.ask if slot.side > 0 else market.bid
-            if opposite != UNDEFINED_PRICE and (opposite - slot.stop_price) * slot.side >= 0:
-                _trigger(step, slots, k, reports, ts)
+            if opposite != UNDEFINED_PRICE and _starts(step, slots, k, reports, opposite, ts):
                 _take(step, slots, k, reports, instruments, depth, ts)
         elif slot.state == _WORKING:
-            if slot.order_type == _MARKET:
+            if slot.order_type != _LIMIT:
                 _take(step, slots, k, reports, instruments, depth, ts)
                 continue
             opposite = market.ask if slot.side > 0 else market.bid
             if opposite != UNDEFINED_PRICE and (slot.price - opposite) * slot.side >= 0:
                 size = market.ask_size if slot.side > 0 else market.bid_size
                 lots = _fillable(step, slots, k, reports, instruments, ts)
+                if opposite == slot.price:
+                    lots = _shown_of(slots, k, lots)
                 if step[0].liquidity == _DISPLAYED:
                     lots = min(lots, size)
                 if lots > 0:
                     _use_size(step, instruments, i, slot.side, lots)
                     _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+                    _show_anew(slots, k, lots, instruments, depth)
             elif market.feed != _BOOK and step[0].fill_rule == _QUEUE:
                 own = market.bid if slot.side > 0 else market.ask
                 own_size = market.bid_size if slot.side > 0 else market.ask_size
@@ -263,11 +262,10 @@ def match_trade(
         if slot.instrument != i:
             continue
         if slot.state == _STOPPED:
-            if (price - slot.stop_price) * slot.side >= 0:
-                _trigger(step, slots, k, reports, ts)
+            if _starts(step, slots, k, reports, price, ts):
                 _take(step, slots, k, reports, instruments, depth, ts)
         elif slot.state == _WORKING:
-            if slot.order_type == _MARKET:
+            if slot.order_type != _LIMIT:
                 _take(step, slots, k, reports, instruments, depth, ts)
                 continue
             beyond = (slot.price - price) * slot.side
@@ -280,11 +278,14 @@ def match_trade(
                     slot.queue_ahead = max(0, slot.queue_ahead - left)
             if available > 0:
                 lots = _fillable(step, slots, k, reports, instruments, ts)
+                if beyond == 0:
+                    lots = _shown_of(slots, k, lots)
                 if step[0].liquidity == _DISPLAYED:
                     lots = min(lots, available)
                     left -= lots
                 if lots > 0:
                     _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+                    _show_anew(slots, k, lots, instruments, depth)
 
 
 @kernel
@@ -293,14 +294,15 @@ def _activate(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows,
     slot = slots[k]
     market = instruments[slot.instrument]
     immediate = slot.time_in_force == _IOC or slot.time_in_force == _FOK
-    if market.halted and (slot.order_type == _MARKET or immediate):
+    takes = _WAITS[slot.order_type] == 0 and slot.order_type != _LIMIT
+    if market.halted and (takes or immediate):
         slot.state = _WORKING
         market.active += 1
         _end(step, slots, k, reports, instruments, ts, _REJECTED, _HALTED)
         return
     market.active += 1
-    slot.state = _STOPPED if slot.order_type >= _STOP else _WORKING
-    if slot.order_type == _MARKET:
+    slot.state = _WORKING if _WAITS[slot.order_type] == 0 else _STOPPED
+    if takes:
         _note_arrival(slots, k, instruments)
     _report(step, slots, k, reports, ts, _NEW, 0, 0, 0, _NONE)
     slot.ts_replace = max(slot.ts_replace, ts)
@@ -329,6 +331,8 @@ def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Ro
     market = instruments[slot.instrument]
     if market.feed <= _BARS:
         slot.queue_ahead = UNKNOWN_QUEUE
+        if market.mark != UNDEFINED_PRICE:
+            _follow(slots, k, market.mark)
         return
     if 0 < market.session_close <= ts:  # What is known is of a session that has ended: the next row decides.
         slot.queue_ahead = UNKNOWN_QUEUE
@@ -339,8 +343,8 @@ def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Ro
         return
     if slot.state == _STOPPED:
         reference = market.last if market.trades > 0 else (market.ask if slot.side > 0 else market.bid)
-        if reference != UNDEFINED_PRICE and (reference - slot.stop_price) * slot.side >= 0:
-            _trigger(step, slots, k, reports, ts)
+        if reference != UNDEFINED_PRICE:
+            _starts(step, slots, k, reports, reference, ts)
     if slot.state == _WORKING:
         _take(step, slots, k, reports, instruments, depth, ts)
 
@@ -360,7 +364,7 @@ def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, dep
         price = _no_better_than_trigger(slots, k, price)
     if slot.order_type == _LIMIT:
         slot.triggered = 0  # From here on it is a limit like any other.
-    within = slot.order_type == _MARKET or (slot.price - price) * slot.side >= 0
+    within = slot.order_type != _LIMIT or (slot.price - price) * slot.side >= 0
     if price != UNDEFINED_PRICE and not market.halted and within:
         lots = _fillable(step, slots, k, reports, instruments, ts)
         if step[0].liquidity == _DISPLAYED:
@@ -373,6 +377,7 @@ def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, dep
             paid = slot.price
         _use_size(step, instruments, slot.instrument, slot.side, lots)
         _fill(step, slots, k, reports, instruments, lots, paid, ts, 0, ts, ts)
+        _leave_limit(slots, k, paid)
     if slot.state != _WORKING:
         return
     if slot.time_in_force == _IOC or slot.time_in_force == _FOK:
@@ -387,6 +392,7 @@ def _join_queue(slots: Rows, k: int, instruments: Rows, depth: Rows) -> None:
     slot = slots[k]
     market = instruments[slot.instrument]
     slot.resting = 1
+    slot.shown = slot.display
     slot.rank = market.book_events
     own = market.bid if slot.side > 0 else market.ask
     opposite = market.ask if slot.side > 0 else market.bid
@@ -425,41 +431,198 @@ def _bar_stops(
     """Trigger the stops inside a bar's range (``fresh``: only those that came alive after its open); the budget left."""
     for k in range(step[0].slots):
         slot = slots[k]
-        if slot.instrument != i or slot.state != _STOPPED:
+        if slot.instrument != i or slot.state != _STOPPED or _WAITS[slot.order_type] < 0:
             continue
         born_inside = slot.fresh_ts == ts_close
         if (fresh and not born_inside) or (not born_inside and slot.ts_sent > ts_open):
             continue
         reached = high if slot.side > 0 else low
-        if (reached - slot.stop_price) * slot.side < 0:
+        if not _has_reached(slots, k, reached):
             continue
         _trigger(step, slots, k, reports, ts_close)
-        lots = 0
         if slot.order_type == _LIMIT and (slot.price - slot.stop_price) * slot.side < 0:
             slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
-        else:
-            lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
-        if slot.time_in_force == _FOK and lots < slot.leaves:
-            lots = 0
-        if lots > 0:
-            budget -= lots
-            price = slot.stop_price
-            if slot.order_type == _MARKET:
-                price += slot.slippage * slot.side
-            _fill(step, slots, k, reports, instruments, lots, price, ts_close, 0, ts_close, ts_close)
-        if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
-            _end(step, slots, k, reports, instruments, ts_close, _CANCELED, _NOT_FILLABLE)
+        budget = _fill_started(step, slots, k, reports, instruments, slot.stop_price, ts_close, budget)
     return budget
 
 
 @kernel
-def _trigger(step: Rows, slots: Rows, k: int, reports: Rows, ts: int) -> None:
-    """A stop becomes a market order, a stop-limit a limit order."""
+def _at_the_open(
+    step: Rows,
+    slots: Rows,
+    k: int,
+    reports: Rows,
+    instruments: Rows,
+    ts_open: int,
+    ts_close: int,
+    open_: int,
+    budget: int,
+) -> int:
+    """Trigger and fill an order at the open of a bar; the budget left."""
     slot = slots[k]
-    slot.order_type = _MARKET if slot.order_type == _STOP else _LIMIT
+    if slot.state == _STOPPED:
+        if _has_reached(slots, k, open_):
+            is_stop = _WAITS[slot.order_type] > 0
+            _trigger(step, slots, k, reports, ts_open)
+            if is_stop and slot.order_type == _LIMIT and (slot.price - open_) * slot.side < 0:
+                slot.ts_sent = ts_close  # Beyond its limit: it rests, and this bar's path from there is unknown.
+        else:
+            _follow(slots, k, open_)
+    if slot.state != _WORKING:
+        return budget
+    is_limit = slot.order_type == _LIMIT
+    if slot.ts_sent <= ts_open and (not is_limit or (slot.price - open_) * slot.side >= 0):
+        lots = min(_fillable(step, slots, k, reports, instruments, ts_open), budget)
+        if slot.time_in_force == _FOK and lots < slot.leaves:
+            lots = 0
+        if lots > 0:
+            budget -= lots
+            price = open_ if is_limit else _no_better_than_trigger(slots, k, open_) + slot.slippage * slot.side
+            _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
+            _leave_limit(slots, k, price)
+    if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
+        _end(step, slots, k, reports, instruments, ts_open, _CANCELED, _NOT_FILLABLE)
+    return budget
+
+
+@kernel
+def _limit_inside(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, ts_close: int, reached: int, budget: int
+) -> int:
+    """Fill a resting limit order that a bar came to as far as ``reached``; the budget left."""
+    slot = slots[k]
+    if slot.state != _WORKING or slot.order_type != _LIMIT:
+        return budget
+    beyond = (slot.price - reached) * slot.side
+    if beyond > 0 or (beyond == 0 and step[0].fill_rule == _TOUCH):
+        lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
+        if beyond == 0 and slot.display > 0:
+            lots = min(lots, slot.display)
+        if lots > 0:
+            budget -= lots
+            _fill(step, slots, k, reports, instruments, lots, slot.price, ts_close, 1, ts_close, ts_close)
+    return budget
+
+
+@kernel
+def _touched_inside(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, ts_close: int, reached: int, budget: int
+) -> int:
+    """Start an if-touched order that a bar came to as far as ``reached``; the budget left.
+
+    One with a limit that is better than its trigger rests from there on, within this bar: the way to its limit leads past the trigger.
+    """
+    slot = slots[k]
+    if slot.state != _STOPPED or _WAITS[slot.order_type] > 0 or not _has_reached(slots, k, reached):
+        return budget
+    _trigger(step, slots, k, reports, ts_close)
+    return _fill_started(step, slots, k, reports, instruments, slot.stop_price, ts_close, budget)
+
+
+@kernel
+def _fill_started(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, price: int, ts_close: int, budget: int
+) -> int:
+    """Fill an order that has just started inside a bar at ``price``, where its limit allows; the budget left."""
+    slot = slots[k]
+    lots = 0
+    if slot.order_type != _LIMIT or (slot.price - price) * slot.side >= 0:
+        lots = min(_fillable(step, slots, k, reports, instruments, ts_close), budget)
+    if slot.time_in_force == _FOK and lots < slot.leaves:
+        lots = 0
+    if lots > 0:
+        budget -= lots
+        if slot.order_type != _LIMIT:
+            price += slot.slippage * slot.side
+        _fill(step, slots, k, reports, instruments, lots, price, ts_close, 0, ts_close, ts_close)
+    if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
+        _end(step, slots, k, reports, instruments, ts_close, _CANCELED, _NOT_FILLABLE)
+    return budget
+
+
+@kernel
+def _trail_bar(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, ts_open: int, ts_close: int, high: int, low: int, close: int,
+    budget: int,
+) -> int:  # fmt: skip
+    """Let a trailing stop follow a bar that has closed; the budget left.
+
+    Where the close lies beyond the new trigger the market came back past it on its way to the close: it has triggered, at a price that
+    the bar does not tell, so it fills at the worst. Of a bar that began before the order only the close is known to come after it.
+    """
+    slot = slots[k]
+    if slot.ts_sent > ts_open:
+        _follow(slots, k, close)
+        return budget
+    _follow(slots, k, low if slot.side > 0 else high)
+    if not _has_reached(slots, k, close):
+        return budget
+    _trigger(step, slots, k, reports, ts_close)
+    return _fill_started(step, slots, k, reports, instruments, high if slot.side > 0 else low, ts_close, budget)
+
+
+@kernel
+def _has_reached(slots: Rows, k: int, price: int) -> bool:
+    """True where ``price`` is at the trigger of a waiting order or beyond it."""
+    slot = slots[k]
+    return bool((price - slot.stop_price) * slot.side * _WAITS[slot.order_type] >= 0)
+
+
+@kernel
+def _follow(slots: Rows, k: int, price: int) -> None:
+    """Move the trigger of a trailing stop to its distance from ``price``, where that is nearer to the market than it stands."""
+    slot = slots[k]
+    if slot.trail > 0 and (slot.stop_price - price) * slot.side > slot.trail:
+        slot.stop_price = price + slot.trail * slot.side
+
+
+@kernel
+def _starts(step: Rows, slots: Rows, k: int, reports: Rows, price: int, ts: int) -> bool:
+    """Show ``price`` to a waiting order: True where it starts; a trailing stop that does not follows."""
+    if _has_reached(slots, k, price):
+        _trigger(step, slots, k, reports, ts)
+        return True
+    _follow(slots, k, price)
+    return False
+
+
+@kernel
+def _trigger(step: Rows, slots: Rows, k: int, reports: Rows, ts: int) -> None:
+    """A waiting order becomes what its type says: a market or a limit order."""
+    slot = slots[k]
+    slot.triggered = _WAITS[slot.order_type] > 0
+    slot.order_type = _BECOMES[slot.order_type]
     slot.state = _WORKING
-    slot.triggered = 1
+    if slot.trail > 0:
+        slot.arrival_price, slot.arrival_kind = slot.stop_price, _TRIGGERED_AT
     _report(step, slots, k, reports, ts, _TRIGGERED, 0, 0, 0, _NONE)
+
+
+@kernel
+def _leave_limit(slots: Rows, k: int, price: int) -> None:
+    """What the first fill of a market-to-limit order leaves open is a limit at its price."""
+    slot = slots[k]
+    if slot.order_type == _MARKET_TO_LIMIT:
+        slot.order_type = _LIMIT
+        slot.price = price
+
+
+@kernel
+def _shown_of(slots: Rows, k: int, lots: int) -> int:
+    """What of ``lots`` an order shows."""
+    slot = slots[k]
+    return int(lots) if slot.display == 0 else int(min(lots, slot.shown))
+
+
+@kernel
+def _show_anew(slots: Rows, k: int, lots: int, instruments: Rows, depth: Rows) -> None:
+    """A resting order has filled ``lots``: an iceberg of which nothing shown is left shows anew, at the back of its level."""
+    slot = slots[k]
+    if slot.display == 0 or slot.state != _WORKING:
+        return
+    slot.shown -= lots
+    if slot.shown <= 0:
+        _join_queue(slots, k, instruments, depth)
 
 
 @kernel
@@ -539,7 +702,8 @@ def _fill(
             child.woken += lots
             child.leaves = _open_lots(slots, other)
             if child.state == _HELD and child.leaves > 0:
-                child.state = _STOPPED if child.order_type >= _STOP else _WORKING
+                child.state = _WORKING if _WAITS[child.order_type] == 0 else _STOPPED
+                _follow(slots, other, price)
                 child.ts_active = ts_event
                 child.ts_sent = child_sent
                 child.fresh_ts = child_fresh
@@ -609,8 +773,9 @@ def _replace(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, 
     slot = slots[k]
     slot.ts_replace = NEVER_NS
     old_leaves, old_price = slot.leaves, slot.price
-    slot.price = slot.new_price
-    if not slot.triggered or (slot.new_stop - slot.stop_price) * slot.side > 0:
+    if slot.new_price != UNDEFINED_PRICE:
+        slot.price = slot.new_price
+    if slot.new_stop != UNDEFINED_PRICE and (not slot.triggered or (slot.new_stop - slot.stop_price) * slot.side > 0):
         slot.stop_price = slot.new_stop  # Of a stop that has triggered the worse of both triggers bounds its fills.
     slot.quantity = slot.new_quantity
     most = slot.quantity - slot.filled - slot.reduced

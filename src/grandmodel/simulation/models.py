@@ -15,7 +15,7 @@ import numpy as np
 
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
-from grandmodel.domain.orders import Order, OrderType
+from grandmodel.domain.orders import ORDER_TYPES, Order
 from grandmodel.simulation.state import FillRule, Liquidity
 
 
@@ -167,7 +167,7 @@ class NoSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class FixedSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="fixed"):
-    """So many ticks against us on market and stop orders. Ignores size and volatility."""
+    """So many ticks against us on orders that pay what the market asks: market and stop orders and their kin. Ignores size and volatility."""
 
     ticks: int = 1
     """Ticks against us."""
@@ -177,12 +177,12 @@ class FixedSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         _check_not_negative("ticks", self.ticks)
 
     def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:  # noqa: ARG002
-        """``ticks`` for market and stop orders, else 0."""
-        return self.ticks if order.order_type in (OrderType.MARKET, OrderType.STOP) else 0
+        """``ticks`` for orders that pay what the market asks, else 0."""
+        return self.ticks if ORDER_TYPES[order.order_type].pays_market else 0
 
 
 class RandomSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="random"):
-    """A geometric number of ticks with mean ``mean_ticks`` on market and stop orders. Ignores size and volatility."""
+    """A geometric number of ticks with mean ``mean_ticks`` on market and stop orders and their kin. Ignores size and volatility."""
 
     mean_ticks: float = 0.5
     """Mean of the draw."""
@@ -192,8 +192,8 @@ class RandomSlippage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         _check_not_negative("mean_ticks", self.mean_ticks)
 
     def slippage_ticks(self, order: Order, generator: np.random.Generator) -> int:
-        """One draw for market and stop orders, else 0."""
-        if order.order_type not in (OrderType.MARKET, OrderType.STOP):
+        """One draw for orders that pay what the market asks, else 0."""
+        if not ORDER_TYPES[order.order_type].pays_market:
             return 0
         return int(generator.geometric(1.0 / (1.0 + self.mean_ticks))) - 1
 

@@ -34,7 +34,6 @@ STEP = np.dtype(
         ("last_ts", _I8),  # ts_init of the last row, to catch disorder
         ("last_sequence", _I8),
         ("last_stamp", _I8),  # a row stamped later is none of this run's
-        ("begins", _I8),  # instruments whose next row begins a new contract, since the row that said so was refused
         ("bad_window_ns", _I8),  # rows that no market makes are counted in windows of this length
         ("bad_instrument", _I8),  # whose row was refused last
         ("bad_fault", _I8),  # and why
@@ -43,7 +42,7 @@ STEP = np.dtype(
 """One row: the state of the walk, and the venue's settings."""
 
 VIEWED = ("position", "mark", "mark_ts", "bid", "ask", "halted", "rate", "session_open", "session_close")
-"""The fields that risk reads at every step; they stand first, so that one slice holds them."""
+"""The fields that risk reads at every step; they stand at the very front, so that one slice holds them."""
 
 INSTRUMENT = np.dtype(
     [
@@ -56,40 +55,40 @@ INSTRUMENT = np.dtype(
         ("rate", _I8),  # millionths of the base currency per unit
         ("session_open", _I8),
         ("session_close", _I8),
+        ("active", _I8),  # orders that market data can fill or trigger
+        ("lowest", _I8),  # the lowest price that the instrument can have
+        ("begins", _I8),  # the roll mark of a refused row: the next row begins the new contract
+        ("in_bad_stretch", _I8),  # 1 while the last row was marked so
+        ("feed", _I8),
+        ("rows", _I8),
+        ("trades", _I8),
+        ("volume", _I8),
+        ("last", _I8),  # last trade
+        ("last_ts", _I8),
+        ("quotes", _I8),
+        ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
+        ("bid_size", _I8),  # what is left of the displayed size after our own fills
+        ("ask_size", _I8),
+        ("bars", _I8),
+        ("book_events", _I8),
         ("tick_value", _I8),  # millionths of the instrument's currency
         ("spot", _I8),  # 1: the position is worth its market value; 0: its gain over cost
         ("cost", _I8),  # of the open lots, millionths of the instrument's currency
         ("marked_base", _I8),  # what the position adds to equity now
-        ("bid_size", _I8),  # what is left of the displayed size after our own fills
-        ("ask_size", _I8),
-        ("last", _I8),  # last trade
-        ("last_ts", _I8),
         ("venue_position", _I8),  # our position as the venue has it: with the fills that we have not heard of yet
-        ("active", _I8),  # orders that market data can fill or trigger
-        ("feed", _I8),
-        ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
         ("roll_ts", _I8),  # of the last row before which a roll or a bad stretch was dealt with
-        ("in_bad_stretch", _I8),  # 1 while the last row was marked so
         ("session", _I8),  # index into the schedule of the session that now is in, or the next one
-        ("rows", _I8),
-        ("trades", _I8),
-        ("quotes", _I8),
-        ("bars", _I8),
-        ("book_events", _I8),
         ("crossed", _I8),
         ("one_sided", _I8),
         ("outside_session", _I8),
         ("bad_stretch", _I8),
         ("rolls", _I8),
-        ("volume", _I8),
-        ("lowest", _I8),  # the lowest price that the instrument can have
-        ("begins", _I8),  # the roll mark of a refused row: the next row begins the new contract
         ("bad_rows", _I8),  # rows refused at the door
         ("bad_until", _I8),  # when the present window of them ends
         ("bad_window", _I8),  # rows refused in it
     ]
 )
-"""One row an instrument: what is known of its market, what we hold, and what was counted."""
+"""One row an instrument: what is known of its market, what we hold, and what was counted. What every row of data touches stands first."""
 
 SLOT = np.dtype(
     [
@@ -103,14 +102,14 @@ SLOT = np.dtype(
         ("leaves", _I8),
         ("filled", _I8),
         ("price", _I8),
-        ("stop_price", _I8),
+        ("stop_price", _I8),  # the trigger; of a trailing stop, where it stands now
         ("ts_sent", _I8),  # when the engine decided; bars that opened before it cannot fill it
         ("ts_active", _I8),  # when it reaches the venue
         ("ts_expire", _I8),
         ("ts_cancel", _I8),  # when our cancel reaches the venue
         ("ts_replace", _I8),
         ("new_quantity", _I8),
-        ("new_price", _I8),
+        ("new_price", _I8),  # ``UNDEFINED_PRICE``: as it is
         ("new_stop", _I8),
         ("parent", _I8),
         ("oco_group", _I8),
@@ -119,12 +118,18 @@ SLOT = np.dtype(
         ("report_latency", _I8),
         ("slippage", _I8),  # ticks against us on every fill that takes liquidity
         ("resting", _I8),  # 1 once it has been in the book: its fills provide liquidity
+        ("trail", _I8),  # ticks between the market and the trigger that follows it; 0: it stays
+        ("display", _I8),  # lots that an iceberg shows at a time; 0: all
+        ("shown", _I8),  # what is left of them
         ("fresh_ts", _I8),  # close of the bar within which a bracket's child came alive
         ("reduced", _I8),  # lots that one-cancels-other partners filled
         ("woken", _I8),  # a child: lots that its parent filled
         ("triggered", _I8),  # 1 once a stop has triggered; a stop-limit's until it has taken what it can
         ("reduce_only", _I8),  # 1: it takes the venue's position no further than to zero
-        ("arrival_price", _I8),  # of a market order: what stood in the market when it reached the venue
+        (
+            "arrival_price",
+            _I8,
+        ),  # of a market order: what stood in the market on arrival; of a trailing stop: its trigger at last
         ("arrival_kind", _I8),  # what that is: a position in REFERENCE_CODES
     ]
 )
@@ -217,5 +222,5 @@ REASON_CODES = (
 )
 """``Reason`` values by the integer that compiled code uses."""
 
-REFERENCE_CODES = ("", "mark", "quote")
-"""``PriceReference`` values of an arrival by the integer that compiled code uses."""
+REFERENCE_CODES = ("", "mark", "quote", "trigger")
+"""``PriceReference`` values of ``arrival_kind`` by the integer that compiled code uses."""

@@ -492,7 +492,7 @@ def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
     if known.active > 0 and not bar.halted:
         match_bar(
             step, lanes.slots[n], lanes.reports[n], instruments, 0, bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low,
-            bar.volume,
+            bar.close, bar.volume,
         )  # fmt: skip
     account.row = row
     if mark_instrument(step, instruments, 0, bar.close, bar.ts_close):
@@ -575,7 +575,9 @@ def _take_reports(lanes: LaneArrays, n: int, market: Record) -> None:
         if report.exec_type == _TRADE:
             side = rows.working[n, place_of(rows.working, n, rows.out[n].count, report.order_id)].side
             _book(lanes, n, market, report.last_quantity * side, report.last_price)
-        apply_report(rows, n, report.order_id, report.exec_type, report.last_quantity, report.leaves, report.ts_event)
+        apply_report(
+            rows, n, report.order_id, report.exec_type, report.last_quantity, report.last_price, report.leaves, report.ts_event,
+        )  # fmt: skip
     state.report_head = state.report_tail = 0
 
 

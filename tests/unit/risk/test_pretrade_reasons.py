@@ -118,6 +118,15 @@ def test_invalid_quantity(quantity: int) -> None:
         {"order_type": OrderType.LIMIT, "price": 0},
         {"order_type": OrderType.STOP, "stop_price": -5},
         {"order_type": OrderType.LIMIT, "price": 2**41},
+        {"order_type": OrderType.MARKET_IF_TOUCHED},
+        {"order_type": OrderType.LIMIT_IF_TOUCHED, "price": 80_000},
+        {"order_type": OrderType.MARKET_TO_LIMIT, "price": 80_000},
+        {"order_type": OrderType.TRAILING_STOP},
+        {"order_type": OrderType.TRAILING_STOP, "trail_ticks": -3},
+        {"order_type": OrderType.TRAILING_STOP, "trail_ticks": 2**41},
+        {"order_type": OrderType.MARKET, "trail_ticks": 3},
+        {"display_quantity": 1},
+        {"order_type": OrderType.LIMIT, "price": 80_000, "display_quantity": -1},
     ],
 )
 def test_invalid_price(changes: dict) -> None:
@@ -201,17 +210,46 @@ def test_no_price_of_another_position_refuses_too() -> None:
         {"order_type": OrderType.LIMIT, "price": 30_000},
         {"order_type": OrderType.STOP, "stop_price": 130_000},
         {"order_type": OrderType.STOP_LIMIT, "stop_price": 80_500, "price": 83_000},
+        {"order_type": OrderType.MARKET_IF_TOUCHED, "stop_price": 30_000},
+        {"order_type": OrderType.LIMIT_IF_TOUCHED, "stop_price": 79_500, "price": 82_000},
+        {"order_type": OrderType.TRAILING_STOP, "trail_ticks": 50_000},
     ],
 )
 def test_price_collar(changes: dict) -> None:
     _refused(desk.gate().check(desk.order(**changes), desk.view()), "price_collar", RiskReason.PRICE_COLLAR)
 
 
-def test_price_collar_of_a_market_order_looks_at_the_touch() -> None:
+@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.MARKET_TO_LIMIT])
+def test_price_collar_of_what_takes_at_any_price_looks_at_the_touch(kind: OrderType) -> None:
     gate = desk.gate()
     wide = desk.view(best_asks=[83_000, UNDEFINED_PRICE, UNDEFINED_PRICE])
-    _refused(gate.check(desk.order(), wide), "price_collar", RiskReason.PRICE_COLLAR)
-    assert gate.check(desk.order(side=Side.SELL), wide).order is not None
+    _refused(gate.check(desk.order(order_type=kind), wide), "price_collar", RiskReason.PRICE_COLLAR)
+    assert gate.check(desk.order(side=Side.SELL, order_type=kind), wide).order is not None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"order_type": OrderType.MARKET_IF_TOUCHED, "stop_price": 79_900},
+        {"order_type": OrderType.LIMIT_IF_TOUCHED, "stop_price": 79_900, "price": 79_950},
+        {"order_type": OrderType.MARKET_TO_LIMIT},
+        {"order_type": OrderType.TRAILING_STOP, "trail_ticks": 100},
+        {"order_type": OrderType.LIMIT, "price": 79_900, "display_quantity": 1},
+    ],
+)
+def test_orders_of_the_newer_types_pass(changes: dict) -> None:
+    verdict = desk.gate().check(desk.order(**changes), desk.view())
+    assert verdict.order is not None, desk.codes(verdict)
+
+
+def test_the_notional_of_a_trailing_stop_reaches_as_far_as_its_trail() -> None:
+    def notional(**changes: object) -> float | int | None:
+        checks = desk.gate().check(desk.order(**changes), desk.view()).checks
+        return next(check.value for check in checks if check.name == "order_notional")
+
+    market, trailing = notional(), notional(order_type=OrderType.TRAILING_STOP, trail_ticks=800)
+    assert market is not None
+    assert trailing == market * (desk.MARKS[0] + 800) // desk.MARKS[0]
 
 
 def test_order_rate() -> None:

@@ -1,5 +1,6 @@
 """Working orders: what counts, how groups, children and changes count, and what ends them."""
 
+import msgspec
 import pytest
 
 from grandmodel.domain.ids import OrderId
@@ -216,6 +217,18 @@ def test_our_own_best_price_against_a_side() -> None:
     assert book.best_opposite(0, 1) == 105
     assert book.best_opposite(0, -1) == 90
     assert book.best_opposite(1, 1) is None
+
+
+def test_what_a_market_to_limit_order_leaves_stands_at_the_price_of_its_first_fill() -> None:
+    sent = desk.order(1, side=Side.SELL, quantity=5, order_type=OrderType.MARKET_TO_LIMIT)
+    book = _sent(sent)
+    assert book.best_opposite(0, 1) is None
+    for price in (101, 102):
+        fill = msgspec.structs.replace(_trade(1, 2, 3), last_price=price)
+        book.report(fill)
+        assert book.best_opposite(0, 1) == 101
+    book.send(msgspec.structs.replace(sent, quantity=7), 0)  # A change names no price: it has none of its own.
+    assert book.best_opposite(0, 1) == 101
 
 
 def test_saved_orders_continue() -> None:

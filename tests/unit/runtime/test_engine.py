@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine_runs import FREE, Restless, build_engine, encoded, fills_of, note_of, open_risk, records_of, run
-from grandmodel.domain.blocks import Flag
+from grandmodel.domain.blocks import UNDEFINED_PRICE, BookSide, Flag
 from grandmodel.domain.decisions import (
     Belief,
     CancelIntent,
@@ -28,6 +28,7 @@ from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy
 from grandmodel.simulation.models import ConstantLatency, FixedSlippage, PerLotFee
 from grandmodel.tactical.baselines import BuyAndHold, RandomAgent
 from strategies import CL, MINUTE, NQ, START, bar_row, quote_row, stack, tick_row, trade_row
+from unit.simulation.test_depth import add, trade
 
 TICK_VALUE = NQ.tick_value_micros
 CAPITAL = 1_000_000_000_000
@@ -571,6 +572,94 @@ def test_a_roll_that_begins_without_a_print_uses_the_quote_and_without_any_price
     halt = tick_row(31 * MINUTE, ord("H"), flags=Flag.ROLL)
     records, _ = run([*quiet, halt], at(3, target(1)))
     assert [alert.code for record in records for alert in record.alerts] == ["roll_without_price"]
+
+
+def book_of(*later):
+    """An order-book feed: a bid at 999, an offer at 1,000, a print at 1,000 every minute of half an hour, and what comes later."""
+    rows = [add(0, BookSide.BID, 1, 999, 5), add(0, BookSide.ASK, 2, 1_000, 5)]
+    return [*rows, *(trade(k * MINUTE, 1_000, 1) for k in range(31)), *later]
+
+
+def flagged(row, flag):
+    row["flags"] |= int(flag)
+    return row
+
+
+def test_a_roll_of_an_order_book_moves_the_position_and_empties_the_book():
+    later = [flagged(trade(31 * MINUTE, 1_100, 1), Flag.ROLL), trade(32 * MINUTE, 1_105, 1)]
+    records, engine = run(book_of(*later), at(3, target(1)))
+    assert fills_of(records) == [(1, 1, 1_000, "entry"), (-1, 1, 1_000, "roll"), (1, 1, 1_100, "roll")]
+    assert engine.equity_micros == CAPITAL + 5 * TICK_VALUE
+    market = engine.market.instruments[0]
+    assert (market["rolls"], market["bid"], market["ask"]) == (1, UNDEFINED_PRICE, UNDEFINED_PRICE)
+    assert engine.market.depth[0]["orders"] == 0
+
+
+def test_a_roll_of_an_order_book_that_begins_with_a_resting_order_has_no_price():
+    records, _ = run(book_of(flagged(add(31 * MINUTE, BookSide.BID, 7, 1_090, 1), Flag.ROLL)), at(3, target(1)))
+    assert [alert.code for record in records for alert in record.alerts] == ["roll_without_price"]
+
+
+def test_a_resting_order_over_a_roll_of_an_order_book_never_fills():
+    sell = PlaceOrder(instrument=NQ.id, side=Side.SELL, quantity=1, order_type=OrderType.LIMIT, price=1_050)
+    later = [flagged(trade(31 * MINUTE, 1_100, 9), Flag.ROLL), *(trade((32 + k) * MINUTE, 1_100, 9) for k in range(3))]
+    records, engine = run(book_of(*later), at(3, sell))
+    assert fills_of(records) == []
+    assert not engine.working(NQ.id)
+
+
+def test_a_bad_stretch_of_an_order_book_closes_the_position_at_the_last_good_price():
+    later = [flagged(trade((31 + k) * MINUTE, 1_050, 1), Flag.BAD_STRETCH) for k in range(3)]
+    records, engine = run(book_of(*later), at(3, target(1)))
+    assert fills_of(records) == [(1, 1, 1_000, "entry"), (-1, 1, 1_000, "bad_stretch")]
+    assert engine.equity_micros == CAPITAL
+    assert engine.market.instruments[0]["bad_stretch"] == 3
+
+
+def test_a_roll_mark_on_a_refused_event_of_an_order_book_holds_for_the_next():
+    broken = flagged(trade(31 * MINUTE, -5, 1), Flag.ROLL)
+    records, engine = run(book_of(broken, trade(32 * MINUTE, 1_100, 1)))
+    assert [record.cause for record in records if record.cause is Cause.QUALITY]
+    assert engine.market.instruments[0]["rolls"] == 1
+    assert engine.market.depth[0]["orders"] == 0
+
+
+# Orders of the newer types.
+
+
+@pytest.mark.parametrize(
+    ("terms", "fields"),
+    [
+        ({"order_type": OrderType.MARKET_IF_TOUCHED, "stop_price": 990}, {"stop_price": 990}),
+        ({"order_type": OrderType.LIMIT_IF_TOUCHED, "stop_price": 990, "price": 989}, {"price": 989}),
+        ({"order_type": OrderType.TRAILING_STOP, "trail_ticks": 7}, {"trail_ticks": 7}),
+        ({"order_type": OrderType.MARKET_TO_LIMIT}, {}),
+        ({"order_type": OrderType.LIMIT, "price": 990, "display_quantity": 2}, {"display_quantity": 2}),
+    ],
+)
+def test_a_wish_of_a_newer_type_becomes_that_order(terms, fields):
+    wish = PlaceOrder(instrument=NQ.id, side=Side.BUY, quantity=3, **terms)
+    records, _ = run(flat_bars(6), at(3, wish))
+    (order,) = [order for record in records for order in record.orders]
+    assert order.order_type is terms["order_type"]
+    assert {name: getattr(order, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"order_type": OrderType.TRAILING_STOP},
+        {"order_type": OrderType.TRAILING_STOP, "trail_ticks": 5, "stop_price": 990},
+        {"order_type": OrderType.MARKET, "trail_ticks": 5},
+        {"order_type": OrderType.MARKET_TO_LIMIT, "price": 990},
+        {"order_type": OrderType.LIMIT_IF_TOUCHED, "price": 990},
+        {"order_type": OrderType.MARKET, "display_quantity": 1},
+        {"order_type": OrderType.STOP, "stop_price": 990, "display_quantity": 1},
+    ],
+)
+def test_a_wish_with_a_price_that_its_type_lacks_stops_the_run(terms):
+    with pytest.raises(AgentError, match="just the prices that the type has"):
+        run(flat_bars(6), at(3, PlaceOrder(instrument=NQ.id, side=Side.BUY, quantity=3, **terms)))
 
 
 # Commands, time and the end.

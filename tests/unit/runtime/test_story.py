@@ -37,7 +37,7 @@ from grandmodel.risk.checks import CHECK_NAMES, checks_of
 from grandmodel.risk.settings import InstrumentLimits
 from grandmodel.runtime.inputs import begin_run
 from grandmodel.runtime.settings import RunSettings
-from grandmodel.runtime.story import CHECK_UNITS, load_order, load_orders, load_refused
+from grandmodel.runtime.story import CHECK_UNITS, _terms, load_order, load_orders, load_refused
 from strategies import ALL_DAY, CL, START, bar_row
 
 SECOND = 10**9
@@ -346,3 +346,16 @@ def test_refusals_of_a_real_run_agree_with_its_records(busy):
                 expected[intent.refused] += 1
     assert len(expected) >= 2
     assert Counter(one.reason for one in load_refused(folder).refused) == expected
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        ({"order_type": OrderType.TRAILING_STOP, "trail_ticks": 12}, "trailing stop 0.12 behind, day"),
+        ({"order_type": OrderType.MARKET_IF_TOUCHED, "stop_price": 6_990}, "market if touched 69.90, day"),
+        ({"order_type": OrderType.LIMIT, "price": 6_990, "display_quantity": 2}, "limit 69.90, 2 shown, day"),
+    ],
+)
+def test_a_wish_of_a_newer_type_is_told_with_its_terms(terms, text):
+    wish = PlaceOrder(instrument=CL.id, side=Side.SELL, quantity=5, **terms)
+    assert _terms(CL, wish) == text
