@@ -28,6 +28,7 @@ from grandmodel.data.historical.readers.compressed import is_zip, load_bytes, lo
 from grandmodel.data.historical.readers.limits import ReadLimits
 from grandmodel.data.historical.readers.numbers import NumberStyle, number_style, numbers_of, volumes_of
 from grandmodel.data.historical.readers.parquet_files import parquet_frame
+from grandmodel.data.historical.readers.raw_bars import RawBars
 from grandmodel.data.historical.readers.text import refuse_other_formats, utf8_text
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.stamps import Stamps, first_lines, parse_stamps
@@ -82,28 +83,6 @@ _MONTHS = {name: f"{place:02d}" for place, name in enumerate(
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), start=1)}  # fmt: skip
 _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|gz|xz|zst|zip))+$", re.IGNORECASE)
 _FILE_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?!\d)")
-
-
-@dataclass(slots=True)
-class RawBars:
-    """The rows of one series as its file has them. Shapes (T,); prices and volume are NaN where there is no number."""
-
-    stamps: Stamps
-    prices: dict[Role, NDArray[np.float64]]
-    volume: NDArray[np.float64] | None
-    lines: NDArray[np.int64]
-    """Line of the file, from 1; in a Parquet file the row, from 1; over several members they go on counting."""
-    findings: list[Finding] = field(default_factory=list)
-    evidence: list[str] = field(default_factory=list)
-    is_utc_by_name: bool = False
-    """The stamp column's own name says UTC."""
-    symbol: str = ""
-    """What the file itself calls the instrument; empty where it does not say."""
-
-    @property
-    def rows(self) -> int:
-        """T."""
-        return len(self.lines)
 
 
 def read_bars(
