@@ -21,7 +21,7 @@ from grandmodel.data.historical.quality import check_bars
 from grandmodel.data.historical.readers.bars import read_bars, with_known_layout
 from grandmodel.data.historical.readers.dbn_bars import raw_bars_of
 from grandmodel.data.historical.readers.options import TickOptions
-from grandmodel.data.historical.readers.raw_bars import RawBars
+from grandmodel.data.historical.readers.raw_bars import BarRows, RawBars
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
 from grandmodel.data.historical.reading import Finding, Treatment
 from grandmodel.data.historical.reports import ImportReport, RefusedSeries, SeriesReport
@@ -202,7 +202,7 @@ def _bars_of(
     series = read_bars(path, profile, options.limits, unreadable)
     chosen = options.symbols
 
-    def is_meant(name: str, raw: RawBars | None) -> bool:
+    def is_meant(name: str, raw: BarRows | None) -> bool:
         return not chosen or name in chosen or (raw is not None and raw.symbol in chosen)
 
     found.refused = {name: error for name, error in unreadable.items() if is_meant(name, None)}

@@ -339,8 +339,7 @@ class _Window:
         """Bars at which the volume runs dry and comes back, whatever the price does."""
         bars = np.arange(max(1, self.start), self.end)
         bars = bars[self.is_open[bars] | self.touches[bars]]
-        before = np.array([self._ordinary.before(int(bar), self.length) for bar in bars])
-        after = np.array([self._ordinary.after(int(bar), self.length) for bar in bars])
+        before, after = self._ordinary.around(bars, self.length)
         found = []
         for place in np.flatnonzero((before < _DRY_SHARE) & (after >= _REVIVAL * before)):
             bar, is_open = int(bars[place]), bool(self.is_open[bars[place]])
@@ -424,6 +423,20 @@ class _Sums:
     def after(self, bar: int, count: int) -> float:
         place = int(np.searchsorted(self.bars, bar))
         return self._share(place, min(len(self.bars), place + count))
+
+    def around(self, bars: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``before`` and ``after`` of each of ``bars`` (K,)."""
+        place = np.searchsorted(self.bars, bars)
+        low, high = np.maximum(0, place - count), np.minimum(len(self.bars), place + count)
+        return self._shares(low, place), self._shares(place, high)
+
+    def _shares(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.float64]:
+        known, usual = self._known[high] - self._known[low], self._usual[high] - self._usual[low]
+        is_told = (known > 0.0) & (known >= _KNOWN_SHARE * usual)
+        shares = np.full(len(low), np.nan)
+        traded = np.maximum(self._traded[high] - self._traded[low], 1e-9)
+        shares[is_told] = traded[is_told] / known[is_told]
+        return shares
 
     def between(self, low: int, high: int) -> float:
         return self._share(int(np.searchsorted(self.bars, low)), int(np.searchsorted(self.bars, high)))

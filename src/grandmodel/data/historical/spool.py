@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -92,6 +93,7 @@ class Spool:
             }
         except OSError as error:
             raise _no_room(error) from error
+        weakref.finalize(self, _close, list(self._files.values()))  # and with that they are gone
         for name, held in self._held.items():
             for values in held:
                 self._write(name, values)
@@ -104,6 +106,11 @@ class Spool:
                 view = view[self._files[name].write(view) :]
         except OSError as error:
             raise _no_room(error) from error
+
+
+def _close(files: list[IO[bytes]]) -> None:
+    for file in files:
+        file.close()
 
 
 def _no_room(error: OSError) -> OperatingError:

@@ -268,7 +268,7 @@ def _clock(
     has_clock = np.where(
         is_compact, compact.struct[3].is_not_null().to_numpy(), parted.struct[3].is_not_null().to_numpy()
     )
-    digits = pl.Series(np.where(is_compact, compact.struct[6].to_numpy(), parted.struct[6].to_numpy()), dtype=pl.String)
+    digits = parted.struct[6].zip_with(pl.Series(~is_compact), compact.struct[6])
     if digits.null_count() < len(digits):
         fraction = digits.fill_null("0").str.pad_end(9, "0").cast(pl.Int64).to_numpy()
     else:
@@ -287,7 +287,7 @@ def _offset(
     parted: pl.Series, compact: pl.Series, is_compact: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Nanoseconds ahead of UTC that the text states, and where it states any."""
-    zone = pl.Series(np.where(is_compact, compact.struct[8].to_numpy(), parted.struct[8].to_numpy()), dtype=pl.String)
+    zone = parted.struct[8].zip_with(pl.Series(~is_compact), compact.struct[8])
     known = zone.is_not_null().to_numpy()
     offset = np.zeros(len(zone), dtype=np.int64)
     if known.any():

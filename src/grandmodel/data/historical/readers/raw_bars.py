@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,12 +109,13 @@ def _stamp_column(order: DateOrder, spool: Spool) -> str:
 BarRows = RawBars | SpooledBars
 
 
-def spool_of_bars(*, has_volume: bool, has_one_price: bool) -> Spool:
-    """An empty spool for the rows of a series."""
+def spool_of_bars(*, has_volume: bool, has_one_price: bool, has_two_orders: bool = True) -> Spool:
+    """An empty spool for the rows of a series; ``has_two_orders``: day and month of its dates may change places."""
     prices = [Role.CLOSE] if has_one_price else list(PRICE_ROLES)
     columns = [*prices, *([Role.VOLUME] if has_volume else [])]
     return Spool(
-        {"day_first_ns": np.int64, "month_first_ns": np.int64, "state": np.uint8, "line": np.int64}
+        {"day_first_ns": np.int64, "state": np.uint8, "line": np.int64}
+        | ({"month_first_ns": np.int64} if has_two_orders else {})
         | {str(role): np.float64 for role in columns}
     )
 
@@ -128,8 +130,24 @@ def spooled_rows(dated: DatedRows, lines: NDArray[np.int64], numbers: dict[Role,
     ).astype(np.uint8)
     return {
         "day_first_ns": dated.day_first_ns,
-        "month_first_ns": dated.month_first_ns,
+        "month_first_ns": dated.month_first_ns,  # taken where the spool has it
         "state": state,
         "line": lines,
         **{str(role): values for role, values in numbers.items()},
     }
+
+
+def spooled(raw: RawBars, pieces: Iterator[RawBars]) -> SpooledBars:
+    """``raw`` and the ``pieces`` that follow it as one series; their stamps leave no choice of order."""
+    spool = spool_of_bars(has_volume=raw.has_volume, has_one_price=False, has_two_orders=False)
+    for piece in chain((raw,), pieces):
+        stamps = piece.stamps
+        state = np.where(stamps.usable, _DAY_FIRST_OK | _MONTH_FIRST_OK, 0)
+        state |= np.where(stamps.utc_known, _UTC_KNOWN, 0) | np.where(stamps.has_clock, _HAS_CLOCK, 0)
+        columns: Columns = {"day_first_ns": stamps.wall_ns, "state": state.astype(np.uint8), "line": piece.lines}
+        if piece.volume is not None:
+            columns[Role.VOLUME] = piece.volume
+        spool.append(columns | {str(role): values for role, values in piece.prices.items()})
+    return SpooledBars(
+        spool, DateOrder.YEAR_FIRST, raw.has_volume, raw.findings, raw.evidence, raw.is_utc_by_name, raw.symbol
+    )
