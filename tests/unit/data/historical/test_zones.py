@@ -10,6 +10,7 @@ from bar_files import CL, NQ, session_opens
 from grandmodel.data.errors import CalendarError
 from grandmodel.data.historical.profile import Label
 from grandmodel.data.historical.zones import (
+    ClockMemory,
     WallTimes,
     irregular_gaps,
     outside_sessions,
@@ -195,3 +196,19 @@ def test_stamps_in_pieces_are_the_stamps_at_once() -> None:
         parts = WallTimes.of_pieces(pieces, len(wall), lambda start, stop: wall[start:stop])
         for name in ("sample", "first", "last", "start", "stop"):
             assert getattr(parts, name).tolist() == getattr(whole, name).tolist(), name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_wherever_a_file_is_cut_its_hours_are_told_apart_as_at_once(seed: int) -> None:
+    start = ns_from_text("2023-11-05T03:00:00+00:00")
+    moments = [start + k * 10 * NS_PER_MINUTE for k in range(36)]
+    wall = _wall(moments, "America/New_York")
+    wall = wall[np.random.default_rng(seed).random(len(wall)) < 0.5]
+    whole = utc_from_wall(wall, "America/New_York")
+    for cut in range(1, len(wall)):
+        memory = ClockMemory()
+        first = utc_from_wall(wall[:cut], "America/New_York", memory, int(wall[cut]))
+        second = utc_from_wall(wall[cut:], "America/New_York", memory)
+        for name in ("utc_ns", "exists", "twice", "undecided"):
+            joined = np.concatenate((getattr(first, name), getattr(second, name)))
+            assert joined.tolist() == getattr(whole, name).tolist(), (name, cut)
