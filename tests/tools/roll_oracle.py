@@ -22,7 +22,8 @@ from pathlib import Path
 import exchange_calendars
 import pandas as pd
 
-from grandmodel.data.historical.importing import SeriesReport, read_file
+from grandmodel.data.historical.importing import read_file
+from grandmodel.data.historical.reports import SeriesReport
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 

@@ -16,9 +16,9 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import path_text
 
 if TYPE_CHECKING:
-    from grandmodel.data.historical.importing import ImportReport
     from grandmodel.data.historical.profile import ImportProfile
     from grandmodel.data.historical.readers.options import TickColumns, TickOptions
+    from grandmodel.data.historical.reports import ImportReport
     from grandmodel.domain.instruments import Instrument
 
 app = typer.Typer(help="Market data: import files, check them, list the store.", no_args_is_help=True)
@@ -148,6 +148,8 @@ def import_files(
         _warn_of_another_clock(report, on_stderr=json)
         if not json:
             _print_report(report)
+            if report.is_known:
+                stdout.print(f"{report.file}: imported before with the same settings; not read again", soft_wrap=True)
             stdout.print(
                 f"{report.rows_added} rows added to {store}, {report.rows_known} already there, "
                 f"{report.files_changed} files changed\n",

@@ -12,8 +12,9 @@ import pytest
 
 from bar_files import CL, NQ
 from grandmodel.data.errors import AmbiguousError
-from grandmodel.data.historical.importing import SeriesReport, import_file, read_file
+from grandmodel.data.historical.importing import import_file, read_file
 from grandmodel.data.historical.profile import Conflicts, ImportProfile, Label
+from grandmodel.data.historical.reports import SeriesReport
 from grandmodel.data.historical.rolls import back_adjust, roll_rows
 from grandmodel.data.historical.store import Store
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, Schema, check_order

@@ -8,23 +8,26 @@ found, repaired, marked and left out is the ``ImportReport``. ``import_file`` pu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from grandmodel.data.errors import AmbiguousError, ReadError
+from grandmodel.data.historical.known_imports import import_key, keep_import, known_import
 from grandmodel.data.historical.profile import PRICE_ROLES, DateOrder, ImportProfile, Label, text_from_width
-from grandmodel.data.historical.quality import CheckedBars, SessionCount, check_bars
-from grandmodel.data.historical.readers.bars import RawBars, read_bars, with_known_layout
+from grandmodel.data.historical.quality import check_bars
+from grandmodel.data.historical.readers.bars import read_bars, with_known_layout
 from grandmodel.data.historical.readers.dbn_bars import raw_bars_of
 from grandmodel.data.historical.readers.options import TickOptions
+from grandmodel.data.historical.readers.raw_bars import BarRows, RawBars
 from grandmodel.data.historical.readers.registry import TickReader, reader_for
 from grandmodel.data.historical.reading import Finding, Treatment
-from grandmodel.data.historical.rolls import Roll
+from grandmodel.data.historical.reports import ImportReport, RefusedSeries, SeriesReport
+from grandmodel.data.historical.series import CheckedBars
 from grandmodel.data.historical.stamps import Stamps, first_lines, implausible_stamps
-from grandmodel.data.historical.store import Store
+from grandmodel.data.historical.store import BlockPieces, Store
 from grandmodel.data.historical.symbols import check_symbols, counted
 from grandmodel.data.historical.tick_quality import check_book, check_ticks
 from grandmodel.data.market.sessions import session_schedule
@@ -32,67 +35,6 @@ from grandmodel.domain.blocks import BAR, BOOK, UNKNOWN_VOLUME, Block, Schema, f
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import path_text
 from grandmodel.domain.instruments import Instrument
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesReport:
-    """What became of one series of a file."""
-
-    symbol: str
-    schema: str
-    rows_read: int
-    rows_kept: int
-    first_ns: int
-    last_ns: int
-    """``ts_event`` of the first and last row kept."""
-    bar_width: str
-    time_zone: str
-    label: str
-    evidence: tuple[str, ...]
-    findings: tuple[Finding, ...]
-    sessions: tuple[SessionCount, ...]
-    rolls: tuple[Roll, ...]
-
-    def count(self, kind: str) -> int:
-        """How often the finding ``kind`` was met."""
-        return sum(finding.count for finding in self.findings if finding.kind == kind)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedSeries:
-    """A series of a file that cannot be read, where others can."""
-
-    symbol: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What was found in a file and what was done about it."""
-
-    file: str
-    """Its path; a byte of it that is no UTF-8 is written ``\\xNN``."""
-    sha256: str
-    bytes: int
-    instrument: str
-    series: tuple[SeriesReport, ...]
-    rows_added: int = 0
-    rows_known: int = 0
-    files_changed: int = 0
-    imported: tuple[str, ...] = field(default_factory=tuple)
-    """Symbols put into the store."""
-    refused: tuple[RefusedSeries, ...] = field(default_factory=tuple)
-    mapped: dict[str, str] = field(default_factory=dict)
-    """Symbols of the file that a person said stand for the instrument: symbol to instrument."""
-
-    @property
-    def source(self) -> str:
-        """The name under which the store keeps the rows: the file's, and the start of its hash."""
-        return f"{Path(self.file).name}#{self.sha256[:16]}"
-
-    def count(self, kind: str) -> int:
-        """How often the finding ``kind`` was met in all series."""
-        return sum(series.count(kind) for series in self.series)
 
 
 def read_file(
@@ -109,35 +51,12 @@ def read_file(
 
     A ``profile`` (even an empty one with columns) is about bars; ``options`` about trades, quotes and orders. What the file
     itself does not prove and neither states is refused: ``AmbiguousError`` and ``ReadError`` name the line and the flag that
-    settles it. A path that is no file is a ``UsageError``.
+    settles it. A path that is no file is a ``UsageError``. The blocks hold every row in memory; ``import_file`` does not.
     """
-    if path.is_dir():
-        raise UsageError(f"{path}: found a folder, expected a file: give the files in it one by one")
-    if not path.is_file():
-        raise UsageError(f"{path}: found no such file, expected one that can be read")
-    known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
-    mapped = dict(profile.symbols if profile is not None else {}) | dict(known.mapped)
-    known = replace(known, mapped=mapped, checks_symbols=True)
-    try:
-        reader = None if profile is not None and profile.columns else reader_for(path, known)
-        if reader is not None:
-            found = _ticks_of(path, instrument, reader, known, now_ns)
-        else:
-            found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
-    except MemoryError as error:
-        raise ReadError(
-            f"{path}: reading it takes more memory than there is; split the file and import the parts"
-        ) from error
-    report = ImportReport(
-        path_text(path),
-        _sha256(path),
-        path.stat().st_size,
-        str(instrument.id),
-        tuple(found.reports),
-        refused=tuple(RefusedSeries(symbol, str(error)) for symbol, error in found.refused.items()),
-        mapped={symbol: mapped[symbol] for symbol in found.symbols if symbol in mapped},
-    )
-    return found.blocks, report
+    _check_path(path)
+    found, report = _found_in(path, instrument, profile, _known_options(profile, options), now_ns, "")
+    blocks = {name: rows.block if isinstance(rows, CheckedBars) else rows for name, rows in found.series.items()}
+    return blocks, report
 
 
 def import_file(
@@ -152,36 +71,98 @@ def import_file(
 ) -> ImportReport:
     """Read ``path`` and write its series ``symbol`` (needed where it has several) into ``store``; ``now_ns`` as in ``read_file``.
 
-    Raises what ``read_file`` and ``Store.write`` raise; the store is then as it was.
+    Bars are read, checked and written piece by piece: a file may be much larger than the memory. A file whose content was imported
+    before with the same settings is only hashed (``ImportReport.is_known``). Raises what ``read_file`` and ``Store.write`` raise; the
+    store is then as it was.
     """
-    known = options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
+    _check_path(path)
+    known = _known_options(profile, options)
     known = replace(known, symbols=(symbol,)) if symbol else known
-    blocks, report = read_file(path, instrument, profile, known, now_ns=now_ns)
+    sha256 = _sha256(path)
+    key = import_key(path, sha256, instrument, profile, known, symbol)
+    before = known_import(store, key, path)
+    if before is not None:
+        return before
+    found, report = _found_in(path, instrument, profile, known, now_ns, sha256)
+    series = found.series
     if symbol:
-        if symbol not in blocks:
-            raise UsageError(f"{path}: found no symbol {symbol!r}, expected one of: {_listed(blocks)}")
-        blocks = {symbol: blocks[symbol]}
-    if len(blocks) + len(report.refused) != 1:
-        rows = {series.symbol: series.rows_read for series in report.series}
+        if symbol not in series:
+            raise UsageError(f"{path}: found no symbol {symbol!r}, expected one of: {_listed(series)}")
+        series = {symbol: series[symbol]}
+    if len(series) + len(report.refused) != 1:
+        rows = {each.symbol: each.rows_read for each in report.series}
         refused = f"; {len(report.refused)} more cannot be read" if report.refused else ""
         raise AmbiguousError(
-            f"{path}: found {len(blocks)} series ({counted(rows)}{refused}), expected one for instrument {instrument.id}; say "
+            f"{path}: found {len(series)} series ({counted(rows)}{refused}), expected one for instrument {instrument.id}; say "
             "which with --symbol"
         )
-    ((name, block),) = blocks.items()
-    schema = Schema(next(series.schema for series in report.series if series.symbol == name))
-    written = store.write(instrument, schema, block, report.source if not symbol else f"{report.source}:{symbol}")
-    return replace(
+    ((name, content),) = series.items()
+    schema = Schema(next(each.schema for each in report.series if each.symbol == name))
+    source = report.source if not symbol else f"{report.source}:{symbol}"
+    written = store.write(instrument, schema, _to_store(content), source)
+    report = replace(
         report,
         rows_added=written.rows_added,
         rows_known=written.rows_known,
         files_changed=written.files_changed,
         imported=(name,),
     )
+    keep_import(store, key, report, instrument, schema)
+    return report
 
 
-def _listed(blocks: dict[str, Block]) -> str:
-    names = list(blocks)
+def _to_store(content: CheckedBars | Block) -> Block | BlockPieces:
+    if not isinstance(content, CheckedBars):
+        return content
+    return BlockPieces(content.rows, content.first_ns, content.last_ns, content.commonest_width_ns, content.pieces())
+
+
+def _check_path(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path}: found a folder, expected a file: give the files in it one by one")
+    if not path.is_file():
+        raise UsageError(f"{path}: found no such file, expected one that can be read")
+
+
+def _known_options(profile: ImportProfile | None, options: TickOptions | None) -> TickOptions:
+    return options or TickOptions(time_zone=profile.time_zone if profile is not None else "")
+
+
+def _found_in(
+    path: Path,
+    instrument: Instrument,
+    profile: ImportProfile | None,
+    options: TickOptions,
+    now_ns: int | None,
+    sha256: str,
+) -> tuple[_Found, ImportReport]:
+    """What is in the file, and the report; ``sha256`` is its hash where it is known already."""
+    mapped = dict(profile.symbols if profile is not None else {}) | dict(options.mapped)
+    known = replace(options, mapped=mapped, checks_symbols=True)
+    try:
+        reader = None if profile is not None and profile.columns else reader_for(path, known)
+        if reader is not None:
+            found = _ticks_of(path, instrument, reader, known, now_ns)
+        else:
+            found = _bars_of(path, instrument, profile or ImportProfile(), known, now_ns)
+    except MemoryError as error:
+        raise ReadError(
+            f"{path}: reading it takes more memory than there is; split the file and import the parts"
+        ) from error
+    report = ImportReport(
+        path_text(path),
+        sha256 or _sha256(path),
+        path.stat().st_size,
+        str(instrument.id),
+        tuple(found.reports),
+        refused=tuple(RefusedSeries(symbol, str(error)) for symbol, error in found.refused.items()),
+        mapped={symbol: mapped[symbol] for symbol in found.symbols if symbol in mapped},
+    )
+    return found, report
+
+
+def _listed(series: Iterable[str]) -> str:
+    names = list(series)
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
@@ -194,7 +175,7 @@ def _sha256(path: Path) -> str:
 class _Found:
     """What came out of one file."""
 
-    blocks: dict[str, Block] = field(default_factory=dict)
+    series: dict[str, CheckedBars | Block] = field(default_factory=dict)
     reports: list[SeriesReport] = field(default_factory=list)
     refused: dict[str, ReadError] = field(default_factory=dict)
     symbols: list[str] = field(default_factory=list)
@@ -202,7 +183,7 @@ class _Found:
 
     def check(self, path: Path) -> None:
         """Raise the reason where nothing could be read."""
-        if self.blocks:
+        if self.series:
             return
         if len(self.refused) == 1:
             raise next(iter(self.refused.values()))
@@ -221,7 +202,7 @@ def _bars_of(
     series = read_bars(path, profile, options.limits, unreadable)
     chosen = options.symbols
 
-    def is_meant(name: str, raw: RawBars | None) -> bool:
+    def is_meant(name: str, raw: BarRows | None) -> bool:
         return not chosen or name in chosen or (raw is not None and raw.symbol in chosen)
 
     found.refused = {name: error for name, error in unreadable.items() if is_meant(name, None)}
@@ -243,7 +224,7 @@ def _bars_of(
             continue
         checked.evidence[:0] = layout
         checked.evidence.extend(sentence for sentence in stated if raw.symbol and f" {raw.symbol} " in sentence)
-        found.blocks[symbol] = checked.block
+        found.series[symbol] = checked
         found.reports.append(_bar_report(symbol, checked, raw.rows + broken))
         found.symbols.append(raw.symbol)
     found.check(path)
@@ -269,14 +250,13 @@ def _profile_of(block: Block) -> ImportProfile:
 
 
 def _bar_report(symbol: str, checked: CheckedBars, rows_read: int, own: Sequence[Finding] = ()) -> SeriesReport:
-    block = checked.block
     return SeriesReport(
         symbol=symbol,
         schema=str(Schema.BARS),
         rows_read=rows_read,
-        rows_kept=len(block),
-        first_ns=int(block["ts_event"][0]),
-        last_ns=int(block["ts_event"][-1]),
+        rows_kept=checked.rows,
+        first_ns=checked.first_ns,
+        last_ns=checked.last_ns,
         bar_width=text_from_width(checked.width_ns),
         time_zone=checked.time_zone,
         label=str(checked.label),
@@ -305,19 +285,20 @@ def _ticks_of(
                     raw_bars_of(rows, instrument, path) if is_dbn else (_as_raw(rows, instrument), _profile_of(rows))
                 )
                 checked = check_bars(raw, instrument, profile, where, now_ns=now_ns)
-                block, report = checked.block, _bar_report(symbol, checked, rows_read, own)
+                report = _bar_report(symbol, checked, rows_read, own)
+                found.series[symbol] = checked
             else:
                 block, findings = _checked_ticks(rows, instrument, where, now_ns)
                 evidence = f"read as {reading.schema} by {reader.__name__}"
                 report = _tick_report(symbol, reading.schema, block, rows_read, evidence, (*own, *findings))
+                found.series[symbol] = block
         except ReadError as error:
             if is_alone:
                 raise
             found.refused[symbol] = error
             continue
-        found.blocks[symbol] = block
         found.reports.append(report)
-    if not found.blocks and options.symbols and not found.refused:
+    if not found.series and options.symbols and not found.refused:
         raise UsageError(f"{path}: found none of the symbols {', '.join(options.symbols)}")
     found.check(path)
     return found

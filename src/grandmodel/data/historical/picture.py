@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from grandmodel.charts import Column, Histogram, Level, LineChart, Markers, Page, Sample, Series, ShadedSpan, Tile
 from grandmodel.charts.page import Section
-from grandmodel.data.historical.importing import ImportReport, SeriesReport
 from grandmodel.data.historical.reading import Treatment
+from grandmodel.data.historical.reports import ImportReport, SeriesReport
 from grandmodel.domain.blocks import BAR, TICK, UNKNOWN_VOLUME, Action, Block, Flag
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns

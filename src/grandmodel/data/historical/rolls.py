@@ -16,6 +16,7 @@ import datetime as dt
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +116,19 @@ class SessionBars:
         )  # fmt: skip
 
 
+class Sessions(Protocol):
+    """Sessions with bars, whose bars need not be in memory."""
+
+    @property
+    def day_ns(self) -> NDArray[np.int64]:
+        """(S,) The trading day, midnight UTC."""
+        ...
+
+    def cut(self, start: int, end: int) -> SessionBars:
+        """The sessions ``start`` to ``end`` (exclusive) and their bars."""
+        ...
+
+
 def has_expiry_rule(instrument: Instrument) -> bool:
     """Whether the expiries of ``instrument`` are known here."""
     return instrument.id in _QUARTERLY | _CRUDE | _GOLD
@@ -162,7 +176,7 @@ def _business_days_before(day: dt.date, count: int) -> dt.date:
     return day
 
 
-def find_rolls(instrument: Instrument, bars: SessionBars) -> tuple[list[Roll], list[UnprovenRoll]]:
+def find_rolls(instrument: Instrument, bars: Sessions) -> tuple[list[Roll], list[UnprovenRoll]]:
     """The rolls that the series proves, and the expiries around which it proves none, with the reason.
 
     Around each expiry the candidates are the opens of sessions, and bars inside sessions, where the volume of the
@@ -186,7 +200,7 @@ def find_rolls(instrument: Instrument, bars: SessionBars) -> tuple[list[Roll], l
     return rolls, unproven
 
 
-def _roll_in(bars: SessionBars, days: list[dt.date], start: dt.date, end: dt.date) -> Roll | str:
+def _roll_in(bars: Sessions, days: list[dt.date], start: dt.date, end: dt.date) -> Roll | str:
     """The roll in one window, or why none is marked."""
     inside = [place for place, day in enumerate(days) if start <= day <= end]
     if not inside:
@@ -194,15 +208,15 @@ def _roll_in(bars: SessionBars, days: list[dt.date], start: dt.date, end: dt.dat
     if days[-1] < end:
         return "the file ends inside its window"
     low, high = max(0, inside[0] - _SEARCHED_SESSIONS), min(len(days), inside[-1] + 1 + _SESSIONS_AFTER)
-    bars, days = bars.cut(low, high), days[low:high]
-    window = _Window.of(bars, inside[0] - low, inside[-1] + 1 - low)
+    cut, days = bars.cut(low, high), days[low:high]
+    window = _Window.of(cut, inside[0] - low, inside[-1] + 1 - low)
     if window is None:
         return f"fewer than {_LEAST_SESSIONS} whole sessions before its window"
     found = window.candidates()
     alone = window.steps_that_prove_alone()
     if not found:
         if len(alone) == 1:
-            return _roll_by_step(bars, days, window, int(alone[0]))
+            return _roll_by_step(cut, days, window, int(alone[0]))
         if len(alone) > 1:
             return f"steps inside {_days_of(days, window, alone)} compete"
         return window.why_none(days)
@@ -222,7 +236,7 @@ def _roll_in(bars: SessionBars, days: list[dt.date], start: dt.date, end: dt.dat
     if best.step < _CLEAR_STEP and best.before >= _DRY_SHARE_ALONE:
         return f"the volume rises on {days[session]}, but not clearly and without a step beyond the usual"
     return _roll_at(
-        bars,
+        cut,
         days,
         session,
         best.bar,
@@ -325,8 +339,7 @@ class _Window:
         """Bars at which the volume runs dry and comes back, whatever the price does."""
         bars = np.arange(max(1, self.start), self.end)
         bars = bars[self.is_open[bars] | self.touches[bars]]
-        before = np.array([self._ordinary.before(int(bar), self.length) for bar in bars])
-        after = np.array([self._ordinary.after(int(bar), self.length) for bar in bars])
+        before, after = self._ordinary.around(bars, self.length)
         found = []
         for place in np.flatnonzero((before < _DRY_SHARE) & (after >= _REVIVAL * before)):
             bar, is_open = int(bars[place]), bool(self.is_open[bars[place]])
@@ -410,6 +423,20 @@ class _Sums:
     def after(self, bar: int, count: int) -> float:
         place = int(np.searchsorted(self.bars, bar))
         return self._share(place, min(len(self.bars), place + count))
+
+    def around(self, bars: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """``before`` and ``after`` of each of ``bars`` (K,)."""
+        place = np.searchsorted(self.bars, bars)
+        low, high = np.maximum(0, place - count), np.minimum(len(self.bars), place + count)
+        return self._shares(low, place), self._shares(place, high)
+
+    def _shares(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.float64]:
+        known, usual = self._known[high] - self._known[low], self._usual[high] - self._usual[low]
+        is_told = (known > 0.0) & (known >= _KNOWN_SHARE * usual)
+        shares = np.full(len(low), np.nan)
+        traded = np.maximum(self._traded[high] - self._traded[low], 1e-9)
+        shares[is_told] = traded[is_told] / known[is_told]
+        return shares
 
     def between(self, low: int, high: int) -> float:
         return self._share(int(np.searchsorted(self.bars, low)), int(np.searchsorted(self.bars, high)))

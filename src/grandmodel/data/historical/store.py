@@ -6,6 +6,7 @@
       manifest.json                       what is in the store: every file with its rows, times and SHA-256
       instrument=ES/schema=trades/day=2024-06-28/3f1c....parquet
       instrument=NQ/schema=bars-30m/month=2024-06/90ab....parquet
+      imports/4f21....json                what an import of one file with one set of settings came to (``known_imports.py``)
       .incoming/                          a write that is under way, or that a crash has left
       .lock
 
@@ -33,7 +34,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ from grandmodel.domain.blocks import Block, Schema, check_order, freeze, schema_
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.paths import local_path
+from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
 
 DEFAULT_ROWS_PER_BLOCK = 262_144
@@ -59,6 +61,8 @@ _MANIFEST = "manifest.json"
 _INCOMING = ".incoming"
 _COMPRESSION = "zstd"
 _ROWS_IN_CACHE = 8_192
+_PLACED_BEFORE = 1
+"""A bar that ends with its session belongs to it: bars are placed by the last nanosecond of their interval."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,6 +124,19 @@ class Written:
     files_changed: int
 
 
+@dataclass(frozen=True, slots=True)
+class BlockPieces:
+    """Rows to store that are too many to hold, in order."""
+
+    rows: int
+    first_ns: int
+    """``ts_init`` of the first row."""
+    last_ns: int
+    width_ns: int
+    """Of bars: the commonest width; else 0."""
+    pieces: Iterable[Block]
+
+
 class Store:
     """The store at ``root``; the folder is made at the first write.
 
@@ -132,39 +149,32 @@ class Store:
 
     # Writing
 
-    def write(self, instrument: Instrument, schema: Schema, block: Block, source: str) -> Written:
-        """Add the rows of ``block`` (T,), in order, that came from ``source`` (a name that identifies their origin).
+    def write(self, instrument: Instrument, schema: Schema, rows: Block | BlockPieces, source: str) -> Written:
+        """Add ``rows`` (T,), in order, that came from ``source`` (a name that identifies their origin).
 
-        The same source writes over what it wrote before in the periods that the block has. Bars that another source has
-        already written are left out if equal. Raises ``StoreError`` if they differ, if trades, quotes or orders of
-        another source overlap in time, or if the disk fails; the store is then as it was. Raises ``UsageError`` for
-        rows out of order or of another layout.
+        The same source writes over what it wrote before in the periods that the rows have. Bars that another source has
+        already written are left out if equal. Rows in pieces are held a period at a time. Raises ``StoreError`` if they differ, if
+        trades, quotes or orders of another source overlap in time, or if the disk fails; the store is then as it was. Raises
+        ``UsageError`` for rows out of order or of another layout.
         """
-        _check_block(schema, block)
-        if not len(block):
+        pieces = rows if isinstance(rows, BlockPieces) else _pieces_of(schema, rows)
+        if not pieces.rows:
             return Written(0, 0, 0)
-        name = _schema_name(schema, block)
+        name = _schema_name(schema, pieces.width_ns)
         with self._writing() as incoming:
             before = self._manifest()
             _check_units(before, instrument)
             known = {(file.period, file.source): file for file in before.files if _is(file, instrument.id, name)}
-            days = _trading_days(instrument, schema, block)
             unit = _period_unit(schema, name)
-            periods = days.astype(f"datetime64[{unit}]")
-            added: dict[str, tuple[StoredFile, bytes]] = {}
+            added: dict[str, StoredFile] = {}
             rows_known = rows_added = 0
-            # Rows are in order of ts_init; their trading days are too, so each period is one slice.
-            starts = np.flatnonzero(np.concatenate(([True], periods[1:] != periods[:-1])))
-            for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(block)], strict=True):
-                period = str(periods[start])
-                part = block[start:end]
+            for period, part, days in _periods(pieces, instrument, schema, unit):
                 others = [file for (of_period, of), file in known.items() if of_period == period and of != source]
                 is_new = self._unknown_rows(schema, part, others, instrument, name)
-                fresh = part[is_new]
+                fresh, fresh_days = (part, days) if is_new.all() else (part[is_new], days[is_new])
                 rows_known += len(part) - len(fresh)
                 if not len(fresh):
                     continue
-                fresh_days = days[start:end][is_new]
                 content = _parquet_bytes(fresh, fresh_days if unit != "D" else None, instrument, name, source)
                 file = _described(fresh, fresh_days, instrument, name, period, source, content)
                 mine = known.get((period, source))
@@ -172,11 +182,21 @@ class Store:
                     rows_known += len(fresh)
                     continue
                 rows_added += max(0, len(fresh) - (mine.rows if mine else 0))
-                added[file.path] = (file, content)
+                self._put(incoming, file, content)
+                added[file.path] = file
             if added:
                 kept = tuple(file for file in before.files if file.path not in added)
-                self._commit(incoming, before, (*kept, *(file for file, _ in added.values())), added)
+                self._commit(incoming, (*kept, *added.values()), list(added))
         return Written(rows_added, rows_known, len(added))
+
+    def _put(self, incoming: Path, file: StoredFile, content: bytes) -> None:
+        """Write a new file to where it waits for the commit."""
+        target = incoming / file.path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(target, content)
+        except OSError as error:
+            raise StoreError(_disk_message(self.root, error)) from error
 
     def _unknown_rows(
         self, schema: Schema, part: Block, others: list[StoredFile], instrument: Instrument, name: str
@@ -193,19 +213,10 @@ class Store:
                 )
         return is_new
 
-    def _commit(
-        self,
-        incoming: Path,
-        before: Manifest,
-        files: tuple[StoredFile, ...],
-        added: dict[str, tuple[StoredFile, bytes]],
-    ) -> None:
+    def _commit(self, incoming: Path, files: tuple[StoredFile, ...], added: list[str]) -> None:
+        """Make ``files`` the content of the store; those whose paths are ``added`` lie under ``incoming``."""
         ordered = tuple(sorted(files, key=lambda file: (file.instrument, file.schema, file.period, file.source)))
         try:
-            for relative, (_, content) in added.items():
-                target = incoming / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _write(target, content)
             _sync_all(incoming)
             manifest = incoming / _MANIFEST
             _write(manifest, _manifest_bytes(Manifest(files=ordered)), sync=True)
@@ -213,8 +224,7 @@ class Store:
             _sync_folder(self.root)
         except OSError as error:
             raise StoreError(_disk_message(self.root, error)) from error
-        del before
-        self._move_into_place(incoming, list(added))
+        self._move_into_place(incoming, added)
 
     def _move_into_place(self, incoming: Path, relatives: list[str]) -> None:
         try:
@@ -254,6 +264,22 @@ class Store:
                     shutil.rmtree(incoming, ignore_errors=True)
 
     # Reading
+
+    def files_of(self, instrument: Instrument, schema: Schema, first_ns: int, last_ns: int) -> tuple[StoredFile, ...]:
+        """The files that hold rows of ``instrument`` in ``schema`` (bars of any width) between two times of ``ts_init``."""
+        return tuple(
+            file
+            for file in self._manifest().files
+            if file.instrument == instrument.id
+            and file.schema.split("-", 1)[0] == schema
+            and file.last_ns >= first_ns
+            and file.first_ns <= last_ns
+        )
+
+    def has(self, files: Mapping[str, str]) -> bool:
+        """Whether the store has every file of ``files``: its path under the root, and its SHA-256."""
+        known = {file.path: file.sha256 for file in self._manifest().files}
+        return all(known.get(path) == sha256 for path, sha256 in files.items())
 
     def catalogue(self) -> list[CatalogueEntry]:
         """What is in the store, by instrument and schema."""
@@ -445,21 +471,71 @@ def _is(file: StoredFile, instrument: str, schema: str) -> bool:
     return file.instrument == instrument and file.schema == schema
 
 
-def _check_block(schema: Schema, block: Block) -> None:
+def _pieces_of(schema: Schema, block: Block) -> BlockPieces:
+    _check_layout(schema, block)
+    if not len(block):
+        return BlockPieces(0, 0, 0, 0, ())
+    width_ns = 0
+    if schema is Schema.BARS:
+        widths, counts = np.unique(block["ts_event"] - block["ts_open"], return_counts=True)
+        width_ns = int(widths[np.argmax(counts)])
+    return BlockPieces(len(block), int(block["ts_init"][0]), int(block["ts_init"][-1]), width_ns, (block,))
+
+
+def _check_layout(schema: Schema, block: Block) -> None:
     if block.dtype != schema.dtype:
         raise UsageError(f"found a block of {schema_of(block)}, expected {schema}")
-    check_order(block)
 
 
-def _schema_name(schema: Schema, block: Block) -> str:
+def _schema_name(schema: Schema, width_ns: int) -> str:
     if schema is not Schema.BARS:
         return str(schema)
-    widths, counts = np.unique(block["ts_event"] - block["ts_open"], return_counts=True)
-    width_ns = int(widths[np.argmax(counts)])
     if width_ns <= 0:
         raise UsageError(f"found bars of width {width_ns} ns, expected ts_open before ts_event")
     # Bars of a whole day span its session: 23 hours on most days, fewer on others.
     return f"{schema}-1d" if NS_PER_DAY // 6 < width_ns <= NS_PER_DAY else f"{schema}-{text_from_width(width_ns)}"
+
+
+def _periods(
+    rows: BlockPieces, instrument: Instrument, schema: Schema, unit: str
+) -> Iterator[tuple[str, Block, NDArray[np.datetime64]]]:
+    """The rows of each period, and the trading day of each row.
+
+    Rows are in order of ``ts_init``; their trading days are too, so each period is one slice.
+    """
+    shift = _PLACED_BEFORE if schema is Schema.BARS else 0
+    schedule = session_schedule(instrument, rows.first_ns - shift - NS_PER_DAY, rows.last_ns - shift + 7 * NS_PER_DAY)
+    waiting: list[Block] = []
+    waiting_days: list[NDArray[np.datetime64]] = []
+    now = ""
+
+    def complete() -> tuple[str, Block, NDArray[np.datetime64]]:
+        part = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        return now, part, np.concatenate(waiting_days)
+
+    last: Block | None = None
+    for piece in rows.pieces:
+        _check_layout(schema, piece)
+        if not len(piece):
+            continue
+        check_order(piece)
+        if last is not None:
+            check_order(np.concatenate((last, piece[:1])))
+        last = piece[-1:].copy()
+        days = _trading_days(schedule, schema, piece)
+        periods = days.astype(f"datetime64[{unit}]")
+        starts = np.flatnonzero(np.concatenate(([True], periods[1:] != periods[:-1])))
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(piece)], strict=True):
+            period = str(periods[start])
+            if waiting and period != now:
+                yield complete()
+                waiting.clear()
+                waiting_days.clear()
+            now = period
+            waiting.append(piece[start:end])
+            waiting_days.append(days[start:end])
+    if waiting:
+        yield complete()
 
 
 def _check_units(manifest: Manifest, instrument: Instrument) -> None:
@@ -473,13 +549,12 @@ def _check_units(manifest: Manifest, instrument: Instrument) -> None:
             )
 
 
-def _trading_days(instrument: Instrument, schema: Schema, block: Block) -> NDArray[np.datetime64]:
+def _trading_days(schedule: SessionSchedule, schema: Schema, block: Block) -> NDArray[np.datetime64]:
     """The trading day of each row (T,): of the session it lies in, or of the next one if it lies in none.
 
     Bars are placed by the end of their interval, everything else by ``ts_init``, so days never run backwards.
     """
-    times = block["ts_init"] - (1 if schema is Schema.BARS else 0)
-    schedule = session_schedule(instrument, int(times[0]) - NS_PER_DAY, int(times[-1]) + 7 * NS_PER_DAY)
+    times = block["ts_init"] - (_PLACED_BEFORE if schema is Schema.BARS else 0)
     utc_days = times.astype("datetime64[ns]").astype("datetime64[D]")
     if not len(schedule):
         return utc_days

@@ -11,11 +11,12 @@ import pytest
 
 from bar_files import NQ, random_bars, rows_text, session_opens, write_csv
 from grandmodel.data.errors import AmbiguousError, ReadError
-from grandmodel.data.historical.importing import ImportReport, import_file, read_file
+from grandmodel.data.historical.importing import import_file, read_file
 from grandmodel.data.historical.profile import ImportProfile, Label, Members, Role
 from grandmodel.data.historical.readers.bars import RawBars, read_bars
 from grandmodel.data.historical.readers.limits import ReadLimits, limits_from_texts
 from grandmodel.data.historical.readers.options import TickOptions
+from grandmodel.data.historical.reports import ImportReport
 from grandmodel.data.historical.store import Store
 from grandmodel.domain.blocks import Block, Flag
 from grandmodel.domain.errors import UsageError

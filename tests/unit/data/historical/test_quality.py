@@ -7,9 +7,10 @@ import pytest
 
 from bar_files import CL, NQ, random_bars, rows_text, session_opens, write_csv
 from grandmodel.data.errors import AmbiguousError, ReadError
-from grandmodel.data.historical.importing import SeriesReport, read_file
+from grandmodel.data.historical.importing import read_file
 from grandmodel.data.historical.profile import Conflicts, ImportProfile, Label, OffTick
 from grandmodel.data.historical.reading import Treatment
+from grandmodel.data.historical.reports import SeriesReport
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, check_order
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument

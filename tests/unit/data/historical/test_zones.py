@@ -9,7 +9,15 @@ import pytest
 from bar_files import CL, NQ, session_opens
 from grandmodel.data.errors import CalendarError
 from grandmodel.data.historical.profile import Label
-from grandmodel.data.historical.zones import irregular_gaps, possible_readings, proven_reading, utc_from_wall
+from grandmodel.data.historical.zones import (
+    ClockMemory,
+    WallTimes,
+    irregular_gaps,
+    outside_sessions,
+    possible_readings,
+    proven_reading,
+    utc_from_wall,
+)
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
@@ -145,3 +153,62 @@ def test_a_stated_reading_is_tried_even_if_it_does_not_fit() -> None:
     walls = _wall(opens, "America/New_York")
     (reading,) = possible_readings(walls, THIRTY_MINUTES_NS, NQ, ("Asia/Tokyo",), (Label.OPEN,))
     assert reading.outside > 100
+
+
+def _counted_row_by_row(wall: np.ndarray, zone: str, shift_ns: int) -> tuple[int, int, int]:
+    """Bars outside, bars in irregular closed hours and sessions with bars, looking at every bar."""
+    local = utc_from_wall(wall, zone)
+    schedule = session_schedule(NQ, int(wall.min()) - 3 * 24 * NS_PER_HOUR, int(wall.max()) + 3 * 24 * NS_PER_HOUR)
+    opens = (local.utc_ns - shift_ns)[local.exists]
+    outside, index = outside_sessions(opens, schedule)
+    irregular = outside & irregular_gaps(schedule)[index + 1]
+    plain = outside & ~irregular
+    return int(plain.sum() + (~local.exists).sum()), int(irregular.sum()), len(np.unique(index[~outside]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dirt", ["clean", "holes", "swapped", "strangers"])
+def test_the_ends_of_stretches_count_what_every_bar_counts(seed: int, dirt: str) -> None:
+    rng = np.random.default_rng(seed)
+    own = ("America/New_York", "Asia/Jerusalem", "Australia/Sydney", "UTC")[seed]
+    width = (5, 30, 1, 15)[seed] * NS_PER_MINUTE
+    wall = _wall(session_opens("2023-10-02", "2023-11-30", width_ns=width), own)
+    if dirt == "holes":
+        wall = wall[rng.random(len(wall)) < 0.6]
+    elif dirt == "swapped":
+        places = rng.integers(0, len(wall) - 1, 40)
+        wall[places], wall[places + 1] = wall[places + 1].copy(), wall[places].copy()
+    elif dirt == "strangers":
+        wall = np.sort(np.concatenate((wall, wall[::97] + rng.integers(0, 60, len(wall[::97])) * NS_PER_HOUR)))
+    for zone in ("UTC", "America/New_York", "Europe/London", "Asia/Jerusalem", "Australia/Lord_Howe", "Asia/Kolkata"):
+        for label in Label:
+            shift_ns = width if label is Label.CLOSE else 0
+            (reading,) = possible_readings(wall, width, NQ, (zone,), (label,))
+            found = (reading.outside, reading.irregular, reading.sessions)
+            assert found == _counted_row_by_row(wall, zone, shift_ns), (zone, label)
+
+
+def test_stamps_in_pieces_are_the_stamps_at_once() -> None:
+    wall = _wall(session_opens("2023-10-02", "2023-11-30"), "America/New_York")
+    whole = WallTimes.of(wall)
+    for rows in (1, 7, 1_000):
+        pieces = [wall[start : start + rows] for start in range(0, len(wall), rows)]
+        parts = WallTimes.of_pieces(pieces, len(wall), lambda start, stop: wall[start:stop])
+        for name in ("sample", "first", "last", "start", "stop"):
+            assert getattr(parts, name).tolist() == getattr(whole, name).tolist(), name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_wherever_a_file_is_cut_its_hours_are_told_apart_as_at_once(seed: int) -> None:
+    start = ns_from_text("2023-11-05T03:00:00+00:00")
+    moments = [start + k * 10 * NS_PER_MINUTE for k in range(36)]
+    wall = _wall(moments, "America/New_York")
+    wall = wall[np.random.default_rng(seed).random(len(wall)) < 0.5]
+    whole = utc_from_wall(wall, "America/New_York")
+    for cut in range(1, len(wall)):
+        memory = ClockMemory()
+        first = utc_from_wall(wall[:cut], "America/New_York", memory, int(wall[cut]))
+        second = utc_from_wall(wall[cut:], "America/New_York", memory)
+        for name in ("utc_ns", "exists", "twice", "undecided"):
+            joined = np.concatenate((getattr(first, name), getattr(second, name)))
+            assert joined.tolist() == getattr(whole, name).tolist(), (name, cut)

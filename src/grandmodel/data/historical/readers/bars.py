@@ -13,13 +13,15 @@ import difflib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from grandmodel.data.errors import AmbiguousError, ReadError
@@ -27,9 +29,20 @@ from grandmodel.data.historical.profile import NAMED, PRICE_ROLES, DateOrder, Im
 from grandmodel.data.historical.readers.compressed import is_zip, load_bytes, load_zip_member, zip_members
 from grandmodel.data.historical.readers.limits import ReadLimits
 from grandmodel.data.historical.readers.numbers import NumberStyle, number_style, numbers_of, volumes_of
-from grandmodel.data.historical.readers.parquet_files import parquet_frame
+from grandmodel.data.historical.readers.parquet_files import parquet_frame, parquet_pieces
+from grandmodel.data.historical.readers.raw_bars import BarRows, RawBars, SpooledBars, spooled
 from grandmodel.data.historical.readers.text import refuse_other_formats, utf8_text
+from grandmodel.data.historical.readers.text_bars import (
+    CHUNK_BYTES,
+    CLOCK_TEXT,
+    DATE_TEXT,
+    HEAD_BYTES,
+    Layout,
+    NotPlainError,
+    text_bars,
+)
 from grandmodel.data.historical.reading import Finding, Treatment
+from grandmodel.data.historical.spool import PIECE_ROWS
 from grandmodel.data.historical.stamps import Stamps, first_lines, parse_stamps
 from grandmodel.domain.files import path_text
 from grandmodel.domain.time import NS_PER_DAY
@@ -59,8 +72,6 @@ _NAMES: dict[Role, tuple[str, ...]] = {
 _TICK_COUNTS = {"tickvol", "tick volume"}
 """A count of price changes, as MetaTrader has it; the volume itself is taken where the file has both."""
 _UTC_NAMES = re.compile(r"\b(utc|gmt)\b")
-_CLOCK_TEXT = r"^\s*\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*([AaPp][Mm])?\s*$"
-_DATE_TEXT = r"^\s*\d{1,4}[-/.]?\d{1,2}[-/.]?\d{1,4}\s*$"
 _NUMBER_TEXT = r"^\s*[-+]?([\d.,'\u00a0\u202f ]*\d[.,]?)([eE][-+]?\d+)?\s*[KMB%]?\s*$"
 """A number in any country's writing."""
 _DATE_START = r"^\s*(\d{1,4}[-/. ]\d{1,2}|\d{8})"
@@ -84,43 +95,29 @@ _ENDINGS = re.compile(r"(\.(csv|tsv|txt|parquet|gz|xz|zst|zip))+$", re.IGNORECAS
 _FILE_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})-?(\d{2})-?(\d{2})(?!\d)")
 
 
-@dataclass(slots=True)
-class RawBars:
-    """The rows of one series as its file has them. Shapes (T,); prices and volume are NaN where there is no number."""
-
-    stamps: Stamps
-    prices: dict[Role, NDArray[np.float64]]
-    volume: NDArray[np.float64] | None
-    lines: NDArray[np.int64]
-    """Line of the file, from 1; in a Parquet file the row, from 1; over several members they go on counting."""
-    findings: list[Finding] = field(default_factory=list)
-    evidence: list[str] = field(default_factory=list)
-    is_utc_by_name: bool = False
-    """The stamp column's own name says UTC."""
-    symbol: str = ""
-    """What the file itself calls the instrument; empty where it does not say."""
-
-    @property
-    def rows(self) -> int:
-        """T."""
-        return len(self.lines)
-
-
 def read_bars(
     path: Path,
     profile: ImportProfile,
     limits: ReadLimits | None = None,
     refused: dict[str, ReadError] | None = None,
-) -> dict[str, RawBars]:
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    head_bytes: int = HEAD_BYTES,
+) -> dict[str, BarRows]:
     """The series of bars in the file ``path``, by name.
 
     A series is named by the symbol that its rows carry, else after its file or its member of a zip. Where ``refused`` is
     given, a series that cannot be read is put there with its reason and the others are returned. Raises ``ReadError``
     where the content is no table of bars, and ``AmbiguousError`` where it is one that can be read in more than one way; both
     name the file, the line and the flag that helps.
+
+    A plain table of text larger than ``head_bytes`` is read ``chunk_bytes`` at a time (``text_bars.py``).
     """
     bounds = limits or ReadLimits()
     if not is_zip(path):
+        streamed = _in_chunks(path, profile, bounds, chunk_bytes, head_bytes)
+        if streamed is not None:
+            return {streamed.symbol or _stem(path.name): streamed}
         table = _table(load_bytes(path, bounds), str(path), profile, bounds)
         return _series(_stem(path.name), [table], profile)
     members = sorted(zip_members(path, bounds))
@@ -129,7 +126,7 @@ def read_bars(
     if not _is_series_each(path, members, profile):
         tables = [_table(load_zip_member(path, name, bounds), f"{path}:{name}", profile, bounds) for name in members]
         return _series(_stem(path.name), tables, profile)
-    found: dict[str, RawBars] = {}
+    found: dict[str, BarRows] = {}
     for name in members:
         try:
             table = _table(load_zip_member(path, name, bounds), f"{path}:{name}", profile, bounds)
@@ -142,16 +139,121 @@ def read_bars(
     return found
 
 
-def _series(name: str, tables: list[_Table], profile: ImportProfile) -> dict[str, RawBars]:
+def _series(name: str, tables: list[_Table], profile: ImportProfile) -> dict[str, BarRows]:
     """The series of one file, or of the pieces of one: one, or one for each symbol of a symbol column."""
     by_symbol: dict[str, list[_Table]] = {}
     for table in tables:
         for symbol, part in _parts_by_symbol(table, profile).items():
             by_symbol.setdefault(symbol, []).append(part)
-    found = {symbol or name: _joined(_pieces(parts, profile)) for symbol, parts in by_symbol.items()}
-    for raw, symbol in zip(found.values(), by_symbol, strict=True):
+    found: dict[str, BarRows] = {}
+    for symbol, parts in by_symbol.items():
+        raw = _joined(_pieces(parts, profile))
         raw.symbol = raw.symbol or symbol
+        found[symbol or name] = raw
     return found
+
+
+def _in_chunks(
+    path: Path, profile: ImportProfile, limits: ReadLimits, chunk_bytes: int, head_bytes: int
+) -> SpooledBars | None:
+    """The bars of a plain text file, or ``None`` where it must be read as a whole."""
+
+    def layout_of(head: bytes) -> Layout:
+        return _layout(head[: head.rfind(b"\n") + 1], str(path), profile, limits)
+
+    def stamp_text(columns: Mapping[Role, pl.Series]) -> pl.Series:
+        if Role.STAMP in columns:
+            return _dated(_as_text(columns[Role.STAMP]))
+        text = _dated(_as_text(columns[Role.DATE]).str.strip_chars())
+        if Role.CLOCK in columns:
+            text = text + " " + _as_text(columns[Role.CLOCK]).str.strip_chars()
+        return text
+
+    with path.open("rb") as file:
+        if file.read(4) == PARQUET_MAGIC:
+            return _parquet_in_chunks(path, profile, limits, head_bytes)
+    return text_bars(path, profile, limits, layout_of, stamp_text, chunk_bytes, head_bytes)
+
+
+def _parquet_in_chunks(
+    path: Path, profile: ImportProfile, limits: ReadLimits, head_bytes: int, rows_per_piece: int = PIECE_ROWS
+) -> SpooledBars | None:
+    """The bars of a Parquet file with typed stamps and prices, or ``None`` where it must be read as a whole."""
+    if path.stat().st_size <= head_bytes:
+        return None
+
+    def pieces(file: BinaryIO) -> Iterator[RawBars]:
+        done = 0
+        for frame in parquet_pieces(file, rows_per_piece, limits, path):
+            table = _Table(str(path), frame, list(frame.columns), done + np.arange(1, frame.height + 1, dtype=np.int64))
+            done += frame.height
+            if _symbol_place(table, profile) is not None:
+                raise NotPlainError
+            columns = _columns(table, profile, [])
+            stamp = columns.get(Role.STAMP)
+            is_text = any(column.dtype == pl.String for column in columns.values())
+            if stamp is None or not _is_typed(stamp) or is_text or not set(PRICE_ROLES) <= set(columns):
+                raise NotPlainError
+            raw = _raw_bars(table, profile)
+            if raw.findings:
+                raise NotPlainError
+            yield raw
+
+    try:
+        with path.open("rb") as file:
+            found = pieces(file)
+            first = next(found, None)
+            return spooled(first, found) if first is not None else None
+    except (NotPlainError, ReadError, pl.exceptions.PolarsError, pa.ArrowException, OSError, ValueError):
+        return None  # the whole file is read, and refused where it must be
+
+
+def _layout(head: bytes, where: str, profile: ImportProfile, limits: ReadLimits) -> Layout:
+    """What the first lines of a file show; raises ``NotPlainError`` where they leave something to the rest of it."""
+    if b'"' in head or head[:4] == PARQUET_MAGIC or profile.decimal_comma:
+        raise NotPlainError
+    try:
+        table = _text_table(head, where, profile, limits)
+        findings = list(table.findings)
+        columns = _columns(table, profile, findings)
+    except ReadError as error:
+        raise NotPlainError from error
+    names = [] if table.names is None or profile.columns else [_plain(name) for name in table.names]
+    volumes = [name for name in names if name in _NAMES[Role.VOLUME]]
+    chosen = names[int(columns[Role.VOLUME].name)] if names and Role.VOLUME in columns else ""
+    is_open = len(volumes) > 1 and chosen in _TICK_COUNTS  # a later row may have a volume
+    prices = {role for role in PRICE_ROLES if role in columns}
+    is_complete = prices in ({Role.CLOSE}, set(PRICE_ROLES)) and (Role.STAMP in columns or Role.DATE in columns)
+    told = {finding.kind for finding in findings}
+    if is_open or not is_complete or Role.MILLISECONDS in columns or _symbol_place(table, profile) is not None:
+        raise NotPlainError
+    by_name = any(
+        _UTC_NAMES.search(names[int(columns[role].name)]) is not None
+        for role in (Role.STAMP, Role.DATE, Role.CLOCK)
+        if names and role in columns
+    )
+    bounded = next(
+        (
+            role
+            for role in (Role.LOW, Role.HIGH)
+            if "misspelt_column" in told and names[int(columns[role].name)] not in _NAMES[role]
+        ),
+        None,
+    )
+    return Layout(
+        table.delimiter,
+        table.width,
+        table.first_line,
+        table.lines_above,
+        {role: int(column.name) for role, column in columns.items()},
+        last_is_empty=table.frame.width < table.width,
+        bounded=bounded,
+        has_split_date="heading_without_time" in told,
+        findings=findings,
+        evidence=list(table.evidence),
+        is_utc_by_name=by_name,
+        symbol=table.symbol,
+    )
 
 
 def with_known_layout(path: Path, profile: ImportProfile, limits: ReadLimits) -> tuple[ImportProfile, list[str]]:
@@ -282,6 +384,13 @@ class _Table:
     evidence: list[str] = field(default_factory=list)
     symbol: str = ""
     """What the lines above the table, or the member's name, call the instrument."""
+    delimiter: str = ""
+    width: int = 0
+    """Fields of a row of text, one that is empty on every row included."""
+    first_line: int = 1
+    """Line of the first row, from 1."""
+    lines_above: tuple[int, ...] = ()
+    """Fields of each line above the rows that is not blank."""
 
 
 def _stem(name: str) -> str:
@@ -381,6 +490,8 @@ def _text_table(content: bytes, where: str, profile: ImportProfile, limits: Read
     table.evidence = [written] if written else []
     table.other_headings = [[name.strip() for name in cells(line)] for line in others]
     table.symbol = _symbol_above(table.other_headings, where)
+    table.delimiter, table.width, table.first_line = delimiter, width, first_row + 1
+    table.lines_above = tuple((counts[places[places < first_row]] + 1).tolist())
     if names is not None and len(names) == frame.width - 1 and frame.to_series(frame.width - 1).is_null().all():
         table.frame = frame.drop(frame.columns[-1])  # every row ends with a delimiter, the heading does not
     return table
@@ -557,7 +668,7 @@ def _repaired_heading(table: _Table, names: list[str], placed: list[pl.Series], 
     if len(placed) == len(names) + 1 and len(dates) == 1:
         place = dates[0]
         date, clock = placed[place], placed[place + 1]
-        if _all_match(date, _DATE_TEXT) and _all_match(clock, _CLOCK_TEXT):
+        if _all_match(date, DATE_TEXT) and _all_match(clock, CLOCK_TEXT):
             findings.append(
                 Finding(
                     "heading_without_time",

@@ -28,7 +28,7 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ZIP_MAGIC = b"PK\x03\x04"
 _ZIP_ENTRY = b"PK\x01\x02"
 
-_PACKING_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
+PACKING_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _ZIP_FAULTS = (zipfile.BadZipFile, ValueError, RuntimeError, NotImplementedError, OSError, zlib.error, struct.error)
 _XZ_MEMORY = 512 * 2**20
 """What the xz decoder may take for its own dictionary; ``xz -9`` needs 65 MiB."""
@@ -38,8 +38,12 @@ _SYSTEM_NAMES = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}
 _WORKBOOK = "xl/workbook.xml"
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+class Readable(Protocol):
+    """Anything that gives bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        ...
 
 
 def load_bytes(path: Path, limits: ReadLimits | None = None) -> bytes:
@@ -91,7 +95,7 @@ def unpacked(content: bytes, where: str, limits: ReadLimits) -> bytes:
                 found = _zstd(content, most)
             else:
                 return content
-        except (*_PACKING_FAULTS, pa.ArrowException) as error:
+        except (*PACKING_FAULTS, pa.ArrowException) as error:
             raise CorruptFileError(f"{where}: the compressed content is damaged or cut off ({error})") from error
         if len(found) > most:
             raise limits.unpacked_refusal(where, len(content))
@@ -126,7 +130,7 @@ def _zstd(content: bytes, most: int) -> bytes:
     return _up_to(pa.CompressedInputStream(pa.BufferReader(content), "zstd"), most + 1)
 
 
-def _up_to(file: _Readable, most: int) -> bytes:
+def _up_to(file: Readable, most: int) -> bytes:
     """At most ``most`` bytes, taken in pieces: one large ``read`` would ask for all the memory at once."""
     parts: list[bytes] = []
     left = most
@@ -158,7 +162,7 @@ def load_head(path: Path, size: int = 65_536) -> bytes:
             return file.read(size)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: found no such file") from error
-    except (*_PACKING_FAULTS, pa.ArrowException):
+    except (*PACKING_FAULTS, pa.ArrowException):
         return b""
 
 

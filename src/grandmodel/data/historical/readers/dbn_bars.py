@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from grandmodel.data.historical.profile import PRICE_ROLES, DateOrder, ImportProfile, Label, text_from_width
-from grandmodel.data.historical.readers.bars import RawBars
+from grandmodel.data.historical.readers.raw_bars import RawBars
 from grandmodel.data.historical.stamps import Stamps
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import UsageError

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from grandmodel.data.errors import AmbiguousError
 from grandmodel.data.historical.readers.errors import CorruptFileError
+from grandmodel.data.historical.readers.fixed_stamps import wall_clock_ns
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickOptions
 from grandmodel.data.historical.readers.tables import (
@@ -125,6 +126,11 @@ def _iso_stamps(texts: pl.Series, options: TickOptions, path: Path) -> NDArray[n
     """Nanoseconds UTC of ISO stamps, all with an offset or all without (then ``--time-zone`` must say the zone)."""
     with_offset = texts.str.contains(r"(?:[+-]\d{2}:?\d{2}|Z)$")
     if with_offset.all():
+        suffix = next((zero for zero in ("+00:00", "Z") if texts.str.ends_with(zero).all()), "")
+        plain = wall_clock_ns(texts.str.head(-len(suffix)), "YYYY-MM-DD hh:mm:ss*") if suffix else None
+        if plain is not None:
+            check_stamps(plain, path, 2)
+            return plain
         parsed = texts.str.replace("Z$", "+00:00").str.to_datetime(
             "%Y-%m-%d %H:%M:%S%.f%:z", time_unit="ns", time_zone="UTC", strict=False
         )

@@ -5,11 +5,12 @@ Read through pyarrow: on a damaged footer polars' own reader may ask for impossi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from grandmodel.data.historical.readers.decoding import decoded
@@ -61,7 +62,24 @@ def parquet_frame(
     Arrow itself does not look whether text is text; polars takes that for granted and would end the process over it.
     """
     file = pq.ParquetFile(source)
-    bounds = limits or ReadLimits()
+    _check_size(file, columns, limits or ReadLimits(), where)
+    table = file.read(columns=columns, use_threads=False)
+    table.validate(full=True)
+    return pl.DataFrame(table)
+
+
+def parquet_pieces(
+    source: BinaryIO, rows_per_piece: int, limits: ReadLimits, where: Path | str
+) -> Iterator[pl.DataFrame]:
+    """A Parquet table some rows at a time; raises as ``parquet_frame`` does."""
+    file = pq.ParquetFile(source, pre_buffer=False)
+    _check_size(file, None, limits, where)
+    for batch in file.iter_batches(rows_per_piece, use_threads=False):
+        batch.validate(full=True)
+        yield pl.DataFrame(pa.table(batch))
+
+
+def _check_size(file: pq.ParquetFile, columns: list[str] | None, bounds: ReadLimits, where: Path | str) -> None:
     if file.metadata.num_columns > bounds.columns:
         raise bounds.refusal("columns", where, f"{file.metadata.num_columns:,} columns", file.metadata.num_columns)
     # A run of one value takes a few bytes however long it is: eight bytes a value is what the table takes here.
@@ -71,9 +89,6 @@ def parquet_frame(
     )
     if size > bounds.bytes:
         raise bounds.refusal("bytes", where, f"a table of {file.metadata.num_rows:,} rows and {size:,} bytes", size)
-    table = file.read(columns=columns, use_threads=False)
-    table.validate(full=True)
-    return pl.DataFrame(table)
 
 
 def _columns(path: Path, wanted: list[str], limits: ReadLimits | None) -> pl.DataFrame:

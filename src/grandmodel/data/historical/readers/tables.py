@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 
 from grandmodel.data.historical.readers.decoding import decoded
 from grandmodel.data.historical.readers.errors import CorruptFileError
+from grandmodel.data.historical.readers.fixed_stamps import wall_clock_ns
 from grandmodel.data.historical.readers.units import UnitConversion
 from grandmodel.data.historical.reading import Treatment
 from grandmodel.domain.blocks import Action, Block, BookSide, Flag, Schema, empty_block
 from grandmodel.domain.errors import UsageError
 
 _SEQUENCE_LIMIT = 2**32
+_FORMS = {
+    "%Y-%m-%dT%H:%M:%S%.f": "YYYY-MM-DDThh:mm:ss*",
+    "%Y-%m-%d %H:%M:%S%.f": "YYYY-MM-DD hh:mm:ss*",
+    "%Y%m%d %H%M%S%3f": "YYYYMMDD hhmmssfff",
+    "%Y%m%d %H:%M:%S%.3f": "YYYYMMDD hh:mm:ss.fff",
+    "%d.%m.%Y %H:%M:%S%.f": "DD.MM.YYYY hh:mm:ss*",
+}
+"""Patterns whose usual spelling is read without the general parser."""
 
 
 def read_table(
@@ -67,6 +76,10 @@ def require_values(frame: pl.DataFrame, names: list[str], path: Path, first_line
 
 def parsed_stamps(texts: pl.Series, pattern: str, path: Path, first_line: int) -> NDArray[np.int64]:
     """Wall-clock nanoseconds (T,) of date-time ``texts`` after a strptime ``pattern``."""
+    form = _FORMS.get(pattern)
+    stamps = wall_clock_ns(texts, form) if form else None
+    if stamps is not None:
+        return stamps
     try:
         parsed = texts.str.to_datetime(pattern, time_unit="ns", strict=False)
     except pl.exceptions.PolarsError as error:

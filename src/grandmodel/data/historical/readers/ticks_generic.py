@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from grandmodel.data.errors import AmbiguousError, ReadError
 from grandmodel.data.historical.readers.compressed import load_head
 from grandmodel.data.historical.readers.errors import CorruptFileError
+from grandmodel.data.historical.readers.fixed_stamps import wall_clock_ns
 from grandmodel.data.historical.readers.limits import ReadLimits
 from grandmodel.data.historical.readers.local_time import check_stamps, utc_from_local
 from grandmodel.data.historical.readers.options import TickColumns, TickOptions
@@ -244,6 +245,11 @@ def _stamps(values: pl.Series, columns: TickColumns, conversion: UnitConversion)
             parsed_stamps(texts, columns.time_unit, path, line), _needed(zone, values.name, path), path, line
         )
     texts = texts.str.replace(" ", "T").str.replace("Z$", "+00:00")
+    if texts.str.ends_with("+00:00").all():
+        plain = wall_clock_ns(texts.str.head(-6), "YYYY-MM-DDThh:mm:ss*")
+        if plain is not None:
+            check_stamps(plain, path, line)
+            return plain
     if texts.str.contains(r"[+-]\d{2}:?\d{2}$").all():
         return _offset_stamps(texts, "%Y-%m-%dT%H:%M:%S%.f%:z", path, line)
     return utc_from_local(
