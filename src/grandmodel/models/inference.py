@@ -485,7 +485,7 @@ def _pack_trunks(weights: Tensors, trunks: tuple[TrunkSpec, ...]) -> _Trunks:
         weight1[place, :, :seen] = weights[f"{trunk.name}.patch1.weight"].T.reshape(p1, seen, w1)
 
     def stacked(layer: str) -> Singles:
-        return np.stack([weights[f"{trunk.name}.{layer}"].T for trunk in trunks]).astype(np.float32)
+        return np.stack([weights[f"{trunk.name}.{layer}"].T for trunk in trunks]).astype(np.float32, order="C")
 
     return _Trunks(
         columns=columns,
