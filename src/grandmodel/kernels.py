@@ -23,6 +23,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
@@ -105,6 +106,12 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]  # numba publishes no types
     def get_overload(self, sig: Any) -> Any:
         """Numba's: what another kernel's call is bound to."""
         return self._as_callee().get_overload(sig)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Numba's: how it sees that a function calls itself."""
+        callee = self._callee
+        return bool(self._compiling_counter) or (callee is not None and bool(callee._compiling_counter))  # noqa: SLF001
 
     def _as_callee(self) -> _Callee:
         if self._callee is None:
@@ -213,7 +220,10 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]  # numba publishes no
     """Numba's cache of one function; who finds nothing holds the function's lock until it has saved, or ``release`` is called."""
 
     _impl_class = _Stored
-    _lock = -1
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._held: list[int] = []  # the lock's descriptor, while it is held
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Numba's, without loading the whole compiler: what is cached needs none of it."""
@@ -225,17 +235,15 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]  # numba publishes no
 
     def release(self) -> None:
         """Let others compile."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        with suppress(IndexError):  # Another thread may have let it go.
+            os.close(self._held.pop())
 
     def _acquire(self) -> bool:
         """Wait until nobody else compiles the function; False where this disk has no locks."""
         try:
-            self._lock = os.open(
-                Path(self.cache_path, f"{self._impl.filename_base}.lock"), os.O_RDWR | os.O_CREAT, 0o600
-            )
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            lock = os.open(Path(self.cache_path, f"{self._impl.filename_base}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            self._held.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:
             self.release()
             return False

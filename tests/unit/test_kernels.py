@@ -117,10 +117,16 @@ def name_of(number):
     raise ValueError(f"found {number}")
 
 @kernel
+def sum_to(number):
+    if number <= 0:
+        return 0
+    return number + sum_to(number - 1)
+
+@kernel
 def outer(values, wrong):
     if wrong:
         name_of(7)
-    return middle(values, 2) + middle(values, np.int64(1))
+    return sum_to(4) + middle(values, 2) + middle(values, np.int64(1))
 
 if __name__ == "__main__":
     found = [outer(np.zeros(4), False)]
@@ -129,7 +135,7 @@ if __name__ == "__main__":
             outer(values, wrong)
         except ValueError as error:
             found.append(str(error))
-    kernels = (leaf, middle, name_of, outer)
+    kernels = (leaf, middle, name_of, sum_to, outer)
     print(json.dumps({
         "found": found,
         "entries": [len(one.overloads) for one in kernels],
@@ -157,15 +163,15 @@ def test_a_kernel_on_the_way_is_compiled_once_and_a_second_process_loads_the_out
     plain = CHAIN.replace("@kernel(inline=True)", "").replace("@kernel", "").split("if __name__")[0]
     exec(plain, namespace)  # noqa: S102  (the text above, without its decorators)
     assert first["found"] == [namespace["outer"]([0.0] * 4, False), "below zero", "found 7"]
-    assert first["entries"] == [0, 0, 0, 1]
-    assert first["callees"] == [1, 1, 1, 0]
+    assert first["entries"] == [0, 0, 0, 0, 1]
+    assert first["callees"] == [1, 1, 1, 1, 0]
     assert first["from_cache"] == 0
     kept = sorted(path.name.split("-")[0] for path in (tmp_path / "cache").rglob("*.nbc"))
     assert kept == ["chain.outer"]
     second = run_chain(tmp_path)
     assert second["found"] == first["found"]
     assert second["from_cache"] == 1
-    assert second["callees"] == [0, 0, 0, 0]
+    assert second["callees"] == [0, 0, 0, 0, 0]
     assert not second["compiler_loaded"]
 
 

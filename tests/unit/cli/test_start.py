@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 HEAVY = {
-    "duckdb", "exchange_calendars", "databento_dbn", "fsspec", "matplotlib", "pandas", "polars", "scipy.linalg", "torch",
+    "duckdb", "exchange_calendars", "databento_dbn", "fsspec", "matplotlib", "pandas", "polars", "torch",
     "pyarrow.parquet", "pyarrow.compute",
 }  # fmt: skip
-"""Never loaded by a default run; the journal alone loads pyarrow, for its rows."""
+"""Never loaded by a default run; the journal alone loads pyarrow, for its rows. numba's compiler loads scipy, where it is installed."""
 FOR_HELP = HEAVY | {"numba", "numpy", "pyarrow", "cryptography", "safetensors", "sqlite3", "asyncio"}
 
 LOADED = """
