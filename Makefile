@@ -7,7 +7,7 @@ DATA ?=
 # Test processes: one per core of the smallest machine that this is meant for.
 WORKERS ?= 2
 
-.PHONY: help setup setup-dev run test test-fast lint format bench bench-peers models lock clean
+.PHONY: help setup setup-dev run test test-fast lint format bench bench-peers models calendars lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -18,11 +18,18 @@ $(BIN)/python:
 # Every package is pinned by version and sha256 in requirements/ (make lock); the project itself is built without isolation.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 HASHED := --require-hashes --no-deps --requirement
+# pip would make bytecode of every package's tests too, one file after the other.
+BYTECODE := $(BIN)/python -m compileall -q -j 2 -x '/tests?/|/testing/'
 
-$(VENV)/.runtime: pyproject.toml requirements/runtime.txt | $(BIN)/python
-	@echo "setup: installing the runtime into $(VENV) (one to two minutes the first time)"
-	$(PIP) $(HASHED) requirements/runtime.txt
-	$(PIP) --no-deps --no-build-isolation --editable .
+# What a run needs is installed first; while pip installs the rest, the compiler is at work beside it.
+$(VENV)/.runtime: pyproject.toml requirements/start.txt requirements/runtime.txt | $(BIN)/python
+	@echo "setup: installing the runtime into $(VENV), and compiling for this processor (a minute the first time)"
+	@$(PIP) --no-compile $(HASHED) requirements/start.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BYTECODE) src $(VENV)/lib || true
+	@$(BIN)/grandmodel compile & compiling=$$!; \
+	$(PIP) --no-compile $(HASHED) requirements/runtime.txt && { $(BYTECODE) $(VENV)/lib || true; }; installed=$$?; \
+	wait $$compiling || echo "setup: not compiled, the first run will do it"; exit $$installed
 	@touch $@
 
 # torch comes by version: its builds differ from machine to machine, so no hash could hold on all of them.
@@ -69,6 +76,9 @@ bench-peers: setup-dev ## the same jobs in other libraries, each in an environme
 
 models: setup-dev ## train and evaluate the shipped models anew from real bars; DATA=folder with bars/ (about 40 minutes)
 	$(BIN)/python models/make_models.py $(DATA) $(ARGS)
+
+calendars: setup ## the stored trading days anew from the calendar library
+	$(BIN)/python -m grandmodel.data.market.calendar_days
 
 lock:            ## resolve all packages anew: requirements/*.txt with hashes, and the list of components
 	$(PYTHON) -m venv .venv-supply

@@ -20,6 +20,14 @@ PYTHON = "3.11"
 NAME = re.compile(r"^([A-Za-z0-9][\w.-]*)==", re.MULTILINE)
 
 
+START = (
+    "annotated-doc", "annotated-types", "llvmlite", "markdown-it-py", "mdurl", "msgspec", "numba", "numpy", "pydantic",
+    "pydantic-core", "pygments", "rich", "safetensors", "setuptools", "shellingham", "typer", "typing-extensions",
+    "typing-inspection", "tzdata",
+)  # fmt: skip
+"""What compiling needs: while pip installs the other packages, the compiler is at work."""
+
+
 def resolve(output: Path, *inputs: str, more: tuple[str, ...] = ()) -> None:
     """One ``uv pip compile`` with hashes into ``output``."""
     command = [
@@ -28,6 +36,14 @@ def resolve(output: Path, *inputs: str, more: tuple[str, ...] = ()) -> None:
     ]  # fmt: skip
     subprocess.run(command, check=True, cwd=ROOT)
     print(f"{output.relative_to(ROOT)}: {len(NAME.findall(output.read_text()))} packages")
+
+
+def first_part() -> None:
+    """``start.txt``: the part of the runtime's lock that ``grandmodel run`` imports, which a set-up installs first."""
+    locked = re.findall(r"^[A-Za-z0-9][^\n]*(?:\n    [^\n]*)*", (HERE / "runtime.txt").read_text(), re.MULTILINE)
+    kept = [entry for entry in locked if NAME.match(entry)[1] in START]  # type: ignore[index]
+    (HERE / "start.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    print(f"requirements/start.txt: {len(kept)} packages")
 
 
 def components() -> None:
@@ -62,6 +78,7 @@ def main() -> None:
         resolve(HERE / "runtime.txt", *project, more=("--constraint", str(versions)))
     finally:
         versions.unlink()
+    first_part()
     resolve(HERE / "supply.txt", "requirements/supply.in", more=upgrade)
     resolve(PEER / "backtesting.txt", "benchmarks/peers/backtesting.in", more=upgrade)
     components()

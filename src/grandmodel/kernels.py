@@ -1,24 +1,42 @@
 """The one way this package compiles a function.
 
-``@kernel`` is ``numba.njit`` without fast-math and without the GIL, cached on disk. Numba's own cache looks only at the
-file a function stands in, so editing a kernel that *another* file's kernel calls would leave a stale machine-code copy
-behind. Here the cache folder of a module carries a hash of the module and of every ``grandmodel`` module it imports,
-directly or not: changed source never meets old machine code.
+``@kernel`` compiles with numba: nopython, without fast-math, without the GIL, cached on disk. It is ``numba.njit`` with three
+differences, all of them about the time that a program takes to start:
+
+- A kernel that another kernel calls is compiled for that call only: no entry from Python, no machine code and no file of its
+  own. Its code is optimised inside the kernel that Python calls, once. Numba would make all of it for every kernel on the way.
+- Whole numbers in a call are a type, not a value: ``update(state, 0)`` and ``update(state, 7)`` are one compiled function.
+- The cache is looked for when a kernel is first called, not when it is defined, and without loading the compiler. Of several
+  processes that want the same kernel one compiles it, and the others wait and read it.
+
+Numba's own cache looks only at the file a function stands in, so editing a kernel that *another* file's kernel calls would leave a
+stale machine-code copy behind. Here the cache folder of a module carries a hash of the module and of every ``grandmodel`` module it
+imports, directly or not: changed source never meets old machine code. Numba adds its version, the processor and its features.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
+import llvmlite.binding as llvm
 import numba
+from numba.core import caching, compiler, types
+from numba.core.codegen import CPUCodeLibrary
+from numba.core.compiler_lock import require_global_compiler_lock
+from numba.core.dispatcher import _FunctionCompiler
+from numba.core.environment import Environment
+from numba.core.registry import CPUDispatcher
+from numba.core.runtime import rtsys
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,19 +58,205 @@ def kernel(function: Callable[P, R] | None = None, *, inline: bool = False) -> A
     """Compile ``function`` with numba (nopython, no fast-math, GIL released), cached on disk by source content.
 
     ``inline=True`` asks numba to paste the function into its callers, for leaves that run once per tick. Compilation
-    happens at the first call with a given set of types; ``grandmodel doctor`` and the start of a session do it up front.
+    happens at the first call with a given set of types; ``grandmodel compile`` and the start of a session do it up front.
     """
 
     def compile_function(python_function: Callable[P, R]) -> Callable[P, R]:
-        previous = config.CACHE_DIR
-        config.CACHE_DIR = str(_cache_folder(Path(python_function.__code__.co_filename)))
-        try:
-            compiled = numba.njit(cache=True, nogil=True, inline="always" if inline else "never")(python_function)
-        finally:
-            config.CACHE_DIR = previous
-        return cast("Callable[P, R]", compiled)
+        options = {"nopython": True, "nogil": True, "boundscheck": None, "inline": "always" if inline else "never"}
+        return cast("Callable[P, R]", _Kernel(python_function, targetoptions=options))
 
     return compile_function if function is None else compile_function(function)
+
+
+class _Kernel(CPUDispatcher):  # type: ignore[misc]  # numba publishes no types
+    """A compiled function as Python calls it; the kernels that call it get ``_Callee``'s."""
+
+    def __init__(
+        self,
+        py_func: Callable[..., Any],
+        locals: dict[str, Any] | None = None,  # noqa: A002  (numba's name)
+        targetoptions: dict[str, Any] | None = None,
+        pipeline_class: type = compiler.Compiler,
+    ) -> None:
+        super().__init__(py_func, locals, targetoptions, pipeline_class)
+        self._callee: _Callee | None = None
+        self._disk: _Cache | None = None
+
+    def compile(self, sig: Any) -> Any:
+        """Numba's: the compiled form for these types, from the cache or compiled now."""
+        if self._disk is None:
+            self._cache = self._disk = _cache_of(self.py_func)
+        misses = self._cache_misses.total()
+        try:
+            entry = super().compile(sig)
+        finally:
+            self._disk.release()
+        if self._cache_misses.total() > misses:
+            # Callees have no machine code of their own, so nobody told theirs where its environment is.
+            for found in self.overloads.values():
+                if found.entry_point is entry:
+                    for environment in found._find_referenced_environments():  # noqa: SLF001  (numba's, pinned)
+                        found.library.codegen.set_env(environment.env_name, environment)
+        return entry
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Numba's: how another kernel's call is typed."""
+        return self._as_callee().get_call_template(args, kws)
+
+    def get_overload(self, sig: Any) -> Any:
+        """Numba's: what another kernel's call is bound to."""
+        return self._as_callee().get_overload(sig)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Numba's: how it sees that a function calls itself."""
+        callee = self._callee
+        return bool(self._compiling_counter) or (callee is not None and bool(callee._compiling_counter))  # noqa: SLF001
+
+    def _as_callee(self) -> _Callee:
+        if self._callee is None:
+            self._callee = _Callee(self.py_func, self.locals, self.targetoptions)
+        return self._callee
+
+
+class _Callee(CPUDispatcher):  # type: ignore[misc]  # numba publishes no types
+    """A compiled function as other compiled functions call it."""
+
+    def __init__(
+        self,
+        py_func: Callable[..., Any],
+        locals: dict[str, Any] | None = None,  # noqa: A002  (numba's name)
+        targetoptions: dict[str, Any] | None = None,
+        pipeline_class: type = compiler.Compiler,
+    ) -> None:
+        super().__init__(py_func, locals, targetoptions, pipeline_class)
+        self._compiler = _CalleeCompiler(py_func, self.targetdescr, targetoptions, locals, pipeline_class)
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Numba's, with whole numbers as a type and not as a value."""
+        args = tuple(types.unliteral(one) if _is_number(one) else one for one in args)
+        return super().get_call_template(args, kws)
+
+    def add_overload(self, cres: Any) -> None:
+        """Numba's, for a form that Python cannot call: a mark takes the place of the entry."""
+        made = cres._replace(entry_point=_Mark())
+        self.targetctx.insert_user_function(made.entry_point, made.fndesc, [made.library])
+        self.overloads[tuple(made.signature.args)] = made
+
+
+class _Mark:
+    """Stands for one compiled form of a callee where numba wants something to look it up by."""
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, types.Literal) and isinstance(given.literal_value, int)
+
+
+class _CalleeCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba publishes no types
+    """Numba's compiler of one function, which stops before machine code."""
+
+    def _compile_core(self, args: Any, return_type: Any) -> Any:
+        flags = compiler.Flags()
+        self.targetdescr.options.parse_as_flags(flags, self.targetoptions)
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        context = self.targetdescr.target_context
+        context.refresh()
+        library = _CalleeLibrary(context.codegen(), self.py_func.__qualname__)
+        library.enable_object_caching()
+        return compiler.compile_extra(
+            self.targetdescr.typing_context,
+            context,
+            self.py_func,
+            args=args,
+            return_type=return_type,
+            flags=flags,
+            locals=self.locals or {},
+            library=library,
+            pipeline_class=self.pipeline_class,
+        )
+
+
+class _CalleeLibrary(CPUCodeLibrary):  # type: ignore[misc]  # numba publishes no types
+    """The code of a callee and of what it calls, to be linked into a caller, who optimises it."""
+
+    def finalize(self) -> None:
+        """Numba's, without optimising and without machine code."""
+        require_global_compiler_lock()
+        self._raise_if_finalized()
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)  # noqa: SLF001  (numba's, pinned)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)  # noqa: SLF001  (numba's, pinned)
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _Stored(caching.CompileResultCacheImpl):  # type: ignore[misc]  # numba publishes no types
+    """What the cache keeps of a compiled function: what a call from Python needs, and no more."""
+
+    def reduce(self, cres: Any) -> Any:
+        """Numba's, without the code for linking (nobody links it), and of environments that hold nothing only the name."""
+        (name, kind, (machine_code, _)), *middle, environments = super().reduce(cres)
+        kept = tuple(one for one in environments if one.consts)
+        empty = tuple(one.env_name for one in environments if not one.consts)
+        symbols = [cres.fndesc.llvm_cpython_wrapper_name, *(one.env_name for one in (cres.environment, *environments))]
+        names = "\n".join(f'@"{symbol}" = global i8 0' for symbol in dict.fromkeys(symbols))
+        code = (machine_code, llvm.parse_assembly(names).as_bitcode())
+        return empty, ((name, kind, code), *middle, kept)
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        """Numba's; an environment that holds nothing is made anew, where numba would import its module for it."""
+        empty, rest = payload
+        made = super().rebuild(target_context, rest)
+        for name in empty:
+            target_context.codegen().set_env(name, _EMPTY.setdefault(name, Environment({})))
+        return made
+
+
+_EMPTY: dict[str, Any] = {}
+"""Environments that hold nothing, by name: machine code points to them."""
+
+
+class _Cache(caching.FunctionCache):  # type: ignore[misc]  # numba publishes no types
+    """Numba's cache of one function; who finds nothing holds the function's lock until it has saved, or ``release`` is called."""
+
+    _impl_class = _Stored
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._held: list[int] = []  # the lock's descriptor, while it is held
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Numba's, without loading the whole compiler: what is cached needs none of it."""
+        rtsys.initialize(target_context)
+        found = self._load_overload(sig, target_context)
+        if found is None and self._acquire():
+            found = self._load_overload(sig, target_context)
+        return found
+
+    def release(self) -> None:
+        """Let others compile."""
+        with suppress(IndexError):  # Another thread may have let it go.
+            os.close(self._held.pop())
+
+    def _acquire(self) -> bool:
+        """Wait until nobody else compiles the function; False where this disk has no locks."""
+        try:
+            lock = os.open(Path(self.cache_path, f"{self._impl.filename_base}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            self._held.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            self.release()
+            return False
+        return True
+
+
+def _cache_of(function: Callable[..., Any]) -> _Cache:
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = str(_cache_folder(Path(function.__code__.co_filename)))
+    try:
+        return _Cache(function)
+    finally:
+        config.CACHE_DIR = previous
 
 
 def _cache_folder(source: Path) -> Path:

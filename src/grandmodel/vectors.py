@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
@@ -50,7 +50,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return part
 
 
-class Vector(types.Type):
+class Vector(types.Type):  # type: ignore[misc]  # numba publishes no types
     """The type of a vector, for the compiler."""
 
     def __init__(self, element: Any, lanes: int) -> None:
@@ -59,12 +59,12 @@ class Vector(types.Type):
 
 
 @register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     """A vector is one value of LLVM's own vector type."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
         vector = ir.VectorType(_LLVM[kind.element], kind.lanes)
-        super().__init__(manager, kind, vector)  # type: ignore[no-untyped-call]
+        super().__init__(manager, kind, vector)
 
 
 SINGLES = Vector(types.float32, LANES)
@@ -177,7 +177,7 @@ def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
         kind = context.get_value_type(x)
         name = f"llvm.fma.v{x.lanes}f{x.element.bitwidth}"
         form = ir.FunctionType(kind, [kind] * 3)
-        function = cgutils.get_or_insert_function(builder.module, form, name)  # type: ignore[no-untyped-call]
+        function = cgutils.get_or_insert_function(builder.module, form, name)
         return builder.call(function, arguments)
 
     return x(x, x, x), generate

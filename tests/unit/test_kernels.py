@@ -1,5 +1,12 @@
-"""The cache key of compiled code: it covers every module that a kernel's module imports, however the import is written."""
+"""The cache key of compiled code covers every module that a kernel's module imports, however the import is written; and what is
+compiled how often, what a second process loads, and what it must not load for it.
+"""
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +89,101 @@ def test_without_a_home_machine_code_lies_in_a_folder_that_nobody_else_can_write
     other = kernels._own_temporary_folder()
     assert other != own
     assert other.stat().st_mode & 0o777 == 0o700
+
+
+CHAIN = """
+import json, sys
+import numpy as np
+from grandmodel.kernels import kernel
+from numba.core import event
+
+@kernel
+def leaf(values, at, step):
+    values[at] += step
+    if values[at] < 0.0:
+        raise ValueError("below zero")
+    return values[at] * 2.0
+
+@kernel(inline=True)
+def pasted(value):
+    return value + 1.0
+
+@kernel
+def middle(values, at):
+    return pasted(leaf(values, at, 1.0)) + leaf(values, 0, 1.0) + leaf(values, 1, 2.0)
+
+@kernel
+def name_of(number):
+    raise ValueError(f"found {number}")
+
+@kernel
+def sum_to(number):
+    if number <= 0:
+        return 0
+    return number + sum_to(number - 1)
+
+@kernel
+def outer(values, wrong):
+    if wrong:
+        name_of(7)
+    return sum_to(4) + middle(values, 2) + middle(values, np.int64(1))
+
+if __name__ == "__main__":
+    found = [outer(np.zeros(4), False)]
+    for values, wrong in ((np.full(4, -9.0), False), (np.zeros(4), True)):
+        try:
+            outer(values, wrong)
+        except ValueError as error:
+            found.append(str(error))
+    kernels = (leaf, middle, name_of, sum_to, outer)
+    print(json.dumps({
+        "found": found,
+        "entries": [len(one.overloads) for one in kernels],
+        "callees": [len(one._callee.overloads) if one._callee else 0 for one in kernels],
+        "from_cache": outer._cache_hits.total(),
+        "compiler_loaded": "numba.np.linalg" in sys.modules,
+    }))
+"""
+
+
+def run_chain(folder, **more):
+    (folder / "chain.py").write_text(CHAIN, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(folder / "chain.py")], capture_output=True, text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(PACKAGE.parent), **more},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_a_kernel_on_the_way_is_compiled_once_and_a_second_process_loads_the_outermost_alone(tmp_path):
+    first = run_chain(tmp_path)
+    namespace = {}
+    plain = CHAIN.replace("@kernel(inline=True)", "").replace("@kernel", "").split("if __name__")[0]
+    exec(plain, namespace)  # noqa: S102  (the text above, without its decorators)
+    assert first["found"] == [namespace["outer"]([0.0] * 4, False), "below zero", "found 7"]
+    assert first["entries"] == [0, 0, 0, 0, 1]
+    assert first["callees"] == [1, 1, 1, 1, 0]
+    assert first["from_cache"] == 0
+    kept = sorted(path.name.split("-")[0] for path in (tmp_path / "cache").rglob("*.nbc"))
+    assert kept == ["chain.outer"]
+    second = run_chain(tmp_path)
+    assert second["found"] == first["found"]
+    assert second["from_cache"] == 1
+    assert second["callees"] == [0, 0, 0, 0, 0]
+    assert not second["compiler_loaded"]
+
+
+@pytest.mark.slow
+def test_of_processes_that_want_one_kernel_at_once_one_compiles(tmp_path):
+    (tmp_path / "chain.py").write_text(CHAIN, encoding="utf-8")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, str(tmp_path / "chain.py")]
+    with contextlib.ExitStack() as stack:
+        begun = [
+            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)) for _ in range(3)
+        ]
+        said = [json.loads(one.communicate()[0]) for one in begun]
+    assert sorted(one["from_cache"] for one in said) == [0, 1, 1]
+    assert said[0]["found"] == said[1]["found"] == said[2]["found"]

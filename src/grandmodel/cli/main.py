@@ -21,6 +21,7 @@ import typer
 from rich.text import Text
 
 from grandmodel import __version__
+from grandmodel.cli.compiling import compile_command
 from grandmodel.cli.doctor import bench_command, doctor_command
 from grandmodel.cli.explain import explain_command
 from grandmodel.cli.output import JsonFlag, console, print_json
@@ -66,6 +67,7 @@ def whole_app() -> typer.Typer:
     """The application with every noun and verb."""
     app.command("run")(run_command)
     app.command("explain")(explain_command)
+    app.command("compile")(compile_command)
     app.command("doctor")(doctor_command)
     app.command("bench")(bench_command)
     _add_nouns()

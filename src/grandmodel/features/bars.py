@@ -7,12 +7,15 @@ price is a hole; a null or NaN volume is unknown. Neither is ever filled.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from grandmodel.features.arrays import Floats, Integers
 from grandmodel.features.errors import FeatureError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 PRICES = ("open", "high", "low", "close")
 COLUMNS = ("ts_event", *PRICES, "volume")
@@ -40,6 +43,8 @@ def bar_arrays(bars: pl.DataFrame) -> BarArrays:
     Raises ``FeatureError`` where a column is missing or of another kind, where ``ts_event`` is null or does not strictly
     rise, where a high is below its low or a volume below zero, and where a number is infinite.
     """
+    import polars as pl  # noqa: PLC0415  (who brings a frame has it; a run has none)
+
     missing = [name for name in COLUMNS if name not in bars.columns]
     if missing:
         raise FeatureError(f"bars: found no column {', '.join(missing)}, expected {', '.join(COLUMNS)}")
@@ -62,6 +67,8 @@ def bar_arrays(bars: pl.DataFrame) -> BarArrays:
 
 
 def _floats(column: pl.Series, name: str) -> Floats:
+    import polars as pl  # noqa: PLC0415  (who brings a frame has it; a run has none)
+
     if not (column.dtype.is_numeric() or column.dtype == pl.Null):
         raise FeatureError(f"{name}: found {column.dtype}, expected numbers")
     values: Floats = np.ascontiguousarray(column.cast(pl.Float64).fill_null(float("nan")).to_numpy())

@@ -16,10 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import polars as pl
 
 from grandmodel.features.arrays import Floats, Integers
 from grandmodel.features.bars import BarArrays, bar_arrays
@@ -28,6 +27,9 @@ from grandmodel.features.schema import STRATEGIC_SCHEMA, TACTICAL_SCHEMA, Featur
 from grandmodel.features.sessions import TradingDays, cme_globex_sessions
 from grandmodel.features.strategic import StrategicState
 from grandmodel.features.tactical import TacticalState
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Matrix = Literal["strategic", "tactical"]
 

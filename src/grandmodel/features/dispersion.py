@@ -39,10 +39,13 @@ def standard_deviation_state(period: int) -> Floats:
     return state
 
 
-@kernel
 def deviation_slots(period: int) -> int:
     """How many slots a rolling standard deviation needs."""
     return DEVIATION_HEADER + 2 * (period + 1) + period
+
+
+compiled_deviation_slots = kernel(deviation_slots)
+"""The same inside a kernel: whoever only lays out a state compiles nothing."""
 
 
 @kernel

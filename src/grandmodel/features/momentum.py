@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from grandmodel.features.arrays import Floats, as_series, check_period, unknown
 from grandmodel.features.dispersion import (
-    deviation_slots,
+    compiled_deviation_slots,
     moments_update,
     standard_deviation_state,
     standard_deviation_update,
@@ -113,7 +113,7 @@ def relative_volatility_state(period: int = 30, history: int = 480) -> Floats:
 def relative_volatility_update(state: Floats, at: int, log_return: float) -> float:
     """Take in the next log return; the relative volatility."""
     deviation = standard_deviation_update(state, at, log_return)
-    usual = rolling_median_update(state, at + deviation_slots(int(state[at])), deviation)
+    usual = rolling_median_update(state, at + compiled_deviation_slots(int(state[at])), deviation)
     return deviation / usual if usual > 0.0 else math.nan
 
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
+from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND
 from grandmodel.features.arrays import Integers
 from grandmodel.features.errors import FeatureError
 from grandmodel.kernels import kernel
@@ -26,6 +27,7 @@ from grandmodel.kernels import kernel
 # The range of the default schedule.
 FIRST_DEFAULT_DAY = date(1990, 1, 1)
 LAST_DEFAULT_DAY = date(2059, 12, 31)
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,22 @@ def cme_globex_sessions() -> TradingDays:
     Holidays are not left out: a bar that traded on one has its place in that day like any other, and a shortened day
     simply ends early. So the columns of time never depend on a list of holidays.
     """
-    days = pl.date_range(FIRST_DEFAULT_DAY, LAST_DEFAULT_DAY, interval="1d", eager=True).alias("day").to_frame()
-    days = days.filter(pl.col("day").dt.weekday() <= 5)
-    return _from_local_times(days, "America/New_York", opens_hour=18, opens_day_before=True, closes_hour=17)
+    sunday = FIRST_DEFAULT_DAY - timedelta(days=FIRST_DEFAULT_DAY.isoweekday() % 7)
+    weeks = np.arange((LAST_DEFAULT_DAY - sunday).days // 7 + 1, dtype=np.int64)
+    # Clocks change in the night to Sunday, when nothing trades: one offset holds from a week's first open to its last close.
+    behind_ns = np.array([_behind_utc_ns(sunday + timedelta(days=7 * int(week))) for week in weeks], dtype=np.int64)
+    weekdays = np.arange(5, dtype=np.int64)
+    first_ns = (sunday - _EPOCH).days * NS_PER_DAY
+    opens_ns = (first_ns + 7 * NS_PER_DAY * weeks + 18 * NS_PER_HOUR + behind_ns)[:, None] + NS_PER_DAY * weekdays
+    days_ns = (first_ns + 7 * NS_PER_DAY * weeks)[:, None] + NS_PER_DAY * (weekdays + 1)
+    kept = (days_ns >= (FIRST_DEFAULT_DAY - _EPOCH).days * NS_PER_DAY) & (
+        days_ns <= (LAST_DEFAULT_DAY - _EPOCH).days * NS_PER_DAY
+    )
+    return TradingDays(
+        opens_ns=opens_ns[kept],
+        closes_ns=opens_ns[kept] + 23 * NS_PER_HOUR,
+        weekdays=np.broadcast_to(weekdays, kept.shape)[kept],
+    )
 
 
 def exchange_sessions(calendar: str, first: date, last: date) -> TradingDays:
@@ -84,33 +99,21 @@ def exchange_sessions(calendar: str, first: date, last: date) -> TradingDays:
         raise FeatureError(
             f"calendar: found {calendar!r}, expected a name that exchange_calendars knows, such as XNYS"
         ) from error
-    frame = pl.DataFrame(
-        {
-            "day": [stamp.date() for stamp in schedule.index],
-            "open": [int(stamp.value) for stamp in schedule["open"]],
-            "close": [int(stamp.value) for stamp in schedule["close"]],
-        }
-    ).filter(pl.col("day") >= first)
-    return TradingDays(
-        opens_ns=frame["open"].to_numpy(),
-        closes_ns=frame["close"].to_numpy(),
-        weekdays=(frame["day"].dt.weekday().cast(pl.Int64) - 1).to_numpy(),
+    kept = [stamp.date() >= first for stamp in schedule.index]
+    weekdays = [stamp.weekday() for stamp in schedule.index]
+    columns = (
+        [int(stamp.value) for stamp in schedule["open"]],
+        [int(stamp.value) for stamp in schedule["close"]],
+        weekdays,
     )
+    opens_ns, closes_ns, days = (np.array(column, dtype=np.int64)[kept] for column in columns)
+    return TradingDays(opens_ns=opens_ns, closes_ns=closes_ns, weekdays=days)
 
 
-def _from_local_times(
-    days: pl.DataFrame, zone: str, opens_hour: int, opens_day_before: bool, closes_hour: int
-) -> TradingDays:
-    def utc_ns(hour: int, days_before: int) -> Integers:
-        local = (pl.col("day").cast(pl.Datetime("ns")) - pl.duration(days=days_before)) + pl.duration(hours=hour)
-        in_utc = local.dt.replace_time_zone(zone).dt.convert_time_zone("UTC").dt.epoch("ns")
-        return days.select(in_utc).to_series().to_numpy()
-
-    return TradingDays(
-        opens_ns=utc_ns(opens_hour, 1 if opens_day_before else 0),
-        closes_ns=utc_ns(closes_hour, 0),
-        weekdays=days.select(pl.col("day").dt.weekday().cast(pl.Int64) - 1).to_series().to_numpy(),
-    )
+def _behind_utc_ns(sunday: date) -> int:
+    """How far New York's clock is behind UTC in the evening of a Sunday, ns."""
+    offset = datetime(sunday.year, sunday.month, sunday.day, 18, tzinfo=ZoneInfo("America/New_York")).utcoffset()
+    return -round((offset or timedelta()).total_seconds()) * NS_PER_SECOND
 
 
 @kernel

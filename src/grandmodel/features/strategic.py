@@ -10,9 +10,9 @@ columns in units of it are NaN.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from grandmodel.features.arrays import Floats, Integers
 from grandmodel.features.bars import BarArrays, bar_arrays
@@ -42,6 +42,9 @@ from grandmodel.features.sessions import TradingDays, cme_globex_sessions, day_p
 from grandmodel.features.volume_profile import volume_profile_state, volume_profile_update
 from grandmodel.features.windows import RollingWindow
 from grandmodel.kernels import kernel
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ATR_PERIOD = 14
 SHORT_MOMENTUM, LONG_MOMENTUM = 20, 50

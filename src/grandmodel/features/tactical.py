@@ -7,9 +7,9 @@ they agree to the last bit. ``schema.TACTICAL_SCHEMA`` describes the columns, ``
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from grandmodel.features.arrays import Floats
 from grandmodel.features.averages import EMA_SLOTS, ema_state
@@ -22,6 +22,9 @@ from grandmodel.features.schema import TACTICAL_SCHEMA
 from grandmodel.features.volume import volume_ratio_update
 from grandmodel.features.windows import RollingWindow
 from grandmodel.kernels import kernel
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ATR_PERIOD = 14
 MOMENTUM_BARS = 5

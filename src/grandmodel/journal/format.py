@@ -30,7 +30,6 @@ from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import msgspec
-import pyarrow as pa
 
 from grandmodel.domain.events import Input, MarketData, Record
 from grandmodel.domain.files import Closeable
@@ -143,6 +142,8 @@ def file_sha256(path: Path) -> str:
 def pack(rows: bytes) -> tuple[str, bytes]:
     """Encoding and bytes under which ``rows`` are stored: zstd level 1 where that is smaller, else plain."""
     if len(rows) >= _SMALL_BYTES:
+        import pyarrow as pa  # noqa: PLC0415  (only for rows worth compressing)
+
         packed: bytes = pa.Codec("zstd", compression_level=1).compress(rows, asbytes=True)
         if len(packed) < len(rows):
             return "zstd", packed
@@ -155,6 +156,8 @@ def unpack(content: StoredContent) -> bytes:
         return content.bytes
     if content.encoding != "zstd" or content.size < 0:
         raise ValueError(f"content {content.number}: found encoding {content.encoding!r} and size {content.size}")
+    import pyarrow as pa  # noqa: PLC0415  (only for rows that are compressed)
+
     try:
         rows: bytes = pa.Codec("zstd").decompress(content.bytes, decompressed_size=content.size, asbytes=True)
     except (OSError, pa.ArrowException) as error:

@@ -16,6 +16,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
@@ -52,7 +53,6 @@ from grandmodel.journal.format import (
     TABLES,
     ContentResolver,
     JournalReader,
-    StoredContent,
     StoredInput,
     StoredRecord,
     encode_input,
@@ -71,6 +71,9 @@ class Durability(enum.StrEnum):
     """The disk has the bytes: they survive a power cut. For paper and live trading."""
     OS = "os"
     """The operating system has the bytes: they survive the end of the process. For backtests."""
+
+
+_Packed = Future[tuple[str, bytes]]
 
 
 class Head(NamedTuple):
@@ -109,7 +112,10 @@ class Journal(Closeable):
         self._inputs: list[StoredInput] = []
         self._records: list[tuple[int, int, bytes, bytes]] = []  # plain rows of StoredRecord: half the cost to make
         self._hashed = 0  # how many of them are in the tree
-        self._contents: list[StoredContent] = []
+        self._contents: list[
+            tuple[int, bytes, int, _Packed]
+        ] = []  # the beginning of a StoredContent, the rest on its way
+        self._packer = ThreadPoolExecutor(1, "journal")
         self._waiting_bytes = 0
         self._known_contents: set[bytes] = set()
         self._content_count = 0
@@ -272,11 +278,12 @@ class Journal(Closeable):
         self._check_usable()
         if not self.has_uncommitted:
             return
+        contents = [(number, digest, size, *packed.result()) for number, digest, size, packed in self._contents]
         execute, many = self._connection.execute, self._connection.executemany
         try:
             execute("BEGIN IMMEDIATE")
-            if self._contents:
-                many("INSERT INTO contents VALUES (?, ?, ?, ?, ?)", self._contents)
+            if contents:
+                many("INSERT INTO contents VALUES (?, ?, ?, ?, ?)", contents)
             if self._inputs:
                 many("INSERT INTO inputs VALUES (?, ?, ?)", self._inputs)
             if self._records:
@@ -339,6 +346,7 @@ class Journal(Closeable):
         if self._lock < 0:
             return
         self._failure = self._failure or "it was closed"
+        self._packer.shutdown(cancel_futures=True)
         self._connection.close()
         self._checkpoints.close()
         os.close(self._lock)
@@ -421,10 +429,11 @@ class Journal(Closeable):
         digest = sha256(rows)
         if digest.digest() not in self._known_contents:
             self._known_contents.add(digest.digest())
-            encoding, packed = pack(rows)
-            self._contents.append(StoredContent(self._content_count, digest.digest(), len(rows), encoding, packed))
+            # Packed beside the engine, which goes on with the block; the commit waits for it.
+            packed = self._packer.submit(pack, rows)
+            self._contents.append((self._content_count, digest.digest(), len(rows), packed))
             self._content_count += 1
-            self._waiting_bytes += len(packed)
+            self._waiting_bytes += len(rows)
         return digest.hexdigest()
 
     def _check_usable(self) -> None:

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # fsspec publishes no types
-
 from grandmodel.domain.files import sync_folder
 from grandmodel.models.errors import RegistryError
 
@@ -127,6 +125,9 @@ class ObjectStorage:
 
     def __init__(self, address: str) -> None:
         self.location = address
+        # A folder needs none of it. It publishes no types.
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # noqa: PLC0415
+
         try:
             self._files, self._root = url_to_fs(address)
         except ImportError as error:

@@ -7,12 +7,12 @@ skips what its journal holds, and a replay finds in it the rows that a backtest'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from grandmodel.data.historical.store import Store
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import Block, Schema
 from grandmodel.domain.errors import UsageError
@@ -84,8 +84,8 @@ class SimulatedFeed:
         return self.description
 
     def blocks(self) -> Iterator[Block]:
-        """The simulated rows."""
-        return self._market.blocks(*self.span, rows_per_block=ROWS_PER_BLOCK)
+        """The simulated rows; the next block is made while the engine works on this one."""
+        return one_ahead(self._market.blocks(*self.span, rows_per_block=ROWS_PER_BLOCK))
 
 
 class BlockFeed:
@@ -149,6 +149,8 @@ class StoreFeed:
 
     def blocks(self) -> Iterator[Block]:
         """The rows of the store."""
+        from grandmodel.data.historical.store import Store  # noqa: PLC0415  (brings the readers of columns with it)
+
         query = self._query
         return Store(Path(query.store)).blocks(
             query.instruments, Schema(query.schema), query.start_ns, query.end_ns,
@@ -194,6 +196,15 @@ class StoreResolver:
         if self._block is None:
             raise LookupError(f"block {number} of {where}: the store ends before it")
         return self._block
+
+
+def one_ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks in the same order, each made by another thread while its reader works on the one before."""
+    with ThreadPoolExecutor(1, "feed") as worker:
+        waiting = worker.submit(next, blocks, None)
+        while (block := waiting.result()) is not None:
+            waiting = worker.submit(next, blocks, None)
+            yield block
 
 
 def schedules_for(instruments: Sequence[Instrument], start_ns: int, end_ns: int) -> tuple[SessionSchedule, ...]:

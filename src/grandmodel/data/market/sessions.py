@@ -1,7 +1,7 @@
 """When an instrument trades: the sessions of an exchange calendar as arrays.
 
-Trading days, holidays and early closes come from ``exchange_calendars``. An instrument may override the wall-clock hours
-(``session_open``, ``session_close``, ``time_zone``), because one calendar serves products of different hours.
+Trading days, holidays and early closes come from ``exchange_calendars`` (``calendar_days.py``). An instrument may override the
+wall-clock hours (``session_open``, ``session_close``, ``time_zone``), because one calendar serves products of different hours.
 
 The library keeps one calendar for all of CME and says so: it is the most conservative one. Where the exchange's groups of
 products differ from it, ``calendar_corrections.toml`` says so, with the source of each line; nothing is corrected here. Left
@@ -14,8 +14,7 @@ Read next: ``domain/sessions.py`` (the result), ``data/historical/quality.py`` (
 from __future__ import annotations
 
 import datetime as dt
-import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from grandmodel.data.errors import CalendarError
 from grandmodel.data.market.calendar_corrections import ProductGroup, calendar_corrections, day_kind
+from grandmodel.data.market.calendar_days import CalendarDay, calendar_days
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY
@@ -64,21 +64,6 @@ def _schedule(rows: list[tuple[int, int, int]]) -> SessionSchedule:
     return SessionSchedule(open_ns=columns[0], close_ns=columns[1], day_ns=columns[2])
 
 
-@dataclass(frozen=True, slots=True)
-class _CalendarDay:
-    """One trading day as the calendar library has it; times in ns, 0 for no break."""
-
-    day: dt.date
-    open_ns: int
-    close_ns: int
-    break_start_ns: int
-    break_end_ns: int
-    is_late_open: bool = False
-    is_early_close: bool = False
-    is_closed: bool = False
-    """The library has the day as closed; the corrections say that it is not."""
-
-
 @lru_cache(maxsize=64)
 def _sessions_of_years(
     calendar: str,
@@ -91,9 +76,10 @@ def _sessions_of_years(
     last_year: int,
 ) -> tuple[tuple[int, int, int], ...]:
     """(open, close, day) of every session whose trading day lies in the years given."""
-    resolved, zone_of_calendar, days = _calendar_days(calendar, first_year, last_year)
-    zone = _zone(time_zone or zone_of_calendar)
-    corrected = group if resolved == _CME_CALENDAR else None
+    found = calendar_days(calendar, first_year, last_year)
+    days: Sequence[CalendarDay] = found.days
+    zone = _zone(time_zone or found.zone)
+    corrected = group if found.name == _CME_CALENDAR else None
     opens, closes = _time_of_day(session_open, mic), _time_of_day(session_close, mic)
     rows: list[tuple[int, int, int]] = []
     if corrected is not None:
@@ -119,42 +105,6 @@ def _sessions_of_years(
         elif open_ns < close_ns:
             rows.append((open_ns, close_ns, day_ns))
     return tuple(rows)
-
-
-@lru_cache(maxsize=32)
-def _calendar_days(name: str, first_year: int, last_year: int) -> tuple[str, str, list[_CalendarDay]]:
-    """The resolved name, the time zone and the trading days of one library calendar over whole years."""
-    import exchange_calendars  # noqa: PLC0415  (pulls in pandas; only those who need a calendar pay for it)
-    from exchange_calendars.errors import InvalidCalendarName  # noqa: PLC0415
-
-    start, end = f"{first_year}-01-01", f"{last_year}-12-31"
-    try:
-        with warnings.catch_warnings():
-            # The library's own calls to deprecated parts of pandas are not for our users to act on.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            calendar = exchange_calendars.get_calendar(name, start=start, end=end)
-    except InvalidCalendarName as error:
-        raise CalendarError(
-            f"found calendar {name!r}, expected a name of exchange_calendars (CMES, XNYS, XSHG, 24/7, 24/5, ...)"
-        ) from error
-    except ValueError as error:
-        raise CalendarError(
-            f"calendar {name} does not reach {start} to {end}: {error}; shorten the span or update exchange_calendars"
-        ) from error
-    early = set(calendar.early_closes.date)
-    late = set(calendar.late_opens.date)
-    days = [
-        _CalendarDay(day, opens, closes, max(0, pause), max(0, resume), day in late, day in early)
-        for day, opens, closes, pause, resume in zip(
-            calendar.sessions.date,
-            calendar.opens_nanos.tolist(),
-            calendar.closes_nanos.tolist(),
-            calendar.break_starts_nanos.tolist(),  # the smallest int64 where there is no break
-            calendar.break_ends_nanos.tolist(),
-            strict=True,
-        )
-    ]
-    return str(calendar.name), str(calendar.tz), days
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -188,7 +138,7 @@ def _product_group(instrument: Instrument) -> ProductGroup | None:
     return None
 
 
-def _with_days_not_closed(days: list[_CalendarDay], group: ProductGroup) -> list[_CalendarDay]:
+def _with_days_not_closed(days: Sequence[CalendarDay], group: ProductGroup) -> Sequence[CalendarDay]:
     """``days`` and, in order, the weekdays on which ``group`` trades although the library has them as closed."""
     if not days:
         return days
@@ -197,7 +147,7 @@ def _with_days_not_closed(days: list[_CalendarDay], group: ProductGroup) -> list
     first, last = dt.date(days[0].day.year, 1, 1), dt.date(days[-1].day.year, 12, 31)
     weekdays = (first + _ONE_DAY * place for place in range((last - first).days + 1))
     added = [
-        _CalendarDay(
+        CalendarDay(
             day,
             open_ns=_wall_ns(day - _ONE_DAY, dt.time(18), new_york),
             close_ns=_wall_ns(day, dt.time(17), new_york),
@@ -208,4 +158,4 @@ def _with_days_not_closed(days: list[_CalendarDay], group: ProductGroup) -> list
         for day in weekdays
         if day.weekday() < 5 and day not in known and corrections.trades_on(group, day)
     ]
-    return sorted(days + added, key=lambda row: row.day)
+    return sorted([*days, *added], key=lambda row: row.day)
