@@ -287,7 +287,7 @@ class PretradeChecks:
             RiskCheck(name="drawdown", outcome=_PASSED, value=drawdown, limit=self._drawdown),
             RiskCheck(name="daily_loss", outcome=_PASSED, value=loss, limit=self._daily_loss),
             _RESTRICTED,
-            RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=self._max_ages[i]),
+            RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=int(self._max_ages[i])),
             _BREAKER,
         )
         return Verdict(order, checks, "")
@@ -652,7 +652,7 @@ class PretradeChecks:
         else:
             add(self._cut("restricted_list", None, None, closable, RiskReason.RESTRICTED))
             room = closable
-        age, oldest = view.ts - view.mark_ts[i], self._max_ages[i]
+        age, oldest = view.ts - view.mark_ts[i], int(self._max_ages[i])
         if age <= oldest or reducing:
             add(RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=oldest))
         else:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from grandmodel.domain.events import Advance, Begin, End, Input, MarketData, Record, VenueReport
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId, RunId, client_order_id
+from grandmodel.domain.moments import moments_of
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Order, ReplaceOrder
 from grandmodel.execution.brokers.requests import Request, request_id
 from grandmodel.journal.errors import ReplayError, UncommittedError
@@ -59,8 +60,9 @@ class Outbox:
 
     def note_record(self, record: Record) -> None:
         """Make requests of what ``record`` holds: cancels first, then changes, then new orders."""
-        for bar in record.bars:
-            self._marks[bar.instrument] = bar.close
+        for moment in moments_of(record):
+            for bar in moment.bars:
+                self._marks[bar.instrument] = bar.close
         for cancel in record.cancels:
             self._waiting.append(self._request(cancel.order_id, cancel=cancel))
         for replace in record.replaces:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
+from grandmodel.domain.events import Begin, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
@@ -327,15 +327,14 @@ class Session:
 
     def _walk(self, block: Block) -> None:
         engine, clock_ns, latency = self.engine, self._clock_ns, self.latency
-        market = engine.market
-        schema = market.begin(block)
-        while (stop := market.walk(block, schema)) is not Stop.END:
+        engine.begin_block(block)
+        while (stop := engine.go_on()) != Stop.END:
             began = clock_ns()
-            record = engine.on_stop(stop, block)
-            self._keep(record)
+            for record in engine.on_stop(stop, block):
+                self._keep(record)
             took = clock_ns() - began
             self._stop_if_asked()
-            (latency.decisions if record.cause is Cause.BAR else latency.reports).append(took)
+            (latency.reports if stop == Stop.REPORTS else latency.decisions).append(took)
         if engine.settings.mode is not Mode.BACKTEST:
             self._commit()
         if self._timer is not None:
