@@ -1,5 +1,7 @@
 """Quiet bars share a record and wake rules keep agents from being asked: neither changes what a run does or what its records say."""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def every_so_often(bars, count, lots, memory):
 
 
 @kernel
-def by_mean(bars, count, lots, memory):  # noqa: ARG001
+def by_mean(bars, count, lots, memory):
     """Wakes where a close lies two ticks above the slow mean of all closes; its memory is of floats."""
     for k in range(count):
         memory[0] += (bars[k].close - memory[0]) * 0.25
@@ -150,7 +152,7 @@ def test_quiet_records_say_what_single_ones_say_however_the_stream_is_cut(drawn,
     assert alike(many) == alike(single)
     assert [record.number for record in many] == list(range(len(many)))
     assert all(1 <= len(list(moments_of(record))) <= most for record in many)
-    assert not any(one.cause is other.cause is Cause.QUIET for one, other in zip(many, many[1:], strict=False)) or most < 1024
+    assert not any(one.cause is other.cause is Cause.QUIET for one, other in pairwise(many)) or most < 1024
     cut = records_of(
         fresh(agents, count, seed, breakers, quiet_moments=most), rows, cuts=sorted({c for c in cuts if c < len(rows)})
     )
@@ -158,7 +160,13 @@ def test_quiet_records_say_what_single_ones_say_however_the_stream_is_cut(drawn,
 
 
 @SLOW
-@given(marked_bars(), st.sampled_from(AGENTS), st.sampled_from(BREAKERS), st.integers(0, 2**20), st.sampled_from((1, 4, 1024)))
+@given(
+    marked_bars(),
+    st.sampled_from(AGENTS),
+    st.sampled_from(BREAKERS),
+    st.integers(0, 2**20),
+    st.sampled_from((1, 4, 1024)),
+)
 def test_a_wake_rule_changes_no_byte(drawn, agents, breakers, seed, most):
     count, rows = drawn
     heeded = records_of(fresh(agents, count, seed, breakers, quiet_moments=most), rows)
@@ -228,24 +236,30 @@ def test_no_agent_is_asked_after_a_stop_and_its_bars_stay_on_the_record():
     asked = engine.asking.agents[0].asked
     records += records_of(engine, rows[30:])
     assert engine.asking.agents[0].asked == asked
-    closed = [bar.ts_event for record in records for moment in moments_of(record) for bar in moment.bars if bar.width_ns == 5 * MINUTE]
+    closed = [
+        bar.ts_event
+        for record in records
+        for moment in moments_of(record)
+        for bar in moment.bars
+        if bar.width_ns == 5 * MINUTE
+    ]
     assert closed == [int(row["ts_event"]) for row in rows]
 
 
 @kernel
-def that_fails(bars, count, lots, memory):  # noqa: ARG001
+def that_fails(bars, count, lots, memory):
     if bars[0].close == 1_003:
         raise ValueError("no such close")
     return False
 
 
 @kernel
-def that_counts(bars, count, lots, memory):  # noqa: ARG001
+def that_counts(bars, count, lots, memory):
     return count
 
 
 @kernel
-def that_writes_bars(bars, count, lots, memory):  # noqa: ARG001
+def that_writes_bars(bars, count, lots, memory):
     bars[0].close = 1
     return False
 

@@ -229,3 +229,24 @@ class RiskCheck(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unkn
     limit: float | int | None = None
     reason: str = ""
     """Reason code of a refusal or a shrink."""
+
+
+class CheckedOrder(
+    msgspec.Struct, gc=False, frozen=True, forbid_unknown_fields=True, omit_defaults=True, array_like=True
+):
+    """All risk checks of one order, as the record holds them: by their place in the table ``risk.checks.CHECKS``.
+
+    ``risk.checks.listed`` makes the list for people of it. The table's names stand on the first record of a run.
+    """
+
+    order_id: OrderId
+    values: tuple[float | int | None, ...]
+    """What each check found; None where it finds nothing or could not be computed."""
+    limits: tuple[float | int | None, ...]
+    """What is allowed."""
+    shrunk: int = 0
+    """One bit a check, the first check lowest: those that cut the order."""
+    refused: int = 0
+    """Those that refused it; all others passed."""
+    reasons: tuple[str, ...] = ()
+    """Reason code of each that cut or refused, in their order."""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from grandmodel.domain.decisions import Decision, Intent, RiskCheck
+from grandmodel.domain.decisions import CheckedOrder, Decision, Intent
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder
@@ -201,8 +201,8 @@ class DecidedIntent(
     number: int
     agent: str
     intent: Intent
-    checks: tuple[tuple[OrderId, tuple[RiskCheck, ...]], ...] = ()
-    """For each order that the intent asked for: every check, in order."""
+    checks: tuple[CheckedOrder, ...] = ()
+    """For each order that the intent asked for: every check, in order (``risk.checks.checks_of`` lists them for people)."""
     orders: tuple[OrderId, ...] = ()
     """Those that were approved."""
     refused: str = ""

@@ -1,58 +1,130 @@
-"""How fast orders leave and fill: rates, duplicates and the throttle on repeated executions."""
+"""How fast orders leave and fill: rates, duplicates and the throttle on repeated executions.
+
+What is sent is counted by kernels, in the rows of the account (``rows.py``): times in windows that slide with the caller's time.
+Executions are counted here in Python, once a fill; the rows hold which sides are stopped.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import msgspec
+import numpy as np
 
-from grandmodel.domain.orders import Fill, Order
+from grandmodel.domain.orders import Fill
+from grandmodel.kernels import kernel
+from grandmodel.risk.rows import OUT, PRINT, Account, AccountRows
 from grandmodel.risk.settings import FlowLimits
 
-_REMEMBERED = 4096
+
+@kernel
+def orders_within(rows: AccountRows, n: int, ts: int) -> int:
+    """New orders sent within the window that ends at ``ts``."""
+    out, oldest = rows.out[n], ts - rows.portfolio[0].window_ns
+    while out.orders_head < out.orders_tail and rows.order_ts[n, out.orders_head] <= oldest:
+        out.orders_head += 1
+    return int(out.orders_tail - out.orders_head)
+
+
+@kernel
+def messages_within(rows: AccountRows, n: int, ts: int) -> int:
+    """Messages of every kind sent within the window that ends at ``ts``."""
+    out, oldest = rows.out[n], ts - rows.portfolio[0].window_ns
+    while out.messages_head < out.messages_tail and rows.message_ts[n, out.messages_head] <= oldest:
+        out.messages_head += 1
+    return int(out.messages_tail - out.messages_head)
+
+
+@kernel
+def since_equal(rows: AccountRows, n: int, k: int, ts: int) -> int:
+    """Nanoseconds since an order equal to the one asked about in row ``k`` was sent, within the duplicate window; else -1."""
+    out, asked = rows.out[n], rows.asked[n, k]
+    window = rows.portfolio[0].duplicate_window_ns
+    for place in range(out.prints_tail - 1, out.prints_head - 1, -1):
+        sent = rows.prints[n, place]
+        if ts - sent.ts >= window:
+            break
+        if (
+            sent.instrument == asked.instrument
+            and sent.side == asked.side
+            and sent.quantity == asked.quantity
+            and sent.order_type == asked.order_type
+            and sent.price == asked.price
+            and sent.stop_price == asked.stop_price
+            and sent.parent == asked.parent
+            and sent.group == asked.group
+            and sent.reduce_only == asked.reduce_only
+            and sent.tag == asked.tag  # an exit and the entry behind it may look alike
+        ):
+            return int(ts - sent.ts)
+    return -1
+
+
+@kernel
+def count_message(rows: AccountRows, n: int, ts: int) -> None:
+    """A message was sent: an order, a change or a cancel."""
+    out = rows.out[n]
+    if out.messages_tail == rows.message_ts.shape[1]:
+        if out.messages_head == 0:
+            messages_within(rows, n, ts)
+        if out.messages_head == 0:
+            raise RuntimeError("order flow: found more messages in a window than there is room for")
+        for place in range(out.messages_head, out.messages_tail):
+            rows.message_ts[n, place - out.messages_head] = rows.message_ts[n, place]
+        out.messages_tail -= out.messages_head
+        out.messages_head = 0
+    rows.message_ts[n, out.messages_tail] = ts
+    out.messages_tail += 1
+
+
+@kernel
+def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
+    """The new order of row ``k`` was sent with ``quantity`` lots."""
+    out, asked = rows.out[n], rows.asked[n, k]
+    if out.orders_tail == rows.order_ts.shape[1]:
+        if out.orders_head == 0:
+            orders_within(rows, n, asked.ts)
+        if out.orders_head == 0:
+            raise RuntimeError("order flow: found more orders in a window than there is room for")
+        for place in range(out.orders_head, out.orders_tail):
+            rows.order_ts[n, place - out.orders_head] = rows.order_ts[n, place]
+        out.orders_tail -= out.orders_head
+        out.orders_head = 0
+    rows.order_ts[n, out.orders_tail] = asked.ts
+    out.orders_tail += 1
+    window = rows.portfolio[0].duplicate_window_ns
+    while out.prints_head < out.prints_tail and asked.ts - rows.prints[n, out.prints_head].ts >= window:
+        out.prints_head += 1
+    if out.prints_tail == rows.prints.shape[1]:
+        if out.prints_head == 0:
+            raise RuntimeError("order flow: found more orders in a window than there is room for")
+        for place in range(out.prints_head, out.prints_tail):
+            rows.prints[n, place - out.prints_head] = rows.prints[n, place]
+        out.prints_tail -= out.prints_head
+        out.prints_head = 0
+    sent = rows.prints[n, out.prints_tail]
+    out.prints_tail += 1
+    sent.ts, sent.instrument, sent.side, sent.quantity = asked.ts, asked.instrument, asked.side, quantity
+    sent.order_type, sent.price, sent.stop_price = asked.order_type, asked.price, asked.stop_price
+    sent.parent, sent.group, sent.reduce_only, sent.tag = asked.parent, asked.group, asked.reduce_only, asked.tag
 
 
 class OrderFlow:
-    """Times of what was sent and filled, in windows that slide with the caller's time."""
+    """Executions of one account in windows that slide with the caller's time, and the sides that they stopped."""
 
-    __slots__ = ("_executions", "_messages", "_orders", "_sent", "limits", "throttled")
+    __slots__ = ("_account", "_executions", "limits", "throttled")
 
-    def __init__(self, limits: FlowLimits) -> None:
+    def __init__(self, limits: FlowLimits, account: Account) -> None:
         self.limits = limits
         self.throttled: dict[tuple[int, int], int] = {}
         """(instrument index, side) stopped for repeated executions, and since when."""
-        self._orders: deque[int] = deque()
-        self._messages: deque[int] = deque()
-        self._sent: dict[tuple[Any, ...], int] = {}
+        self._account = account
         self._executions: dict[tuple[int, int], deque[int]] = {}
-
-    def orders(self, ts: int) -> int:
-        """New orders sent within the window that ends at ``ts``."""
-        return count_recent(self._orders, ts - self.limits.window_ns) if self._orders else 0
-
-    def messages(self, ts: int) -> int:
-        """Messages of every kind sent within the window that ends at ``ts``."""
-        return count_recent(self._messages, ts - self.limits.window_ns) if self._messages else 0
-
-    def since_equal(self, order: Order, ts: int) -> int | None:
-        """Nanoseconds since an equal order was sent, where that is within the duplicate window; else None."""
-        if not self._sent:
-            return None
-        before = self._sent.get(_fingerprint(order))
-        return None if before is None or ts - before >= self.limits.duplicate_window_ns else ts - before
 
     def on_message(self, ts: int) -> None:
         """A message was sent: an order, a change or a cancel."""
-        self._messages.append(ts)
-
-    def on_new_order(self, order: Order) -> None:
-        """A new order was sent."""
-        self._orders.append(order.ts)
-        if len(self._sent) > _REMEMBERED:
-            oldest = order.ts - self.limits.duplicate_window_ns
-            self._sent = {key: ts for key, ts in self._sent.items() if ts > oldest}
-        self._sent[_fingerprint(order)] = order.ts
+        self._account.make_room(1)
+        count_message(self._account.rows, 0, ts)
 
     def on_opening_fill(self, index: int, fill: Fill) -> int:
         """An execution that opened or added; returns how many there were in the window where that just became too many."""
@@ -63,6 +135,7 @@ class OrderFlow:
         if count <= self.limits.max_repeats or key in self.throttled:
             return 0
         self.throttled[key] = fill.ts_init
+        self._mark_sides()
         return count
 
     def open_by_rule(self, ts: int) -> list[tuple[int, int]]:
@@ -74,20 +147,31 @@ class OrderFlow:
         for key in opened:
             del self.throttled[key]
             self._executions.pop(key, None)
+        if opened:
+            self._mark_sides()
         return opened
 
     def reset_throttle(self) -> None:
         """Forget the executions and re-enable what was stopped."""
         self.throttled.clear()
         self._executions.clear()
+        self._mark_sides()
+
+    def _mark_sides(self) -> None:
+        seen = self._account.rows.seen[0]
+        seen["throttled_buys"] = seen["throttled_sells"] = 0
+        for index, side in self.throttled:
+            seen["throttled_buys" if side > 0 else "throttled_sells"][index] = 1
 
     def save(self) -> bytes:
         """The state as bytes."""
+        rows = self._account.rows
+        out = rows.out[0]
         return msgspec.msgpack.encode(
             (
-                list(self._orders),
-                list(self._messages),
-                [(list(key), ts) for key, ts in self._sent.items()],
+                rows.order_ts[0, out["orders_head"] : out["orders_tail"]].tobytes(),
+                rows.message_ts[0, out["messages_head"] : out["messages_tail"]].tobytes(),
+                rows.prints[0, out["prints_head"] : out["prints_tail"]].tobytes(),
                 [(key, list(times)) for key, times in self._executions.items()],
                 sorted(self.throttled.items()),
             )
@@ -95,20 +179,27 @@ class OrderFlow:
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save``."""
-        orders, messages, sent, executions, throttled = msgspec.msgpack.decode(
+        orders, messages, prints, executions, throttled = msgspec.msgpack.decode(
             data,
-            type=tuple[
-                list[int],
-                list[int],
-                list[tuple[list[Any], int]],
-                list[tuple[tuple[int, int], list[int]]],
-                list[tuple[tuple[int, int], int]],
-            ],
+            type=tuple[bytes, bytes, bytes, list[tuple[tuple[int, int], list[int]]], list[tuple[tuple[int, int], int]]],
         )
-        self._orders, self._messages = deque(orders), deque(messages)
-        self._sent = {tuple(key): ts for key, ts in sent}
+        found = [np.frombuffer(times, np.int64) for times in (orders, messages)]
+        sent = np.frombuffer(prints, PRINT)
+        out = self._account.rows.out
+        for name in (OUT.names or ())[-6:]:
+            out[name] = 0
+        self._account.make_room(max(*map(len, found), len(sent)))
+        rows = self._account.rows
+        for array, kept, name in (
+            (rows.order_ts, found[0], "orders_tail"),
+            (rows.message_ts, found[1], "messages_tail"),
+            (rows.prints, sent, "prints_tail"),
+        ):
+            array[0, : len(kept)] = kept
+            out[name] = len(kept)
         self._executions = {key: deque(times) for key, times in executions}
         self.throttled = dict(throttled)
+        self._mark_sides()
 
 
 def count_recent(times: deque[int], oldest: int) -> int:
@@ -116,18 +207,3 @@ def count_recent(times: deque[int], oldest: int) -> int:
     while times and times[0] <= oldest:
         times.popleft()
     return len(times)
-
-
-def _fingerprint(order: Order) -> tuple[Any, ...]:
-    return (
-        order.instrument,
-        order.side,
-        order.quantity,
-        order.order_type,
-        order.price,
-        order.stop_price,
-        order.parent,
-        order.oco_group,
-        order.reduce_only,
-        order.tag,  # an exit and the entry behind it may look alike
-    )

@@ -1,6 +1,6 @@
 """The risk gate: every order passes here, every engine step ends here.
 
-``check`` runs the pre-trade checks in one fixed order (``reasons.CHECK_NAMES``) and puts each on the record with what it
+``check`` runs the pre-trade checks in one fixed order (``checks.CHECKS``) and puts each on the record with what it
 found and what is allowed. A size limit cuts an order to what fits; anything else that fails refuses it; what cannot be
 computed refuses it too. An order that only reduces passes the checks that exist to stop new risk. ``react`` runs the
 circuit breakers and returns what they do as intents, which come back through ``check`` like any other.
@@ -12,7 +12,7 @@ undiversified, which bounds every combination from above.
 
 What the engine owes the gate: ``on_order`` for each approved order in the order of sending (a bracket's parent before
 its children are checked), ``on_report`` for each report in the step that also updates ``RiskView.positions``, ``on_bars``
-and ``react`` at every step. Read next: ``pretrade.py``, ``working.py``, ``running.py``, ``breakers.py``.
+and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
+from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless, judge
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
-from grandmodel.risk.margins import check_margins
+from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, renew_lines, take_bars
+from grandmodel.risk.leaving import leave
 from grandmodel.risk.pace import FeedPace
-from grandmodel.risk.pretrade import PretradeChecks
-from grandmodel.risk.rows import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, Rows, floor_of, renew_lines, take_bars
+from grandmodel.risk.reasons import RiskReason
+from grandmodel.risk.rows import Account, Rows, account_rows, limit_rows, portfolio_row
 from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
@@ -77,20 +79,21 @@ class RiskGate:
         for name in (*settings.instruments, *settings.authorised, *settings.restricted):
             if name not in ids:
                 raise RiskInputError(f"risk settings name instrument {name!r}, expected one of this run's: {ids}")
-        check_margins(settings, instruments)
         n = len(ids)
         self.settings = settings
         self.instruments = tuple(instruments)
         self.capital_micros = capital_micros
         self.ladder = BreakerLadder(settings.breakers)
-        self.working = WorkingOrders(n)
-        self.flow = OrderFlow(settings.flow)
         self.running = RunningRisk(settings.var, instruments)
         self.shocks = ShockDetector(n, settings.shocks)
-        self._standing = AccountStanding(capital_micros, NO_FLOOR)
-        self._checks = PretradeChecks(
-            settings, instruments, self._standing, self.working, self.running, self.flow, self.ladder
-        )
+        limits = limit_rows(settings, instruments, capital_micros)
+        self.account = Account(account_rows(limits[None, :], portfolio_row(settings, capital_micros), COUNT))
+        rows = self.account.rows
+        self._standing = AccountStanding(rows.standing, capital_micros, NO_FLOOR)
+        self.working = WorkingOrders(self.account)
+        self.flow = OrderFlow(settings.flow, self.account)
+        self.pace = FeedPace([settings.instruments.get(name, settings.limits) for name in ids])
+        rows.seen[0]["max_age"] = self.pace.max_ages
         self._n = n
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self._var_limit = settings.portfolio.max_var * capital_micros
@@ -104,7 +107,7 @@ class RiskGate:
         self.lines: FloatArray = np.array(
             [self.ladder.limits(Trigger.DRAWDOWN), self.ladder.limits(Trigger.DAILY_LOSS)]
         )
-        """The shares of equity that ask for caution, reduce and halt, for ``rows.renew_lines``."""
+        """The shares of equity that ask for caution, reduce and halt, for ``intake.renew_lines``."""
         self._lines_dirty = True
         self._reduce_target: float | None = None
         self._state_sequence = 0
@@ -149,16 +152,67 @@ class RiskGate:
 
         Nothing is counted here: the engine calls ``on_order`` with what it sends.
         """
-        return self._checks.check(order, view)
+        i = self._index.get(order.instrument, -1)
+        if not self._see(view):
+            return Verdict(None, hopeless(order.order_id, "inputs", RiskReason.INVALID_INPUT), RiskReason.INVALID_INPUT)
+        if i < 0:
+            checked_order = hopeless(order.order_id, "authorised_instrument", RiskReason.UNKNOWN_INSTRUMENT)
+            return Verdict(None, checked_order, RiskReason.UNKNOWN_INSTRUMENT)
+        if not self.put(0, order, i):
+            return Verdict(None, hopeless(order.order_id, "inputs", RiskReason.INVALID_INPUT), RiskReason.INVALID_INPUT)
+        rows = self.account.rows
+        quantity = judge(rows, 0, 0, 0)
+        return self.verdict(0, order, quantity)
+
+    def verdict(self, k: int, order: Order, quantity: int) -> Verdict:
+        """What the checks said of ``order``, which stands in row ``k`` of what is asked, and of which ``quantity`` lots may go."""
+        rows = self.account.rows
+        found, reason = checked(rows, k), REASONS[int(rows.asked[0, k]["reason"])]
+        if quantity <= 0:
+            return Verdict(None, found, reason)
+        if quantity == order.quantity:
+            return Verdict(order, found, reason)
+        return Verdict(msgspec.structs.replace(order, quantity=quantity), found, reason)
+
+    def put(self, k: int, order: Order, i: int) -> bool:
+        """Put ``order`` of instrument ``i`` into row ``k`` of what is asked; False where one of its numbers is none."""
+        price, stop = order.price, order.stop_price
+        try:
+            self.account.rows.asked[0, k] = (
+                order.order_id, i, 1 if order.side > 0 else -1, order.quantity, order.order_type, order.time_in_force,
+                UNDEFINED_PRICE if price is None else price, UNDEFINED_PRICE if stop is None else stop, order.ts,
+                order.effective_ts, order.expire_ts, order.parent or 0, order.oco_group, order.reduce_only,
+                self.working.tag_number(order.tag), 0, 0,
+            )  # fmt: skip
+        except (TypeError, ValueError, OverflowError):
+            return False
+        return True
+
+    def _see(self, view: RiskView) -> bool:
+        """Put ``view`` into the rows that the checks read; False where any number of it is missing, NaN or infinite."""
+        rows = self.account.rows
+        seen = rows.seen[0]
+        try:
+            for name, values in (
+                ("position", view.positions), ("mark", view.marks), ("mark_ts", view.mark_ts), ("bid", view.best_bids),
+                ("ask", view.best_asks), ("halted", view.halted), ("rate", view.rates_micros), ("in_session", view.in_session),
+            ):  # fmt: skip
+                if len(values) != self._n:
+                    return False
+                seen[name] = values
+            rows.moment[0]["ts"], rows.moment[0]["equity"] = view.ts, view.equity_micros
+        except (TypeError, ValueError, OverflowError):
+            return False
+        seen["max_age"] = self.pace.max_ages
+        self.running.fill(seen, rows.moment)
+        return True
 
     def on_order(self, order: Order) -> None:
         """An approved order was sent: it counts at once, in full. One with a working order's id changes that one."""
-        if order.order_id not in self.working.orders:
-            self.flow.on_new_order(order)
-        self.flow.on_message(order.ts)
-        # A carried order is as young as its arrival: a close-out must not be taken for one that got no answer overnight.
-        sent = msgspec.structs.replace(order, ts=order.effective_ts) if order.effective_ts else order
-        self.working.send(sent, self._index[order.instrument])
+        self.account.make_room(1)
+        if not self.put(0, order, self._index[order.instrument]):
+            raise RiskInputError(f"order {order.order_id}: found a number that is none, expected an approved order")
+        leave(self.account.rows, 0, 0, order.quantity)
 
     def on_cancel(self, ts: int) -> None:
         """A cancel was sent: it counts as a message. Cancels are never refused."""
@@ -166,10 +220,10 @@ class RiskGate:
 
     def on_report(self, report: ExecutionReport, fill: Fill | None) -> None:
         """The venue answered; ``fill`` is the ledger's view of a TRADE. The engine updates its positions in the same step."""
-        order = self.working.report(report)
-        if order is None and report.exec_type is not ExecType.CANCEL_REJECTED:
+        known = self.working.report(report)
+        if known is None and report.exec_type is not ExecType.CANCEL_REJECTED:
             self._unknown_reports += 1
-        if order is not None and self._frees_a_close_out(order):
+        if known is not None and self._frees_a_close_out(*known):
             self._next_action_ts = NO_FLOOR
         if fill is not None:
             self._count_fill(fill)
@@ -178,10 +232,10 @@ class RiskGate:
             rejects = count_recent(self._rejects, report.ts_init - self.settings.breakers.event_window_ns)
             self._observe(Trigger.ORDER_REJECTS, rejects, report.ts_init)
 
-    def _frees_a_close_out(self, order: WorkingOrder) -> bool:
+    def _frees_a_close_out(self, sequence: int, has_ended: bool) -> bool:
         """The last that was open before a halt or FLATTEN has ended: its position need not wait for the next asking."""
         closing = self.ladder.state is _HALT or self._standing.flattening
-        return closing and order.sequence <= self._state_sequence and order.order_id not in self.working.orders
+        return closing and has_ended and sequence <= self._state_sequence
 
     def _count_fill(self, fill: Fill) -> None:
         """Repeated executions, and the result of a round trip for the loss streak."""
@@ -230,7 +284,7 @@ class RiskGate:
         return self.on_closed(closed, len(bars), view)
 
     def on_closed(self, closed: Rows, count: int, view: RiskView) -> tuple[Alert, ...]:
-        """``on_bars`` for the first ``count`` rows of ``closed``, which has the fields of ``rows.BAR``, from where ``take_bars`` stopped."""
+        """``on_bars`` for the first ``count`` rows of ``closed``, which has the fields of ``intake.BAR``, from where ``take_bars`` stopped."""
         lots = self.running.lots
         lots[POSITIONS], lots[RATES] = view.positions, view.rates_micros
         lots[OPEN] = view.in_session
@@ -244,12 +298,12 @@ class RiskGate:
         return self._drain_alerts() if self._alerts else ()
 
     def _take_closed(self, closed: Rows, count: int) -> int:
-        """``rows.take_bars`` over this gate's arrays."""
+        """``intake.take_bars`` over this gate's arrays."""
         running, shocks = self.running, self.shocks
         covariance = running.covariance
         code: int = take_bars(
             closed, count, self.intake, running.lots, running.closes, running.row, covariance.tables, covariance.clock,
-            running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, self._checks.pace.table,
+            running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, self.pace.table,
         )  # fmt: skip
         return code
 
@@ -298,11 +352,6 @@ class RiskGate:
     def standing(self) -> AccountStanding:
         """How the account stands against the lines."""
         return self._standing
-
-    @property
-    def pace(self) -> FeedPace:
-        """How old a mark may be."""
-        return self._checks.pace
 
     def value_at_risk(self, view: RiskView) -> float:
         """Parametric VaR of the positions held, in micros, at the configured level and horizon; NaN while unknown."""
@@ -417,7 +466,7 @@ class RiskGate:
         """
         return tuple(
             CancelIntent(
-                instrument=self.instruments[order.index].id,
+                instrument=self.instruments[order.instrument].id,
                 order_id=OrderId(order.order_id),
                 reasons=("breaker",),
             )
@@ -433,11 +482,11 @@ class RiskGate:
             if not lots or not (view.in_session[index] or view.carried) or view.halted[index]:
                 continue
             out = self.working.sells[index] if lots > 0 else self.working.buys[index]
-            closes = any(self._is_closing_now(order) for order in self.working.by_index[index].values())
+            closes = any(order.instrument == index and self._is_closing_now(order) for order in self.working.each())
             if closes or (out and not waited):
                 continue
             intents.append(_target(self.instruments[index], 0, "flatten"))
-        if not intents and self._standing.flattening and not any(view.positions) and not self.working.orders:
+        if not intents and self._standing.flattening and not any(view.positions) and not self.working.count:
             self._standing.flattening = False
         return tuple(intents)
 
@@ -446,12 +495,12 @@ class RiskGate:
         settings = self.settings.breakers
         cancels: list[Intent] = [
             CancelIntent(
-                instrument=self.instruments[o.index].id,
+                instrument=self.instruments[o.instrument].id,
                 order_id=OrderId(o.order_id),
                 reasons=("breaker",),
             )
             for o in self.working.each()
-            if o.sequence <= self._state_sequence and not o.parent and o.side * view.positions[o.index] >= 0
+            if o.sequence <= self._state_sequence and not o.parent and o.side * view.positions[o.instrument] >= 0
         ]
         components = self.component_value_at_risk(view)
         total = sum(components)
@@ -576,7 +625,7 @@ class RiskGate:
                 bad_bars=list(self._bad_bars),
                 unknown_reports=self._unknown_reports,
                 alerts=self._alerts,
-                pace=self._checks.pace.save(),
+                pace=self.pace.save(),
             )
         )
 
@@ -587,8 +636,8 @@ class RiskGate:
             raise RiskInputError(f"found saved risk state of {len(saved.trades)} instruments, expected {self._n}")
         self.ladder.restore(saved.ladder)
         self._standing.state = self.ladder.state
-        self.working.restore(saved.working)
         self.flow.restore(saved.flow)
+        self.working.restore(saved.working)
         self.running.restore(saved.running)
         self.shocks.restore(saved.shocks)
         standing = self._standing
@@ -603,7 +652,7 @@ class RiskGate:
         self._rejects, self._bad_bars = deque(saved.rejects), deque(saved.bad_bars)
         self._unknown_reports = saved.unknown_reports
         self._alerts = saved.alerts
-        self._checks.pace.restore(saved.pace)
+        self.pace.restore(saved.pace)
         self._lines_dirty = True
 
 

@@ -47,34 +47,3 @@ class RiskReason(enum.StrEnum):
     HALTED_BY_BREAKER = "halted_by_breaker"  # breaker
     PAUSED = "paused"  # breaker
     KILLED = "killed"  # breaker
-
-
-CHECK_NAMES = (
-    "inputs",
-    "authorised_instrument",
-    "session",
-    "order_rules",
-    "order_quantity",
-    "order_notional",
-    "price_collar",
-    "order_rate",
-    "message_rate",
-    "repeated_orders",
-    "duplicate",
-    "self_match",
-    "position_long",
-    "position_short",
-    "position_overall",
-    "gross_exposure",
-    "net_exposure",
-    "concentration",
-    "margin",
-    "var",
-    "stressed_var",
-    "drawdown",
-    "daily_loss",
-    "restricted_list",
-    "stale_data",
-    "breaker",
-)
-"""Every check, in the order in which it stands on every record."""

@@ -22,6 +22,7 @@ import msgspec
 from grandmodel.domain.decisions import CheckOutcome, ReplaceIntent, RiskCheck
 from grandmodel.domain.events import DecidedIntent
 from grandmodel.domain.ids import OrderId
+from grandmodel.risk.checks import listed
 
 
 class Refused(StrEnum):
@@ -97,11 +98,11 @@ class RefusalCount:
         for one in found:
             self._refused[one.what] += 1
             self._refused_by[one.by] += 1
-        for _, checks in intent.checks:
-            cutting = [check for check in checks if check.outcome is CheckOutcome.SHRUNK]
-            if cutting and not any(check.outcome is CheckOutcome.REFUSED for check in checks):
-                self._cut_by[f"{cutting[0].name}: {cutting[0].reason}"] += 1
-        self._last_order = max(self._last_order, *(order for order, _ in intent.checks), 0)
+        for checked in intent.checks:
+            if checked.shrunk and not checked.refused:
+                cutting = next(check for check in listed(checked) if check.outcome is CheckOutcome.SHRUNK)
+                self._cut_by[f"{cutting.name}: {cutting.reason}"] += 1
+        self._last_order = max(self._last_order, *(checked.order_id for checked in intent.checks), 0)
         return found
 
     def counts(self) -> RefusalCounts:
@@ -123,12 +124,12 @@ def refusals_of(intent: DecidedIntent, last_order: int) -> Iterator[Refusal]:
     ``last_order`` is the highest order number before this intent: numbers rise, so one at or below it works already.
     """
     reasons = set()
-    for order, checks in intent.checks:
-        check = next((one for one in checks if one.outcome is CheckOutcome.REFUSED), None)
-        if check is not None:
+    for checked in intent.checks:
+        if checked.refused:
+            check = next(one for one in listed(checked) if one.outcome is CheckOutcome.REFUSED)
             reasons.add(check.reason)
-            what = Refused.CHANGE if order <= last_order else Refused.ORDER
-            yield Refusal(what=what, order=order, reason=check.reason, check=check)
+            what = Refused.CHANGE if checked.order_id <= last_order else Refused.ORDER
+            yield Refusal(what=what, order=checked.order_id, reason=check.reason, check=check)
     if intent.refused and intent.refused not in reasons:
         wished = intent.intent
         order_meant = wished.order_id if isinstance(wished, ReplaceIntent) else None

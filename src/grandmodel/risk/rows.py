@@ -1,204 +1,343 @@
-"""Closed bars into risk, compiled: the row of returns, the covariance and the shocks that follow, the pace of the feeds, the lines.
+"""The memory of one account as risk sees it: structured rows that compiled code walks and Python fills.
 
-What risk does at nearly every moment is here, as kernels over the arrays of ``running.py``, ``shocks.py``, ``pace.py`` and
-``standing.py``; ``RiskGate`` and the compiled loop of the engine (``runtime/quiet.py``) call the same ones. A kernel that meets what
-people must hear of comes back with a code, and goes on from there when it is called again.
+One set of kernels (``checks.py``, ``working.py``) works on these rows, for the engine's single account and for the thousands of a
+training batch: account ``n`` is row ``n`` everywhere. Prices are ticks, quantities lots, money micros, times int64 ns.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.blocks import Flag
-from grandmodel.kernels import kernel
-from grandmodel.risk.correlation import FULL, FloatArray, fill_full
-from grandmodel.risk.pace import follow_pace
-from grandmodel.risk.running import (
-    HAS_RETURNS,
-    POSITIONS,
-    ROWS,
-    IntArray,
-    collect_close,
-    fold_row,
-    held_variance,
-    is_complete,
-)
-from grandmodel.risk.shocks import LAST, LEVEL, MEAN, SEEN, watch
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.instruments import Instrument, Settlement
+from grandmodel.risk.breakers import BreakerLadder, Trigger
+from grandmodel.risk.margins import check_margins
+from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.standing import STANDING
 
 Rows = NDArray[Any]
-"""Structured rows."""
-
-_BAD_STRETCH = int(Flag.BAD_STRETCH)
-_HALT = 3  # ``BreakerState.HALT``: from there on no line of equity is left
-_NO_FLOOR = -(2**62)
+"""Structured rows; numpy has no type for their fields."""
 
 _I8, _F8 = "<i8", "<f8"
 
-INTAKE = np.dtype(
+LIMITS = np.dtype(
     [
-        ("cursor", _I8),  # bars of this moment already taken
-        ("counted", _I8),  # 1: the bar at the cursor has been counted among the bad ones
-        ("code", _I8),  # what compiled code came back with, for Python to go on from; ``TAKEN``: nothing
-        ("width", _I8),  # of the bars that make returns
-        ("min_returns", _I8),
-        ("min_history", _I8),
-        ("unit", _F8),
-        ("volatility_line", _F8),
-        ("var_line", _F8),
-        ("var_limit", _F8),
-        ("found", _I8),  # of the last row: what ``watch`` found; 0: no shock, -1: nothing looked at
-        ("rise", _F8),  # of the mean log volatility over its usual level
-        ("variance", _F8),  # VaR squared of the positions held
+        ("tick_value", _I8),
+        ("margin", _I8),  # initial margin of one lot; -1: the whole price is paid (spot)
+        ("negative_prices", _I8),
+        ("authorised", _I8),
+        ("restricted", _I8),
+        ("max_order_lots", _I8),
+        ("order_notional", _I8),
+        ("max_long_lots", _I8),
+        ("max_short_lots", _I8),
+        ("concentration", _I8),
+        ("collar_min_ticks", _I8),
+        ("collar_fraction", _F8),
+        ("away_fraction", _F8),
     ]
 )
-"""One row an account: how far the bars of a moment are taken in, what is fixed, and what the last row of returns gave."""
+"""One row an instrument: its units, and what its checks compare with."""
 
-BAR = np.dtype([(name, _I8) for name in ("width", "start", "end", "close", "flags", "instrument")])
-"""A closed bar as far as risk looks at it; any array with these fields will do."""
+PORTFOLIO = np.dtype(
+    [
+        ("shrink", _I8),  # 1: an order beyond a size limit is cut to what fits; 0: it is refused
+        ("overall_lots", _I8),
+        ("gross", _I8),
+        ("net", _I8),
+        ("max_orders", _I8),
+        ("max_messages", _I8),
+        ("max_repeats", _I8),
+        ("window_ns", _I8),
+        ("duplicate_window_ns", _I8),
+        ("margin_share", _F8),
+        ("var", _F8),
+        ("stressed_var", _F8),
+        ("drawdown", _F8),  # from which the ladder halts
+        ("daily_loss", _F8),
+        ("caution_scale", _F8),
+    ]
+)
+"""One row: what the account as a whole may do."""
 
-TAKEN, BAD_BAR, TOLD, INFINITE = range(4)
-"""What ``take_bars`` comes back with: all bars are taken; the one at the cursor is marked bad; a row of returns brought a shock or
-crossed a line; a return was infinite. Count or tell, and call it again."""
+SEEN = np.dtype(
+    [
+        ("position", _I8),
+        ("mark", _I8),  # UNDEFINED_PRICE where there is none
+        ("mark_ts", _I8),  # when the last row of the instrument came
+        ("bid", _I8),
+        ("ask", _I8),
+        ("halted", _I8),
+        ("rate", _I8),  # micros of the account's currency per unit of the instrument's
+        ("in_session", _I8),
+        ("max_age", _I8),  # a mark older than this takes no new risk
+        ("buys", _I8),  # lots that working orders can still buy
+        ("sells", _I8),
+        ("throttled_buys", _I8),  # 1 while stopped for repeated executions
+        ("throttled_sells", _I8),
+        ("own", _F8),  # VaR squared of one lot; NaN while unknown
+        ("single", _F8),  # VaR of one lot alone
+        ("stressed", _F8),  # the same under stress
+        ("slope", _F8),  # the instrument's row of the VaR matrix times the positions
+    ]
+)
+"""One row an instrument of an account: what the checks see of it at one moment."""
+
+MOMENT = np.dtype(
+    [
+        ("ts", _I8),
+        ("equity", _I8),
+        ("risk_known", _I8),  # 0 where no instrument's VaR is known
+        ("variance", _F8),  # VaR squared of the positions held; NaN where one of them is not known
+    ]
+)
+"""One row an account: what its checks see of the whole."""
+
+WORKING = np.dtype(
+    [
+        ("order_id", _I8),
+        ("instrument", _I8),
+        ("side", _I8),
+        ("quantity", _I8),
+        ("pending", _I8),  # quantity after a change under way; equal to ``quantity`` otherwise
+        ("order_type", _I8),
+        ("rests", _I8),  # 1: a limit at ``price``, which one of our own orders could meet
+        ("price", _I8),
+        ("parent", _I8),  # of a bracket's child whose parent had filled nothing when it was sent; 0: none
+        ("group", _I8),  # with ``instrument`` the one-cancels-other group; 0: none
+        ("reduce_only", _I8),
+        ("tag", _I8),
+        ("sequence", _I8),
+        ("ts", _I8),
+        ("batch", _I8),  # the step in which it was sent
+        ("filled", _I8),
+        ("reduced", _I8),  # lots that the others of its group filled since it joined
+        ("woken", _I8),  # of a child: lots that its parent filled
+        ("cancel_asked", _I8),
+        ("changing", _I8),
+    ]
+)
+"""One row an open order, oldest first."""
+
+OUT = np.dtype(
+    [
+        ("count", _I8),  # rows of WORKING in use
+        ("sequence", _I8),  # orders and changes sent so far
+        ("batch", _I8),  # orders sent from here on belong to this step
+        ("heard", _I8),  # the newest batch of which the venue has said anything
+        ("orders_head", _I8),  # [head, tail) of the order times within the window, as the next two pairs
+        ("orders_tail", _I8),
+        ("messages_head", _I8),
+        ("messages_tail", _I8),
+        ("prints_head", _I8),
+        ("prints_tail", _I8),
+    ]
+)
+"""One row an account: what is out, and how fast it went."""
+
+PRINT = np.dtype(
+    [
+        ("ts", _I8),
+        ("instrument", _I8),
+        ("side", _I8),
+        ("quantity", _I8),
+        ("order_type", _I8),
+        ("price", _I8),
+        ("stop_price", _I8),
+        ("parent", _I8),
+        ("group", _I8),
+        ("reduce_only", _I8),
+        ("tag", _I8),
+    ]
+)
+"""What makes two orders equal, and when one was sent. A price that an order does not have is ``UNDEFINED_PRICE``."""
+
+ASKED = np.dtype(
+    [
+        ("order_id", _I8),
+        ("instrument", _I8),
+        ("side", _I8),
+        ("quantity", _I8),
+        ("order_type", _I8),
+        ("time_in_force", _I8),
+        ("price", _I8),  # UNDEFINED_PRICE: none
+        ("stop_price", _I8),
+        ("ts", _I8),
+        ("effective_ts", _I8),
+        ("expire_ts", _I8),
+        ("parent", _I8),  # 0: none
+        ("group", _I8),
+        ("reduce_only", _I8),
+        ("tag", _I8),
+        ("approved", _I8),  # lots that may go; 0: refused
+        ("reason", _I8),  # of the first check that refused, else of the first that cut; place in ``checks.REASONS``
+    ]
+)
+"""One row an order that is asked about: what it is, and what the checks said."""
 
 
-@kernel
-def take_bars(
-    closed: Rows,
-    count: int,
-    intake: Rows,
-    lots: IntArray,
-    closes: IntArray,
-    row: IntArray,
-    tables: FloatArray,
-    clock: FloatArray,
-    money: FloatArray,
-    shock_tables: FloatArray,
-    eigenvector: FloatArray,
-    history: FloatArray,
-    shock_count: IntArray,
-    pace: IntArray,
-) -> int:
-    """Take ``count`` closed bars, from the cursor on; one of ``TAKEN``, ``BAD_BAR``, ``TOLD``, ``INFINITE``.
+class AccountRows(NamedTuple):
+    """The rows of N accounts over I instruments each; ``limits`` and ``portfolio`` are shared."""
 
-    ``lots`` says what is held, at which rates, what is in session, and how many rows each feed of ticks has given.
+    standing: Rows
+    """(N,) of ``STANDING``"""
+    moment: Rows
+    """(N,) of ``MOMENT``"""
+    seen: Rows
+    """(N, I) of ``SEEN``"""
+    out: Rows
+    """(N,) of ``OUT``"""
+    working: Rows
+    """(N, S) of ``WORKING``"""
+    order_ts: NDArray[np.int64]
+    """(N, F) int64 ns: when new orders were sent"""
+    message_ts: NDArray[np.int64]
+    """(N, F) int64 ns: when orders, changes and cancels were sent"""
+    prints: Rows
+    """(N, F) of ``PRINT``"""
+    asked: Rows
+    """(N, K) of ``ASKED``"""
+    limits: Rows
+    """(M, I) of ``LIMITS``: account n has the row that the caller names"""
+    portfolio: Rows
+    """(1,) of ``PORTFOLIO``"""
+    found: NDArray[np.int64]
+    """(N, K, 4, C) what each check of each order asked about found (``checks.judge``); (N, 1, 4, C) where nobody will read it"""
+    found_real: NDArray[np.float64]
+    """(N, K, 2, C) value and limit of the checks that find fractions"""
+
+
+def limit_rows(settings: RiskSettings, instruments: Sequence[Instrument], capital_micros: int) -> Rows:
+    """``LIMITS`` of ``instruments``, shape (I,). Raises ``RiskInputError`` where the margin of a future is not known."""
+    check_margins(settings, instruments)
+    rows = np.zeros(len(instruments), LIMITS)
+    for row, instrument in zip(rows, instruments, strict=True):
+        limits = settings.instruments.get(instrument.id, settings.limits)
+        row["tick_value"] = instrument.tick_value_micros
+        row["margin"] = -1 if instrument.settlement is Settlement.SPOT else instrument.initial_margin_micros
+        row["negative_prices"] = instrument.negative_prices
+        row["authorised"] = not settings.authorised or instrument.id in settings.authorised
+        row["restricted"] = instrument.id in settings.restricted
+        row["max_order_lots"] = limits.max_order_lots
+        row["order_notional"] = _money(limits.max_order_notional, capital_micros)
+        row["max_long_lots"], row["max_short_lots"] = limits.max_long_lots, limits.max_short_lots
+        row["concentration"] = _money(limits.max_concentration, capital_micros)
+        row["collar_min_ticks"] = limits.collar_min_ticks
+        row["collar_fraction"], row["away_fraction"] = limits.collar_fraction, limits.away_fraction
+    return rows
+
+
+def _money(share: float, capital_micros: int) -> int:
+    """``share`` of the capital in micros; what is beyond 64 bits is as much as nothing reaches."""
+    return min(int(share * capital_micros), 2**62)
+
+
+def portfolio_row(settings: RiskSettings, capital_micros: int) -> Rows:
+    """``PORTFOLIO`` of one account, shape (1,)."""
+    portfolio, flow, ladder = settings.portfolio, settings.flow, BreakerLadder(settings.breakers)
+    row = np.zeros(1, PORTFOLIO)
+    row["shrink"] = settings.shrink
+    row["overall_lots"] = portfolio.max_overall_lots
+    row["gross"] = _money(portfolio.max_gross_exposure, capital_micros)
+    row["net"] = _money(portfolio.max_net_exposure, capital_micros)
+    row["max_orders"], row["max_messages"] = flow.max_orders, flow.max_messages
+    row["max_repeats"] = flow.max_repeats
+    row["window_ns"], row["duplicate_window_ns"] = flow.window_ns, flow.duplicate_window_ns
+    row["margin_share"] = portfolio.max_margin_share
+    row["var"] = portfolio.max_var * capital_micros
+    row["stressed_var"] = portfolio.max_stressed_var * capital_micros
+    row["drawdown"] = ladder.limits(Trigger.DRAWDOWN)[2]
+    row["daily_loss"] = ladder.limits(Trigger.DAILY_LOSS)[2]
+    row["caution_scale"] = settings.breakers.caution_scale
+    return row
+
+
+def account_rows(
+    limits: Rows,
+    portfolio: Rows,
+    checks: int,
+    *,
+    accounts: int = 1,
+    orders: int = 64,
+    asked: int = 16,
+    explain: bool = True,
+) -> AccountRows:
+    """Fresh rows of ``accounts`` accounts with room for ``orders`` open orders each and ``asked`` orders at a time.
+
+    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found.
     """
-    state = intake[0]
-    if state.cursor == 0 and state.counted == 0:
-        is_fine = False
-        for k in range(lots.shape[1]):
-            is_fine |= lots[ROWS, k] >= 0
-        if is_fine:
-            for k in range(count):
-                bar = closed[k]
-                if bar.width == closed[0].width:
-                    follow_pace(pace, bar.instrument, bar.end - bar.start, max(lots[ROWS, bar.instrument], 0))
-    while state.cursor < count:
-        bar = closed[state.cursor]
-        if bar.flags & _BAD_STRETCH and state.counted == 0:
-            state.counted = 1
-            return BAD_BAR
-        if bar.width == state.width and not collect_close(
-            bar.instrument, bar.end, bar.close, bar.flags, closes, row, money
-        ):
-            code = _take_row(intake, lots, row, tables, clock, money, shock_tables, eigenvector, history, shock_count)
-            if code != TAKEN:
-                return code
-            continue
-        state.cursor += 1
-        state.counted = 0
-    if is_complete(row, money, lots):
-        code = _take_row(intake, lots, row, tables, clock, money, shock_tables, eigenvector, history, shock_count)
-        if code != TAKEN:
-            return code
-    state.cursor = 0
-    state.counted = 0
-    return TAKEN
+    instruments = limits.shape[1]
+    seen = np.zeros((accounts, instruments), SEEN)
+    for name in ("mark", "bid", "ask"):
+        seen[name] = UNDEFINED_PRICE
+    seen["rate"] = 1_000_000
+    for name in ("own", "single", "stressed", "slope"):
+        seen[name] = np.nan
+    out = np.zeros(accounts, OUT)
+    out["heard"] = -1
+    standing = np.zeros(accounts, STANDING)
+    kept = asked if explain else 1
+    return AccountRows(
+        standing=standing,
+        moment=np.zeros(accounts, MOMENT),
+        seen=seen,
+        out=out,
+        working=np.zeros((accounts, orders), WORKING),
+        order_ts=np.zeros((accounts, 2 * orders), np.int64),
+        message_ts=np.zeros((accounts, 4 * orders), np.int64),
+        prints=np.zeros((accounts, 2 * orders), PRINT),
+        asked=np.zeros((accounts, asked), ASKED),
+        limits=limits,
+        portfolio=portfolio,
+        found=np.zeros((accounts, kept, 4, checks), np.int64),
+        found_real=np.zeros((accounts, kept, 2, checks)),
+    )
 
 
-@kernel
-def _take_row(
-    intake: Rows,
-    lots: IntArray,
-    row: IntArray,
-    tables: FloatArray,
-    clock: FloatArray,
-    money: FloatArray,
-    shock_tables: FloatArray,
-    eigenvector: FloatArray,
-    history: FloatArray,
-    shock_count: IntArray,
-) -> int:
-    """Fold the row of returns, look for shocks, and hold the positions against the VaR limit."""
-    state = intake[0]
-    has_returns = row[HAS_RETURNS]
-    row[0] = -1
-    row[HAS_RETURNS] = 0
-    if has_returns == 0:
-        return TAKEN
-    if not fold_row(tables, clock, money, lots, state.min_returns):
-        return INFINITE
-    full = tables[FULL]
-    fill_full(tables, clock, full)
-    seen = shock_count[SEEN]
-    found = watch(full, shock_tables, eigenvector, history, seen, state.min_history)
-    if found >= 0:
-        shock_count[SEEN] = seen = seen + 1
-    rise = history[LAST, LEVEL] - history[MEAN, LEVEL]
-    variance = held_variance(full, lots, state.unit, state.min_returns)
-    state.found, state.rise, state.variance = found, rise, variance
-    if found > 0:
-        return TOLD
-    if seen > state.min_history and not math.exp(rise) < state.volatility_line:
-        return TOLD
-    if variance > 0.0 and is_holding(lots) and math.sqrt(variance) / state.var_limit >= state.var_line:
-        return TOLD
-    return TAKEN
+class Account:
+    """Owner of the rows of one account: ``rows`` is renewed where an array had to grow."""
+
+    __slots__ = ("_out", "rows")
+
+    def __init__(self, rows: AccountRows) -> None:
+        self.rows = rows
+        self._out = rows.out.view(np.int64).reshape(-1)
+
+    def make_room(self, asked: int) -> None:
+        """Room for ``asked`` more orders, and the messages and cancels that may go with them."""
+        rows, out = self.rows, self._out.tolist()
+        longest = out[_COUNT] + asked
+        messages = out[_MESSAGES_TAIL] - out[_MESSAGES_HEAD] + longest + asked
+        sent = max(out[_ORDERS_TAIL] - out[_ORDERS_HEAD], out[_PRINTS_TAIL] - out[_PRINTS_HEAD]) + asked
+        if longest > rows.working.shape[1]:
+            self.rows = rows = rows._replace(working=_longer(rows.working, 2 * longest))
+        if messages > rows.message_ts.shape[1]:
+            self.rows = rows = rows._replace(message_ts=_longer(rows.message_ts, 2 * messages))
+        if sent > rows.order_ts.shape[1]:
+            self.rows = rows = rows._replace(
+                order_ts=_longer(rows.order_ts, 2 * sent), prints=_longer(rows.prints, 2 * sent)
+            )
+        plan = 2 * out[_COUNT] + asked
+        if plan > rows.asked.shape[1]:
+            self.rows = rows._replace(
+                asked=_longer(rows.asked, 2 * plan),
+                found=np.zeros((1, 2 * plan, *rows.found.shape[2:]), np.int64),
+                found_real=np.zeros((1, 2 * plan, *rows.found_real.shape[2:])),
+            )
 
 
-@kernel
-def is_holding(lots: IntArray) -> bool:
-    """True where any position is open."""
-    for k in range(lots.shape[1]):  # noqa: SIM110 (compiled)
-        if lots[POSITIONS, k] != 0:
-            return True
-    return False
+def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:
+    """``array`` (N, L) with room for ``length`` entries an account."""
+    longer = np.zeros((array.shape[0], length), array.dtype)
+    longer[:, : array.shape[1]] = array
+    return longer
 
 
-@kernel
-def floor_of(lines: FloatArray, state: int, peak: int, day_start: int, capital: int) -> int:
-    """The equity at or below which the ladder moves next from ``state``; -2**62 where none does.
-
-    ``lines`` (2, 3): the shares of drawdown (of the peak) and of the day's loss (of capital) that ask for caution, reduce and halt.
-    """
-    floor = _NO_FLOOR
-    if state < _HALT:
-        for k in range(state, 3):
-            if lines[0, k] < 1e6:
-                floor = max(floor, math.floor(peak - lines[0, k] * peak))
-            if lines[1, k] < 1e6:
-                floor = max(floor, math.floor(day_start - lines[1, k] * capital))
-    return floor
-
-
-@kernel
-def renew_lines(standing: Rows, lines: FloatArray, equity: int, top: int, day: int, within: bool) -> bool:
-    """Bring day, peak and the line of equity up to date; True where ``equity`` lies above that line.
-
-    ``top`` is the highest equity since the step before, ``day`` midnight of the trading day. With ``within`` nothing is changed where
-    the equity has reached the line.
-    """
-    now = standing[0]
-    peak, day_start, floor = now.peak, now.day_start, now.floor
-    if day != now.day or top > peak:
-        if day != now.day:
-            day_start = equity
-        peak = max(peak, top)
-        floor = floor_of(lines, now.state, peak, day_start, now.capital)
-    if within and equity <= floor:
-        return False
-    now.day, now.peak, now.day_start, now.floor = day, peak, day_start, floor
-    return bool(equity > floor)
+_COUNT, _ORDERS_HEAD, _ORDERS_TAIL, _MESSAGES_HEAD, _MESSAGES_TAIL, _PRINTS_HEAD, _PRINTS_TAIL = (
+    (OUT.names or ()).index(name)
+    for name in ("count", "orders_head", "orders_tail", "messages_head", "messages_tail", "prints_head", "prints_tail")
+)

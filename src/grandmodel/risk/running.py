@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -69,13 +70,16 @@ class RunningRisk:
     """Covariance of ``instruments`` from their closed bars, and the parametric value at risk that follows from it.
 
     The state stands in arrays, ``money`` (2, n) of floats and ``lots`` (5, n), ``closes`` (3, n) and ``row`` (2,) of integers beside
-    those of ``covariance``, so that a kernel can take a whole row in one call: ``take_row`` here, with the shocks in ``rows.py``.
+    those of ``covariance``, so that a kernel can take a whole row in one call: ``take_row`` here, with the shocks in ``intake.py``.
     """
 
     __slots__ = (
         "_coefficients",
         "_index",
         "_known_updates",
+        "_table",
+        "_table_rates",
+        "_table_updates",
         "_width",
         "closes",
         "covariance",
@@ -108,6 +112,10 @@ class RunningRisk:
         self.lots[ROWS] = -1
         self._coefficients: Coefficients | None = None
         self._known_updates = -1
+        self._table: FloatArray = np.empty((n + 2, n))
+        self._table_rates: IntArray | None = None
+        """The rates that ``_table`` was made for."""
+        self._table_updates = -1
 
     @property
     def has_returns(self) -> bool:
@@ -162,6 +170,23 @@ class RunningRisk:
         if found is not None and found.positions != positions:
             self._hold(found, positions)
         return found
+
+    @property
+    def is_stale(self) -> bool:
+        """True where ``fill`` has something new to tell whatever the positions."""
+        return self._table_updates != self.covariance.updates
+
+    def fill(self, seen: NDArray[Any], moment: NDArray[Any]) -> None:
+        """Put the value at risk of one lot, and of the positions in ``seen`` (I,) of ``rows.SEEN``, into it and ``moment`` (1,)."""
+        rates = seen["rate"]
+        known = bool(self.lots[COUNTS].max() >= self.min_returns)
+        if known and (self.is_stale or self._table_rates is None or not np.array_equal(self._table_rates, rates)):
+            self.lots[RATES] = rates
+            _fill_coefficients(
+                self.covariance.covariance, self.lots, self.unit, self.min_returns, self.money, self.settings.stress_multiple, self._table
+            )  # fmt: skip
+        self._table_rates, self._table_updates = rates.copy(), self.covariance.updates
+        fill_numbers(self._table, known, seen, moment)
 
     def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
         """VaR of ``positions`` in micros of the account's currency; NaN while one of them, or a pair, is not known."""
@@ -240,7 +265,7 @@ class RunningRisk:
         self.money[RETURNS] = [math.nan if x is None else x for x in row]
         self.money[PEAKS] = peaks
         self.lots[COUNTS] = counts
-        self._known_updates = -1
+        self._known_updates = self._table_updates = -1
 
 
 INFINITE_TEXT = "found an infinite return, expected finite ones or NaN for a missing one"
@@ -345,6 +370,28 @@ def _fill_coefficients(
                 continue
             # NaN for a pair that never traded in the same bar.
             table[i, j] = per_lot(covariance[i, j], rates[i], rates[j], scale)
+
+
+@kernel
+def fill_numbers(table: FloatArray, known: bool, seen: NDArray[Any], moment: NDArray[Any]) -> None:
+    """What one lot of each instrument adds to value at risk, beside the positions held, into the rows of an account."""
+    n = len(seen)
+    moment[0].risk_known = known
+    variance = 0.0
+    for i in range(n):
+        one = seen[i]
+        one.own = one.single = one.stressed = one.slope = math.nan
+        if not known:
+            continue
+        one.own, one.single, one.stressed = table[i, i], table[n, i], table[n + 1, i]
+        slope = 0.0
+        for k in range(n):
+            if seen[k].position != 0 and not math.isnan(table[n, k]):
+                slope += table[i, k] * seen[k].position
+        one.slope = slope
+        if one.position != 0 and not math.isnan(one.single):
+            variance += slope * one.position
+    moment[0].variance = variance if known else math.nan
 
 
 def root(variance: float) -> float:

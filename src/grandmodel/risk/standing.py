@@ -31,8 +31,8 @@ class AccountStanding:
 
     __slots__ = ("_values", "row")
 
-    def __init__(self, capital_micros: int, floor_micros: int) -> None:
-        self.row: NDArray[Any] = np.zeros(1, STANDING)
+    def __init__(self, row: NDArray[Any], capital_micros: int, floor_micros: int) -> None:
+        self.row = row
         self._values = self.row.view(np.int64)
         self._values[_CAPITAL] = self._values[_PEAK] = self._values[_DAY_START] = capital_micros
         self._values[_DAY] = -1

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from grandmodel.domain.decisions import RiskCheck
+from grandmodel.domain.decisions import CheckedOrder, RiskCheck
 from grandmodel.domain.orders import Order
+from grandmodel.risk.checks import listed
 
 NO_FLOOR = -(2**62)
 """An equity that nothing reaches."""
@@ -47,6 +48,11 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the gate says of one order: what may go (perhaps smaller), or None, and every check."""
 
     order: Order | None
-    checks: tuple[RiskCheck, ...]
+    checked: CheckedOrder
     reason: str
     """Code of the first check that refused, else of the first that cut, else empty."""
+
+    @property
+    def checks(self) -> tuple[RiskCheck, ...]:
+        """Every check, for people."""
+        return listed(self.checked)

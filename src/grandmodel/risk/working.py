@@ -8,274 +8,409 @@ open sells give both ends of what the position can become: ``position + buys`` a
 - A bracket's child counts only as far as its parent has filled, because it starts with as many lots as that.
 - A change counts as the larger of the old and the new quantity until the venue confirms it.
 - A reduce-only order counts like any other: that the venue lets it close only is not relied on.
+
+The kernels work on ``AccountRows`` (``rows.py``); ``WorkingOrders`` is the same for Python, over the rows of one account. Sums are
+reckoned anew from the open orders of the instrument at each change: there are few of them, and nothing can drift.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
+import numpy as np
 
-from grandmodel.domain.groups import most_lots, shrink_partners
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType
+from grandmodel.kernels import kernel
+from grandmodel.risk.rows import OUT, WORKING, Account, AccountRows, Rows
+
+Row = Any
+"""One row of a structured array inside compiled code."""
+
+_LIMIT = int(OrderType.LIMIT)
+_TRADE, _REPLACED, _CANCEL_REJECTED = (
+    ord(kind.value) for kind in (ExecType.TRADE, ExecType.REPLACED, ExecType.CANCEL_REJECTED)
+)
+_CANCELED, _REJECTED, _EXPIRED = (ord(kind.value) for kind in (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED))
 
 
-class WorkingOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One order as sent, and what has come of it."""
+@kernel
+def place_of(working: Rows, n: int, count: int, order_id: int) -> int:
+    """The row of an open order of account ``n``; -1 where it is none."""
+    for k in range(count - 1, -1, -1):
+        if working[n, k].order_id == order_id:
+            return k
+    return -1
+
+
+@kernel(inline=True)
+def _open_lots(quantity: int, pending: int, parent: int, filled: int, reduced: int, woken: int) -> int:
+    """Lots that one order alone can still fill."""
+    most = max(quantity, pending)
+    if parent != 0:
+        most = min(most, woken)
+    return max(0, most - filled - reduced)
+
+
+@kernel
+def open_lots_of(working: Rows, n: int, k: int) -> int:
+    """Lots that the order in row ``k`` alone can still fill."""
+    row = working[n, k]
+    return _open_lots(row.quantity, row.pending, row.parent, row.filled, row.reduced, row.woken)
+
+
+@kernel
+def _group_lots(
+    working: Rows,
+    n: int,
+    count: int,
+    heard: int,
+    instrument: int,
+    group: int,
+    side: int,
+    instead: int,
+    batch: int,
+    lots: int,
+) -> int:
+    """The most that one side of a group can still fill (``domain.groups.most_lots``).
+
+    The order ``instead`` (0: none) counts as sent in ``batch`` with ``lots`` open, whether it is among the rows or not.
+    """
+    total = 0
+    mine = max(batch, heard)
+    largest = lots if instead != 0 else 0
+    for k in range(count):
+        row = working[n, k]
+        if row.group != group or row.instrument != instrument or row.side != side or row.order_id == instead:
+            continue
+        known = max(row.batch, heard)
+        if instead != 0 and known == mine:
+            largest = max(largest, open_lots_of(working, n, k))
+            continue
+        best, is_first = 0, True
+        for other in range(count):
+            twin = working[n, other]
+            if twin.group != group or twin.instrument != instrument or twin.side != side or twin.order_id == instead:
+                continue
+            if max(twin.batch, heard) == known:
+                if other < k:
+                    is_first = False
+                    break
+                best = max(best, open_lots_of(working, n, other))
+        if is_first:
+            total += best
+    return total + largest
+
+
+@kernel
+def recount(rows: AccountRows, n: int, i: int) -> None:
+    """Reckon what can still be bought and sold of instrument ``i``."""
+    out = rows.out[n]
+    count, heard = out.count, out.heard
+    buys = sells = 0
+    for k in range(count):
+        row = rows.working[n, k]
+        if row.instrument != i:
+            continue
+        lots = 0
+        if row.group == 0:
+            lots = open_lots_of(rows.working, n, k)
+        else:
+            is_first = True
+            for other in range(k):
+                twin = rows.working[n, other]
+                if twin.group == row.group and twin.instrument == i and twin.side == row.side:
+                    is_first = False
+                    break
+            if is_first:
+                lots = _group_lots(rows.working, n, count, heard, i, row.group, row.side, 0, 0, 0)
+        if row.side > 0:
+            buys += lots
+        else:
+            sells += lots
+    rows.seen[n, i].buys = buys
+    rows.seen[n, i].sells = sells
+
+
+@kernel(inline=True)
+def _is_child(rows: AccountRows, n: int, parent: int) -> bool:
+    """True where an order with this parent starts with what the parent fills from here on."""
+    if parent == 0:
+        return False
+    place = place_of(rows.working, n, rows.out[n].count, parent)
+    return place >= 0 and rows.working[n, place].filled == 0
+
+
+@kernel
+def side_lots_with(rows: AccountRows, n: int, k: int) -> tuple[int, int, bool]:
+    """What the order asked about in row ``k`` adds to its side.
+
+    Returns (added lots, lots already filled or counted before, is a bracket child). For a new plain order that is
+    (quantity, 0, False).
+    """
+    asked, out = rows.asked[n, k], rows.out[n]
+    count = out.count
+    place = place_of(rows.working, n, count, asked.order_id)
+    if place < 0:
+        if _is_child(rows, n, asked.parent):
+            return 0, 0, True
+        if asked.group == 0:
+            return asked.quantity, 0, False
+        i, group, side = asked.instrument, asked.group, asked.side
+        before = _group_lots(rows.working, n, count, out.heard, i, group, side, 0, 0, 0)
+        after = _group_lots(
+            rows.working, n, count, out.heard, i, group, side, asked.order_id, out.batch, max(0, asked.quantity)
+        )
+        added = max(0, after - before)
+        return added, asked.quantity - added, False
+    known = rows.working[n, place]
+    lots = _open_lots(known.quantity, asked.quantity, known.parent, known.filled, known.reduced, known.woken)
+    if known.group != 0:
+        i, group, side = known.instrument, known.group, known.side
+        before = _group_lots(rows.working, n, count, out.heard, i, group, side, 0, 0, 0)
+        after = _group_lots(rows.working, n, count, out.heard, i, group, side, known.order_id, known.batch, lots)
+    else:
+        before, after = open_lots_of(rows.working, n, place), lots
+    added = max(0, after - before)
+    if known.parent != 0:
+        return added, min(asked.quantity, known.woken) - added, added == 0
+    return added, asked.quantity - added, False
+
+
+@kernel
+def send(rows: AccountRows, n: int, k: int, quantity: int) -> None:
+    """Count the order asked about in row ``k`` with ``quantity`` lots from now on; one with a known id is a change of it.
+
+    There must be a free row.
+    """
+    asked, out = rows.asked[n, k], rows.out[n]
+    out.sequence += 1
+    place = place_of(rows.working, n, out.count, asked.order_id)
+    if place >= 0:
+        known = rows.working[n, place]
+        known.pending = quantity
+        known.changing = 1
+        if known.rests:
+            known.price = asked.price
+        recount(rows, n, known.instrument)
+        return
+    is_child = _is_child(rows, n, asked.parent)
+    row = rows.working[n, out.count]
+    out.count += 1
+    row.order_id, row.instrument, row.side = asked.order_id, asked.instrument, asked.side
+    row.quantity = row.pending = quantity
+    row.order_type = asked.order_type
+    row.rests = asked.order_type == _LIMIT
+    row.price = asked.price if row.rests else UNDEFINED_PRICE
+    row.parent = asked.parent if is_child else 0
+    row.group, row.reduce_only, row.tag = asked.group, asked.reduce_only, asked.tag
+    row.sequence, row.batch = out.sequence, out.batch
+    # A carried order is as young as its arrival: a close-out must not be taken for one that got no answer overnight.
+    row.ts = asked.effective_ts or asked.ts
+    row.filled = row.reduced = row.woken = row.cancel_asked = row.changing = 0
+    recount(rows, n, asked.instrument)
+
+
+@kernel
+def forget(rows: AccountRows, n: int, place: int) -> None:
+    """Drop the order in row ``place``; the others keep their order."""
+    count = rows.out[n].count
+    for k in range(place, count - 1):
+        rows.working[n, k] = rows.working[n, k + 1]
+    rows.out[n].count = count - 1
+
+
+@kernel
+def apply_report(
+    rows: AccountRows, n: int, order_id: int, exec_type: int, lots: int, leaves: int, ts_event: int
+) -> tuple[int, bool]:
+    """Take the venue's word on one order: (its row before anything was dropped, whether it has ended); row -1 where it is not known."""
+    out = rows.out[n]
+    place = place_of(rows.working, n, out.count, order_id)
+    if place < 0:
+        return -1, False
+    row = rows.working[n, place]
+    i = row.instrument
+    has_ended = exec_type == _CANCELED or exec_type == _REJECTED or exec_type == _EXPIRED
+    if exec_type != _CANCEL_REJECTED and row.batch > out.heard:
+        before = out.heard
+        out.heard = row.batch
+        for k in range(out.count):  # Orders that joined a group with this batch no longer come on top of the others.
+            other = rows.working[n, k]
+            if other.group != 0 and before < other.batch <= out.heard and other.instrument != i:
+                recount(rows, n, other.instrument)
+    if exec_type == _TRADE:
+        row.filled += lots
+        is_parent = False
+        for k in range(out.count):
+            other = rows.working[n, k]
+            if k == place:
+                continue
+            # domain.groups.shrink_partners: only where it was certainly there by then.
+            was_there = other.batch <= out.heard or row.batch >= other.batch or ts_event > other.ts
+            if row.group != 0 and other.group == row.group and other.instrument == i and was_there:
+                other.reduced += lots
+            if other.parent == order_id:
+                is_parent = True
+                other.woken += lots
+        has_ended = row.filled >= max(row.quantity, row.pending)
+        if leaves == 0 and not has_ended:
+            waits = row.parent != 0 and row.quantity > row.filled + row.reduced
+            has_ended = not (waits and place_of(rows.working, n, out.count, row.parent) >= 0)
+        if is_parent:  # A child may be of another instrument only where the parent was refused; recount what it is of.
+            for k in range(out.count):
+                child = rows.working[n, k]
+                if child.parent == order_id and child.instrument != i:
+                    recount(rows, n, child.instrument)
+    elif exec_type == _REPLACED:
+        row.quantity = row.pending = row.filled + row.reduced + leaves
+        row.changing = 0
+    elif exec_type == _CANCEL_REJECTED:
+        row.pending = row.quantity
+        row.changing = row.cancel_asked = 0
+    if has_ended:
+        forget(rows, n, place)
+    recount(rows, n, i)
+    return place, has_ended
+
+
+@kernel
+def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
+    """Our own best resting limit price against an order of ``side``; ``UNDEFINED_PRICE`` where nothing of ours rests there."""
+    best = UNDEFINED_PRICE
+    for k in range(count):
+        row = working[n, k]
+        ours = row.instrument == i and row.rests and row.side == -side and row.parent == 0
+        if ours and (best == UNDEFINED_PRICE or side * (row.price - best) < 0):
+            best = row.price
+    return best
+
+
+class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One open order as its row has it."""
 
     order_id: int
-    index: int
+    instrument: int
     side: int
     quantity: int
     pending: int
-    """Quantity after an unconfirmed change; equal to ``quantity`` otherwise."""
-    price: int | None
     order_type: int
+    rests: int
+    price: int
     parent: int
-    """0: none known."""
     group: int
-    """With ``index`` the one-cancels-other group; 0: none."""
+    reduce_only: int
+    tag: int
     sequence: int
     ts: int
     batch: int
-    """The step in which it was sent."""
-    filled: int = 0
-    reduced: int = 0
-    """Lots that the others of its group filled since it joined."""
-    woken: int = 0
-    """Of a child: lots that its parent filled."""
-
-    @property
-    def open_lots(self) -> int:
-        """Lots that this order alone can still fill."""
-        most = max(self.quantity, self.pending)
-        if self.parent:
-            most = min(most, self.woken)
-        return max(0, most - self.filled - self.reduced)
+    filled: int
+    reduced: int
+    woken: int
+    cancel_asked: int
+    changing: int
 
 
 class WorkingOrders:
-    """The open orders of ``n`` instruments, with running totals per instrument and side."""
+    """The open orders of one account, for Python: what is out, and what was sent and heard."""
 
-    __slots__ = ("_children", "_groups", "_heard", "batch", "buys", "by_index", "orders", "sells", "sequence")
+    __slots__ = ("_account", "_out", "_tags")
 
-    def __init__(self, n: int) -> None:
-        self.orders: dict[int, WorkingOrder] = {}
-        self.by_index: list[dict[int, WorkingOrder]] = [{} for _ in range(n)]
-        self.buys = [0] * n
-        """Lots that can still be bought, by instrument."""
-        self.sells = [0] * n
-        self.sequence = 0
-        self.batch = 0
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._out = account.rows.out.view(np.int64).reshape(-1)
+        self._tags: dict[str, int] = {tag: k for k, tag in enumerate(TAGS)}
+
+    @property
+    def count(self) -> int:
+        """Open orders."""
+        return int(self._out[_COUNT])
+
+    @property
+    def sequence(self) -> int:
+        """Orders and changes sent so far."""
+        return int(self._out[_SEQUENCE])
+
+    @property
+    def batch(self) -> int:
         """Orders sent from here on belong to this step; whoever ends a step raises it (``RiskGate.react``)."""
-        self._heard = -1
-        self._groups: dict[tuple[int, int], list[int]] = {}
-        self._children: dict[int, list[int]] = {}
+        return int(self._out[_BATCH])
 
-    def side_lots_with(self, order: Order, index: int) -> tuple[int, int, bool]:
-        """How many lots more ``order`` adds to its side, what it may count for in all, and whether it is a child.
+    @batch.setter
+    def batch(self, value: int) -> None:
+        self._out[_BATCH] = value
 
-        Returns (added lots, lots already filled or counted before, is a bracket child). For a new plain order that is
-        (quantity, 0, False).
-        """
-        known = self.orders.get(order.order_id)
-        if known is None and not order.oco_group and order.parent is None:
-            return order.quantity, 0, False
-        if known is None and self._is_child(order):
-            return 0, 0, True
-        wanted = self._entry(order, index) if known is None else msgspec.structs.replace(known, pending=order.quantity)
-        if wanted.group:
-            before = self._group_lots(index, wanted.group, wanted.side)
-            after = self._group_lots(index, wanted.group, wanted.side, wanted)
-        else:
-            before, after = known.open_lots if known is not None else 0, wanted.open_lots
-        added = max(0, after - before)
-        if known is not None and known.parent:
-            return added, min(order.quantity, known.woken) - added, added == 0
-        return added, order.quantity - added, False
+    @property
+    def buys(self) -> list[int]:
+        """Lots that can still be bought, by instrument."""
+        found: list[int] = self._account.rows.seen[0]["buys"].tolist()
+        return found
 
-    def send(self, order: Order, index: int) -> None:
-        """Count ``order`` from now on; one with a known id is a change of it."""
-        self.sequence += 1
-        known = self.orders.get(order.order_id)
-        if known is not None:
-            self._recount(known, -1)
-            known.pending = order.quantity
-            known.price = order.price
-            self._recount(known, 1)
-            return
-        entry = self._entry(order, index)
-        if self._is_child(order):
-            entry.parent = int(order.parent or 0)
-            self._children.setdefault(entry.parent, []).append(entry.order_id)
-        if entry.group:
-            self._recount(entry, -1)
-            self._groups.setdefault((index, entry.group), []).append(entry.order_id)
-        self.orders[entry.order_id] = entry
-        self.by_index[index][entry.order_id] = entry
-        self._recount(entry, 1)
+    @property
+    def sells(self) -> list[int]:
+        """Lots that can still be sold, by instrument."""
+        found: list[int] = self._account.rows.seen[0]["sells"].tolist()
+        return found
 
-    def report(self, report: ExecutionReport) -> WorkingOrder | None:
-        """Take the venue's word; returns the order, or None where it is not known here."""
-        order = self.orders.get(report.order_id)
-        if order is None:
-            return None
-        kind = report.exec_type
-        ended = kind in _ENDED
-        if kind is not ExecType.CANCEL_REJECTED and order.batch > self._heard:
-            self._hear(order.batch)
-        self._recount(order, -1)
-        if kind is ExecType.TRADE:
-            order.filled += report.last_quantity
-            if order.group:
-                partners = [m for m in self._members(order.index, order.group) if m is not order]
-                shrink_partners(partners, order, report.last_quantity, report.ts_event, self._heard)
-            if order.order_id in self._children:
-                self._wake_children(order.order_id, report.last_quantity)
-            ended = order.filled >= max(order.quantity, order.pending) or (
-                report.leaves == 0 and not self._waits_for_parent(order)
-            )
-        elif kind is ExecType.REPLACED:
-            order.quantity = order.pending = order.filled + order.reduced + report.leaves
-        elif kind is ExecType.CANCEL_REJECTED:
-            order.pending = order.quantity
-        if ended:
-            self._forget(order)
-            if order.group:
-                self._recount(order, 1)
-        else:
-            self._recount(order, 1)
-        return order
+    def tag_number(self, tag: str) -> int:
+        """The number under which rows know an order's tag; a tag not seen before gets the next one."""
+        return self._tags.setdefault(tag, len(self._tags))
 
-    def best_opposite(self, index: int, side: int) -> int | None:
-        """Our own best resting limit price against an order of ``side``; None where nothing of ours rests there."""
-        best: int | None = None
-        for order in self.by_index[index].values():
-            price = order.price
-            if (
-                price is not None
-                and order.side == -side
-                and not order.parent
-                and (best is None or side * (price - best) < 0)
-            ):
-                best = price
-        return best
+    def knows(self, order_id: int) -> bool:
+        """True where the order is open."""
+        ids = self._account.rows.working[0, : self.count]["order_id"]
+        return bool((ids == order_id).any())
 
     def each(self) -> Iterator[WorkingOrder]:
         """The open orders, in the order in which they were sent."""
-        yield from self.orders.values()
+        for values in self._account.rows.working[0, : self.count].tolist():
+            yield WorkingOrder(**dict(zip(_NAMES, values, strict=True)))
+
+    @property
+    def orders(self) -> dict[int, WorkingOrder]:
+        """The open orders by id."""
+        return {order.order_id: order for order in self.each()}
+
+    def report(self, report: ExecutionReport) -> tuple[int, bool] | None:
+        """Take the venue's word: (the order's sequence number, whether it has ended); None where it is not known here."""
+        place = place_of(self._account.rows.working, 0, self.count, report.order_id)
+        if place < 0:
+            return None
+        sequence = int(self._account.rows.working[0, place]["sequence"])
+        _, has_ended = apply_report(
+            self._account.rows,
+            0,
+            report.order_id,
+            ord(report.exec_type.value),
+            report.last_quantity,
+            report.leaves,
+            report.ts_event,
+        )
+        return sequence, bool(has_ended)
 
     def save(self) -> bytes:
         """The state as bytes."""
-        return msgspec.msgpack.encode(
-            (
-                self.sequence,
-                self.batch,
-                self._heard,
-                list(self.orders.values()),
-                [(*key, ids) for key, ids in self._groups.items()],
-                self._children,
-            )
-        )
+        working = self._account.rows.working[0, : self.count].tobytes()
+        return msgspec.msgpack.encode((self._out[: _HEARD + 1].tolist(), working, list(self._tags)))
 
     def restore(self, data: bytes) -> None:
-        """Continue from ``data``, made by ``save``."""
-        self.sequence, self.batch, self._heard, orders, groups, self._children = msgspec.msgpack.decode(
-            data,
-            type=tuple[int, int, int, list[WorkingOrder], list[tuple[int, int, list[int]]], dict[int, list[int]]],
-        )
-        n = len(self.buys)
-        self._groups = {(index, group): ids for index, group, ids in groups}
-        self.orders = {order.order_id: order for order in orders}
-        self.by_index = [{} for _ in range(n)]
-        self.buys, self.sells = [0] * n, [0] * n
-        counted: set[tuple[int, int]] = set()
-        for order in orders:
-            self.by_index[order.index][order.order_id] = order
-            if not order.group or (order.index, order.group) not in counted:
-                self._recount(order, 1)
-                counted.add((order.index, order.group))
-
-    def _entry(self, order: Order, index: int) -> WorkingOrder:
-        return WorkingOrder(
-            order_id=order.order_id,
-            index=index,
-            side=int(order.side),
-            quantity=order.quantity,
-            pending=order.quantity,
-            price=order.price if order.order_type is OrderType.LIMIT else None,
-            order_type=int(order.order_type),
-            parent=0,
-            group=order.oco_group,
-            sequence=self.sequence,
-            ts=order.ts,
-            batch=self.batch,
-        )
-
-    def _is_child(self, order: Order) -> bool:
-        """True where it starts with what its parent fills from here on; any other counts like an order without a parent."""
-        parent = None if order.parent is None else self.orders.get(order.parent)
-        return parent is not None and parent.filled == 0
-
-    def _waits_for_parent(self, order: WorkingOrder) -> bool:
-        """True where a child with nothing open grows again once its parent fills more."""
-        return order.parent in self.orders and order.quantity > order.filled + order.reduced
-
-    def _members(self, index: int, group: int) -> list[WorkingOrder]:
-        return [self.orders[i] for i in self._groups.get((index, group), ())]
-
-    def _group_lots(self, index: int, group: int, side: int, instead: WorkingOrder | None = None) -> int:
-        """The most that one side of a group can still fill, with ``instead`` in the place of the order of its id."""
-        members = self._members(index, group)
-        if instead is not None:
-            members = [m for m in members if m.order_id != instead.order_id]
-            members.append(instead)
-        return most_lots([(m.batch, m.open_lots) for m in members if m.side == side], self._heard)
-
-    def _recount(self, order: WorkingOrder, sign: int) -> None:
-        """Add (or with -1 take away) what ``order``, or its whole group, counts for."""
-        index = order.index
-        if not order.group:
-            totals = self.buys if order.side > 0 else self.sells
-            totals[index] += sign * order.open_lots
-            return
-        self.buys[index] += sign * self._group_lots(index, order.group, 1)
-        self.sells[index] += sign * self._group_lots(index, order.group, -1)
-
-    def _hear(self, batch: int) -> None:
-        """The venue has ``batch``: orders that joined a group with it no longer come on top of the others."""
-        waiting = {(o.index, o.group): o for o in self.orders.values() if o.group and self._heard < o.batch <= batch}
-        for order in waiting.values():
-            self._recount(order, -1)
-        self._heard = batch
-        for order in waiting.values():
-            self._recount(order, 1)
-
-    def _wake_children(self, parent: int, lots: int) -> None:
-        children = [self.orders[i] for i in self._children[parent]]
-        groups = {child.group: child for child in children if child.group}
-        alone = [child for child in children if not child.group]
-        for child in (*alone, *groups.values()):
-            self._recount(child, -1)
-        for child in children:
-            child.woken += lots
-        for child in (*alone, *groups.values()):
-            self._recount(child, 1)
-
-    def _forget(self, order: WorkingOrder) -> None:
-        """Drop an ended order, and what was kept for it alone."""
-        del self.orders[order.order_id]
-        del self.by_index[order.index][order.order_id]
-        if order.group:
-            ids = self._groups[order.index, order.group]
-            ids.remove(order.order_id)
-            if not ids:
-                del self._groups[order.index, order.group]
-        if order.parent in self._children:
-            siblings = self._children[order.parent]
-            siblings.remove(order.order_id)
-            if not siblings:
-                del self._children[order.parent]
+        """Continue from ``data``, made by ``save``; the rows must have room for what it holds."""
+        counts, working, tags = msgspec.msgpack.decode(data, type=tuple[list[int], bytes, list[str]])
+        found = np.frombuffer(working, dtype=WORKING)
+        self._account.make_room(len(found))
+        rows = self._account.rows
+        self._out[: _HEARD + 1] = counts
+        rows.working[0, : len(found)] = found
+        self._tags = {tag: k for k, tag in enumerate(tags)}
+        for i in range(rows.seen.shape[1]):
+            recount(rows, 0, i)
 
 
-_ENDED = frozenset({ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED})
+TAGS = ("", "entry", "exit", "stop", "target")
+"""The tags that the order planner gives, by their number in a row; others are numbered as they come."""
+
+_NAMES = WORKING.names or ()
+_COUNT, _SEQUENCE, _BATCH, _HEARD = ((OUT.names or ()).index(name) for name in ("count", "sequence", "batch", "heard"))
+"""They stand first in ``OUT``."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from grandmodel.domain.blocks import Block
 from grandmodel.domain.events import Input, MarketData, Record, VenueReport
 from grandmodel.journal.format import encode_record
 from grandmodel.journal.replay import StateMachine
 from grandmodel.journal.writer import Journal
-from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.recovery import Outbox
 
 STEPS_A_COMMIT = 256
@@ -40,8 +38,10 @@ class Driver:
     ) -> None:
         self.journal = journal
         self.on_record = on_record
-        self.records = self.orders = self.fills = 0
-        """Counts of what was kept."""
+        self.records: int = 0
+        """Records kept, and the orders and fills in them."""
+        self.orders: int = 0
+        self.fills: int = 0
         self._machine = machine
         self._outbox = outbox
         self._waits = waits
@@ -68,11 +68,12 @@ class Driver:
             self.keep(record)
         self.commit()
 
-    def walk(self, given: MarketData, block: Block, machine: InputEngine) -> None:
-        """Journal ``given`` and walk its rows, which are in ``block``."""
+    def walk(self, given: MarketData, records: Iterable[Record], check: Callable[[], None]) -> None:
+        """``take`` for a block whose ``records`` are made while they are kept; ``check`` is called after each and may raise to stop."""
         self.journal.append_input(given)
-        for record in machine.on_rows(block):
+        for record in records:
             self.keep(record)
+            check()
         if self._waits:
             self.commit()
 

@@ -91,6 +91,16 @@ class AgentFactory(Protocol):
         """The agent of ``kind`` with its own generator."""
 
 
+class StopWatch(Protocol):
+    """Told when the walk over a block stops and when what followed is kept; the edge times it so. It changes nothing in the engine."""
+
+    def stopped(self) -> None:
+        """The walk has stopped."""
+
+    def settled(self, stop: int) -> None:
+        """The records that followed from the ``Stop`` have been taken."""
+
+
 class Engine:
     """One run's state, and the step that moves it.
 
@@ -125,6 +135,7 @@ class Engine:
         self._agents_carry = tuple(carries or (holds and wished) for wished in self.asking.carry)
         self.features = FeatureBook(instruments) if self.asking.need_features else None
         self._account = account_view(AccountReadings(self.books, self.features))
+        self.watch: StopWatch | None = None
         self._records = 0
         self._stopped = False
         self._wake_places = tuple(place for place, rule in enumerate(self.asking.wakes) if rule is not None)
@@ -157,16 +168,16 @@ class Engine:
 
     def on_block(self, block: Block) -> Iterator[Record]:
         """Walk one block; the records of every stop."""
-        self.begin_block(block)
-        while (stop := self.go_on()) != _END:
-            yield from self.on_stop(stop, block)
-
-    def begin_block(self, block: Block) -> None:
-        """Make ``block`` the one that ``go_on`` walks; raises ``UsageError`` where its instruments or layout do not fit."""
         self.quiet.begin(block)
+        while (stop := self._walk()) != _END:
+            watch = self.watch
+            if watch is not None:
+                watch.stopped()
+            yield from self.on_stop(stop, block)
+            if watch is not None:
+                watch.settled(stop)
 
-    def go_on(self) -> int:
-        """Walk the block to the next stop that asks for a decision, for ``on_stop``; a ``Stop`` as a number, END behind its last row."""
+    def _walk(self) -> int:
         try:
             return self.quiet.walk()
         except (KeyboardInterrupt, GrandModelError):

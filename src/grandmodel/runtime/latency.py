@@ -33,8 +33,7 @@ class Histogram:
             shift = took_ns.bit_length() - _BITS - 1
             self._counts[(shift << _BITS) + (took_ns >> shift)] += 1
         self.count += 1
-        if took_ns > self.longest:
-            self.longest = took_ns
+        self.longest = max(self.longest, took_ns)
 
     def percentile(self, share: float) -> float:
         """The least time, ns, that at least ``share`` of all times do not exceed; 0 where there are none."""

@@ -12,10 +12,10 @@ import msgspec
 
 from grandmodel.domain.decisions import (
     CancelIntent,
+    CheckedOrder,
     Intent,
     PlaceOrder,
     ReplaceIntent,
-    RiskCheck,
     TargetPosition,
     Urgency,
 )
@@ -240,7 +240,7 @@ class OrderPlanner:
             deed.refused = deed.refused or "bad_stretch"
             return None
         verdict = self._gate.check(order, self._books.risk_view())
-        deed.checks.append((order.order_id, verdict.checks))
+        deed.checks.append(verdict.checked)
         if verdict.order is None:
             deed.refused = deed.refused or verdict.reason
             return None
@@ -285,7 +285,7 @@ class OrderPlanner:
             effective_ts=self._books.next_open(order.instrument) if deed.carries else 0,
         )
         verdict = self._gate.check(wished, self._books.risk_view())
-        deed.checks.append((order.order_id, verdict.checks))
+        deed.checks.append(verdict.checked)
         if verdict.order is None:
             deed.refused = verdict.reason
             return
@@ -317,6 +317,6 @@ class Deed:
         self.number, self.who, self.intent, self.carries = number, who, intent, carries
         self.place = place
         """The agent's place among the agents."""
-        self.checks: list[tuple[OrderId, tuple[RiskCheck, ...]]] = []
+        self.checks: list[CheckedOrder] = []
         self.orders: list[OrderId] = []
         self.refused = ""

@@ -5,7 +5,7 @@ no agent is to be asked and risk has nothing to tell, appends the moment to the 
 else, and before it has changed anything that Python then does: ``Engine.on_stop`` goes on with the same kernels from there. Whether a
 moment is quiet is a matter of what came of it, never of who found that out, so that a wake rule changes no record.
 
-Read next: ``market_step.py`` (the walk), ``risk/rows.py`` (what risk does with bars), ``domain/moments.py`` (reading a stretch).
+Read next: ``market_step.py`` (the walk), ``risk/intake.py`` (what risk does with bars), ``domain/moments.py`` (reading a stretch).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY
 from grandmodel.kernels import kernel
 from grandmodel.risk.gate import RiskGate
-from grandmodel.risk.rows import INTAKE, TAKEN, renew_lines, take_bars
+from grandmodel.risk.intake import INTAKE, TAKEN, renew_lines, take_bars
 from grandmodel.risk.running import OPEN, POSITIONS, RATES, ROWS
 from grandmodel.risk.standing import STANDING
 from grandmodel.runtime.addresses import call_condition, condition_address, pointer_to

@@ -35,6 +35,7 @@ from grandmodel.domain.time import NEVER_NS, NS_PER_SECOND
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.risk.breakers import BreakerState
+from grandmodel.risk.checks import checks_of
 from grandmodel.risk.refusals import Refusal, RefusalCount
 from grandmodel.runtime.settings import RunSettings
 
@@ -218,11 +219,11 @@ def load_order(folder: Path, order: int) -> OrderStory:
         for record in records:
             trails.add(record)
             for intent in record.intents:
-                checked = [checks for number, checks in intent.checks if number == order]
+                checked = [checks for number, checks in checks_of(intent) if number == order]
                 if checked and not decisions:
-                    siblings = tuple(dict.fromkeys(number for number, _ in intent.checks if number != order))
+                    siblings = tuple(dict.fromkeys(one.order_id for one in intent.checks if one.order_id != order))
                 decisions += [run.decision(record, intent, checks) for checks in checked]
-                trails.highest = max(trails.highest, *(number for number, _ in intent.checks), 0)
+                trails.highest = max(trails.highest, *(one.order_id for one in intent.checks), 0)
     if not decisions:
         raise UsageError(f"{folder}: found no order {order}, expected one of the {trails.highest} that were decided")
     trail = trails.known.get(OrderId(order))
@@ -257,7 +258,7 @@ def decisions_of(begin: Begin, record: Record) -> tuple[Decision, ...]:
     run = _run_of(begin)
     found: list[Decision] = []
     for intent in record.intents:
-        found += [run.decision(record, intent, checks) for _, checks in intent.checks]
+        found += [run.decision(record, intent, checks) for _, checks in checks_of(intent)]
         if not intent.checks:
             verdict = "refused" if intent.refused else "no_order"
             found.append(

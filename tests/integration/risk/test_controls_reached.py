@@ -14,8 +14,8 @@ from grandmodel.domain.events import Command, CommandKind, Record, Signal, Signa
 from grandmodel.domain.ids import ExecId, OrderId
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, Side, TimeInForce
 from grandmodel.risk.breakers import Trigger
+from grandmodel.risk.checks import CHECK_NAMES, checks_of
 from grandmodel.risk.controls import CONTROLS, TRIGGERS
-from grandmodel.risk.reasons import CHECK_NAMES
 from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.risk.shocks import ShockSettings
 from grandmodel.simulation.models import ConstantLatency, PerLotFee, VenueSettings
@@ -74,7 +74,7 @@ def said(records: Iterable[Record]) -> list[tuple[str, str]]:
         (check.name, check.reason)
         for record in records
         for intent in record.intents
-        for _, checks in intent.checks
+        for _, checks in checks_of(intent)
         for check in checks
         if check.outcome is not CheckOutcome.PASSED
     ]
@@ -185,7 +185,7 @@ def authorised_access():
 def pre_entry_regulatory():
     """Not there: what is sold short was asked nothing beyond the checks."""
     records, _ = run(flat(8), script(_3=[buy(side=Side.SELL)]), risk=risk())
-    (checks,) = [checks for record in records for intent in record.intents for _, checks in intent.checks]
+    (checks,) = [checks for record in records for intent in record.intents for _, checks in checks_of(intent)]
     assert tuple(check.name for check in checks) == CHECK_NAMES
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
+from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.risk.controls import CONTROLS, TRIGGERS
-from grandmodel.risk.reasons import CHECK_NAMES
 from shared_data import shared
 
 

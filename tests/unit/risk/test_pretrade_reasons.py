@@ -11,9 +11,10 @@ from grandmodel.domain.events import Command, CommandKind
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ExecType, OrderType, Side, TimeInForce
 from grandmodel.risk.breakers import BreakerState, Trigger
+from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
-from grandmodel.risk.reasons import CHECK_NAMES, RiskReason
+from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.running import COUNTS
 from grandmodel.risk.settings import FlowLimits, InstrumentLimits, PortfolioLimits, RiskSettings
 from risk import desk
@@ -397,7 +398,7 @@ def test_var_of_one_unknown_position_makes_the_account_unknown() -> None:
     gate = desk.gate(warmed=False)
     desk.warm(gate, desk.NAMES)
     gate.running.lots[COUNTS, 1] = 0  # CL has not been seen often enough
-    gate.running._known_updates = -1
+    gate.running._known_updates = gate.running._table_updates = -1
     assert gate.check(desk.order(), desk.view()).order is not None
     _refused(gate.check(desk.order(), desk.view(positions=[0, 1, 0])), "var", RiskReason.VAR_UNKNOWN)
 

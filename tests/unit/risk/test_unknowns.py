@@ -12,6 +12,7 @@ from grandmodel.domain.events import Advance, ClosedBar
 from grandmodel.domain.instruments import BUILT_IN, Settlement
 from grandmodel.domain.orders import Side
 from grandmodel.domain.time import NS_PER_SECOND
+from grandmodel.risk.checks import checks_of
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.pace import FeedPace
@@ -110,7 +111,7 @@ def stale_checks(rows, silent_minutes):
     engine = build_engine((script,), risk=risk)
     list(engine.on_block(stack(rows)))
     records = list(engine.on_advance(Advance(ts=last + silent_minutes * MINUTE)))
-    checks = [checks for record in records for intent in record.intents for _, checks in intent.checks]
+    checks = [checks for record in records for intent in record.intents for _, checks in checks_of(intent)]
     (found,) = [check for check in checks[0] if check.name == "stale_data"]
     return found.outcome, found.value, found.limit
 

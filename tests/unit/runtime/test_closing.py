@@ -8,6 +8,7 @@ from engine_runs import FREE, build_engine, fills_of, open_risk
 from grandmodel.domain.decisions import CancelIntent, PlaceOrder, TargetPosition
 from grandmodel.domain.events import Cause, Command, CommandKind, Signal, SignalTrigger
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
+from grandmodel.risk.checks import checks_of
 from grandmodel.simulation.models import ConstantLatency
 from strategies import MINUTE, NQ, START, bar_row, stack
 
@@ -127,7 +128,7 @@ def test_what_closes_brings_no_bracket_that_would_open_again(given, reason):
         for record in records
         for intent in record.intents
         if intent.agent == "scripted" and intent.intent == closing
-        for number, checks in intent.checks
+        for number, checks in checks_of(intent)
         if number not in intent.orders
     ]
     assert {check.reason for check in child if check.outcome == "refused"} == {reason}

@@ -33,7 +33,7 @@ from grandmodel.domain.orders import (
 )
 from grandmodel.journal.format import encode_record
 from grandmodel.journal.writer import Durability, Journal
-from grandmodel.risk.reasons import CHECK_NAMES
+from grandmodel.risk.checks import CHECK_NAMES, checks_of
 from grandmodel.risk.settings import InstrumentLimits
 from grandmodel.runtime.inputs import begin_run
 from grandmodel.runtime.settings import RunSettings
@@ -316,7 +316,7 @@ def test_the_list_of_a_real_run_agrees_with_its_records(busy):
 
 def test_every_order_of_a_real_run_has_a_story_and_every_check_with_a_number_a_unit(busy):
     records, _, folder = busy
-    decided = [number for record in records for intent in record.intents for number, _ in intent.checks]
+    decided = [number for record in records for intent in record.intents for number, _ in checks_of(intent)]
     sent = {one.order: one for one in load_orders(folder).orders}
     assert set(decided) - set(sent)
     for number in sorted(set(decided))[::7]:
@@ -338,7 +338,7 @@ def test_refusals_of_a_real_run_agree_with_its_records(busy):
         for intent in record.intents:
             by_risk = [
                 next(one.reason for one in checks if one.outcome is CheckOutcome.REFUSED)
-                for _, checks in intent.checks
+                for _, checks in checks_of(intent)
                 if any(one.outcome is CheckOutcome.REFUSED for one in checks)
             ]
             expected.update(by_risk)

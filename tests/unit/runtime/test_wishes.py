@@ -374,7 +374,7 @@ def test_an_agent_whose_very_method_ends_the_process_is_named(question):
 def test_widths_that_are_none_are_named(answer):
     odd = type("Odd", (Agent,), {"name": "odd", "widths_needed": ends if answer is ends else lambda _: answer})
     with pytest.raises(AgentError, match=r"agent odd .*before the run began"):
-        build_engine([odd]).widths_needed()
+        build_engine([odd]).asking.widths_needed()
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_widths_that_are_none_are_named(answer):
 def test_what_an_agent_learnt_from_is_what_the_record_can_hold(answer):
     odd = type("Odd", (Agent,), {"name": "odd", "learnt_from": ends if answer is ends else lambda _: answer})
     with pytest.raises(AgentError, match=r"agent odd .*before the run began"):
-        build_engine([odd]).learnt()
+        build_engine([odd]).asking.learnt()
 
 
 def test_a_class_whose_hash_or_name_ends_the_process_is_no_wish():

@@ -1,40 +1,27 @@
-# ruff: noqa: FURB136, PLR1730 (a call of max costs more than most of these checks)
-"""The pre-trade checks, in the order of ``reasons.CHECK_NAMES``, and how much of an order passes them.
-
-Each check is a line of ``_order_checks`` (what the order is), ``_flow_checks`` (how fast orders come), ``_size_checks``
-(what it could lead to) or ``_state_checks`` (whether new risk is welcome). A size check that the whole order does not
-pass says how many lots fit; the order is cut to the smallest such number. Everything else refuses.
-
-``end`` is the position seen from the order's side with everything open on that side filled, ``other`` the opposite
-extreme: for a buy ``position + open buys`` and ``open sells - position``. The worst case is the larger of the two, and an
-order of ``asked`` lots makes it ``max(end + asked, other)``. Where that does not grow, the order adds no risk in its own
-instrument and passes the sums over the account even beyond their limits.
-
-Most orders pass everything whole. ``_passed_whole`` recognises those with the same comparisons in one flat function: at 5 us
-for all checks, every call and every ``max`` counts. Whatever it does not recognise goes step by step, and the fuzz test
-holds the two ways equal.
-"""
+"""The slow plain form of ``grandmodel.risk.checks``: a list, one check after the other, in Python's own numbers. The oracle."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CheckOutcome, RiskCheck
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS, Instrument, Settlement
-from grandmodel.domain.orders import Order, OrderType, TimeInForce
+from grandmodel.domain.orders import ExecutionReport, Order, OrderType, TimeInForce
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
-from grandmodel.risk.flow import OrderFlow
-from grandmodel.risk.pace import FeedPace
-from grandmodel.risk.reasons import CHECK_NAMES, RiskReason
+from grandmodel.risk.checks import CHECK_NAMES
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.running import Coefficients, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.standing import AccountStanding
 from grandmodel.risk.view import RiskView, Verdict
-from grandmodel.risk.working import WorkingOrders
+from risk.plain_flow import OrderFlow
+from risk.plain_working import WorkingOrders
 
 _PASSED = CheckOutcome.PASSED
 _SHRUNK = CheckOutcome.SHRUNK
@@ -51,7 +38,16 @@ _MAX_RATE = 2**40
 _NO_LOTS = -(2**62)
 
 
-class PretradeChecks:
+@dataclass(frozen=True)
+class PlainVerdict:
+    """What may go, and every check."""
+
+    order: Order | None
+    checks: tuple[RiskCheck, ...]
+    reason: str
+
+
+class PlainChecks:
     """All checks of one account. It reads the working orders, the running risk, the flow and the ladder; it changes none."""
 
     def __init__(
@@ -63,17 +59,18 @@ class PretradeChecks:
         running: RunningRisk,
         flow: OrderFlow,
         ladder: BreakerLadder,
+        throttled: dict[tuple[int, int], int],
     ) -> None:
         ids = [instrument.id for instrument in instruments]
         capital = standing.capital_micros
         portfolio = settings.portfolio
         self._standing, self._working, self._running = standing, working, running
         self._flow, self._ladder = flow, ladder
+        self._throttled = throttled
         self._n = len(ids)
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self._limits = [settings.instruments.get(name, settings.limits) for name in ids]
-        self.pace = FeedPace(self._limits)
-        self._max_ages = self.pace.max_ages
+        self.max_ages = [x.max_mark_age_ns for x in self._limits]
         self._tick_values = [instrument.tick_value_micros for instrument in instruments]
         # Margin per lot: a future's own; spot pays the whole price, marked here by -1.
         self._margins = [-1 if x.settlement is Settlement.SPOT else x.initial_margin_micros for x in instruments]
@@ -99,16 +96,16 @@ class PretradeChecks:
         self._per_lot = [0] * self._n
         self._per_margin = [0] * self._n
 
-    def check(self, order: Order, view: RiskView) -> Verdict:
+    def check(self, order: Order, view: RiskView) -> PlainVerdict:
         """Every check of ``order``, and what of it may go. Nothing is counted here."""
         i = self._index.get(order.instrument, -1)
         if not _inputs_are_numbers(order, view, self._n):
             return _hopeless("inputs", RiskReason.INVALID_INPUT)
         if i < 0:
             return _hopeless("authorised_instrument", RiskReason.UNKNOWN_INSTRUMENT)
-        return self._passed_whole(order, view, i) or self.check_step_by_step(order, view, i)
+        return self.check_step_by_step(order, view, i)
 
-    def check_step_by_step(self, order: Order, view: RiskView, i: int) -> Verdict:
+    def check_step_by_step(self, order: Order, view: RiskView, i: int) -> PlainVerdict:
         """Every check of ``order`` in instrument ``i``, one after the other; ``view`` holds numbers only."""
         checks: list[RiskCheck] = [_INPUTS]
         side = 1 if order.side > 0 else -1
@@ -130,167 +127,8 @@ class PretradeChecks:
         left = self._state_checks(order, view, i, asked, end, reducing, child, checks)
         room = min(room, left)
         if sound and room == asked:
-            return Verdict(order, tuple(checks), "")
+            return PlainVerdict(order, tuple(checks), "")
         return _verdict(order, checks, counted, room)
-
-    def _passed_whole(self, order: Order, view: RiskView, i: int) -> Verdict | None:  # noqa: C901 (one list of conditions)
-        """The verdict of a new plain order that passes every check whole, as most do; None: go step by step.
-
-        The same comparisons as below without their branches, in one function because at this rate every call counts. The
-        fuzz test holds it equal to ``check_step_by_step``.
-        """
-        working, standing, limits = self._working, self._standing, self._limits[i]
-        ts, mark, rate, quantity = view.ts, view.marks[i], view.rates_micros[i], order.quantity
-        level = mark if mark >= 0 else -mark
-        price, kind = order.price, order.order_type
-        if (
-            order.order_id in working.orders
-            or order.oco_group
-            or order.parent is not None
-            or order.reduce_only
-            or not self._authorised[i]
-            or self._restricted[i]
-            or not view.in_session[i]
-            or view.halted[i]
-            or self._ladder.state is not _NORMAL
-            or standing.paused
-            or standing.flattening
-            or (kind is not _LIMIT and kind is not _MARKET)
-            or not 0 < quantity <= limits.max_order_lots
-            or quantity > MAX_QUANTITY_LOTS
-            or level > MAX_PRICE_TICKS
-            or not 0 < rate < _MAX_RATE
-            or order.stop_price is not None
-            or (price is None) is (kind is _LIMIT)
-            or order.time_in_force is _GTD
-            or self._flow.throttled
-        ):
-            return None
-        side = 1 if order.side > 0 else -1
-        if price is not None:
-            beyond = side * (price - mark)
-            if price <= 0 or price > MAX_PRICE_TICKS or -beyond > limits.away_fraction * level - 1.0:
-                return None
-            dearest = price if price > level else level
-            if beyond < 0:
-                beyond = 0
-        else:
-            touch = view.best_asks[i] if side > 0 else view.best_bids[i]
-            beyond = 0 if touch == UNDEFINED_PRICE else side * (touch - mark)
-            dearest = level
-        collar = int(limits.collar_fraction * level)
-        if collar < limits.collar_min_ticks:
-            collar = limits.collar_min_ticks
-        notional = quantity * dearest * self._tick_values[i]
-        if rate != 1_000_000:
-            notional = notional * rate // 1_000_000
-        flow = self._flow
-        orders, messages = flow.orders(ts) + 1, flow.messages(ts) + 1
-        age = ts - view.mark_ts[i]
-        if (
-            beyond > collar
-            or notional > self._order_notional[i]
-            or orders > flow.limits.max_orders
-            or messages > flow.limits.max_messages
-            or age > self._max_ages[i]
-            or flow.since_equal(order, ts) is not None
-        ):
-            return None
-        if working.by_index[i]:
-            ours = working.best_opposite(i, side)
-            if ours is not None and _would_match(order, side, ours, view, i):
-                return None
-
-        positions, buys, sells = view.positions, working.buys, working.sells
-        risk = self._running.coefficients(positions, view.rates_micros)
-        if risk is None:
-            return None
-        marks, rates, per_lots, per_margins = view.marks, view.rates_micros, self._per_lot, self._per_margin
-        overall = gross = high = low = margin = 0
-        loose = stressed = 0.0
-        for j in range(self._n):
-            p, b, s = positions[j], buys[j], sells[j]
-            if j == i:
-                if side > 0:
-                    b += quantity
-                else:
-                    s += quantity
-            elif not p and not b and not s:
-                continue
-            elif b or s:
-                loose += (b if b > s else s) * risk.single[j]
-            if marks[j] != self._known_marks[j] or rates[j] != self._known_rates[j]:
-                if marks[j] == UNDEFINED_PRICE or rates[j] <= 0:
-                    return None
-                self._value_lot(j, marks[j], rates[j])
-            per_lot = per_lots[j]
-            up, down = p + b, s - p
-            lots = up if up > down else down
-            overall += lots
-            gross += lots * per_lot
-            high += up * per_lot
-            low += down * per_lot
-            margin += lots * per_margins[j]
-            stressed += lots * risk.stressed[j]
-        p, b, s = positions[i], buys[i], sells[i]
-        if side > 0:
-            after, other, ahead = p + b + quantity, s - p, b + quantity
-            top, net = limits.max_long_lots, high if high > low else low
-        else:
-            after, other, ahead = s + quantity - p, p + b, s + quantity
-            top, net = limits.max_short_lots, low if low > high else high
-        worst = (after if after > other else other) * per_lots[i]
-        variance = risk.variance + ahead * (2.0 * side * risk.slopes[i] + ahead * risk.matrix[i][i])
-        if not variance >= 0.0:
-            return None
-        value = loose + math.sqrt(variance)
-        equity = view.equity_micros
-        margin_top = int(self._margin_share * equity)
-        drawdown = 1.0 - equity / standing.peak_micros
-        loss = (standing.day_start_micros - equity) / standing.capital_micros
-        if not (
-            after <= top
-            and overall <= self._overall
-            and gross <= self._gross
-            and net <= self._net
-            and worst <= self._concentration[i]
-            and margin <= margin_top
-            and value <= self._var
-            and stressed <= self._stressed
-            and drawdown < self._drawdown
-            and loss < self._daily_loss
-        ):
-            return None
-        long_end, short_end = (after, other) if side > 0 else (other, after)
-        checks = (
-            _INPUTS,
-            _AUTHORISED,
-            _SESSION,
-            _RULES,
-            RiskCheck(name="order_quantity", outcome=_PASSED, value=quantity, limit=limits.max_order_lots),
-            RiskCheck(name="order_notional", outcome=_PASSED, value=notional, limit=self._order_notional[i]),
-            RiskCheck(name="price_collar", outcome=_PASSED, value=beyond, limit=collar),
-            RiskCheck(name="order_rate", outcome=_PASSED, value=orders, limit=flow.limits.max_orders),
-            RiskCheck(name="message_rate", outcome=_PASSED, value=messages, limit=flow.limits.max_messages),
-            _REPEATED,
-            _DUPLICATE,
-            _SELF_MATCH,
-            RiskCheck(name="position_long", outcome=_PASSED, value=long_end, limit=limits.max_long_lots),
-            RiskCheck(name="position_short", outcome=_PASSED, value=short_end, limit=limits.max_short_lots),
-            RiskCheck(name="position_overall", outcome=_PASSED, value=overall, limit=self._overall),
-            RiskCheck(name="gross_exposure", outcome=_PASSED, value=gross, limit=self._gross),
-            RiskCheck(name="net_exposure", outcome=_PASSED, value=net, limit=self._net),
-            RiskCheck(name="concentration", outcome=_PASSED, value=worst, limit=self._concentration[i]),
-            RiskCheck(name="margin", outcome=_PASSED, value=margin, limit=margin_top),
-            RiskCheck(name="var", outcome=_PASSED, value=value, limit=self._var),
-            RiskCheck(name="stressed_var", outcome=_PASSED, value=stressed, limit=self._stressed),
-            RiskCheck(name="drawdown", outcome=_PASSED, value=drawdown, limit=self._drawdown),
-            RiskCheck(name="daily_loss", outcome=_PASSED, value=loss, limit=self._daily_loss),
-            _RESTRICTED,
-            RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=int(self._max_ages[i])),
-            _BREAKER,
-        )
-        return Verdict(order, checks, "")
 
     # -- what the order is ----------------------------------------------------------------------------------------
 
@@ -410,7 +248,7 @@ class PretradeChecks:
         else:
             add(_refused("message_rate", messages, limits.max_messages, RiskReason.MESSAGE_RATE))
             sound = False
-        if not flow.throttled or reducing or (i, side) not in flow.throttled:
+        if not self._throttled or reducing or (i, side) not in self._throttled:
             add(_REPEATED)
         else:
             add(_refused("repeated_orders", None, limits.max_repeats, RiskReason.REPEATED_EXECUTIONS))
@@ -517,8 +355,7 @@ class PretradeChecks:
         near, far = (high, low) if side > 0 else (low, high)
         before = max(far, near)
         value = near + asked * unit
-        if value < before:
-            value = before
+        value = max(value, before)
         if value <= self._net or value <= before or (reducing and self._closing):
             add(RiskCheck(name="net_exposure", outcome=_PASSED, value=value, limit=self._net))
         else:
@@ -652,7 +489,7 @@ class PretradeChecks:
         else:
             add(self._cut("restricted_list", None, None, closable, RiskReason.RESTRICTED))
             room = closable
-        age, oldest = view.ts - view.mark_ts[i], int(self._max_ages[i])
+        age, oldest = view.ts - view.mark_ts[i], self.max_ages[i]
         if age <= oldest or reducing:
             add(RiskCheck(name="stale_data", outcome=_PASSED, value=age, limit=oldest))
         else:
@@ -767,36 +604,36 @@ def _lots_within(base: float, slope: float, own: float, allowed: float, most: in
     return lots
 
 
-def _verdict(order: Order, checks: list[RiskCheck], counted: int, room: int) -> Verdict:
+def _verdict(order: Order, checks: list[RiskCheck], counted: int, room: int) -> PlainVerdict:
     """The verdict of an order that did not pass whole."""
     listed = tuple(checks)
     cut = ""
     for check in listed:
         if check.outcome is _REFUSED:
-            return Verdict(None, listed, check.reason)
+            return PlainVerdict(None, listed, check.reason)
         if check.outcome is _SHRUNK and not cut:
             cut = check.reason
     if counted + room <= 0:
-        return Verdict(None, listed, cut)
-    return Verdict(msgspec.structs.replace(order, quantity=counted + room), listed, cut)
+        return PlainVerdict(None, listed, cut)
+    return PlainVerdict(msgspec.structs.replace(order, quantity=counted + room), listed, cut)
 
 
 def _refused(name: str, value: float | None, limit: float | None, code: RiskReason) -> RiskCheck:
     return RiskCheck(name=name, outcome=_REFUSED, value=value, limit=limit, reason=code)
 
 
-def _hopeless(name: str, code: RiskReason) -> Verdict:
+def _hopeless(name: str, code: RiskReason) -> PlainVerdict:
     """A verdict where the check ``name`` made every later one impossible; those before it passed."""
     passed = [RiskCheck(name=before, outcome=_PASSED) for before in CHECK_NAMES[: CHECK_NAMES.index(name)]]
     return _cut_short([*passed, _refused(name, None, None, code)], code)
 
 
-def _cut_short(checks: list[RiskCheck], reason: RiskReason) -> Verdict:
+def _cut_short(checks: list[RiskCheck], reason: RiskReason) -> PlainVerdict:
     """Complete the list: what could not be computed is refused. The reason is the first refusal's."""
     missing = CHECK_NAMES[len(checks) :]
     listed = (*checks, *(_refused(name, None, None, RiskReason.NOT_COMPUTED) for name in missing))
     first = next((check.reason for check in checks if check.outcome is _REFUSED), reason.value)
-    return Verdict(None, listed, first)
+    return PlainVerdict(None, listed, first)
 
 
 _INPUTS = RiskCheck(name="inputs", outcome=_PASSED)
@@ -808,3 +645,51 @@ _DUPLICATE = RiskCheck(name="duplicate", outcome=_PASSED)
 _SELF_MATCH = RiskCheck(name="self_match", outcome=_PASSED)
 _RESTRICTED = RiskCheck(name="restricted_list", outcome=_PASSED)
 _BREAKER = RiskCheck(name="breaker", outcome=_PASSED, value=0, limit=0)
+
+
+class PlainBook:
+    """The plain checks beside a gate: told of the same orders and reports, it keeps its own open orders and times."""
+
+    def __init__(self, gate: RiskGate) -> None:
+        self.gate = gate
+        self.working = WorkingOrders(len(gate.instruments))
+        self.flow = OrderFlow(gate.settings.flow)
+        self.index = {instrument.id: k for k, instrument in enumerate(gate.instruments)}
+        self._checks = PlainChecks(
+            gate.settings,
+            gate.instruments,
+            gate._standing,
+            self.working,
+            gate.running,
+            self.flow,
+            gate.ladder,
+            gate.flow.throttled,
+        )
+
+    def check(self, order: Order, view: RiskView) -> PlainVerdict:
+        self.working.batch = self.gate.working.batch
+        self._checks.max_ages = self.gate.pace.max_ages.tolist()
+        return self._checks.check(order, view)
+
+    def on_order(self, order: Order) -> None:
+        self.working.batch = self.gate.working.batch
+        if order.order_id not in self.working.orders:
+            self.flow.on_new_order(order)
+        self.flow.on_message(order.ts)
+        sent = msgspec.structs.replace(order, ts=order.effective_ts) if order.effective_ts else order
+        self.working.send(sent, self.index[order.instrument])
+
+    def on_report(self, report: ExecutionReport) -> None:
+        self.working.report(report)
+
+
+def assert_same(verdict: Verdict, plain: PlainVerdict) -> None:
+    """The compiled checks say what the plain ones say, number by number."""
+    assert (verdict.order, verdict.reason) == (plain.order, plain.reason), (verdict.checks, plain.checks)
+    for one, two in zip(verdict.checks, plain.checks, strict=True):
+        assert (one.name, one.outcome, one.reason, one.limit) == (two.name, two.outcome, two.reason, two.limit), (
+            one,
+            two,
+        )
+        same = one.value == two.value or math.isclose(one.value, two.value, rel_tol=1e-12)
+        assert same, (one, two)
