@@ -254,13 +254,20 @@ def that_fails(bars, count, lots, memory):
 
 
 @kernel
-def that_counts(bars, count, lots, memory):
-    return count
+def that_pairs(bars, count, lots, memory):
+    return count, count
+
+
+@kernel
+def that_writes_lots(bars, count, lots, memory):
+    lots[0] = 1
+    return False
 
 
 @kernel
 def that_writes_bars(bars, count, lots, memory):
-    bars[0].close = 1
+    for k in range(count):
+        bars[k].close = bars[k].flags = 1
     return False
 
 
@@ -284,9 +291,9 @@ def test_a_condition_that_raises_ends_the_run_with_the_agents_name():
 @pytest.mark.parametrize(
     ("condition", "memory", "text"),
     [
-        (that_counts, None, "expected a bool"),
+        (that_pairs, None, "condition cannot be used"),
         (lambda bars, count, lots, memory: False, None, "under @kernel"),  # noqa: ARG005
-        (that_writes_bars, None, "condition cannot be used"),
+        (that_writes_lots, None, "condition cannot be used"),
         (by_mean, np.zeros((2, 2)), "expected a writable array"),
         (by_mean, np.zeros(0), "expected a writable array"),
         (by_mean, [0.0], "expected a writable array"),
@@ -296,3 +303,10 @@ def test_a_condition_that_raises_ends_the_run_with_the_agents_name():
 def test_a_rule_that_compiled_code_cannot_call_is_refused_before_the_run(condition, memory, text):
     with pytest.raises(AgentChoiceError, match=text):
         fresh((with_rule(condition, memory),), 1, 1, {})
+
+
+def test_what_a_condition_writes_to_the_bars_reaches_no_record():
+    rows = calm_rows(80)
+    expected = alike(records_of(fresh((Silent,), 1, 1, {}), rows))
+    for most in (1, 16):
+        assert alike(records_of(fresh((with_rule(that_writes_bars),), 1, 1, {}, quiet_moments=most), rows)) == expected

@@ -226,8 +226,8 @@ class QuietMoments(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_u
     instruments: tuple[InstrumentId, ...]
     """The run's, in the order of the numbers in ``rows``."""
     rows: bytes
-    """Little-endian int64. By moment: its ts, position, equity in micros and number of bars; then by bar the fields of ``ClosedBar``
-    in their order, the instrument as a place in ``instruments``."""
+    """By moment: its ts, position, equity in micros and number of bars; then by bar the fields of ``ClosedBar`` in their order, the instrument
+    as a place in ``instruments``. How they become bytes: ``domain.moments.packed``."""
 
 
 class Record(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

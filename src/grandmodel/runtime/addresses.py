@@ -71,7 +71,7 @@ def condition_address(condition: Callable[..., Any], memory: NDArray[Any]) -> in
     dispatcher: Any = condition
     if not hasattr(dispatcher, "overloads"):
         raise TypeError("found a function that is not compiled, expected one under @kernel (grandmodel.kernels)")
-    dispatcher.compile(arguments)
+    dispatcher.compile(types.boolean(*arguments))
     compiled = dispatcher.overloads[arguments]
     if compiled.signature.return_type != types.boolean:
         raise TypeError(f"found that it returns {compiled.signature.return_type}, expected a bool")

@@ -26,7 +26,6 @@ from grandmodel.domain.events import (
     Advance,
     Alert,
     Cause,
-    ClosedBar,
     Command,
     CommandKind,
     End,
@@ -139,6 +138,7 @@ class Engine:
         self._records = 0
         self._stopped = False
         self._wake_places = tuple(place for place, rule in enumerate(self.asking.wakes) if rule is not None)
+        self._places = tuple(range(len(agents)))
         self._shares = settings.moments_a_record > 1
         heard = settings.wake_rules and len(self._wake_places) == len(agents)
         self.quiet = QuietWalk(
@@ -294,8 +294,7 @@ class Engine:
             return (self._quiet_record(),)
         step = Step()
         if stop == _REACT:
-            self.quiet.take_back()
-            step.bars = self._closed_bars()
+            step.bars = self.quiet.closed_bars()
             return self._finish(Cause.BAR, step)
         if stop == _REPORTS:
             reports = self.exchange.due_reports()
@@ -332,7 +331,9 @@ class Engine:
 
     def _on_bars(self, stop: int) -> Sequence[Record]:
         """Bars closed: risk takes them where compiled code has not, the agents answer, and risk reacts, at once or in the next call of ``go_on``."""
-        bars = self._closed_bars()
+        if stop != _ASK:
+            self.quiet.show_bars()
+        bars = self.quiet.closed_bars()
         if self.features is not None:
             self.features.on_bars(bars)
         step: Step | None = None
@@ -360,7 +361,7 @@ class Engine:
 
     def _places_asked(self) -> Iterable[int]:
         """The agents that are to be asked of the bars at hand, by place."""
-        everyone = range(len(self.asking.agents))
+        everyone = self._places
         if not self._wake_places or not self.settings.wake_rules:
             return everyone
         asleep = {place for place, asked in zip(self._wake_places, self.quiet.asked(), strict=True) if not asked}
@@ -439,15 +440,6 @@ class Engine:
             replaces=tuple(step.replaces),
             alerts=tuple(step.alerts),
             note=msgspec.UNSET if note is None else msgspec.Raw(msgspec.json.encode(note, order="deterministic")),
-        )
-
-    def _closed_bars(self) -> tuple[ClosedBar, ...]:
-        ids = self.books.ids
-        return tuple(
-            [
-                ClosedBar(ids[instrument], width, start, end, open_, high, low, close, volume, flags)
-                for width, _, _, _, start, end, open_, high, low, close, volume, flags, instrument in self.market.closed_rows()
-            ]
         )
 
     def _tell_agents(self, step: Step, reports: tuple[ExecutionReport, ...], fills: list[Fill]) -> None:

@@ -21,8 +21,9 @@ from grandmodel.data.market.bar_building import BUILDER
 from grandmodel.domain.agents import WakeRule
 from grandmodel.domain.blocks import BAR, BOOK, TICK, Block, Schema
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS
+from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS, packed
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY
 from grandmodel.kernels import kernel
@@ -43,7 +44,7 @@ _I8 = "<i8"
 STRETCH = np.dtype(
     [
         ("usual", _I8),  # 1: risk has nothing to look at but the account's standing
-        ("pending", _I8),  # 1: the agents had nothing to say of the moment at hand; risk has not reacted to it yet
+        ("pending", _I8),  # 1: nobody had anything to say of the moment at hand; risk has not reacted to it yet
         ("asks", _I8),  # 1: Python is asked at every moment
         ("heeds", _I8),  # 1: wake rules are asked
         ("most", _I8),  # moments that share a record
@@ -64,7 +65,7 @@ STRETCH = np.dtype(
 
 _SAVED = ("moments", "words", "ts", "position", "equity")
 _NAMES = STRETCH.names or ()
-_USUAL, _PENDING, _MOMENTS, _WORDS = (_NAMES.index(name) for name in ("usual", "pending", "moments", "words"))
+_MOMENTS, _WORDS = (_NAMES.index(name) for name in ("moments", "words"))
 
 _BARS, _ASK, _RISK, _FULL, _REACT, _ROOM = (
     int(stop) for stop in (Stop.BARS, Stop.ASK, Stop.RISK, Stop.FULL, Stop.REACT, Stop.ROOM)
@@ -113,6 +114,11 @@ class QuietWalk:
         row["day_until"] = -(2**63)
         self._table: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
         self._held: tuple[NDArray[Any], ...] = ()
+        self._slots: Any = None
+        self._reports: Any = None
+        self._depth: Any = None
+        self._shown = np.zeros(1 + BAR_WORDS * len(market.closed), dtype=np.int64)
+        self._is_pending = False
         self._block: Block = np.zeros(0, BAR)
         self._walk = _WALKS[Schema.BARS]
 
@@ -127,32 +133,43 @@ class QuietWalk:
 
     def walk(self) -> int:
         """Go on with the block; a ``Stop`` as a number."""
-        self._make_ready()
         while True:
-            code: int = self._walk(self._table)
+            code: int = self._walk(self._ready_table(), self._is_pending, self._gate.is_usual)
             if code >= _ASK:
+                self._is_pending = code == _ROOM
                 if code != _ROOM:
                     return code
                 self._make_room()
-            elif self._market.is_stop(code, self._block):
+                continue
+            self._is_pending = False
+            if self._market.is_stop(code, self._block):
                 if code == _END:
                     self._stretch[0]["rows_before"] = self._market.rows_before
                 return code
-            self._make_ready()
 
     def advance(self, ts: int) -> int:
         """Let time pass to ``ts`` without data; a ``Stop`` as a number, END where nothing more is due by then."""
         self._stretch[0]["rows_before"] = self._market.rows_before
-        self._make_ready()
         while True:
-            code: int = _go_on_in_time(self._table, ts)
+            code: int = _go_on_in_time(self._ready_table(), self._is_pending, self._gate.is_usual, ts)
+            self._is_pending = code == _ROOM
             if code == _GROW:
                 self._market.make_room(2 * len(self._market.reports))
             elif code == _ROOM:
                 self._make_room()
             else:
                 return code
-            self._make_ready()
+
+    def closed_bars(self) -> tuple[ClosedBar, ...]:
+        """The bars of the moment at hand."""
+        names, shown = self._instruments, self._shown
+        count = shown.item(0)
+        words = shown[1 : 1 + BAR_WORDS * count].tolist()
+        if count == 1:
+            return (ClosedBar(names[words[0]], *words[1:]),)
+        return tuple(
+            [ClosedBar(names[words[k]], *words[k + 1 : k + BAR_WORDS]) for k in range(0, BAR_WORDS * count, BAR_WORDS)]
+        )
 
     @property
     def is_open(self) -> bool:
@@ -164,6 +181,10 @@ class QuietWalk:
         flags: list[int] = self._asked.tolist()
         return flags
 
+    def show_bars(self) -> None:
+        """Bars closed and compiled code has done nothing about it yet: keep them for ``closed_bars`` and ``append``."""
+        _show(self._market.step, self._market.closed, self._shown)
+
     def ask_rules(self) -> None:
         """Ask every wake rule of the moment at hand, whose bars risk has taken."""
         closed, step = self._market.closed, self._market.step
@@ -173,22 +194,18 @@ class QuietWalk:
 
     def leave(self) -> None:
         """The agents had nothing to say of the moment at hand: the next call of ``walk`` or ``advance`` deals with it."""
-        self._values[_PENDING] = 1
-
-    def take_back(self) -> None:
-        """Python deals with the moment at hand after all."""
-        self._values[_PENDING] = 0
+        self._is_pending = True
 
     def append(self) -> bool:
         """Append the moment at hand to the stretch; True where that is full now."""
-        while not _append(self._stretch, self._market.step, self._market.closed, self._words):
+        while not _append(self._stretch, self._market.step, self._shown, self._words):
             self._make_room()
         return bool(self._values[_MOMENTS] >= self._stretch[0]["most"])
 
     def take_stretch(self) -> tuple[int, int, int, tuple[InstrumentId, ...], bytes]:
-        """Close the open stretch: (ts, position, equity) of its last moment, the instruments' names, and its words as bytes."""
+        """Close the open stretch: (ts, position, equity) of its last moment, the instruments' names, and its words, packed."""
         row = self._stretch[0]
-        words = self._words[: int(row["words"])].astype("<i8", copy=False).tobytes()
+        words = packed(self._words[: int(row["words"])])
         row["moments"] = row["words"] = 0
         return int(row["ts"]), int(row["position"]), int(row["equity"]), self._instruments, words
 
@@ -219,7 +236,7 @@ class QuietWalk:
             self._stretch[0][name] = value
         for memory, data in zip(self._memories, memories, strict=True):
             memory[:] = np.frombuffer(data, dtype=memory.dtype)
-        self._values[_PENDING] = 0
+        self._is_pending = False
         self._held = ()
 
     def _make_room(self) -> None:
@@ -227,30 +244,31 @@ class QuietWalk:
         larger = np.zeros(2 * len(self._words), dtype=np.int64)
         larger[: int(self._values[_WORDS])] = self._words[: int(self._values[_WORDS])]
         self._words = larger
+        self._held = ()
 
-    def _make_ready(self) -> None:
-        """Bring the table of addresses up to date, and say whether risk has anything of its own to look at."""
+    def _ready_table(self) -> NDArray[np.int64]:
+        """The table of addresses, brought up to date."""
         market = self._market
-        held = self._held
         if (
-            not held
-            or held[4] is not market.slots
-            or held[5] is not market.reports
-            or held[25] is not self._words
-            or held[7] is not market.depth
+            self._held
+            and self._slots is market.slots
+            and self._reports is market.reports
+            and self._depth is market.depth
         ):
-            gate = self._gate
-            running, shocks = gate.running, gate.shocks
-            self._held = (
-                self._block, market.step, market.instruments, market.builders, market.slots, market.reports, market.closed, market.depth,
-                market.sessions, market.session_ranges, running.lots, running.closes, running.row, running.covariance.tables,
-                running.covariance.clock, running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, gate.pace.table,
-                gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._asked,
-            )  # fmt: skip
-            if not all(one.flags.c_contiguous for one in self._held):
-                raise UsageError("found an array of the engine that is not contiguous, expected each to be")
-            self._table = np.array([(one.ctypes.data, len(one)) for one in self._held], dtype=np.int64)
-        self._values[_USUAL] = self._gate.is_usual
+            return self._table
+        gate = self._gate
+        running, shocks = gate.running, gate.shocks
+        self._slots, self._reports, self._depth = market.slots, market.reports, market.depth
+        self._held = (
+            self._block, market.step, market.instruments, market.builders, market.slots, market.reports, market.closed, market.depth,
+            market.sessions, market.session_ranges, running.lots, running.closes, running.row, running.covariance.tables,
+            running.covariance.clock, running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, gate.pace.table,
+            gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._asked, self._shown,
+        )  # fmt: skip
+        if not all(one.flags.c_contiguous for one in self._held):
+            raise UsageError("found an array of the engine that is not contiguous, expected each to be")
+        self._table = np.array([(one.ctypes.data, len(one)) for one in self._held], dtype=np.int64)
+        return self._table
 
 
 @kernel
@@ -287,76 +305,81 @@ def _unpacked(table: Rows) -> Any:
         carray(pointer_to(table[26, 0]), (table[26, 1],), np.int64),
         carray(pointer_to(table[27, 0]), (table[27, 1], 4), np.int64),
         carray(pointer_to(table[28, 0]), (table[28, 1],), np.int64),
+        carray(pointer_to(table[29, 0]), (table[29, 1],), np.int64),
     )
 
 
 @kernel
-def _go_on_in_bars(table: Rows) -> int:
+def _go_on_in_bars(table: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of bars to the next moment that Python must see; a stop code."""
     (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked) = _unpacked(table)  # fmt: skip
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
     block = carray(pointer_to(table[0, 0]), (table[0, 1],), BAR)
-    code = _settle(stretch, standing, lines, step, closed, words, sessions, ranges, days)
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
     while code == 0:
         code = walk_bars(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
         if code != _BARS:
             return code
         code = _take_moment(
             step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
         )  # fmt: skip
     return code
 
 
 @kernel
-def _go_on_in_ticks(table: Rows) -> int:
+def _go_on_in_ticks(table: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of trades and quotes to the next moment that Python must see; a stop code."""
     (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked) = _unpacked(table)  # fmt: skip
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
     block = carray(pointer_to(table[0, 0]), (table[0, 1],), TICK)
-    code = _settle(stretch, standing, lines, step, closed, words, sessions, ranges, days)
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
     while code == 0:
         code = walk_ticks(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
         if code != _BARS:
             return code
         code = _take_moment(
             step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
         )  # fmt: skip
     return code
 
 
 @kernel
-def _go_on_in_book(table: Rows) -> int:
+def _go_on_in_book(table: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of order book events to the next moment that Python must see; a stop code."""
     (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked) = _unpacked(table)  # fmt: skip
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
     block = carray(pointer_to(table[0, 0]), (table[0, 1],), BOOK)
-    code = _settle(stretch, standing, lines, step, closed, words, sessions, ranges, days)
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
     while code == 0:
         code = walk_book(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
         if code != _BARS:
             return code
         code = _take_moment(
             step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
         )  # fmt: skip
     return code
 
 
 @kernel
-def _go_on_in_time(table: Rows, ts: int) -> int:
+def _go_on_in_time(table: Rows, is_pending: bool, is_usual: bool, ts: int) -> int:
     """Let time pass to ``ts``, or to the next moment before it that Python must see; a stop code."""
     (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked) = _unpacked(table)  # fmt: skip
-    code = _settle(stretch, standing, lines, step, closed, words, sessions, ranges, days)
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
     while code == 0:
         code = advance_to(step, instruments, builders, slots, reports, closed, depth, ts)
         if code != _BARS:
             return code
         code = _take_moment(
             step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
         )  # fmt: skip
     return code
 
@@ -373,7 +396,7 @@ _WALKS = {
 def _take_moment(
     step: Rows, instruments: Rows, closed: Rows, sessions: Rows, ranges: Rows, lots: Rows, closes: Rows, row: Rows, tables: Rows,
     clock: Rows, money: Rows, shock_tables: Rows, eigenvector: Rows, history: Rows, shock_count: Rows, pace: Rows, intake: Rows,
-    standing: Rows, lines: Rows, stretch: Rows, words: Rows, days: Rows, rules: Rows, asked: Rows,
+    standing: Rows, lines: Rows, stretch: Rows, words: Rows, days: Rows, rules: Rows, asked: Rows, shown: Rows,
 ) -> int:  # fmt: skip
     """Bars closed: take them into risk, ask the wake rules, and settle the moment where nobody wants to be asked; a stop code or 0."""
     now, count = step[0].now, step[0].closed_bars
@@ -401,11 +424,13 @@ def _take_moment(
     if code != TAKEN:
         intake[0].code = code
         return _RISK
+    # The record's bars are kept before anybody's rule sees the rows.
+    _show(step, closed, shown)
     is_asked = _ask_rules(stretch, rules, asked, closed, count, lots)
     if is_asked or stretch[0].asks or stretch[0].most == 1:
         return _ASK
     stretch[0].pending = 1
-    return _settle(stretch, standing, lines, step, closed, words, sessions, ranges, days)
+    return _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
 
 
 @kernel
@@ -433,7 +458,7 @@ def _settle(
     standing: Rows,
     lines: Rows,
     step: Rows,
-    closed: Rows,
+    shown: Rows,
     words: Rows,
     sessions: Rows,
     ranges: Rows,
@@ -448,7 +473,7 @@ def _settle(
         return 0
     if state.usual == 0 or account.state != 0 or account.flattening != 0:
         return _REACT
-    if state.words + MOMENT_WORDS + BAR_WORDS * market.closed_bars > words.shape[0]:
+    if state.words + MOMENT_WORDS + BAR_WORDS * shown[0] > words.shape[0]:
         return _ROOM
     day = _trading_day(stretch, sessions, ranges, days, market.now)
     if day < 0:
@@ -458,29 +483,38 @@ def _settle(
     market.equity_floor = account.floor
     market.equity_peak = market.equity
     state.pending = 0
-    _append(stretch, step, closed, words)
+    _append(stretch, step, shown, words)
     return _FULL if state.moments >= state.most else 0
 
 
 @kernel
-def _append(stretch: Rows, step: Rows, closed: Rows, words: Rows) -> bool:
-    """Append the moment at hand to the stretch, as ``QuietMoments.rows`` has it; False, and nothing done, where there is no room."""
+def _append(stretch: Rows, step: Rows, shown: Rows, words: Rows) -> bool:
+    """Append the moment at hand to the stretch, its bars from ``shown``; False, and nothing done, where there is no room."""
     state, market = stretch[0], step[0]
-    at, count = state.words, market.closed_bars
+    at, count = state.words, shown[0]
     if at + MOMENT_WORDS + BAR_WORDS * count > words.shape[0]:
         return False
     state.ts, state.position, state.equity = market.now, state.rows_before + market.row, market.equity
     words[at], words[at + 1], words[at + 2], words[at + 3] = state.ts, state.position, state.equity, count
     at += MOMENT_WORDS
-    for k in range(count):
-        bar = closed[k]
-        words[at], words[at + 1], words[at + 2], words[at + 3] = bar.instrument, bar.width, bar.start, bar.end
-        words[at + 4], words[at + 5], words[at + 6], words[at + 7] = bar.open, bar.high, bar.low, bar.close
-        words[at + 8], words[at + 9] = bar.volume, bar.flags
-        at += BAR_WORDS
-    state.words = at
+    for k in range(BAR_WORDS * count):
+        words[at + k] = shown[1 + k]
+    state.words = at + BAR_WORDS * count
     state.moments += 1
     return True
+
+
+@kernel
+def _show(step: Rows, closed: Rows, shown: Rows) -> None:
+    """Keep the bars that closed: how many, then field by field as ``ClosedBar`` has them."""
+    shown[0] = step[0].closed_bars
+    at = 1
+    for k in range(shown[0]):
+        bar = closed[k]
+        shown[at], shown[at + 1], shown[at + 2], shown[at + 3] = bar.instrument, bar.width, bar.start, bar.end
+        shown[at + 4], shown[at + 5], shown[at + 6], shown[at + 7] = bar.open, bar.high, bar.low, bar.close
+        shown[at + 8], shown[at + 9] = bar.volume, bar.flags
+        at += BAR_WORDS
 
 
 @kernel
