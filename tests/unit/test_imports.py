@@ -24,6 +24,8 @@ BELOW["risk"] = {"domain", "features", "kernels", "charts", "performance"}
 # The agents size with risk's own functions (docs/adr/0006-training-rests-on-the-engine.md).
 BELOW["strategic"] = BELOW["tactical"] = BELOW["models"] | {"models", "risk"}
 BELOW["execution"] = BELOW["journal"] = BELOW["monitoring"] = BELOW["security"] = {"domain", "kernels", "charts"}
+# The account is one for the engine and for training: wishes to orders, fills to books.
+BELOW["account"] = {"domain", "kernels", "risk"}
 # The venue takes the orders of execution; the market that it trades is drawn from the sessions of data.
 BELOW["simulation"] = {"domain", "kernels", "charts", "data", "execution"}
 _ROOMS = set(BELOW)

@@ -241,7 +241,7 @@ class CheckedOrder(
 
     order_id: OrderId
     values: tuple[float | int | None, ...]
-    """What each check found; None where it finds nothing or could not be computed."""
+    """What each check found; None where it could not be computed, 0 where there was nothing to find."""
     limits: tuple[float | int | None, ...]
     """What is allowed."""
     shrunk: int = 0

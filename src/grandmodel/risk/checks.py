@@ -152,7 +152,7 @@ _FITS, _CODE, _VALUE, _BOUND = 0, 1, 2, 3
 _ALL, _NEVER = 2**62, -(2**62)
 """Lots that fit where a check passes the whole order, and where it refuses it whatever its size."""
 _NOTHING_FOUND = -(2**63)
-"""A value or bound that a check does not have; of a check that finds fractions that is NaN."""
+"""A value or bound that could not be found; of a check that finds fractions that is NaN."""
 
 _MARKET_ORDER, _LIMIT_ORDER, _STOP_ORDER, _STOP_LIMIT_ORDER = (
     int(kind) for kind in (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT)
@@ -189,6 +189,12 @@ def _in_base(micros: int, rate: int) -> int:
 
 
 @kernel
+def _whole(x: float) -> int:
+    """``x`` without its fraction, held just below 2^62."""
+    return _MOST - 1 if x >= 4.6e18 else max(-_MOST, int(max(x, -4.6e18)))
+
+
+@kernel
 def _root(variance: float) -> float:
     """Square root of a variance in micros squared; a tiny negative one is rounding, a large one is no variance: NaN."""
     if variance >= 0.0:
@@ -212,7 +218,7 @@ def judge(rows: AccountRows, n: int, m: int, k: int) -> int:
     found, real = rows.found[n, place], rows.found_real[n, place]
     found[_FITS] = _ALL
     found[_CODE] = 0
-    found[_VALUE:] = _NOTHING_FOUND
+    found[_VALUE:] = 0
     real[:] = math.nan
     lots, counted, child = side_lots_with(rows, n, k)
     if side > 0:
@@ -243,20 +249,22 @@ def _conclude(rows: AccountRows, n: int, k: int, lots: int, counted: int, known:
     The reason is that of the first check that refused, else of the first that cut.
     """
     asked = rows.asked[n, k]
-    room, cut, refused = lots, 0, 0
+    room, cut, refused, noted = lots, 0, 0, 0
     for check in range(COUNT):
         if check >= known:
             found[_FITS, check], found[_CODE, check] = _NEVER, _NOT_COMPUTED
+            found[_VALUE, check] = found[_BOUND, check] = _NOTHING_FOUND
         fits = found[_FITS, check]
         if fits == _ALL:
-            found[_CODE, check] = 0
-        elif fits > 0 and rows.portfolio[0].shrink != 0:
+            continue
+        noted += 1
+        if fits > 0 and rows.portfolio[0].shrink != 0:
             cut = cut or found[_CODE, check]
             room = min(room, fits)
         else:
             found[_FITS, check] = _NEVER
             refused = refused or found[_CODE, check]
-    asked.reason = refused or cut
+    asked.reason, asked.noted = refused or cut, noted
     if refused != 0:
         if known < COUNT and refused == _NOT_COMPUTED:
             asked.reason = _NO_PRICE
@@ -297,6 +305,7 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     if mark == UNDEFINED_PRICE or level > MAX_PRICE_TICKS:
         found[_FITS, _NOTIONAL] = found[_FITS, _COLLAR] = _NEVER
         found[_CODE, _NOTIONAL] = found[_CODE, _COLLAR] = _NO_PRICE
+        found[_VALUE, _NOTIONAL] = found[_VALUE, _COLLAR] = found[_BOUND, _COLLAR] = _NOTHING_FOUND
         return
     dearest = level if price == UNDEFINED_PRICE or abs(price) <= level else abs(price)
     notional = _in_base(_times(_times(max(0, quantity), dearest), limits.tick_value), max(0, seen.rate))
@@ -304,8 +313,8 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     if not (notional <= limits.order_notional or closing):
         found[_FITS, _NOTIONAL], found[_CODE, _NOTIONAL] = _NEVER, _TOO_MUCH_MONEY
     beyond, away = _collar_distances(asked.order_type, price, asked.stop_price, side, mark, seen.bid, seen.ask)
-    collar = max(int(limits.collar_fraction * level), limits.collar_min_ticks)
-    far = int(limits.away_fraction * level)
+    collar = max(_whole(limits.collar_fraction * level), limits.collar_min_ticks)
+    far = _whole(limits.away_fraction * level)
     found[_VALUE, _COLLAR], found[_BOUND, _COLLAR] = beyond, collar
     if beyond > collar or not (away <= far or away <= limits.collar_min_ticks):
         found[_FITS, _COLLAR], found[_CODE, _COLLAR] = _NEVER, _TOO_FAR
@@ -379,6 +388,7 @@ def _judge_flow(
     stopped = seen.throttled_buys if side > 0 else seen.throttled_sells
     if stopped != 0 and not reducing:
         found[_FITS, _REPEATED], found[_CODE, _REPEATED] = _NEVER, _STOPPED
+        found[_VALUE, _REPEATED] = _NOTHING_FOUND
         found[_BOUND, _REPEATED] = portfolio.max_repeats
     since = since_equal(rows, n, k, ts) if is_new else -1
     if since >= 0:
@@ -390,8 +400,7 @@ def _judge_flow(
     if ours != UNDEFINED_PRICE and _would_match(asked.price, kind, side, ours, seen.mark, seen.bid, seen.ask):
         found[_FITS, _SELF_MATCH], found[_CODE, _SELF_MATCH] = _NEVER, _MEETS_OWN
         found[_BOUND, _SELF_MATCH] = ours
-        if asked.price != UNDEFINED_PRICE:
-            found[_VALUE, _SELF_MATCH] = asked.price
+        found[_VALUE, _SELF_MATCH] = _NOTHING_FOUND if asked.price == UNDEFINED_PRICE else asked.price
 
 
 @kernel
@@ -475,7 +484,7 @@ def _judge_size(
     if value > bound and grown > 0:
         found[_FITS, _CONCENTRATION] = max(worst, bound // unit) - end if unit > 0 else 0
         found[_CODE, _CONCENTRATION] = _TOO_DENSE
-    value, bound = _plus(margin, _times(grown, margin_unit)), int(portfolio.margin_share * moment.equity)
+    value, bound = _plus(margin, _times(grown, margin_unit)), _whole(portfolio.margin_share * moment.equity)
     found[_VALUE, _MARGIN], found[_BOUND, _MARGIN] = value, bound
     if value > bound and grown > 0:
         found[_FITS, _MARGIN] = _within(worst, bound - margin, margin_unit) - end if margin_unit > 0 else 0
@@ -532,7 +541,7 @@ def _judge_var(
     real[0, _STRESSED] = value
     if not (value <= most or grown == 0):
         spare = most - stressed
-        found[_FITS, _STRESSED] = lots - grown + (int(spare / seen.stressed) if spare > 0.0 else 0)
+        found[_FITS, _STRESSED] = lots - grown + (_whole(spare / seen.stressed) if spare > 0.0 else 0)
         found[_CODE, _STRESSED] = _TOO_STRESSED
 
 
@@ -618,21 +627,23 @@ def _never_now(kind: int, state: int, paused: bool, flattening: bool, new_child:
 
 _REALS = tuple(k for k, check in enumerate(CHECKS) if check.kind is Kind.REAL)
 _OUTCOMES = (CheckOutcome.PASSED, CheckOutcome.SHRUNK, CheckOutcome.REFUSED)
-_WORDS = tuple(k for k, check in enumerate(CHECKS) if check.kind is Kind.WORD)
-_NO_CODES = [0] * COUNT
+_BARE = (_INPUTS, _AUTHORISED, _SESSION, _RULES, _RESTRICTED)
+"""Checks that have nothing to show where they refuse; those that pass with a word only hold 0 on the record."""
 
 
-def checked(rows: AccountRows, k: int) -> CheckedOrder:
-    """What ``judge`` found of the order asked about in row ``k`` of account 0, as it stands on the record."""
-    fits, codes, values, bounds = rows.found[0, k].tolist()
+def checked(rows: AccountRows, k: int, order_id: int, noted: int) -> CheckedOrder:
+    """What ``judge`` found of the order asked about in row ``k`` of account 0, as it stands on the record; ``noted`` is the row's own."""
+    found = rows.found[0, k]
+    values, bounds = found[_VALUE].tolist(), found[_BOUND].tolist()
     reals, real_bounds = rows.found_real[0, k].tolist()
     for check in _REALS:
         values[check], bounds[check] = reals[check], real_bounds[check]
-    order_id = OrderId(int(rows.asked[0, k]["order_id"]))
-    if codes == _NO_CODES and reals[_VAR] == reals[_VAR]:
-        for check in _WORDS:
-            values[check] = bounds[check] = None
-        return CheckedOrder(order_id, tuple(values), tuple(bounds))
+    if not noted and reals[_VAR] == reals[_VAR]:
+        return CheckedOrder(OrderId(order_id), tuple(values), tuple(bounds))
+    fits, codes = found[_FITS].tolist(), found[_CODE].tolist()
+    for check in _BARE:
+        if codes[check]:
+            values[check] = bounds[check] = _NOTHING_FOUND
     for one in (values, bounds):
         for check, value in enumerate(one):
             if value == _NOTHING_FOUND or value != value:  # noqa: PLR0124  NaN: not found
@@ -644,7 +655,7 @@ def checked(rows: AccountRows, k: int) -> CheckedOrder:
         elif code:
             shrunk |= 1 << check
     reasons = tuple(REASONS[code] for code in codes if code)
-    return CheckedOrder(order_id, tuple(values), tuple(bounds), shrunk, refused, reasons)
+    return CheckedOrder(OrderId(order_id), tuple(values), tuple(bounds), shrunk, refused, reasons)
 
 
 def hopeless(order_id: int, name: str, code: RiskReason) -> CheckedOrder:
@@ -663,11 +674,10 @@ def listed(order: CheckedOrder) -> tuple[RiskCheck, ...]:
     for place, check in enumerate(CHECKS[: len(order.values)]):
         outcome = _OUTCOMES[2 if order.refused >> place & 1 else order.shrunk >> place & 1]
         reason = "" if outcome is CheckOutcome.PASSED else next(reasons)
-        found.append(
-            RiskCheck(
-                name=check.name, outcome=outcome, value=order.values[place], limit=order.limits[place], reason=reason
-            )
-        )
+        value, limit = order.values[place], order.limits[place]
+        if check.kind is Kind.WORD and outcome is CheckOutcome.PASSED:
+            value = limit = None
+        found.append(RiskCheck(name=check.name, outcome=outcome, value=value, limit=limit, reason=reason))
     return tuple(found)
 
 

@@ -33,12 +33,12 @@ from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
-from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless, judge
+from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
 from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, renew_lines, take_bars
-from grandmodel.risk.leaving import leave
+from grandmodel.risk.leaving import judge_at, leave_at
 from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.rows import Account, Rows, account_rows, limit_rows, portfolio_row
@@ -160,14 +160,12 @@ class RiskGate:
             return Verdict(None, checked_order, RiskReason.UNKNOWN_INSTRUMENT)
         if not self.put(0, order, i):
             return Verdict(None, hopeless(order.order_id, "inputs", RiskReason.INVALID_INPUT), RiskReason.INVALID_INPUT)
-        rows = self.account.rows
-        quantity = judge(rows, 0, 0, 0)
-        return self.verdict(0, order, quantity)
+        return self.verdict(0, order, judge_at(self.account.handle, 0))
 
     def verdict(self, k: int, order: Order, quantity: int) -> Verdict:
         """What the checks said of ``order``, which stands in row ``k`` of what is asked, and of which ``quantity`` lots may go."""
-        rows = self.account.rows
-        found, reason = checked(rows, k), REASONS[int(rows.asked[0, k]["reason"])]
+        *_, reason, noted = self.account.asked[k].tolist()
+        found, reason = checked(self.account.rows, k, order.order_id, noted), REASONS[reason]
         if quantity <= 0:
             return Verdict(None, found, reason)
         if quantity == order.quantity:
@@ -178,11 +176,13 @@ class RiskGate:
         """Put ``order`` of instrument ``i`` into row ``k`` of what is asked; False where one of its numbers is none."""
         price, stop = order.price, order.stop_price
         try:
-            self.account.rows.asked[0, k] = (
+            self.account.asked[k] = (
+                0,
+                0,
                 order.order_id, i, 1 if order.side > 0 else -1, order.quantity, order.order_type, order.time_in_force,
                 UNDEFINED_PRICE if price is None else price, UNDEFINED_PRICE if stop is None else stop, order.ts,
                 order.effective_ts, order.expire_ts, order.parent or 0, order.oco_group, order.reduce_only,
-                self.working.tag_number(order.tag), 0, 0,
+                self.working.tag_number(order.tag), 0, 0, 0,
             )  # fmt: skip
         except (TypeError, ValueError, OverflowError):
             return False
@@ -212,11 +212,7 @@ class RiskGate:
         self.account.make_room(1)
         if not self.put(0, order, self._index[order.instrument]):
             raise RiskInputError(f"order {order.order_id}: found a number that is none, expected an approved order")
-        leave(self.account.rows, 0, 0, order.quantity)
-
-    def on_cancel(self, ts: int) -> None:
-        """A cancel was sent: it counts as a message. Cancels are never refused."""
-        self.flow.on_message(ts)
+        leave_at(self.account.handle, 0, order.quantity)
 
     def on_report(self, report: ExecutionReport, fill: Fill | None) -> None:
         """The venue answered; ``fill`` is the ledger's view of a TRADE. The engine updates its positions in the same step."""
@@ -653,6 +649,7 @@ class RiskGate:
         self._unknown_reports = saved.unknown_reports
         self._alerts = saved.alerts
         self.pace.restore(saved.pace)
+        self.account.rows.seen[0]["max_age"] = self.pace.max_ages
         self._lines_dirty = True
 
 

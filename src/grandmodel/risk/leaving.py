@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grandmodel.kernels import kernel
 from grandmodel.risk.checks import judge
 from grandmodel.risk.flow import count_message, count_order
-from grandmodel.risk.rows import AccountRows
+from grandmodel.risk.rows import AccountRows, rows_of
 from grandmodel.risk.working import place_of, send
 
 
@@ -26,3 +29,21 @@ def ask(rows: AccountRows, n: int, m: int, k: int) -> int:
     if quantity > 0:
         leave(rows, n, k, quantity)
     return quantity
+
+
+@kernel
+def judge_at(handle: NDArray[np.int64], k: int) -> int:
+    """``judge`` for account 0 behind ``handle``."""
+    return judge(rows_of(handle), 0, 0, k)
+
+
+@kernel
+def leave_at(handle: NDArray[np.int64], k: int, quantity: int) -> None:
+    """``leave`` for account 0 behind ``handle``."""
+    leave(rows_of(handle), 0, k, quantity)
+
+
+@kernel
+def ask_at(handle: NDArray[np.int64], k: int) -> int:
+    """``ask`` for account 0 behind ``handle``."""
+    return ask(rows_of(handle), 0, 0, k)

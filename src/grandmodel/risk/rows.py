@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import carray, types  # type: ignore[attr-defined]
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.instruments import Instrument, Settlement
+from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.margins import check_margins
 from grandmodel.risk.settings import RiskSettings
@@ -105,8 +109,13 @@ WORKING = np.dtype(
         ("quantity", _I8),
         ("pending", _I8),  # quantity after a change under way; equal to ``quantity`` otherwise
         ("order_type", _I8),
-        ("rests", _I8),  # 1: a limit at ``price``, which one of our own orders could meet
-        ("price", _I8),
+        ("time_in_force", _I8),
+        ("expire_ts", _I8),
+        ("price", _I8),  # UNDEFINED_PRICE: none; as the venue has confirmed it, like the next
+        ("stop_price", _I8),
+        ("new_price", _I8),  # of a change under way
+        ("new_stop", _I8),
+        ("named_parent", _I8),  # the parent that it was sent with, whatever had come of that; 0: none
         ("parent", _I8),  # of a bracket's child whose parent had filled nothing when it was sent; 0: none
         ("group", _I8),  # with ``instrument`` the one-cancels-other group; 0: none
         ("reduce_only", _I8),
@@ -119,6 +128,7 @@ WORKING = np.dtype(
         ("woken", _I8),  # of a child: lots that its parent filled
         ("cancel_asked", _I8),
         ("changing", _I8),
+        ("coming", _I8),  # lots that it is reckoned to fill next, while a wish is planned
     ]
 )
 """One row an open order, oldest first."""
@@ -158,6 +168,8 @@ PRINT = np.dtype(
 
 ASKED = np.dtype(
     [
+        ("kind", _I8),  # a new order, a cancel or a change (``account.planner``); 0 where one order is only asked about
+        ("why", _I8),  # why it is cancelled, or was not put to the checks (``account.planner.WHYS``)
         ("order_id", _I8),
         ("instrument", _I8),
         ("side", _I8),
@@ -175,6 +187,7 @@ ASKED = np.dtype(
         ("tag", _I8),
         ("approved", _I8),  # lots that may go; 0: refused
         ("reason", _I8),  # of the first check that refused, else of the first that cut; place in ``checks.REASONS``
+        ("noted", _I8),  # checks that refused or cut, or found no value where they usually do
     ]
 )
 """One row an order that is asked about: what it is, and what the checks said."""
@@ -211,6 +224,11 @@ class AccountRows(NamedTuple):
     """(N, K, 2, C) value and limit of the checks that find fractions"""
 
 
+def _money(micros: float) -> int:
+    """A limit on money; one beyond 2^62 is held just below it, where nothing that can be reckoned reaches."""
+    return min(int(micros), 2**62 - 1)
+
+
 def limit_rows(settings: RiskSettings, instruments: Sequence[Instrument], capital_micros: int) -> Rows:
     """``LIMITS`` of ``instruments``, shape (I,). Raises ``RiskInputError`` where the margin of a future is not known."""
     check_margins(settings, instruments)
@@ -223,17 +241,12 @@ def limit_rows(settings: RiskSettings, instruments: Sequence[Instrument], capita
         row["authorised"] = not settings.authorised or instrument.id in settings.authorised
         row["restricted"] = instrument.id in settings.restricted
         row["max_order_lots"] = limits.max_order_lots
-        row["order_notional"] = _money(limits.max_order_notional, capital_micros)
+        row["order_notional"] = _money(limits.max_order_notional * capital_micros)
         row["max_long_lots"], row["max_short_lots"] = limits.max_long_lots, limits.max_short_lots
-        row["concentration"] = _money(limits.max_concentration, capital_micros)
+        row["concentration"] = _money(limits.max_concentration * capital_micros)
         row["collar_min_ticks"] = limits.collar_min_ticks
         row["collar_fraction"], row["away_fraction"] = limits.collar_fraction, limits.away_fraction
     return rows
-
-
-def _money(share: float, capital_micros: int) -> int:
-    """``share`` of the capital in micros; what is beyond 64 bits is as much as nothing reaches."""
-    return min(int(share * capital_micros), 2**62)
 
 
 def portfolio_row(settings: RiskSettings, capital_micros: int) -> Rows:
@@ -242,8 +255,8 @@ def portfolio_row(settings: RiskSettings, capital_micros: int) -> Rows:
     row = np.zeros(1, PORTFOLIO)
     row["shrink"] = settings.shrink
     row["overall_lots"] = portfolio.max_overall_lots
-    row["gross"] = _money(portfolio.max_gross_exposure, capital_micros)
-    row["net"] = _money(portfolio.max_net_exposure, capital_micros)
+    row["gross"] = _money(portfolio.max_gross_exposure * capital_micros)
+    row["net"] = _money(portfolio.max_net_exposure * capital_micros)
     row["max_orders"], row["max_messages"] = flow.max_orders, flow.max_messages
     row["max_repeats"] = flow.max_repeats
     row["window_ns"], row["duplicate_window_ns"] = flow.window_ns, flow.duplicate_window_ns
@@ -298,14 +311,68 @@ def account_rows(
     )
 
 
-class Account:
-    """Owner of the rows of one account: ``rows`` is renewed where an array had to grow."""
+def _pointer_to(_typing: Any, _address: Any) -> Any:
+    """An address as a pointer; the compiler runs this."""
 
-    __slots__ = ("_out", "rows")
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), generate
+
+
+_pointer: Any = intrinsic(_pointer_to)
+
+
+def handle_of(rows: AccountRows) -> NDArray[np.int64]:
+    """Lengths and addresses of ``rows``: what a kernel that is called from Python takes in their place.
+
+    Handing over a structured array costs half a microsecond, and there are thirteen. Whoever holds a handle must hold the rows too.
+    """
+    accounts, instruments = rows.seen.shape
+    lengths = (
+        accounts, instruments, rows.working.shape[1], rows.order_ts.shape[1], rows.message_ts.shape[1], rows.asked.shape[1],
+        rows.found.shape[1], rows.found.shape[3], len(rows.limits),
+    )  # fmt: skip
+    return np.array([*lengths, *(array.ctypes.data for array in rows)], np.int64)
+
+
+@kernel
+def rows_of(handle: NDArray[np.int64]) -> AccountRows:
+    """The rows whose ``handle_of`` this is."""
+    n, i, s, f, g, k, e, c, m = (
+        handle[0], handle[1], handle[2], handle[3], handle[4], handle[5], handle[6], handle[7], handle[8],
+    )  # fmt: skip
+    return AccountRows(
+        carray(_pointer(handle[9]), (n,), STANDING),
+        carray(_pointer(handle[10]), (n,), MOMENT),
+        carray(_pointer(handle[11]), (n, i), SEEN),
+        carray(_pointer(handle[12]), (n,), OUT),
+        carray(_pointer(handle[13]), (n, s), WORKING),
+        carray(_pointer(handle[14]), (n, f), np.int64),
+        carray(_pointer(handle[15]), (n, g), np.int64),
+        carray(_pointer(handle[16]), (n, f), PRINT),
+        carray(_pointer(handle[17]), (n, k), ASKED),
+        carray(_pointer(handle[18]), (m, i), LIMITS),
+        carray(_pointer(handle[19]), (1,), PORTFOLIO),
+        carray(_pointer(handle[20]), (n, e, 4, c), np.int64),
+        carray(_pointer(handle[21]), (n, e, 2, c), np.float64),
+    )
+
+
+class Account:
+    """Owner of the rows of one account: ``rows``, and ``handle`` for kernels, are renewed where an array had to grow."""
+
+    __slots__ = ("_out", "asked", "handle", "rows")
 
     def __init__(self, rows: AccountRows) -> None:
-        self.rows = rows
+        self._take(rows)
         self._out = rows.out.view(np.int64).reshape(-1)
+
+    def _take(self, rows: AccountRows) -> None:
+        self.rows = rows
+        self.handle = handle_of(rows)
+        self.asked: NDArray[np.int64] = rows.asked.view(np.int64).reshape(rows.asked.shape[1], -1)
+        """(K, fields) what is asked, as plain integers."""
 
     def make_room(self, asked: int) -> None:
         """Room for ``asked`` more orders, and the messages and cancels that may go with them."""
@@ -313,21 +380,21 @@ class Account:
         longest = out[_COUNT] + asked
         messages = out[_MESSAGES_TAIL] - out[_MESSAGES_HEAD] + longest + asked
         sent = max(out[_ORDERS_TAIL] - out[_ORDERS_HEAD], out[_PRINTS_TAIL] - out[_PRINTS_HEAD]) + asked
-        if longest > rows.working.shape[1]:
-            self.rows = rows = rows._replace(working=_longer(rows.working, 2 * longest))
-        if messages > rows.message_ts.shape[1]:
-            self.rows = rows = rows._replace(message_ts=_longer(rows.message_ts, 2 * messages))
-        if sent > rows.order_ts.shape[1]:
-            self.rows = rows = rows._replace(
-                order_ts=_longer(rows.order_ts, 2 * sent), prints=_longer(rows.prints, 2 * sent)
-            )
         plan = 2 * out[_COUNT] + asked
+        if longest > rows.working.shape[1]:
+            rows = rows._replace(working=_longer(rows.working, 2 * longest))
+        if messages > rows.message_ts.shape[1]:
+            rows = rows._replace(message_ts=_longer(rows.message_ts, 2 * messages))
+        if sent > rows.order_ts.shape[1]:
+            rows = rows._replace(order_ts=_longer(rows.order_ts, 2 * sent), prints=_longer(rows.prints, 2 * sent))
         if plan > rows.asked.shape[1]:
-            self.rows = rows._replace(
+            rows = rows._replace(
                 asked=_longer(rows.asked, 2 * plan),
                 found=np.zeros((1, 2 * plan, *rows.found.shape[2:]), np.int64),
                 found_real=np.zeros((1, 2 * plan, *rows.found_real.shape[2:])),
             )
+        if rows is not self.rows:
+            self._take(rows)
 
 
 def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:

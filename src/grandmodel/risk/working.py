@@ -20,11 +20,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType
 from grandmodel.kernels import kernel
-from grandmodel.risk.rows import OUT, WORKING, Account, AccountRows, Rows
+from grandmodel.risk.flow import count_message
+from grandmodel.risk.rows import OUT, WORKING, Account, AccountRows, Rows, rows_of
 
 Row = Any
 """One row of a structured array inside compiled code."""
@@ -192,8 +194,7 @@ def send(rows: AccountRows, n: int, k: int, quantity: int) -> None:
         known = rows.working[n, place]
         known.pending = quantity
         known.changing = 1
-        if known.rests:
-            known.price = asked.price
+        known.new_price, known.new_stop = asked.price, asked.stop_price
         recount(rows, n, known.instrument)
         return
     is_child = _is_child(rows, n, asked.parent)
@@ -202,8 +203,10 @@ def send(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     row.order_id, row.instrument, row.side = asked.order_id, asked.instrument, asked.side
     row.quantity = row.pending = quantity
     row.order_type = asked.order_type
-    row.rests = asked.order_type == _LIMIT
-    row.price = asked.price if row.rests else UNDEFINED_PRICE
+    row.time_in_force, row.expire_ts = asked.time_in_force, asked.expire_ts
+    row.price = row.new_price = asked.price
+    row.stop_price = row.new_stop = asked.stop_price
+    row.named_parent = asked.parent
     row.parent = asked.parent if is_child else 0
     row.group, row.reduce_only, row.tag = asked.group, asked.reduce_only, asked.tag
     row.sequence, row.batch = out.sequence, out.batch
@@ -267,9 +270,11 @@ def apply_report(
     elif exec_type == _REPLACED:
         row.quantity = row.pending = row.filled + row.reduced + leaves
         row.changing = 0
+        row.price, row.stop_price = row.new_price, row.new_stop
     elif exec_type == _CANCEL_REJECTED:
         row.pending = row.quantity
         row.changing = row.cancel_asked = 0
+        row.new_price, row.new_stop = row.price, row.stop_price
     if has_ended:
         forget(rows, n, place)
     recount(rows, n, i)
@@ -282,10 +287,40 @@ def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
     best = UNDEFINED_PRICE
     for k in range(count):
         row = working[n, k]
-        ours = row.instrument == i and row.rests and row.side == -side and row.parent == 0
-        if ours and (best == UNDEFINED_PRICE or side * (row.price - best) < 0):
-            best = row.price
+        if row.instrument != i or row.order_type != _LIMIT or row.side != -side or row.parent != 0:
+            continue
+        for price in (row.price, row.new_price):  # Until the venue has answered it may stand at either.
+            if best == UNDEFINED_PRICE or side * (price - best) < 0:
+                best = price
     return best
+
+
+@kernel
+def apply_report_at(
+    handle: NDArray[np.int64], order_id: int, exec_type: int, lots: int, leaves: int, ts_event: int
+) -> tuple[int, bool]:
+    """``apply_report`` for account 0 behind ``handle``: (the order's sequence number, whether it has ended); -1 where it is not known."""
+    rows = rows_of(handle)
+    place = place_of(rows.working, 0, rows.out[0].count, order_id)
+    if place < 0:
+        return -1, False
+    sequence = rows.working[0, place].sequence
+    return sequence, apply_report(rows, 0, order_id, exec_type, lots, leaves, ts_event)[1]
+
+
+@kernel
+def ask_cancel_at(handle: NDArray[np.int64], order_id: int, ts: int) -> bool:
+    """Note that the cancel of an order of account 0 is asked for; False where it has ended or one is under way."""
+    rows = rows_of(handle)
+    place = place_of(rows.working, 0, rows.out[0].count, order_id)
+    if place < 0 or rows.working[0, place].cancel_asked:
+        return False
+    rows.working[0, place].cancel_asked = 1
+    count_message(rows, 0, ts)
+    return True
+
+
+_EXEC_CODES = {kind: ord(kind.value) for kind in ExecType}
 
 
 class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -297,8 +332,13 @@ class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     quantity: int
     pending: int
     order_type: int
-    rests: int
+    time_in_force: int
+    expire_ts: int
     price: int
+    stop_price: int
+    new_price: int
+    new_stop: int
+    named_parent: int
     parent: int
     group: int
     reduce_only: int
@@ -311,16 +351,18 @@ class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     woken: int
     cancel_asked: int
     changing: int
+    coming: int
 
 
 class WorkingOrders:
     """The open orders of one account, for Python: what is out, and what was sent and heard."""
 
-    __slots__ = ("_account", "_out", "_tags")
+    __slots__ = ("_account", "_known_tags", "_out", "_tags")
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self._out = account.rows.out.view(np.int64).reshape(-1)
+        self._known_tags = list(TAGS)
         self._tags: dict[str, int] = {tag: k for k, tag in enumerate(TAGS)}
 
     @property
@@ -356,7 +398,41 @@ class WorkingOrders:
 
     def tag_number(self, tag: str) -> int:
         """The number under which rows know an order's tag; a tag not seen before gets the next one."""
-        return self._tags.setdefault(tag, len(self._tags))
+        number = self._tags.get(tag)
+        if number is None:
+            number = self._tags[tag] = len(self._tags)
+            self._known_tags.append(tag)
+        return number
+
+    def tag_of(self, number: int) -> str:
+        """The tag that rows know by ``number``."""
+        return self._known_tags[number]
+
+    def ask_cancel(self, order_id: int, ts: int) -> bool:
+        """A cancel is asked for, and counts as a message; False where the order has ended or one is under way already."""
+        self._account.make_room(1)
+        return bool(ask_cancel_at(self._account.handle, order_id, ts))
+
+    def take_back(self, order_id: int) -> None:
+        """An order that was sent did not leave after all."""
+        rows = self._account.rows
+        place = place_of(rows.working, 0, self.count, order_id)
+        i = int(rows.working[0, place]["instrument"])
+        forget(rows, 0, place)
+        recount(rows, 0, i)
+
+    def take_back_change(self, order_id: int) -> None:
+        """A change that was sent did not leave after all."""
+        row = self._account.rows.working[0, place_of(self._account.rows.working, 0, self.count, order_id)]
+        row["pending"], row["changing"] = row["quantity"], 0
+        row["new_price"], row["new_stop"] = row["price"], row["stop_price"]
+        recount(self._account.rows, 0, int(row["instrument"]))
+
+    def take_back_cancel(self, order_id: int) -> None:
+        """A cancel that was asked for did not leave after all."""
+        place = place_of(self._account.rows.working, 0, self.count, order_id)
+        if place >= 0:
+            self._account.rows.working[0, place]["cancel_asked"] = 0
 
     def knows(self, order_id: int) -> bool:
         """True where the order is open."""
@@ -375,25 +451,15 @@ class WorkingOrders:
 
     def report(self, report: ExecutionReport) -> tuple[int, bool] | None:
         """Take the venue's word: (the order's sequence number, whether it has ended); None where it is not known here."""
-        place = place_of(self._account.rows.working, 0, self.count, report.order_id)
-        if place < 0:
-            return None
-        sequence = int(self._account.rows.working[0, place]["sequence"])
-        _, has_ended = apply_report(
-            self._account.rows,
-            0,
-            report.order_id,
-            ord(report.exec_type.value),
-            report.last_quantity,
-            report.leaves,
-            report.ts_event,
-        )
-        return sequence, bool(has_ended)
+        sequence, has_ended = apply_report_at(
+            self._account.handle, report.order_id, _EXEC_CODES[report.exec_type], report.last_quantity, report.leaves, report.ts_event
+        )  # fmt: skip
+        return None if sequence < 0 else (sequence, has_ended)
 
     def save(self) -> bytes:
         """The state as bytes."""
         working = self._account.rows.working[0, : self.count].tobytes()
-        return msgspec.msgpack.encode((self._out[: _HEARD + 1].tolist(), working, list(self._tags)))
+        return msgspec.msgpack.encode((self._out[: _HEARD + 1].tolist(), working, self._known_tags))
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save``; the rows must have room for what it holds."""
@@ -403,6 +469,7 @@ class WorkingOrders:
         rows = self._account.rows
         self._out[: _HEARD + 1] = counts
         rows.working[0, : len(found)] = found
+        self._known_tags = tags
         self._tags = {tag: k for k, tag in enumerate(tags)}
         for i in range(rows.seen.shape[1]):
             recount(rows, 0, i)

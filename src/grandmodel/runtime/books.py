@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.agents import Standing
 from grandmodel.domain.blocks import UNDEFINED_PRICE
@@ -20,13 +21,16 @@ from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, Pri
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.execution.order_life import OrderLife, OrderLives
+from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.gate import RiskGate, RiskView
+from grandmodel.risk.rows import Account, rows_of
 from grandmodel.runtime.market_step import MarketStep
 from grandmodel.runtime.position_limits import PositionLimits
 from grandmodel.runtime.settings import RollPolicy, RunSettings
 from grandmodel.runtime.step import Step
 from grandmodel.simulation.exchange import SimulatedExchange
+from grandmodel.simulation.state import INSTRUMENT, STEP, VIEWED
 
 
 class Books:
@@ -63,17 +67,34 @@ class Books:
         self.market.step[0]["equity"] = self.market.step[0]["equity_peak"] = account.capital_micros
         self.exchange = SimulatedExchange(self.market, instruments, schedules, settings.venue, seed)
         self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
+        self.account = self.gate.account
         self.limits = PositionLimits(settings.risk, self.ids, self.lives)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self.own_reports = 0
         self._schedules = tuple(schedules)
         self._view: RiskView | None = None
+        self._is_seen = False
         self._day = -1
         self._day_from = self._day_until = 0
 
     def forget_view(self) -> None:
         """A step begins: what risk saw at the one before is of no use."""
         self._view = None
+        self._is_seen = False
+
+    def look(self, most: int) -> Account:
+        """The account with what risk sees now in its rows, and room for ``most`` more orders and what one wish does with those open."""
+        account, market = self.account, self.market
+        account.make_room(most)
+        if not self._is_seen:
+            self._is_seen = True
+            changed = look_at(
+                account.handle, market.values, market.instrument_values, market.sessions, market.session_ranges
+            )
+            account.rows.seen[0]["max_age"] = self.gate.pace.max_ages
+            if changed or self.gate.running.is_stale:
+                self.gate.running.fill(account.rows.seen[0], account.rows.moment)
+        return account
 
     def lots(self, instrument: InstrumentId) -> int:
         """Signed position."""
@@ -90,7 +111,7 @@ class Books:
 
     def standing(self, instrument: InstrumentId) -> Standing:
         """How the account and the instrument's position stand against the lines of risk."""
-        self._view = None  # Between two steps the one at hand is that of the step before.
+        self.forget_view()  # Between two steps the one at hand is that of the step before.
         index = self.index[instrument]
         unrealised, tick_value = 0, self.instruments[index].tick_value_micros
         if self.ledger.positions[index].lots:
@@ -181,7 +202,7 @@ class Books:
         rate = ledger.rates_micros[self.instruments[index].currency]
         market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
         self.market.step[0]["equity"] = ledger.equity_micros()
-        self._view = None
+        self.forget_view()
 
     def check_equity(self) -> None:
         """Mark the ledger as the market step does; both must then hold the same equity, to the last millionth."""
@@ -218,14 +239,6 @@ class Books:
             self.book(fill)
             self.market.instruments[index]["venue_position"] += signed
         self.halt_where_broken(step, index)
-
-    def own_best(self, instrument: InstrumentId, side: Side) -> int | None:
-        """The best price of our own side; the mark where no quotes are known."""
-        market = self.market.instruments[self.index[instrument]]
-        best = int(market["bid"] if side is Side.BUY else market["ask"])
-        if best == UNDEFINED_PRICE:
-            return self.mark(instrument)
-        return best
 
     def is_in_bad_stretch(self, instrument: InstrumentId) -> bool:
         """True while the instrument's newest row is marked so."""
@@ -287,3 +300,42 @@ def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, P
     if order.price is not None:
         return order.price, PriceReference.LIMIT
     return report.arrival_price, report.arrival_reference
+
+
+_COLUMNS = {name: k for k, name in enumerate(INSTRUMENT.names or ())}
+_POSITION, _MARK, _MARK_TS, _BID, _ASK, _HALTED, _RATE, _OPEN, _CLOSE = (_COLUMNS[name] for name in VIEWED)
+_NOW, _EQUITY = (STEP.names or ()).index("now"), (STEP.names or ()).index("equity")
+
+
+@kernel
+def look_at(
+    handle: NDArray[np.int64],
+    step: NDArray[np.int64],
+    market: NDArray[np.int64],
+    sessions: NDArray[np.int64],
+    ranges: NDArray[np.int64],
+) -> bool:
+    """Put what the market step knows into the rows that the checks read; True where a position or a rate is another one than before.
+
+    ``step`` and ``market`` (I, fields) are ``STEP`` and ``INSTRUMENT`` as plain integers, ``sessions`` and ``ranges`` those of ``MarketStep``.
+    """
+    rows = rows_of(handle)
+    now = step[_NOW]
+    rows.moment[0].ts, rows.moment[0].equity = now, step[_EQUITY]
+    changed = False
+    for i in range(market.shape[0]):
+        seen = rows.seen[0, i]
+        changed = changed or seen.position != market[i, _POSITION] or seen.rate != market[i, _RATE]
+        seen.position, seen.mark, seen.mark_ts = market[i, _POSITION], market[i, _MARK], market[i, _MARK_TS]
+        seen.bid, seen.ask, seen.halted, seen.rate = (
+            market[i, _BID],
+            market[i, _ASK],
+            market[i, _HALTED],
+            market[i, _RATE],
+        )
+        seen.in_session = market[i, _OPEN] <= now < market[i, _CLOSE]
+        if not seen.in_session:
+            first, last = ranges[i, 0], ranges[i, 1]
+            place = first + np.searchsorted(sessions[first:last, 0], now, side="right") - 1
+            seen.in_session = place >= first and now < sessions[place, 1]
+    return changed

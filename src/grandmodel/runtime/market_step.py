@@ -153,6 +153,10 @@ class MarketStep:
         self.reports = np.zeros(1024, REPORT)
         self.depth = np.zeros(0, DEPTH)
         self._values = self.step.view(np.int64)
+        self.values = self._values
+        """``step`` as plain integers."""
+        self.instrument_values = self.instruments.view(np.int64).reshape(count, -1)
+        """``instruments`` as plain integers, (I, fields)."""
         self._viewed = self.instruments.view(np.int64).reshape(count, -1)[:, : len(VIEWED)].T
         self._session_rows(schedules)
         self.rows_before = 0

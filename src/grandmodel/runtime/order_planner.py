@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from grandmodel.account.planner import CANCEL, CHANGE, NEW, WHYS, pursue_target_at
+from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import (
     CancelIntent,
     CheckedOrder,
@@ -19,15 +21,24 @@ from grandmodel.domain.decisions import (
     TargetPosition,
     Urgency,
 )
+from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import DecidedIntent
-from grandmodel.domain.ids import OrderId
+from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
+from grandmodel.risk.checks import REASONS, checked
+from grandmodel.risk.leaving import ask_at
+from grandmodel.risk.rows import ASKED
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.settings import Mode, RollPolicy
 from grandmodel.runtime.step import Step
 
-_PROTECTIVE = frozenset(("stop", "target"))
+_MOST_NEW = 6
+"""Rows that one wish for a position may put down beside two an open order."""
+_SIDES = {int(side): side for side in Side}
+_ORDER_TYPES = {int(kind): kind for kind in OrderType}
+_TIMES_IN_FORCE = {int(time): time for time in TimeInForce}
+_APPROVED = (ASKED.names or ()).index("approved")
 _GROUPS_OF_AN_AGENT = 2**32
 """Group numbers that an agent has to itself: the group 7 of one is not the group 7 of another."""
 
@@ -69,107 +80,80 @@ class OrderPlanner:
         )  # fmt: skip
 
     def _pursue_target(self, step: Step, deed: Deed, intent: TargetPosition) -> None:
-        """Trade the difference between what is held or on its way and what is wanted.
-
-        Resting entries of an earlier wish are cancelled first. What reduces the position is an order of its own, before
-        what opens the other way, so that a limit on new risk never stops a way out. When the position shrinks, protective
-        orders shrink with it, or are placed anew where the wish names new distances; when it ends or turns they are cancelled.
-        """
+        """Let ``account.planner.pursue_target`` plan and send, and make domain values of each row that it put down."""
         if intent.urgency is Urgency.WAIT:
             return
-        instrument = intent.instrument
-        for life in list(self._lives.of(instrument)):
-            if life.order.tag not in _PROTECTIVE and life.order.order_type is not OrderType.MARKET:
-                self._cancel(step, life.order.order_id, "retarget")
-        expected = self._lives.position_coming(instrument, self._books.lots(instrument), _PROTECTIVE)
-        change = intent.lots - expected
-        if change == 0:
-            return
-        closing = 0
-        if expected and (expected > 0) != (change > 0):
-            closing = min(abs(change), abs(expected)) * (1 if change > 0 else -1)
-        if closing:
-            left = abs(expected + closing)
-            places_anew = bool(intent.stop_ticks or intent.target_ticks)
-            for life in list(self._lives.of(instrument)):
-                if life.order.tag not in _PROTECTIVE:
-                    continue
-                if left and not places_anew:
-                    quantity = life.filled + life.reduced + left
-                    shrunk = ReplaceIntent(instrument=instrument, order_id=life.order.order_id, quantity=quantity)
-                    self._replace(step, deed, shrunk)
-                else:
-                    self._cancel(step, life.order.order_id, "retarget")
-            self._send_wished(step, deed, intent, closing, "exit", protect=False)
-        opening = change - closing
-        if opening:
-            self._send_wished(step, deed, intent, opening, "entry", protect=True)
-        elif intent.lots and (intent.stop_ticks or intent.target_ticks):
-            self._protect(step, deed, intent, intent.lots, parent=None)
-
-    def _send_wished(
-        self, step: Step, deed: Deed, intent: TargetPosition, signed_lots: int, tag: str, *, protect: bool
-    ) -> None:
-        instrument = intent.instrument
-        side = Side.BUY if signed_lots > 0 else Side.SELL
-        price = None
-        if intent.urgency is not Urgency.AGGRESSIVE and tag == "entry":
-            price = self._books.own_best(instrument, side)
-            if price is None:
-                deed.refused = deed.refused or "no_price"
-                return
-        order = self._order(
-            deed,
-            instrument=instrument,
-            side=side,
-            quantity=abs(signed_lots),
-            order_type=OrderType.MARKET if price is None else OrderType.LIMIT,
-            price=price,
-            tag=tag,
+        instrument, books = intent.instrument, self._books
+        account = books.look(most=_MOST_NEW)
+        in_bad_stretch = self._settings.rolls is not RollPolicy.IGNORE and books.is_in_bad_stretch(instrument)
+        rows, self.orders = pursue_target_at(
+            account.handle,
+            books.index[instrument],
+            intent.lots,
+            intent.urgency is not Urgency.AGGRESSIVE,
+            intent.stop_ticks,
+            intent.target_ticks,
+            self._effective_ts(deed, instrument),
+            in_bad_stretch,
+            self.orders,
         )
-        sent = self._send(step, deed, order)
-        if sent is None or not protect or not (intent.stop_ticks or intent.target_ticks):
-            return
-        if not self._protect(step, deed, intent, sent.quantity * int(side), parent=sent.order_id):
-            # The cancel reaches the venue with the entry, before it can fill.
-            self._cancel(step, sent.order_id, "unprotected")
-            deed.refused = deed.refused or "unprotected"
+        for k, asked in enumerate(account.asked[:rows].tolist()):
+            if not self._take_row(step, deed, k, instrument, asked):
+                # What risk rests on is not so: nothing of the rest leaves either.
+                for later in account.asked[k:rows].tolist():
+                    self._take_back(later)
+                return
 
-    def _protect(
-        self, step: Step, deed: Deed, intent: TargetPosition, signed_lots: int, parent: OrderId | None
-    ) -> bool:
-        """Stop and target around the mark for ``signed_lots``; the first to fill reduces and ends the other.
-
-        False where the mark is not known or risk refused one of them.
-        """
-        mark = self._books.mark(intent.instrument)
-        if mark is None:
-            return False
-        all_sent = True
-        direction = 1 if signed_lots > 0 else -1
-        group = -(self.orders + 1)  # Below 0: those above are the agents' own.
-        for distance, order_type, tag in (
-            (-intent.stop_ticks, OrderType.STOP, "stop"),
-            (intent.target_ticks, OrderType.LIMIT, "target"),
-        ):
-            if distance == 0:
-                continue
-            level = mark + distance * direction
-            order = self._order(
-                deed,
-                instrument=intent.instrument,
-                side=Side.SELL if signed_lots > 0 else Side.BUY,
-                quantity=abs(signed_lots),
-                order_type=order_type,
-                price=level if order_type is OrderType.LIMIT else None,
-                stop_price=level if order_type is OrderType.STOP else None,
-                time_in_force=TimeInForce.GTC,
-                parent=parent,
-                oco_group=group,
-                tag=tag,
+    def _take_row(self, step: Step, deed: Deed, k: int, instrument: InstrumentId, asked: list[int]) -> bool:
+        """Make a domain value of row ``k`` of what was asked and hand it on; False where a limit on lots is broken."""
+        (
+            kind, why, order_id, _, side, _, order_type, time_in_force, price, stop_price, ts, effective_ts, expire_ts, parent,
+            group, reduce_only, tag, approved, reason, noted,
+        ) = asked  # fmt: skip
+        if kind == CANCEL:
+            self._hand_on_cancel(step, OrderId(order_id), WHYS[why])
+            if WHYS[why] == "unprotected":
+                deed.refused = deed.refused or "unprotected"
+            return True
+        if why:
+            deed.refused = WHYS[why] if kind == CHANGE else deed.refused or WHYS[why]
+            return True
+        deed.checks.append(checked(self._books.account.rows, k, order_id, noted))
+        if not approved:
+            deed.refused = REASONS[reason] if kind == CHANGE else deed.refused or REASONS[reason]
+            return True
+        if kind == CHANGE:
+            return self._hand_on_change(
+                step, deed, ReplaceOrder(order_id=OrderId(order_id), ts=ts, quantity=approved), instrument
             )
-            all_sent = self._send(step, deed, order) is not None and all_sent
-        return all_sent
+        order = Order(
+            order_id=OrderId(order_id),
+            instrument=instrument,
+            side=_SIDES[side],
+            quantity=approved,
+            order_type=_ORDER_TYPES[order_type],
+            ts=ts,
+            effective_ts=effective_ts,
+            price=None if price == UNDEFINED_PRICE else price,
+            stop_price=None if stop_price == UNDEFINED_PRICE else stop_price,
+            time_in_force=_TIMES_IN_FORCE[time_in_force],
+            expire_ts=expire_ts,
+            parent=OrderId(parent) if parent else None,
+            oco_group=group,
+            reduce_only=bool(reduce_only),
+            intent=deed.number,
+            tag=self._gate.working.tag_of(tag),
+        )
+        return self._hand_on(step, deed, order)
+
+    def _take_back(self, asked: list[int]) -> None:
+        """Row ``asked`` does not leave after all: it counts no more."""
+        if asked[0] == NEW and asked[_APPROVED]:
+            self._gate.working.take_back(asked[2])
+        elif asked[0] == CHANGE and asked[_APPROVED]:
+            self._gate.working.take_back_change(asked[2])
+        elif asked[0] == CANCEL:
+            self._gate.working.take_back_cancel(asked[2])
 
     def _place(self, step: Step, deed: Deed, intent: PlaceOrder) -> None:
         needs_price = intent.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
@@ -229,42 +213,68 @@ class OrderPlanner:
 
     def _order(self, deed: Deed, **fields: Any) -> Order:
         self.orders += 1
-        effective_ts = self._books.next_open(fields["instrument"]) if deed.carries else 0
+        effective_ts = self._effective_ts(deed, fields["instrument"])
         return Order(
             order_id=OrderId(self.orders), ts=self._market.now, effective_ts=effective_ts, intent=deed.number, **fields
         )
 
+    def _effective_ts(self, deed: Deed, instrument: InstrumentId) -> int:
+        """When the venue is to have what is decided now; 0: at once."""
+        return self._books.next_open(instrument) if deed.carries else 0
+
     def _send(self, step: Step, deed: Deed, order: Order) -> Order | None:
         """Ask risk, and send what it lets through; nothing is sent on prices that are marked bad."""
-        if self._settings.rolls is not RollPolicy.IGNORE and self._books.is_in_bad_stretch(order.instrument):
+        books = self._books
+        if self._settings.rolls is not RollPolicy.IGNORE and books.is_in_bad_stretch(order.instrument):
             deed.refused = deed.refused or "bad_stretch"
             return None
-        verdict = self._gate.check(order, self._books.risk_view())
-        deed.checks.append(verdict.checked)
-        if verdict.order is None:
-            deed.refused = deed.refused or verdict.reason
+        quantity = self._ask(deed, order)
+        if not quantity:
             return None
-        order = verdict.order
-        self._lives.add(order, self._books.mark(order.instrument), self.batch)
-        if self._books.halt_where_broken(step, self._books.index[order.instrument], leaving=True):
+        if quantity != order.quantity:
+            order = msgspec.structs.replace(order, quantity=quantity)
+        if not self._hand_on(step, deed, order):
+            self._gate.working.take_back(order.order_id)
+            return None
+        return order
+
+    def _ask(self, deed: Deed, order: Order, *, changes: bool = False) -> int:
+        """Put ``order`` to every check; the lots that may go, which count from here on. 0, with the reason, where it is refused."""
+        account = self._books.look(most=1)
+        if not self._gate.put(0, order, self._books.index[order.instrument]):
+            raise InvariantError(f"order {order.order_id}: found a number that is none, after its wish was read")
+        quantity = ask_at(account.handle, 0)
+        *_, reason, noted = account.asked[0].tolist()
+        deed.checks.append(checked(account.rows, 0, order.order_id, noted))
+        if not quantity:
+            deed.refused = REASONS[reason] if changes else deed.refused or REASONS[reason]
+        return quantity
+
+    def _hand_on(self, step: Step, deed: Deed, order: Order) -> bool:
+        """An approved order leaves; False, and it does not, where a limit on lots would be broken in spite of every check."""
+        books, instrument = self._books, order.instrument
+        self._lives.add(order, books.mark(instrument), self.batch)
+        if books.halt_where_broken(step, books.index[instrument], leaving=True):
             self._lives.take_back(order.order_id)
-            self._books.halt_where_broken(step, self._books.index[order.instrument])
+            books.halt_where_broken(step, books.index[instrument])
             deed.refused = deed.refused or "limit_broken"
-            return None
-        self._gate.on_order(order)
+            return False
         deed.orders.append(order.order_id)
         step.orders.append(order)
         if self._settings.mode is not Mode.LIVE:
             self._exchange.submit(order)
-        return order
+        return True
 
     def _cancel(self, step: Step, order_id: OrderId, reason: str) -> None:
-        if self._lives.ask_cancel(order_id):
-            request = CancelOrder(order_id=order_id, ts=self._market.now, reason=reason)
-            step.cancels.append(request)
-            self._gate.on_cancel(request.ts)
-            if self._settings.mode is not Mode.LIVE:
-                self._exchange.cancel(request)
+        if self._gate.working.ask_cancel(order_id, self._market.now):
+            self._hand_on_cancel(step, order_id, reason)
+
+    def _hand_on_cancel(self, step: Step, order_id: OrderId, reason: str) -> None:
+        self._lives.ask_cancel(order_id)
+        request = CancelOrder(order_id=order_id, ts=self._market.now, reason=reason)
+        step.cancels.append(request)
+        if self._settings.mode is not Mode.LIVE:
+            self._exchange.cancel(request)
 
     def _replace(self, step: Step, deed: Deed, intent: ReplaceIntent) -> None:
         """Risk knows a change by the id of an order that works already."""
@@ -282,30 +292,33 @@ class OrderPlanner:
             price=order.price if intent.price is None else intent.price,
             stop_price=order.stop_price if intent.stop_price is None else intent.stop_price,
             ts=self._market.now,
-            effective_ts=self._books.next_open(order.instrument) if deed.carries else 0,
+            effective_ts=self._effective_ts(deed, order.instrument),
         )
-        verdict = self._gate.check(wished, self._books.risk_view())
-        deed.checks.append(verdict.checked)
-        if verdict.order is None:
-            deed.refused = verdict.reason
-            return
-        request = ReplaceOrder(
-            order_id=order.order_id,
-            ts=self._market.now,
-            quantity=verdict.order.quantity,
-            price=intent.price,
-            stop_price=intent.stop_price,
-        )
+        quantity = self._ask(deed, wished, changes=True)
+        if quantity:
+            request = ReplaceOrder(
+                order_id=order.order_id,
+                ts=self._market.now,
+                quantity=quantity,
+                price=intent.price,
+                stop_price=intent.stop_price,
+            )
+            if not self._hand_on_change(step, deed, request, order.instrument):
+                self._gate.working.take_back_change(order.order_id)
+
+    def _hand_on_change(self, step: Step, deed: Deed, request: ReplaceOrder, instrument: InstrumentId) -> bool:
+        """An approved change leaves; False, and it does not, where a limit on lots would be broken in spite of every check."""
+        books = self._books
         self._lives.ask_replace(request)
-        if self._books.halt_where_broken(step, self._books.index[order.instrument], leaving=True):
-            life.change = None
-            self._books.halt_where_broken(step, self._books.index[order.instrument])
+        if books.halt_where_broken(step, books.index[instrument], leaving=True):
+            self._lives.open[request.order_id].change = None
+            books.halt_where_broken(step, books.index[instrument])
             deed.refused = "limit_broken"
-            return
-        self._gate.on_order(verdict.order)
+            return False
         step.replaces.append(request)
         if self._settings.mode is not Mode.LIVE:
             self._exchange.replace(request)
+        return True
 
 
 class Deed:

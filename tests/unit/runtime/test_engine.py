@@ -390,7 +390,7 @@ def test_a_refusal_is_on_the_record_with_every_check():
     (deed,) = [deed for record in records for deed in record.intents]
     assert deed.refused
     assert deed.orders == ()
-    ((order_id, checks),) = deed.checks
+    ((order_id, checks),) = checks_of(deed)
     assert order_id == 1
     assert [check.name for check in checks] == list(CHECK_NAMES)
     assert [check.reason for check in checks if check.outcome == "refused"] == [deed.refused]
