@@ -8,7 +8,8 @@ Paths, units and what a regression means:
   part of the time), with an agent that never trades.
 - ``cost per order``: what a run with orders takes longer than the same run without, over the orders; from wish to fill
   with every check and both records journalled.
-- ``bars, whole path``: 30-minute bars a second through session, risk, audit and a moving-average rule, for 1 and 2 instruments.
+- ``bars, whole path``: 30-minute bars a second through session, risk, audit and a moving-average rule, for 1 and 2 instruments: as a rule
+  in Python that is asked at every bar, and as the built-in one, whose wake rule asks it only where it wants to trade. Both must fill alike.
 - ``journal per decision``: the share of that which encodes, chains and writes the records, without and with waiting for the disk.
 - ``growth``: rows a second with 1, 10 and 100 instruments, and with 1, 10 and (``--long``) 100 million rows; memory per million rows.
 
@@ -29,7 +30,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -96,6 +98,42 @@ class Flipper(Agent):
             for bar in bars
             if bar.width_ns == FIVE_MINUTES_NS
         ]
+
+
+class PlainCross(Agent):
+    """The moving-average rule as one writes it in Python: it keeps its averages itself and is asked at every bar."""
+
+    name = "plain_cross"
+    fast, slow = 10, 40
+
+    def __init__(self, instruments: Mapping[InstrumentId, Instrument], generator: np.random.Generator) -> None:
+        super().__init__(instruments, generator)
+        self.closes: dict[InstrumentId, deque[int]] = {name: deque() for name in instruments}
+        self.sums: dict[InstrumentId, list[int]] = {name: [0, 0] for name in instruments}
+        self.targets: dict[InstrumentId, int] = dict.fromkeys(instruments, 0)
+
+    def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
+        """Update the averages and ask for the position that they point to, where it is not the one held."""
+        wishes: list[Wish] = []
+        for bar in bars:
+            instrument, close = bar.instrument, bar.close
+            closes, sums = self.closes[instrument], self.sums[instrument]
+            closes.append(close)
+            sums[0] += close
+            sums[1] += close
+            if len(closes) > self.fast:
+                sums[0] -= closes[-1 - self.fast]
+            if len(closes) > self.slow:
+                sums[1] -= closes.popleft()
+            if len(closes) < self.slow:
+                continue
+            lead = sums[0] * self.slow - sums[1] * self.fast
+            if lead:
+                self.targets[instrument] = 1 if lead > 0 else -1
+            target = self.targets[instrument]
+            if target != account.lots(instrument):
+                wishes.append(TargetPosition(instrument=instrument, lots=target, reasons=("ma_cross",)))
+        return wishes
 
 
 def ticks(rows: int, instruments: int, *, quotes: bool, span_ns: int = 23 * NS_PER_HOUR, seed: int = 1) -> Block:
@@ -278,21 +316,7 @@ def measure(*, quick: bool, long: bool) -> Iterator[Figure]:
     cost = (statistics.median(seconds for seconds, _ in flips) - base) / orders
     yield Figure("cost per order, wish to fill, all records", cost * 1e6, "us", 45, lower_is_better=True)
 
-    for instruments in (1, 2):
-        many = bars((10_000 if quick else 50_000) // instruments, instruments)
-        last = int(many["ts_init"][-1])
-        rule = "moving_average_cross"
-        times = [
-            session_run(cut(many), instruments, rule, (THIRTY_MINUTES_NS,), Mode.BACKTEST, last) for _ in range(repeats)
-        ]
-        seconds = statistics.median(t for t, _ in times)
-        yield Figure(f"bars, whole path with a rule, {instruments} instrument(s)", len(many) / seconds, "bars/s", 150e3)
-        yield Figure(
-            f"  of which records a second, {instruments} instrument(s)",
-            times[0][1].records / seconds,
-            "records/s",
-            None,
-        )
+    yield from bar_figures(repeats, quick=quick)
 
     for instruments in (1, 10, 100):
         block = ticks(rows, instruments, quotes=False)
@@ -309,6 +333,35 @@ def measure(*, quick: bool, long: bool) -> Iterator[Figure]:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     yield Figure("memory: a block of a million rows", 64.0, "MB", None)
     yield Figure(f"memory: peak added by streaming {sizes[-1]} million rows", grown / 1024, "MB", None)
+
+
+def bar_figures(repeats: int, *, quick: bool) -> Iterator[Figure]:
+    """Bars a second through the whole path, asked at every bar and by a wake rule."""
+    kinds = {"a Python rule": f"{__name__}:PlainCross", "a wake rule": "moving_average_cross"}
+    for instruments in (1, 2):
+        fills = set()
+        for label, kind in kinds.items():
+            count = 50_000 if kind == "moving_average_cross" and not quick else 10_000
+            for size in (10_000, 10 * count):  # The first of them also warms everything up; its fills are compared.
+                many = bars(size // instruments, instruments)
+                last = int(many["ts_init"][-1])
+                cut = [many[start : start + 65_536] for start in range(0, len(many), 65_536)]
+                times = [
+                    session_run(lambda cut=cut: iter(cut), instruments, kind, (THIRTY_MINUTES_NS,), Mode.BACKTEST, last)  # type: ignore[misc]
+                    for _ in range(repeats if size > 10_000 else 1)
+                ]
+                if size == 10_000:
+                    session = times[0][1]
+                    fills.add((session.orders, session.fills, session.engine.equity_micros))
+            seconds = statistics.median(t for t, _ in times)
+            aim = 1e6 if kind == "moving_average_cross" else 125e3
+            yield Figure(
+                f"bars, whole path with {label}, {instruments} instrument(s)", len(many) / seconds, "bars/s", aim
+            )
+        if len(fills) != 1:
+            raise SystemExit(
+                f"found {fills}, expected the rule to trade alike whether it is asked at every bar or woken"
+            )
 
 
 def walk_stream(millions: int) -> None:

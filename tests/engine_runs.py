@@ -167,7 +167,7 @@ class RestlessOfEveryType(Restless):
 
 def build_engine(agents=(), *, instruments=(NQ,), schedules=None, **changes):
     """An engine and its agents; an agent is a class, or a function that becomes a ``Scripted``."""
-    fields = {"mode": Mode.BACKTEST, "risk": open_risk(), "venue": FREE} | changes
+    fields = {"mode": Mode.BACKTEST, "risk": open_risk(), "venue": FREE, "quiet_moments": 1} | changes
     settings = RunSettings(agents=tuple(AgentSettings(kind=str(k)) for k in range(len(agents))), **fields)
 
     def build(kind, parameters, known, seed):

@@ -30,13 +30,14 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import caching, compiler, types
+from numba.core import caching, cgutils, compiler, types
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import require_global_compiler_lock
 from numba.core.dispatcher import _FunctionCompiler
 from numba.core.environment import Environment
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime import rtsys
+from numba.extending import intrinsic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -310,3 +311,17 @@ def _module_files(module: str) -> list[Path]:
     relative = Path(*module.split(".")[1:])
     candidates = [(_PACKAGE_ROOT / relative).with_suffix(".py"), _PACKAGE_ROOT / relative / "__init__.py"]
     return [path for path in candidates if path.is_file()]
+
+
+def _pointer_to(_typing: Any, address: Any) -> Any:
+    """``address`` (int64) as a pointer; the compiler runs this."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(address), generate
+
+
+pointer_to: Any = intrinsic(_pointer_to)
+"""An address as a pointer, for ``numba.carray`` in compiled code: one table of addresses costs as much to hand over as one array, and a
+structured array costs half a microsecond. Whoever fills the table keeps the arrays alive and fills it again where one is replaced."""

@@ -669,7 +669,7 @@ class PlainBook:
 
     def check(self, order: Order, view: RiskView) -> PlainVerdict:
         self.working.batch = self.gate.working.batch
-        self._checks.max_ages = list(self.gate.pace.max_ages)
+        self._checks.max_ages = self.gate.pace.max_ages.tolist()
         return self._checks.check(order, view)
 
     def on_order(self, order: Order) -> None:

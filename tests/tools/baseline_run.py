@@ -16,6 +16,7 @@ from grandmodel.domain.blocks import Block, Flag, freeze
 from grandmodel.domain.events import Record
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
+from grandmodel.domain.moments import moments_of
 from grandmodel.domain.orders import Fill
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, THIRTY_MINUTES_NS
@@ -113,9 +114,10 @@ def baseline_run(paths: tuple[tuple[str, Path], ...], policy: RollPolicy) -> Bas
     equity: dict[int, int] = {}
 
     def on_record(record: Record) -> None:
-        if record.bars or record.ts not in equity:
-            # A roll inside a session is booked at the close of the bar before it: the equity of that bar is what it closed at.
-            equity[record.ts] = record.equity_micros
+        for moment in moments_of(record):
+            if moment.bars or moment.ts not in equity:
+                # A roll inside a session is booked at the close of the bar before it: the equity of that bar is what it closed at.
+                equity[moment.ts] = moment.equity_micros
         for fill in record.fills:
             fills[fill.instrument].append(fill)
 

@@ -43,7 +43,8 @@ from grandmodel.journal.format import JOURNAL_NAME, JournalReader, decode_record
 from grandmodel.journal.replay import replay
 from grandmodel.journal.verification import verify_run
 from grandmodel.journal.writer import Journal
-from grandmodel.runtime.recovery import Outbox, recover, take
+from grandmodel.runtime.driver import Driver
+from grandmodel.runtime.recovery import Outbox, recover
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import loopback_venue
@@ -171,10 +172,11 @@ def run_session(folder, run, port, blocks, fuse, sabotage="", model=small_engine
     broker = FusedBroker(port, run, timeout_s=0.1, attempts=50)
     outbox = (Unrecorded if sabotage == "send_first" else Outbox)(run, broker)
     engine = model.build_engine()
+    driver = Driver(journal, engine, outbox=outbox)
 
     def step(given):
         if sabotage != "send_first":
-            return take(journal, engine, [given], outbox)
+            return driver.take(given)
         number = journal.append_input(given)
         for record in engine.on_input(number, given):
             journal.append_record(msgspec.json.encode(record))

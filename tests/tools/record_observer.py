@@ -26,6 +26,7 @@ import msgspec
 
 from grandmodel.domain.events import Cause, Record
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
+from grandmodel.domain.moments import expanded
 from grandmodel.domain.orders import CancelOrder, ExecType, ExecutionReport, Fill, Order, OrderType, ReplaceOrder
 from grandmodel.journal.format import decode_record, encode_record
 from grandmodel.risk.settings import InstrumentLimits, RiskSettings
@@ -103,9 +104,12 @@ class Observer:
         self._number += 1
         self._last = record
         self.counts["records"] += 1
-        for bar in record.bars:
-            if not bar.flags & 8:  # A bad stretch makes no mark.
-                self._marks[bar.instrument] = bar.close
+        for moment in expanded([record]):
+            for bar in moment.bars:
+                if not bar.flags & 8:  # A bad stretch makes no mark.
+                    self._marks[bar.instrument] = bar.close
+            if self.checks_equity_at_bars and moment.cause is Cause.BAR and record.quiet is not None:
+                self._check_equity(moment)
         for alert in record.alerts:
             if alert.code == "limit_broken":  # The engine's own look found what the gate had let through.
                 self._fault(f"record {record.number}: the engine says that a limit is broken: {alert.text}")

@@ -13,6 +13,7 @@ from grandmodel.domain.blocks import BAR
 from grandmodel.domain.events import Begin, Cause, ClosedBar, Command, End, MarketData, Record, Signal, VenueReport
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.orders import CancelOrder, ExecType, Fill, Order, OrderType, ReplaceOrder, Side
+from grandmodel.runtime.driver import Driver
 
 NQ = InstrumentId("NQ")
 MINUTE_NS = 60_000_000_000
@@ -139,3 +140,8 @@ class SmallEngine:
         )  # fmt: skip
         self.records += 1
         return made
+
+
+def take(journal, engine, inputs, outbox=None):
+    """Journal ``inputs``, run them, commit them together and send what their records hold; the records."""
+    return Driver(journal, engine, outbox=outbox, waits=False).take(*inputs)

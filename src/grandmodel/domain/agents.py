@@ -11,7 +11,7 @@ anything that it raises, ends the run with its name, file and line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -83,6 +83,29 @@ class Account(Protocol):
         """The 60 newest rows of the tactical matrix, (60, 7); NaN where not known yet. For agents that need features."""
 
 
+@dataclass(frozen=True, slots=True)
+class WakeRule:
+    """When an agent wants to be asked about bars that closed: a compiled condition in place of a call of ``on_bars`` at every close.
+
+    The engine calls ``condition(bars, count, lots, memory)`` at every moment at which bars close, once, before any agent is asked. Where
+    it says False the agent is not asked. **It promises that ``on_bars`` would have returned nothing there**; nobody checks that, but a
+    run with ``wake_rules`` off asks the agent all the same, and must give the same records.
+    """
+
+    condition: Callable[..., bool]
+    """A kernel (``grandmodel.kernels.kernel``) of
+
+    - ``bars``: an array whose first ``count`` rows are the bars that closed now, to be read only. Fields, int64: ``instrument`` (its place
+      in the run), ``width``, ``start``, ``end`` (ns), ``open``, ``high``, ``low``, ``close`` (ticks), ``volume``, ``flags``;
+    - ``lots``: int64 (I,), the signed position in each instrument, to be read only;
+    - ``memory``: the array below, which it may change;
+
+    that returns a bool. It reads no clock and draws no random number."""
+    memory: NDArray[np.int64] | NDArray[np.float64]
+    """What the condition keeps from call to call, (M,) with M >= 1: int64 or float64. The engine puts it into snapshots and back; the
+    agent may read it in ``on_bars``, where the bars of the moment are in it already, and sets it only before the run begins."""
+
+
 class Agent:
     """One decision maker. Override ``on_bars``, and the rest where needed."""
 
@@ -93,6 +116,8 @@ class Agent:
     """True: what it wishes while an instrument is closed (at a session's last close, above all) is checked at once and goes to
     the venue for the next session's open. False: it is refused as out of session. Where the shortest bars kept are whole
     sessions, such as daily bars, every wish is carried: there is no other time to wish."""
+    wake: WakeRule | None = None
+    """When it wants to be asked about bars; None: at every close. Looked at once, before the run begins."""
 
     def __init__(self, instruments: Mapping[InstrumentId, Instrument], generator: np.random.Generator) -> None:
         self.instruments = instruments

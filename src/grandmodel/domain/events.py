@@ -160,6 +160,8 @@ class Cause(enum.StrEnum):
 
     BEGIN = "begin"
     BAR = "bar"
+    QUIET = "quiet"
+    """Bars closed, again and again, and nothing came of it: ``Record.quiet`` holds those moments (``domain/moments.py``)."""
     REPORT = "report"
     ROLL = "roll"
     """An instrument's data changed contract: the position is rolled, its working orders are cancelled."""
@@ -176,7 +178,7 @@ class Cause(enum.StrEnum):
     END = "end"
 
 
-class ClosedBar(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+class ClosedBar(msgspec.Struct, gc=False, frozen=True, forbid_unknown_fields=True, array_like=True):
     """One finished bar, prices in ticks; ``volume`` is -1 where unknown."""
 
     instrument: InstrumentId
@@ -218,8 +220,21 @@ class Alert(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_
     limit: float | int | None = None
 
 
+class QuietMoments(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """Moments at which bars closed and nothing came of it, oldest first; ``domain.moments.moments_of`` reads them."""
+
+    instruments: tuple[InstrumentId, ...]
+    """The run's, in the order of the numbers in ``rows``."""
+    rows: bytes
+    """By moment: its ts, position, equity in micros and number of bars; then by bar the fields of ``ClosedBar`` in their order, the instrument
+    as a place in ``instruments``. How they become bytes: ``domain.moments.packed``."""
+
+
 class Record(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One step of the engine: what came in, what was decided and why, what goes out. Numbered from 0, hash-chained."""
+    """One step of the engine: what came in, what was decided and why, what goes out. Numbered from 0, hash-chained.
+
+    A record with ``quiet`` stands for many steps: its ``ts``, ``position`` and ``equity_micros`` are those of the last.
+    """
 
     number: int
     ts: int
@@ -239,3 +254,5 @@ class Record(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown
     alerts: tuple[Alert, ...] = ()
     note: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """Anything more a cause carries (begin: settings hash; end: quality counts), as JSON."""
+    quiet: QuietMoments | None = None
+    """With cause ``quiet``, and only then: the moments that share this record."""

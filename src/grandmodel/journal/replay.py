@@ -5,8 +5,8 @@ Used by ``grandmodel audit replay`` on a run whose code, models, agents and stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -43,6 +43,36 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """The journal stops inside its last input and without an end, as that of a run which was stopped or killed does."""
 
 
+class Again(NamedTuple):
+    """One input run again (``record`` None), one of the records that it makes, or at the very end a record that no input makes."""
+
+    number: int
+    given: Input | None
+    record: Record | None
+    body: bytes
+    kept: StoredRecord | None
+    """The journalled record in this place; None behind the last."""
+
+    @property
+    def is_equal(self) -> bool:
+        """True where the record is the journalled one, to the byte and from the same input."""
+        return self.kept is not None and self.kept.body == self.body and self.kept.input == self.number
+
+
+def run_again(
+    inputs: Iterable[tuple[int, Input]], stored: Iterable[StoredRecord], engine: StateMachine
+) -> Iterator[Again]:
+    """Run journalled ``inputs`` through a fresh ``engine``: each input, then its records, each beside the one ``stored`` in its place."""
+    left = iter(stored)
+    number = -1
+    for number, given in inputs:
+        yield Again(number, given, None, b"", None)
+        for record in engine.on_input(number, given):
+            yield Again(number, given, record, encode_record(record), next(left, None))
+    for kept in left:
+        yield Again(number, None, None, b"", kept)
+
+
 def replay(
     reader: JournalReader, engine: StateMachine, on_record: Callable[[Record], None] | None = None
 ) -> ReplayReport:
@@ -51,27 +81,23 @@ def replay(
     ``on_record`` is called with every record that is equal. A run that was stopped or killed left the records of its last
     input unwritten: what is there is compared, and the rest is no difference; ``recovery.recover`` writes it.
     """
-    stored = iter(reader.record_rows())
     given_inputs = reader.inputs()
     inputs = records = 0
-    for number, given in given_inputs:
-        inputs += 1
-        for record in engine.on_input(number, given):
-            body = encode_record(record)
-            kept = next(stored, None)
-            if kept is None and not isinstance(given, End) and next(given_inputs, None) is None:
-                return ReplayReport(equal=True, inputs=inputs, records=records, unfinished=True)
-            if kept is None or kept.body != body or kept.input != number:
-                return ReplayReport(
-                    equal=False, inputs=inputs, records=records, difference=_difference(records, number, kept, body)
-                )
-            records += 1
-            if on_record is not None:
-                on_record(record)
-    left = next(stored, None)
-    if left is not None:
-        difference = _difference(records, left.input, left, None)
-        return ReplayReport(equal=False, inputs=inputs, records=records, difference=difference)
+    for made in run_again(given_inputs, reader.record_rows(), engine):
+        if made.record is None:
+            if made.kept is not None:
+                difference = _difference(records, made.kept.input, made.kept, None)
+                return ReplayReport(equal=False, inputs=inputs, records=records, difference=difference)
+            inputs += 1
+            continue
+        if made.kept is None and not isinstance(made.given, End) and next(given_inputs, None) is None:
+            return ReplayReport(equal=True, inputs=inputs, records=records, unfinished=True)
+        if not made.is_equal:
+            difference = _difference(records, made.number, made.kept, made.body)
+            return ReplayReport(equal=False, inputs=inputs, records=records, difference=difference)
+        records += 1
+        if on_record is not None:
+            on_record(made.record)
     return ReplayReport(equal=True, inputs=inputs, records=records)
 
 

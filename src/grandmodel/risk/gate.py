@@ -23,34 +23,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
 
-from grandmodel.domain.blocks import UNDEFINED_PRICE, Flag
+from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CancelIntent, Intent, TargetPosition, Urgency
 from grandmodel.domain.events import Alert, ClosedBar, Command, CommandKind
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
-from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
 from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless
-from grandmodel.risk.correlation import FULL, FloatArray, fill_full
+from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
+from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, renew_lines, take_bars
 from grandmodel.risk.leaving import judge_at, leave_at
 from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.reasons import RiskReason
-from grandmodel.risk.rows import Account, account_rows, limit_rows, portfolio_row
-from grandmodel.risk.running import IntArray, RunningRisk, fold_row, held_variance, root
+from grandmodel.risk.rows import Account, Rows, account_rows, limit_rows, portfolio_row
+from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
-from grandmodel.risk.shocks import LAST, LEVEL, MEAN, ShockDetector, watch
+from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.standing import AccountStanding
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
 __all__ = ["NO_FLOOR", "RiskGate", "RiskView", "Verdict"]
 
-_BAD_STRETCH = int(Flag.BAD_STRETCH)
 _NORMAL, _CAUTION, _REDUCE, _HALT, _KILLED = BreakerState
 _NOTHING: tuple[tuple[Intent, ...], tuple[Alert, ...]] = ((), ())
 
@@ -97,9 +97,17 @@ class RiskGate:
         self._n = n
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self._var_limit = settings.portfolio.max_var * capital_micros
-        self._min_history = settings.shocks.min_history
-        self._volatility_line = self.ladder.limits(Trigger.VOLATILITY)[0]
-        self._var_line = self.ladder.limits(Trigger.VAR_BREACH)[0]
+        self.intake: Rows = np.zeros(1, INTAKE)
+        """How far the bars of the present moment are taken in."""
+        intake = self.intake[0]
+        intake["width"], intake["unit"] = settings.var.width_ns, self.running.unit
+        intake["min_returns"], intake["min_history"] = settings.var.min_returns, settings.shocks.min_history
+        intake["volatility_line"] = self.ladder.limits(Trigger.VOLATILITY)[0]
+        intake["var_line"], intake["var_limit"] = self.ladder.limits(Trigger.VAR_BREACH)[0], self._var_limit
+        self.lines: FloatArray = np.array(
+            [self.ladder.limits(Trigger.DRAWDOWN), self.ladder.limits(Trigger.DAILY_LOSS)]
+        )
+        """The shares of equity that ask for caution, reduce and halt, for ``intake.renew_lines``."""
         self._lines_dirty = True
         self._reduce_target: float | None = None
         self._state_sequence = 0
@@ -265,62 +273,61 @@ class RiskGate:
         or when a later close time arrives; an instrument without a bar is missing in it, and its next return spans the
         gap. No return is made across a roll or a bad stretch.
         """
-        running = self.running
-        if view.rows:
-            for bar in bars:
-                if bar.width_ns == bars[0].width_ns:
-                    index = self._index[bar.instrument]
-                    self.pace.on_bar(index, bar, view.rows[index])
-            self.account.rows.seen[0]["max_age"] = self.pace.max_ages
-        for bar in bars:
-            if bar.flags & _BAD_STRETCH:
-                self._bad_bars.append(bar.ts_event)
-                count = count_recent(self._bad_bars, bar.ts_event - self.settings.breakers.event_window_ns)
-                self._observe(Trigger.DATA_QUALITY, count, bar.ts_event)
-            if not running.collect(bar):
-                self._take_row(view)
-                running.collect(bar)
-        if running.row_is_complete(view.in_session):
-            self._take_row(view)
+        closed = np.zeros(len(bars), BAR)
+        for row, bar in zip(closed, bars, strict=True):
+            row["width"], row["start"], row["end"], row["close"] = bar.width_ns, bar.ts_open, bar.ts_event, bar.close
+            row["flags"], row["instrument"] = bar.flags, self._index[bar.instrument]
+        return self.on_closed(closed, len(bars), view)
+
+    def on_closed(self, closed: Rows, count: int, view: RiskView) -> tuple[Alert, ...]:
+        """``on_bars`` for the first ``count`` rows of ``closed``, which has the fields of ``intake.BAR``, from where ``take_bars`` stopped."""
+        lots = self.running.lots
+        lots[POSITIONS], lots[RATES] = view.positions, view.rates_micros
+        lots[OPEN] = view.in_session
+        lots[ROWS] = view.rows or -1
+        code, self.intake[0]["code"] = int(self.intake[0]["code"]), TAKEN
+        if code == TAKEN:
+            code = self._take_closed(closed, count)
+        while code != TAKEN:
+            self._tell(code, closed, view)
+            code = self._take_closed(closed, count)
         return self._drain_alerts() if self._alerts else ()
 
-    def _take_row(self, view: RiskView) -> None:
-        """Fold the row of returns, look for shocks, and hold the positions against the VaR limit."""
+    def _take_closed(self, closed: Rows, count: int) -> int:
+        """``intake.take_bars`` over this gate's arrays."""
         running, shocks = self.running, self.shocks
-        if not running.has_returns:
-            running.take_row()
-            return
-        running.hold(view.positions, view.rates_micros)
         covariance = running.covariance
-        finite, found, rise, variance = _fold_and_watch(
-            covariance.tables,
-            covariance.clock,
-            running.money,
-            running.lots,
-            shocks.tables,
-            shocks.eigenvector,
-            shocks.history,
-            running.unit,
-            running.min_returns,
-            shocks.seen,
-            self._min_history,
-        )
-        running.row_taken(finite)
-        if found > 0:
-            self._tell_shocks(found, view.ts)
-        elif found == 0:
-            shocks.seen += 1
-        if shocks.seen > self._min_history:
-            ratio = math.exp(rise)
-            if not ratio < self._volatility_line:
+        code: int = take_bars(
+            closed, count, self.intake, running.lots, running.closes, running.row, covariance.tables, covariance.clock,
+            running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, self.pace.table,
+        )  # fmt: skip
+        return code
+
+    def _tell(self, code: int, closed: Rows, view: RiskView) -> None:
+        """Do what ``take_bars`` came back for: count a bad bar, or tell what a row of returns brought."""
+        intake = self.intake[0]
+        if code == INFINITE:
+            raise RiskInputError(INFINITE_TEXT)
+        if code == BAD_BAR:
+            ts = int(closed[int(intake["cursor"])]["end"])
+            self._bad_bars.append(ts)
+            count = count_recent(self._bad_bars, ts - self.settings.breakers.event_window_ns)
+            self._observe(Trigger.DATA_QUALITY, count, ts)
+            return
+        if intake["found"] > 0:
+            self._tell_shocks(int(intake["found"]), view.ts)
+        if self.shocks.seen > self.settings.shocks.min_history:
+            ratio = math.exp(intake["rise"])
+            if not ratio < intake["volatility_line"]:
                 self._observe(Trigger.VOLATILITY, ratio, view.ts)
+        variance = float(intake["variance"])
         if variance != 0.0 and any(view.positions):
             ratio = root(variance) / self._var_limit
-            if ratio >= self._var_line:
+            if ratio >= intake["var_line"]:
                 self._observe(Trigger.VAR_BREACH, ratio, view.ts)
 
     def _tell_shocks(self, found: int, ts: int) -> None:
-        for shock in self.shocks.noted(found, self.running.covariance.covariance):
+        for shock in self.shocks.described(found, self.running.covariance.covariance):
             names = " and ".join(self.instruments[k].id for k in shock.cause)
             text = (
                 f"{shock.kind} is {shock.deviations:.1f} standard deviations above its usual {shock.usual:.4g}; "
@@ -329,6 +336,18 @@ class RiskGate:
             self._alert("high", f"shock_{shock.kind}", text, shock.value, shock.usual)
             if shock.kind != "volatility":
                 self._observe(Trigger.CORRELATION_SHOCK, shock.deviations, ts)
+
+    @property
+    def is_usual(self) -> bool:
+        """True where ``react`` has nothing to look at but the account's standing; compiled code may then do it."""
+        if self._lines_dirty:
+            self._draw_lines()
+        return not (self._alerts or self._unknown_reports or self.flow.throttled)
+
+    @property
+    def standing(self) -> AccountStanding:
+        """How the account stands against the lines."""
+        return self._standing
 
     def value_at_risk(self, view: RiskView) -> float:
         """Parametric VaR of the positions held, in micros, at the configured level and horizon; NaN while unknown."""
@@ -383,16 +402,10 @@ class RiskGate:
 
     def _draw_lines(self) -> None:
         self._lines_dirty = False
-        floor = NO_FLOOR
-        state = int(self.ladder.state)
-        if state < _HALT:
-            for share in self.ladder.limits(Trigger.DRAWDOWN)[state:]:
-                if share < 1e6:
-                    floor = max(floor, math.floor(self._standing.peak_micros - share * self._standing.peak_micros))
-            for share in self.ladder.limits(Trigger.DAILY_LOSS)[state:]:
-                if share < 1e6:
-                    floor = max(floor, math.floor(self._standing.day_start_micros - share * self.capital_micros))
-        self._standing.floor_micros = floor
+        standing = self._standing
+        standing.floor_micros = floor_of(
+            self.lines, standing.state, standing.peak_micros, standing.day_start_micros, standing.capital_micros
+        )
 
     def react(self, view: RiskView) -> tuple[tuple[Intent, ...], tuple[Alert, ...]]:
         """Run the breakers on the present state; called at every engine step. Returns what they do, and the alerts."""
@@ -401,20 +414,13 @@ class RiskGate:
             for index, side in self.flow.open_by_rule(view.ts):
                 text = f"{self.instruments[index].id}: {'buys' if side > 0 else 'sells'} open again by rule"
                 self._alert("medium", "throttle_released", text)
-        equity = view.equity_micros
-        day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
-        if day != self._standing.day:
-            self._standing.day = day
-            self._standing.day_start_micros = equity
-            self._lines_dirty = True
-        top = max(equity, view.peak_equity_micros)
-        if top > self._standing.peak_micros:
-            self._standing.peak_micros = top
-            self._lines_dirty = True
         if self._lines_dirty:
             self._draw_lines()
+        equity = view.equity_micros
+        day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
+        is_above = renew_lines(self._standing.row, self.lines, equity, max(equity, view.peak_equity_micros), day, False)
         state = self.ladder.state
-        if equity <= self._standing.floor_micros or state is not _NORMAL:
+        if not is_above or state is not _NORMAL:
             renews = state < _REDUCE or any(view.positions)  # once flat, a loss stays as it is and says nothing new
             self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts, renews)
             loss = (self._standing.day_start_micros - equity) / self.capital_micros
@@ -675,31 +681,3 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def _target(instrument: Instrument, lots: int, why: str) -> TargetPosition:
     return TargetPosition(instrument=instrument.id, lots=lots, urgency=Urgency.AGGRESSIVE, reasons=("breaker", why))
-
-
-@kernel
-def _fold_and_watch(
-    tables: FloatArray,
-    clock: FloatArray,
-    money: FloatArray,
-    lots: IntArray,
-    shock_tables: FloatArray,
-    eigenvector: FloatArray,
-    history: FloatArray,
-    unit: float,
-    min_returns: int,
-    seen: int,
-    min_history: int,
-) -> tuple[bool, int, float, float]:
-    """All that a complete row of returns changes, in one call: the arrays are those of the running risk and the shocks.
-
-    Returns whether the row was finite (nothing changed where not), what ``watch`` found, how far the mean log
-    volatility stands above its usual level, and VaR squared of the positions held.
-    """
-    if not fold_row(tables, clock, money, lots, min_returns):
-        return False, -1, 0.0, 0.0
-    full = tables[FULL]
-    fill_full(tables, clock, full)
-    found = watch(full, shock_tables, eigenvector, history, seen, min_history)
-    variance = held_variance(full, lots, unit, min_returns)
-    return True, found, history[LAST, LEVEL] - history[MEAN, LEVEL], variance

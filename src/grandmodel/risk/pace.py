@@ -9,43 +9,68 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from grandmodel.domain.events import ClosedBar
+from grandmodel.kernels import kernel
 from grandmodel.risk.settings import InstrumentLimits
 
 _MEMORY_BARS = 8
+_MAX_AGE, _GAP, _ROWS, _LONGEST, _SHORTEST, _GAPS = range(6)
 
 
 class FeedPace:
-    """The usual gap between two rows of each instrument, and the largest age of its mark that follows."""
+    """The usual gap between two rows of each instrument, and the largest age of its mark that follows.
 
-    __slots__ = ("_gaps", "_limits", "_rows", "max_ages")
+    ``table`` (6, n) of int64 is the state, for ``follow_pace``.
+    """
+
+    __slots__ = ("max_ages", "table")
 
     def __init__(self, limits: Sequence[InstrumentLimits]) -> None:
-        self._limits = tuple(limits)
-        self.max_ages = [one.max_mark_age_ns for one in limits]
+        self.table: NDArray[np.int64] = np.zeros((6, len(limits)), dtype=np.int64)
+        self.table[_MAX_AGE] = self.table[_LONGEST] = [one.max_mark_age_ns for one in limits]
+        self.table[_SHORTEST] = [one.min_mark_age_ns for one in limits]
+        self.table[_GAPS] = [one.max_mark_gaps for one in limits]
+        self.max_ages: NDArray[np.int64] = self.table[_MAX_AGE]
         """By instrument index, ns; read by the check ``stale_data``."""
-        self._gaps = [0] * len(self.max_ages)
-        self._rows = [0] * len(self.max_ages)
 
     def on_bar(self, index: int, bar: ClosedBar, rows: int) -> None:
         """A bar of instrument ``index`` closed; ``rows`` trades, quotes or orders came so far, 0 for a feed of bars."""
-        limits = self._limits[index]
-        if rows <= 0:
-            self._gaps[index], self.max_ages[index] = 0, limits.max_mark_age_ns
-            return
-        came, self._rows[index] = rows - self._rows[index], rows
-        if came <= 0:
-            return
-        gap, usual = (bar.ts_event - bar.ts_open) // came, self._gaps[index]
-        self._gaps[index] = usual = usual + (gap - usual) // _MEMORY_BARS if usual else gap
-        self.max_ages[index] = min(
-            limits.max_mark_age_ns, max(limits.min_mark_age_ns, limits.max_mark_gaps * max(usual, 1))
-        )
+        follow_pace(self.table, index, bar.ts_event - bar.ts_open, rows)
 
     def save(self) -> tuple[list[int], list[int], list[int]]:
         """The state as plain values."""
-        return list(self.max_ages), list(self._gaps), list(self._rows)
+        max_ages, gaps, rows = self.table[: _ROWS + 1].tolist()
+        return max_ages, gaps, rows
 
     def restore(self, saved: tuple[list[int], list[int], list[int]]) -> None:
         """Continue from what ``save`` gave."""
-        self.max_ages[:], self._gaps[:], self._rows[:] = saved
+        self.table[: _ROWS + 1] = saved
+
+
+@kernel
+def follow_pace(table: NDArray[np.int64], index: int, lasted: int, rows: int) -> None:
+    """A bar that lasted ``lasted`` ns closed, ``rows`` rows of its feed have come so far (0: a feed of bars)."""
+    longest = table[_LONGEST, index]
+    if rows <= 0:
+        table[_GAP, index] = 0
+        table[_MAX_AGE, index] = longest
+        return
+    came = rows - table[_ROWS, index]
+    table[_ROWS, index] = rows
+    if came <= 0:
+        return
+    gap, usual = lasted // came, table[_GAP, index]
+    if usual != 0:
+        usual += (gap - usual) // _MEMORY_BARS
+    else:
+        usual = gap
+    table[_GAP, index] = usual
+    wanted = longest
+    if max(usual, 1) <= longest // max(
+        table[_GAPS, index], 1
+    ):  # else the product is the longer one, and may leave 64 bits
+        wanted = max(table[_SHORTEST, index], table[_GAPS, index] * max(usual, 1))
+    table[_MAX_AGE, index] = min(longest, wanted)

@@ -43,6 +43,7 @@ from grandmodel.charts import (
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, convert_micros
+from grandmodel.domain.moments import expanded
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.periods import trading_ns_of_days
@@ -140,7 +141,7 @@ def build_risk_report(
     constant over the run.
     """
     walk = _Walk(instruments, settings, list(rates_micros or [1_000_000] * len(instruments)), schedule)
-    for record in records:
+    for record in expanded(records):
         walk.take(record)
     return walk.report(run, currency)
 

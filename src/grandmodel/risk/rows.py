@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.instruments import Instrument, Settlement
-from grandmodel.kernels import kernel
+from grandmodel.kernels import kernel, pointer_to
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.margins import check_margins
 from grandmodel.risk.settings import RiskSettings
@@ -317,18 +315,6 @@ def account_rows(
     )
 
 
-def _pointer_to(_typing: Any, _address: Any) -> Any:
-    """An address as a pointer; the compiler runs this."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), generate
-
-
-_pointer: Any = intrinsic(_pointer_to)
-
-
 def handle_of(rows: AccountRows) -> NDArray[np.int64]:
     """Lengths and addresses of ``rows``: what a kernel that is called from Python takes in their place.
 
@@ -349,19 +335,19 @@ def rows_of(handle: NDArray[np.int64]) -> AccountRows:
         handle[0], handle[1], handle[2], handle[3], handle[4], handle[5], handle[6], handle[7], handle[8],
     )  # fmt: skip
     return AccountRows(
-        carray(_pointer(handle[9]), (n,), STANDING),
-        carray(_pointer(handle[10]), (n,), MOMENT),
-        carray(_pointer(handle[11]), (n, i), SEEN),
-        carray(_pointer(handle[12]), (n,), OUT),
-        carray(_pointer(handle[13]), (n, s), WORKING),
-        carray(_pointer(handle[14]), (n, f), np.int64),
-        carray(_pointer(handle[15]), (n, g), np.int64),
-        carray(_pointer(handle[16]), (n, f), PRINT),
-        carray(_pointer(handle[17]), (n, k), ASKED),
-        carray(_pointer(handle[18]), (m, i), LIMITS),
-        carray(_pointer(handle[19]), (1,), PORTFOLIO),
-        carray(_pointer(handle[20]), (n, e, 4, c), np.int64),
-        carray(_pointer(handle[21]), (n, e, 2, c), np.float64),
+        carray(pointer_to(handle[9]), (n,), STANDING),
+        carray(pointer_to(handle[10]), (n,), MOMENT),
+        carray(pointer_to(handle[11]), (n, i), SEEN),
+        carray(pointer_to(handle[12]), (n,), OUT),
+        carray(pointer_to(handle[13]), (n, s), WORKING),
+        carray(pointer_to(handle[14]), (n, f), np.int64),
+        carray(pointer_to(handle[15]), (n, g), np.int64),
+        carray(pointer_to(handle[16]), (n, f), PRINT),
+        carray(pointer_to(handle[17]), (n, k), ASKED),
+        carray(pointer_to(handle[18]), (m, i), LIMITS),
+        carray(pointer_to(handle[19]), (1,), PORTFOLIO),
+        carray(pointer_to(handle[20]), (n, e, 4, c), np.int64),
+        carray(pointer_to(handle[21]), (n, e, 2, c), np.float64),
     )
 
 

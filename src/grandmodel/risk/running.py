@@ -34,8 +34,12 @@ IntArray = NDArray[np.int64]
 
 RETURNS, PEAKS = 0, 1
 """``RunningRisk.money``: the returns of the row being collected, NaN where missing; the highest variances so far."""
-COUNTS, POSITIONS, RATES = 0, 1, 2
-"""``RunningRisk.lots``: returns so far; what ``hold`` was given."""
+COUNTS, POSITIONS, RATES, OPEN, ROWS = range(5)
+"""``RunningRisk.lots``: returns so far; what ``hold`` was given; 1 where in session; rows of a feed of ticks so far, -1 for another."""
+CLOSE, IS_KNOWN, TICK_VALUE = range(3)
+"""``RunningRisk.closes``: the last close in ticks; 1 where the next return starts there; what a tick is worth."""
+ROW_TS, HAS_RETURNS = range(2)
+"""``RunningRisk.row``: the close time of the row being collected, -1 for none; 1 where it holds a return."""
 
 
 @dataclass(slots=True)
@@ -65,30 +69,25 @@ class Coefficients:
 class RunningRisk:
     """Covariance of ``instruments`` from their closed bars, and the parametric value at risk that follows from it.
 
-    The state stands in arrays, ``money`` (2, n) of floats and ``lots`` (3, n) of integers beside those of ``covariance``,
-    so that a kernel can take a whole row in one call: ``take_row`` here, and with the shocks in ``gate.py``.
+    The state stands in arrays, ``money`` (2, n) of floats and ``lots`` (5, n), ``closes`` (3, n) and ``row`` (2,) of integers beside
+    those of ``covariance``, so that a kernel can take a whole row in one call: ``take_row`` here, with the shocks in ``intake.py``.
     """
 
     __slots__ = (
         "_coefficients",
-        "_dirty",
         "_index",
-        "_last_close",
-        "_nothing",
-        "_positions",
-        "_rates",
-        "_row",
-        "_row_ts",
+        "_known_updates",
         "_table",
         "_table_rates",
-        "_tick_values",
+        "_table_updates",
         "_width",
+        "closes",
         "covariance",
-        "has_returns",
         "lots",
         "min_returns",
         "money",
         "n",
+        "row",
         "settings",
         "unit",
     )
@@ -99,27 +98,29 @@ class RunningRisk:
         self.n = n
         self.covariance = EwmaCovariance(n, settings.decay_per_day ** (1.0 / settings.bars_per_day))
         self._index = {instrument.id: k for k, instrument in enumerate(instruments)}
-        self._tick_values = [instrument.tick_value_micros for instrument in instruments]
         self._width = settings.width_ns
         self.min_returns = settings.min_returns
         horizon = math.sqrt(settings.horizon_days * settings.bars_per_day)
         self.unit = loss_quantile(settings.level, settings.degrees) * horizon / 1_000_000
         """VaR over the deviation of one bar, for a rate of one millionth."""
-        self._last_close: list[int | None] = [None] * n
-        self._nothing = [math.nan] * n
-        self._row = self._nothing.copy()  # beside ``money[RETURNS]``: a list is faster to look into
-        self._row_ts = -1
-        self.has_returns = False
+        self.closes: IntArray = np.zeros((3, n), dtype=np.int64)
+        self.closes[TICK_VALUE] = [instrument.tick_value_micros for instrument in instruments]
+        self.row: IntArray = np.array([-1, 0], dtype=np.int64)
         self.money: FloatArray = np.zeros((2, n))
         self.money[RETURNS] = math.nan
-        self.lots: IntArray = np.zeros((3, n), dtype=np.int64)
-        self._positions: list[int] = []
-        self._rates: list[int] = []
+        self.lots: IntArray = np.zeros((5, n), dtype=np.int64)
+        self.lots[ROWS] = -1
         self._coefficients: Coefficients | None = None
-        self._dirty = True
+        self._known_updates = -1
         self._table: FloatArray = np.empty((n + 2, n))
         self._table_rates: IntArray | None = None
-        """The rates that ``_table`` was made for; None where it must be made anew."""
+        """The rates that ``_table`` was made for."""
+        self._table_updates = -1
+
+    @property
+    def has_returns(self) -> bool:
+        """True where the row being collected holds a return."""
+        return bool(self.row[HAS_RETURNS])
 
     def on_bar(self, bar: ClosedBar) -> bool:
         """Take one closed bar; other widths are passed over. True where it finished the row of an earlier close time."""
@@ -139,62 +140,32 @@ class RunningRisk:
         index = self._index.get(bar.instrument)
         if index is None:
             return True
-        ts = bar.ts_event
-        if ts != self._row_ts:
-            if self.has_returns:
-                return False
-            self._row_ts = ts
-        last = self._last_close[index]
-        flags = bar.flags
-        close = bar.close
-        if last is not None and not flags & _NO_RETURN:
-            self._row[index] = self.money[RETURNS, index] = float((close - last) * self._tick_values[index])
-            self.has_returns = True
-        self._last_close[index] = None if flags & _BAD_STRETCH else close
-        return True
+        return collect_close(index, bar.ts_event, bar.close, bar.flags, self.closes, self.row, self.money)
 
-    def row_is_complete(self, in_session: list[bool]) -> bool:
+    def row_is_complete(self, in_session: Sequence[bool]) -> bool:
         """True where every instrument in session has delivered its bar of the present close time."""
-        if self._row_ts < 0:
-            return False
-        row = self._row
-        for k, wanted in enumerate(in_session):  # noqa: SIM110 (a generator costs as much as the rest of this)
-            if wanted and row[k] != row[k]:
-                return False
-        return True
+        self.lots[OPEN] = in_session
+        return is_complete(self.row, self.money, self.lots)
 
     def take_row(self) -> bool:
-        """Fold the collected returns into the covariance; False where there were none."""
-        if not self.has_returns:
-            self._row_ts = -1
-            return False
-        covariance = self.covariance
-        self.row_taken(fold_row(covariance.tables, covariance.clock, self.money, self.lots, self.min_returns))
-        return True
+        """Fold the collected returns into the covariance; False where there were none. Raises ``RiskInputError`` on an infinite one."""
+        had = self.has_returns
+        self.row[:] = -1, 0
+        if had:
+            covariance = self.covariance
+            if not fold_row(covariance.tables, covariance.clock, self.money, self.lots, self.min_returns):
+                raise RiskInputError(INFINITE_TEXT)
+        return had
 
-    def row_taken(self, finite: bool) -> None:
-        """A kernel has folded the row: begin the next one. Raises ``RiskInputError`` where it was not ``finite``."""
-        if not finite:
-            raise RiskInputError("found an infinite return, expected finite ones or NaN for a missing one")
-        self._row = self._nothing.copy()
-        self._row_ts = -1
-        self.has_returns = False
-        self._dirty = True
-        self._table_rates = None
-
-    def hold(self, positions: list[int], rates: list[int]) -> None:
+    def hold(self, positions: Sequence[int], rates: Sequence[int]) -> None:
         """Put ``positions`` (lots) and ``rates`` (micros) into ``lots``, where ``held_variance`` reads them."""
-        if positions != self._positions:
-            self.lots[POSITIONS] = positions
-            self._positions = positions.copy()
-        if rates != self._rates:
-            self.lots[RATES] = rates
-            self._rates = rates.copy()
+        self.lots[POSITIONS] = positions
+        self.lots[RATES] = rates
 
     def coefficients(self, positions: list[int], rates: list[int]) -> Coefficients | None:
         """Coefficients for ``positions`` (lots) and ``rates`` (micros), rebuilt only after a change; None: none known."""
         found = self._coefficients
-        if self._dirty or (found is not None and found.rates != rates):
+        if self._known_updates != self.covariance.updates or (found is not None and found.rates != rates):
             found = self._rebuild(rates)
         if found is not None and found.positions != positions:
             self._hold(found, positions)
@@ -203,19 +174,18 @@ class RunningRisk:
     @property
     def is_stale(self) -> bool:
         """True where ``fill`` has something new to tell whatever the positions."""
-        return self._table_rates is None
+        return self._table_updates != self.covariance.updates
 
     def fill(self, seen: NDArray[Any], moment: NDArray[Any]) -> None:
         """Put the value at risk of one lot, and of the positions in ``seen`` (I,) of ``rows.SEEN``, into it and ``moment`` (1,)."""
         rates = seen["rate"]
         known = bool(self.lots[COUNTS].max() >= self.min_returns)
-        if known and (self._table_rates is None or not np.array_equal(self._table_rates, rates)):
+        if known and (self.is_stale or self._table_rates is None or not np.array_equal(self._table_rates, rates)):
             self.lots[RATES] = rates
-            self._rates = rates.tolist()
             _fill_coefficients(
                 self.covariance.covariance, self.lots, self.unit, self.min_returns, self.money, self.settings.stress_multiple, self._table
             )  # fmt: skip
-        self._table_rates = rates.copy()
+        self._table_rates, self._table_updates = rates.copy(), self.covariance.updates
         fill_numbers(self._table, known, seen, moment)
 
     def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
@@ -237,13 +207,12 @@ class RunningRisk:
         return [p * slope / total if p else 0.0 for p, slope in zip(positions, found.slopes, strict=True)]
 
     def _rebuild(self, rates: list[int]) -> Coefficients | None:
-        self._dirty = False
+        self._known_updates = self.covariance.updates
         self._coefficients = None
         if self.lots[COUNTS].max() < self.min_returns:
             return None
         table = np.empty((self.n + 2, self.n))
         self.lots[RATES] = rates
-        self._rates = list(rates)
         _fill_coefficients(
             self.covariance.covariance,
             self.lots,
@@ -278,24 +247,56 @@ class RunningRisk:
 
     def save(self) -> bytes:
         """The state as bytes."""
-        row = [None if math.isnan(x) else x for x in self._row]
+        row = [None if math.isnan(x) else x for x in self.money[RETURNS].tolist()]
         counts, peaks = self.lots[COUNTS].tolist(), self.money[PEAKS].tolist()
-        state = (self.covariance.save(), self._last_close, counts, row, self._row_ts, peaks)
+        closes = [close if known else None for close, known in self.closes[: IS_KNOWN + 1].T.tolist()]
+        state = (self.covariance.save(), closes, counts, row, int(self.row[ROW_TS]), peaks)
         return msgspec.msgpack.encode(state)
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save``."""
-        covariance, self._last_close, counts, row, self._row_ts, peaks = msgspec.msgpack.decode(
+        covariance, closes, counts, row, row_ts, peaks = msgspec.msgpack.decode(
             data, type=tuple[bytes, list[int | None], list[int], list[float | None], int, list[float]]
         )
         self.covariance.restore(covariance)
-        self._row = [math.nan if x is None else x for x in row]
-        self.has_returns = any(x is not None for x in row)
-        self.money[RETURNS] = self._row
+        self.closes[CLOSE] = [close or 0 for close in closes]
+        self.closes[IS_KNOWN] = [close is not None for close in closes]
+        self.row[:] = row_ts, any(x is not None for x in row)
+        self.money[RETURNS] = [math.nan if x is None else x for x in row]
         self.money[PEAKS] = peaks
         self.lots[COUNTS] = counts
-        self._dirty = True
-        self._table_rates = None
+        self._known_updates = self._table_updates = -1
+
+
+INFINITE_TEXT = "found an infinite return, expected finite ones or NaN for a missing one"
+
+
+@kernel
+def collect_close(
+    index: int, ts: int, close: int, flags: int, closes: IntArray, row: IntArray, money: FloatArray
+) -> bool:
+    """Add the close of instrument ``index`` to the row; False, and nothing done, while an earlier close time waits in it."""
+    if ts != row[ROW_TS]:
+        if row[HAS_RETURNS] != 0:
+            return False
+        row[ROW_TS] = ts
+    if closes[IS_KNOWN, index] != 0 and flags & _NO_RETURN == 0:
+        money[RETURNS, index] = float((close - closes[CLOSE, index]) * closes[TICK_VALUE, index])
+        row[HAS_RETURNS] = 1
+    closes[IS_KNOWN, index] = flags & _BAD_STRETCH == 0
+    closes[CLOSE, index] = close
+    return True
+
+
+@kernel
+def is_complete(row: IntArray, money: FloatArray, lots: IntArray) -> bool:
+    """True where every instrument in session has a return in the row, and there is a row."""
+    if row[ROW_TS] < 0:
+        return False
+    for k in range(lots.shape[1]):  # noqa: SIM110 (compiled)
+        if lots[OPEN, k] != 0 and math.isnan(money[RETURNS, k]):
+            return False
+    return True
 
 
 @kernel

@@ -36,6 +36,8 @@ _REARM, _THRESHOLD, _STEP = range(3)
 
 LEVEL = 2
 """``ShockDetector.history`` by column: as ``KINDS``; this one is the mean log volatility."""
+SEEN = 0
+"""``ShockDetector.count``: covariances taken so far."""
 
 
 class ShockSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,17 +77,17 @@ class Shock:
 class ShockDetector:
     """Compares each new covariance of ``n`` series with the history of the ones before it.
 
-    The state stands in arrays, ``history`` (8, 3), ``tables`` (2, n, n) and ``eigenvector`` (n,), for ``watch``.
+    The state stands in arrays, ``history`` (8, 3), ``tables`` (2, n, n), ``eigenvector`` (n,) and ``count`` (1,), for ``watch``.
     """
 
-    __slots__ = ("eigenvector", "history", "n", "seen", "settings", "tables")
+    __slots__ = ("count", "eigenvector", "history", "n", "settings", "tables")
 
     def __init__(self, n: int, settings: ShockSettings | None = None) -> None:
         if n < 1:
             raise RiskInputError(f"found n = {n}, expected at least one series")
         self.n = n
         self.settings = settings or ShockSettings()
-        self.seen = 0
+        self.count: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
         floors = self.settings.min_correlation_rise, self.settings.min_share_rise, self.settings.min_volatility_rise
         self.history: FloatArray = np.zeros((8, 3))
         self.history[LAST] = math.nan
@@ -101,6 +103,11 @@ class ShockDetector:
         self.eigenvector: FloatArray = np.full(n, 1.0 / math.sqrt(n))
 
     @property
+    def seen(self) -> int:
+        """Covariances taken so far."""
+        return int(self.count[SEEN])
+
+    @property
     def average_correlation(self) -> float:
         """Mean off-diagonal correlation of the last covariance; NaN for one series."""
         return float(self.history[LAST, 0])
@@ -113,14 +120,12 @@ class ShockDetector:
     def update(self, covariance: FloatArray) -> tuple[Shock, ...]:
         """Take one covariance (n, n); returns the shocks it brings. One with unknown entries is passed over."""
         found = watch(covariance, self.tables, self.eigenvector, self.history, self.seen, self.settings.min_history)
-        return self.noted(found, covariance)
+        self.count[SEEN] += found >= 0
+        return self.described(found, covariance)
 
-    def noted(self, found: int, covariance: FloatArray) -> tuple[Shock, ...]:
-        """Count what ``watch`` has taken, and describe the shocks that it found in ``covariance``."""
-        if found < 0:
-            return ()
-        self.seen += 1
-        if not found:
+    def described(self, found: int, covariance: FloatArray) -> tuple[Shock, ...]:
+        """The shocks that ``watch`` found in ``covariance``, the last one taken."""
+        if found <= 0:
             return ()
         shocks: list[Shock] = []
         for k, kind in enumerate(KINDS):
@@ -152,7 +157,7 @@ class ShockDetector:
         if n != self.n or len(data) != 40 + 8 * (15 + n + n * n):
             raise RiskInputError(f"found a saved shock state of {n} series, expected {self.n}")
         rest = np.frombuffer(data, offset=40)
-        self.seen = seen
+        self.count[SEEN] = seen
         self.history[: SPREAD_BEFORE + 1] = rest[:15].reshape(5, 3)
         self.history[ARMED] = armed
         self.eigenvector[:] = rest[15 : 15 + n]

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
-from grandmodel.domain.agents import Agent, Wish
+from grandmodel.domain.agents import Agent, WakeRule, Wish
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.learnt import AgentLearnt, LearntFrom
@@ -46,6 +47,8 @@ class Agents:
         self.carry = tuple(_said(agent, "carries_over") for agent in self.agents)
         """Whether each says that its wishes wait for the next open; looked at once, so that it cannot change in a run."""
         self.need_features = any(_said(agent, "needs_features") for agent in self.agents)
+        self.wakes = tuple(_wake_rule(agent) for agent in self.agents)
+        """The wake rule of each; None where it is asked at every close."""
         self.watch: AgentWatch | None = None
         self._known = dict.fromkeys(instruments)
         self._market = market
@@ -123,6 +126,8 @@ class Agents:
             raise self._not_valid(
                 place, question, f"found {shown(wishes)} returned, expected a list or tuple of wishes"
             )
+        if not wishes:
+            return []
         if len(wishes) > MAX_WISHES:
             raise self._not_valid(
                 place, question, f"found {len(wishes)} wishes, expected at most {MAX_WISHES} at a time"
@@ -145,6 +150,28 @@ class Agents:
         """When something was found, for people."""
         now = self._market.now
         return "before the run began" if now == -(2**63) else f"at {text_from_ns(now)}"
+
+
+def _wake_rule(agent: Agent) -> WakeRule | None:
+    """The agent's wake rule, where compiled code can use it."""
+    rule = _attribute(agent, "wake")
+    if rule is None:
+        return None
+    if type(rule) is not WakeRule:
+        raise AgentChoiceError(f"agent {type(agent).__name__}: found wake {shown(rule)}, expected a WakeRule or None")
+    memory = rule.memory
+    if (
+        type(memory) is not np.ndarray
+        or memory.dtype not in (np.dtype(np.int64), np.dtype(np.float64))
+        or memory.ndim != 1
+        or not len(memory)
+        or not (memory.flags.c_contiguous and memory.flags.writeable)
+    ):
+        raise AgentChoiceError(
+            f"agent {type(agent).__name__}: found a wake rule with memory {shown(memory)}, expected a writable array (M,) of int64 or float64, "
+            "M >= 1"
+        )
+    return rule
 
 
 def _said(agent: Agent, name: str) -> bool:

@@ -91,6 +91,7 @@ class Books:
             changed = look_at(
                 account.handle, market.values, market.instrument_values, market.sessions, market.session_ranges
             )
+            account.rows.seen[0]["max_age"] = self.gate.pace.max_ages
             if changed or self.gate.running.is_stale:
                 self.gate.running.fill(account.rows.seen[0], account.rows.moment)
         return account

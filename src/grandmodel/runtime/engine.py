@@ -14,23 +14,23 @@ import msgspec
 import numpy as np
 
 from grandmodel.data.market.soundness import LAST_STAMP_NS
-from grandmodel.domain.agents import Agent, Wish
+from grandmodel.domain.agents import Agent, WakeRule, Wish
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.decisions import (
     CancelIntent,
     Decision,
     TargetPosition,
 )
-from grandmodel.domain.errors import InvariantError, UsageError
+from grandmodel.domain.errors import GrandModelError, InvariantError, UsageError
 from grandmodel.domain.events import (
     Advance,
     Alert,
     Cause,
-    ClosedBar,
     Command,
     CommandKind,
     End,
     ModelRefresh,
+    QuietMoments,
     Record,
     Signal,
     SignalTrigger,
@@ -47,17 +47,35 @@ from grandmodel.domain.time import NS_PER_MINUTE
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.breakers import Trigger
 from grandmodel.runtime.account_view import AccountReadings, account_view
+from grandmodel.runtime.addresses import condition_address
 from grandmodel.runtime.agent_time import late_agent
 from grandmodel.runtime.asking import Agents
 from grandmodel.runtime.books import Books
-from grandmodel.runtime.errors import AgentError
+from grandmodel.runtime.errors import AgentChoiceError, AgentError
 from grandmodel.runtime.feature_book import FeatureBook
 from grandmodel.runtime.market_step import Stop
 from grandmodel.runtime.order_planner import OrderPlanner
+from grandmodel.runtime.quiet import QuietWalk
 from grandmodel.runtime.rolls import roll
 from grandmodel.runtime.settings import Mode, RunSettings
 from grandmodel.runtime.step import Step
-from grandmodel.runtime.wishes import place_of
+from grandmodel.runtime.wishes import place_of, shown
+
+_END, _REPORTS, _BARS, _EQUITY_LINE, _ROLL, _BAD_ROW, _ASK, _RISK, _FULL, _REACT = (
+    int(stop)
+    for stop in (
+        Stop.END,
+        Stop.REPORTS,
+        Stop.BARS,
+        Stop.EQUITY_LINE,
+        Stop.ROLL,
+        Stop.BAD_ROW,
+        Stop.ASK,
+        Stop.RISK,
+        Stop.FULL,
+        Stop.REACT,
+    )
+)
 
 RISK = "risk"
 """The name under which the risk gate's own intents stand on the record."""
@@ -70,6 +88,16 @@ class AgentFactory(Protocol):
         self, kind: str, parameters: Mapping[str, Any], instruments: Mapping[InstrumentId, Instrument], seed: int
     ) -> Agent:
         """The agent of ``kind`` with its own generator."""
+
+
+class StopWatch(Protocol):
+    """Told when the walk over a block stops and when what followed is kept; the edge times it so. It changes nothing in the engine."""
+
+    def stopped(self) -> None:
+        """The walk has stopped."""
+
+    def settled(self, stop: int) -> None:
+        """The records that followed from the ``Stop`` have been taken."""
 
 
 class Engine:
@@ -106,8 +134,22 @@ class Engine:
         self._agents_carry = tuple(carries or (holds and wished) for wished in self.asking.carry)
         self.features = FeatureBook(instruments) if self.asking.need_features else None
         self._account = account_view(AccountReadings(self.books, self.features))
+        self.watch: StopWatch | None = None
         self._records = 0
         self._stopped = False
+        self._wake_places = tuple(place for place, rule in enumerate(self.asking.wakes) if rule is not None)
+        self._places = tuple(range(len(agents)))
+        self._shares = settings.moments_a_record > 1
+        heard = settings.wake_rules and len(self._wake_places) == len(agents)
+        self.quiet = QuietWalk(
+            self.market,
+            self.gate,
+            self.books.ids,
+            schedules,
+            [self._compiled_rule(place) for place in self._wake_places],
+            asks=not heard or self.features is not None,
+            most=settings.moments_a_record,
+        )
 
     @property
     def now(self) -> int:
@@ -125,17 +167,38 @@ class Engine:
         return self._record(Cause.BEGIN, Step(), note={**note, "traded_by": lines} if lines else note)
 
     def on_block(self, block: Block) -> Iterator[Record]:
-        """Walk one block; a record for every stop."""
-        schema = self.market.begin(block)
-        while (stop := self.market.walk(block, schema)) is not Stop.END:
-            yield self.on_stop(stop, block)
+        """Walk one block; the records of every stop."""
+        self.quiet.begin(block)
+        while (stop := self._walk()) != _END:
+            watch = self.watch
+            if watch is not None:
+                watch.stopped()
+            yield from self.on_stop(stop, block)
+            if watch is not None:
+                watch.settled(stop)
+
+    def _walk(self) -> int:
+        try:
+            return self.quiet.walk()
+        except (KeyboardInterrupt, GrandModelError):
+            raise
+        except Exception as error:
+            raise self._failed_rule(error) from error
 
     def on_advance(self, advance: Advance) -> Iterator[Record]:
         """Let time pass without data. Raises ``UsageError`` for a time that no clock shows."""
         if advance.ts > LAST_STAMP_NS:
             raise UsageError(f"found time {advance.ts} to go on to, expected one before 2100 (int64 ns UTC)")
-        while (stop := self.market.advance(advance.ts)) is not Stop.END:
-            yield self.on_stop(stop, None)
+        while (stop := self._advance(advance.ts)) != _END:
+            yield from self.on_stop(stop, None)
+
+    def _advance(self, ts: int) -> int:
+        try:
+            return self.quiet.advance(ts)
+        except (KeyboardInterrupt, GrandModelError):
+            raise
+        except Exception as error:
+            raise self._failed_rule(error) from error
 
     def on_report(self, answer: VenueReport) -> Iterator[Record]:
         """An outside broker answered."""
@@ -146,7 +209,7 @@ class Engine:
         fills = self.books.apply_reports(step, (answer.report,))
         if self.lives.repeated_reports == repeated:
             self._tell_agents(step, (answer.report,), fills)
-        yield self._finish(Cause.REPORT, step)
+        yield from self._finish(Cause.REPORT, step)
 
     def on_command(self, command: Command) -> Iterator[Record]:
         """A person told the engine something."""
@@ -173,8 +236,9 @@ class Engine:
                     )
         for intent in intents:
             self.planner.act(step, RISK, intent, carries=self.books.carries)
-        self._stopped = self._stopped or command.kind is CommandKind.STOP
-        yield self._finish(Cause.COMMAND, step, note={"command": command})
+        if command.kind is CommandKind.STOP:
+            self._stop_asking()
+        yield from self._finish(Cause.COMMAND, step, note={"command": command})
 
     def on_signal(self, signal: Signal) -> Iterator[Record]:
         """Something was measured outside: the ladder takes it, and risk reacts in the same step."""
@@ -185,7 +249,7 @@ class Engine:
             text = f"{signal.source} took {signal.value:.3g} s to answer, again and again: its decisions come too late"
             step.alerts.append(Alert(severity="high", code="slow_agent", text=text, value=signal.value))
         self.gate.on_signal(Trigger(signal.trigger.value), signal.value, self.market.now)
-        yield self._finish(Cause.SIGNAL, step, note={"signal": signal})
+        yield from self._finish(Cause.SIGNAL, step, note={"signal": signal})
 
     def on_refresh(self, refresh: ModelRefresh, model: object | None) -> Iterator[Record]:
         """Let ``model``, loaded and checked by the caller, decide from now on; None where its file was refused."""
@@ -213,41 +277,35 @@ class Engine:
             step.alerts.append(Alert(severity="low", code="model_refreshed", text=text, value=len(takers)))
             note["takers"] = takers
             note["learnt_from"] = model.learnt_from if isinstance(model, LoadedModel) else None
-        yield self._finish(Cause.MODEL, step, note=note)
+        yield from self._finish(Cause.MODEL, step, note=note)
 
     def on_end(self, end: End) -> Iterator[Record]:
         """The stream is over: what was due by then happens, and the last record says how things stand."""
         yield from self.on_advance(Advance(ts=end.ts))
         self.books.check_equity()
-        yield self._record(Cause.END, Step(), note=self.state_summary())
+        yield from self._records_of(Cause.END, Step(), note=self.state_summary())
 
-    def on_stop(self, stop: Stop, block: Block | None) -> Record:
-        """Decide what a stop of the market step asks for; ``block`` is the one being walked, if any."""
-        step = Step()
+    def on_stop(self, stop: int, block: Block | None) -> Sequence[Record]:
+        """Decide what a stop of the walk asks for; ``block`` is the one being walked, if any. The records that follow, often none."""
         self.books.forget_view()
-        if stop is Stop.BARS:
-            step.bars = self._closed_bars()
-            if self.features is not None:
-                self.features.on_bars(step.bars)
-            view = self.books.risk_view()
-            view.rows = self.market.tick_rows()
-            step.alerts.extend(self.gate.on_bars(step.bars, view))
-            if not self._stopped:
-                for place in range(len(self.asking.agents)):
-                    wishes = self.asking.ask(place, "on_bars", step.bars, self._account)
-                    if wishes:
-                        self._act_on(step, place, wishes)
+        if stop in (_ASK, _BARS, _RISK):
+            return self._on_bars(stop)
+        if stop == _FULL:
+            return (self._quiet_record(),)
+        step = Step()
+        if stop == _REACT:
+            step.bars = self.quiet.closed_bars()
             return self._finish(Cause.BAR, step)
-        if stop is Stop.REPORTS:
+        if stop == _REPORTS:
             reports = self.exchange.due_reports()
             self._tell_agents(step, reports, self.books.apply_reports(step, reports))
             return self._finish(Cause.REPORT, step)
-        if stop is Stop.EQUITY_LINE:
+        if stop == _EQUITY_LINE:
             return self._finish(Cause.RISK_LINE, step)
-        if stop is Stop.BAD_ROW:
+        if stop == _BAD_ROW:
             self._tell_of_bad_rows(step)
             return self._finish(Cause.QUALITY, step)
-        if stop is Stop.ROLL and block is not None:
+        if stop == _ROLL and block is not None:
             roll(self.books, self.planner, step, block)
             return self._finish(Cause.ROLL, step)
         raise InvariantError(f"found stop {stop!r} of the market step, expected one that the engine knows")
@@ -260,14 +318,108 @@ class Engine:
         step.alerts.append(Alert(severity="high", code="bad_rows", text=text, value=count))
         self.gate.on_signal(Trigger.DATA_QUALITY, float(count), self.market.now)
 
-    def _finish(self, cause: Cause, step: Step, note: Mapping[str, object] | None = None) -> Record:
-        """Let risk react to the state that the step led to, and write the record."""
+    def _finish(self, cause: Cause, step: Step, note: Mapping[str, object] | None = None) -> Sequence[Record]:
+        """Let risk react to the state that the step led to, and write the records that are due."""
         intents, alerts = self.gate.react(self.books.risk_view())
         step.alerts.extend(alerts)
         for intent in intents:
             self.planner.act(step, RISK, intent, carries=self.books.carries)
         self.market.set_lines(self.gate.equity_floor_micros())
-        return self._record(cause, step, note=note)
+        if cause is Cause.BAR and self._shares and step.is_quiet:
+            return (self._quiet_record(),) if self.quiet.append() else ()
+        return self._records_of(cause, step, note)
+
+    def _on_bars(self, stop: int) -> Sequence[Record]:
+        """Bars closed: risk takes them where compiled code has not, the agents answer, and risk reacts, at once or in the next call of ``go_on``."""
+        if stop != _ASK:
+            self.quiet.show_bars()
+        bars = self.quiet.closed_bars()
+        if self.features is not None:
+            self.features.on_bars(bars)
+        step: Step | None = None
+        if stop != _ASK:
+            view = self.books.risk_view()
+            view.rows = self.market.tick_rows()
+            alerts = self.gate.on_closed(self.market.closed, len(bars), view)
+            if alerts:
+                step = Step()
+                step.alerts.extend(alerts)
+            self._ask_rules()
+        if not self._stopped:
+            for place in self._places_asked():
+                wishes = self.asking.ask(place, "on_bars", bars, self._account)
+                if wishes:
+                    step = step or Step()
+                    self._act_on(step, place, wishes)
+        if step is None:
+            if self._shares:
+                self.quiet.leave()
+                return ()
+            step = Step()
+        step.bars = bars
+        return self._finish(Cause.BAR, step)
+
+    def _places_asked(self) -> Iterable[int]:
+        """The agents that are to be asked of the bars at hand, by place."""
+        everyone = self._places
+        if not self._wake_places or not self.settings.wake_rules:
+            return everyone
+        asleep = {place for place, asked in zip(self._wake_places, self.quiet.asked(), strict=True) if not asked}
+        return [place for place in everyone if place not in asleep]
+
+    def _ask_rules(self) -> None:
+        if self._wake_places:
+            try:
+                self.quiet.ask_rules()
+            except Exception as error:
+                raise self._failed_rule(error) from error
+
+    def _compiled_rule(self, place: int) -> WakeRule:
+        """The wake rule of an agent, once it is sure that compiled code can call it."""
+        rule = self.asking.wakes[place]
+        if rule is None:
+            raise InvariantError(f"agent {self.asking.names[place]} has no wake rule")
+        try:
+            condition_address(rule.condition, rule.memory)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            raise AgentChoiceError(
+                f"agent {self.asking.names[place]}: its wake rule's condition cannot be used: {shown(error)}"
+            ) from error
+        return rule
+
+    def _failed_rule(self, error: Exception) -> AgentError:
+        """What to raise where a wake rule's condition raised ``error``."""
+        if not self._wake_places:
+            raise error
+        name = self.asking.names[self._wake_places[self.quiet.failed_rule()]]
+        return AgentError(f"agent {name}: its wake rule's condition failed: {shown(error)}")
+
+    def _stop_asking(self) -> None:
+        """A person has stopped the agents."""
+        self._stopped = True
+        self.quiet.stop_asking(asks=self.features is not None)
+
+    def _quiet_record(self) -> Record:
+        """The record of the open stretch, which is closed."""
+        number = self._records
+        self._records = self.planner.batch = number + 1
+        ts, position, equity, instruments, rows = self.quiet.take_stretch()
+        return Record(
+            number=number,
+            ts=ts,
+            cause=Cause.QUIET,
+            position=position,
+            equity_micros=equity,
+            quiet=QuietMoments(instruments=instruments, rows=rows),
+        )
+
+    def _records_of(self, cause: Cause, step: Step, note: Mapping[str, object] | None = None) -> Sequence[Record]:
+        """The record of the open stretch, if there is one, and that of ``step`` behind it."""
+        if self.quiet.is_open:
+            return self._quiet_record(), self._record(cause, step, note=note)
+        return (self._record(cause, step, note=note),)
 
     def _record(self, cause: Cause, step: Step, note: Mapping[str, object] | None = None) -> Record:
         number = self._records
@@ -289,18 +441,6 @@ class Engine:
             alerts=tuple(step.alerts),
             note=msgspec.UNSET if note is None else msgspec.Raw(msgspec.json.encode(note, order="deterministic")),
         )
-
-    def _closed_bars(self) -> tuple[ClosedBar, ...]:
-        ids = self.books.ids
-        return tuple(
-            [
-                ClosedBar(
-                    instrument=ids[instrument], width_ns=width, ts_open=start, ts_event=end, open=open_, high=high, low=low,
-                    close=close, volume=volume, flags=flags,
-                )
-                for width, _, _, _, start, end, open_, high, low, close, volume, flags, instrument in self.market.closed_rows()
-            ]
-        )  # fmt: skip
 
     def _tell_agents(self, step: Step, reports: tuple[ExecutionReport, ...], fills: list[Fill]) -> None:
         """Let every agent answer what the venue said."""
@@ -328,6 +468,8 @@ class Engine:
         """Put back what ``counters`` gave."""
         self._records, self.planner.orders, self.planner.intents, self.books.own_reports, self._stopped = counters
         self.planner.batch = self._records
+        if self._stopped:
+            self._stop_asking()
         self.books.forget_view()
         self.books.limits.restore([position.lots for position in self.ledger.positions])
 

@@ -22,6 +22,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Alert, Begin, Cause, ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, currency_text
 from grandmodel.domain.learnt import LearntFrom
+from grandmodel.domain.moments import expanded, moments_of
 from grandmodel.domain.time import NS_PER_MINUTE, ns_from_text, text_from_ns
 from grandmodel.features.schema import FeatureColumn
 from grandmodel.journal.errors import ReplayError
@@ -167,8 +168,9 @@ def explain(
     the record: then nothing that is said here would be true.
     """
     with JournalReader.open(folder, resolver) as reader:
-        begin, record, before, after = _find(reader, folder, asked)
-        engine = _run_until(reader, record, build_agent)
+        begin, kept, ts, before, after = _find(reader, folder, asked)
+        engine = _run_until(reader, kept, build_agent)
+        record = _moment_at(kept, ts)
         is_simulated = is_on_simulated_market(begin)
         stories = tuple(_tell(decision, engine, record, is_simulated=is_simulated) for decision in record.decisions)
     instruments = {instrument.id: instrument for instrument in begin.instruments}
@@ -191,30 +193,37 @@ def explain(
     )
 
 
-def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Record, int | None, int | None]:
-    """The run's beginning, the record that is meant, and the numbers of the decisions before and after it."""
+def _moment_at(record: Record, ts: int | None) -> Record:
+    """What ``record`` says of its last moment not after ``ts``; where it is of one moment, or no time was asked for, its last."""
+    moments = list(expanded([record]))
+    until = [one for one in moments if ts is None or one.ts <= ts]
+    return until[-1] if until else moments[0]
+
+
+def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Record, int | None, int | None, int | None]:
+    """The run's beginning, the record that is meant, the time asked for, and the numbers of the decisions before and after it."""
     first = next(reader.inputs(), None)
     if first is None or not isinstance(first[1], Begin):
         raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
     records = [decode_record(row.body) for row in reader.record_rows()]
     decided = [record.number for record in records if any(not isinstance(one, NoDecision) for one in record.decisions)]
-    number = _number_of(records, decided, folder, asked)
+    number, ts = _number_of(records, decided, folder, asked)
     before = max((other for other in decided if other < number), default=None)
     after = min((other for other in decided if other > number), default=None)
-    return first[1], records[number], before, after
+    return first[1], records[number], ts, before, after
 
 
-def _number_of(records: list[Record], decided: list[int], folder: Path, asked: str) -> int:
-    """The number of the record that ``asked`` names."""
+def _number_of(records: list[Record], decided: list[int], folder: Path, asked: str) -> tuple[int, int | None]:
+    """The number of the record that ``asked`` names, and the time if it names one."""
     if not records:
         raise UsageError(f"{folder}: found a journal without a record, expected a run")
     if not asked:
         wished = [record.number for record in records if record.intents]
-        return (decided or wished or [records[-1].number])[-1]
+        return (decided or wished or [records[-1].number])[-1], None
     if asked.isdecimal():
         if int(asked) >= len(records):
             raise UsageError(f"found record {asked}, expected 0 to {len(records) - 1}")
-        return int(asked)
+        return int(asked), None
     try:
         ts = ns_from_text(asked)
     except ValueError as error:
@@ -222,12 +231,13 @@ def _number_of(records: list[Record], decided: list[int], folder: Path, asked: s
             f"found {asked!r}, expected a record's number or a time with its zone (2024-07-10T14:00Z)"
         ) from error
     timed = [record for record in records if record.cause is not Cause.BEGIN]
-    until = [record for record in timed if record.ts <= ts]
+    begun = [next(moments_of(record)).ts for record in timed]
+    until = [record for record, first in zip(timed, begun, strict=True) if first <= ts]
     if not until:
-        first = f" from {text_from_ns(timed[0].ts)} on" if timed else ", but nothing happened in this run"
+        first = f" from {text_from_ns(begun[0])} on" if timed else ", but nothing happened in this run"
         raise UsageError(f"found {asked}, expected a time{first}")
     last = [record for record in until if record.ts == until[-1].ts]
-    return next((record.number for record in last if record.decisions), last[-1].number)
+    return next((record.number for record in last if record.decisions), last[-1].number), ts
 
 
 def _run_until(reader: JournalReader, record: Record, build_agent: AgentFactory) -> Engine:

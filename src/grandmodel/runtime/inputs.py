@@ -101,6 +101,12 @@ class InputEngine:
             return engine.on_end(given)
         raise InvariantError(f"input {number}: found {type(given).__name__}, expected an input that the engine knows")
 
+    def on_rows(self, block: Block) -> Iterable[Record]:
+        """``on_input`` for a block whose rows are at hand."""
+        if self.engine is None:
+            raise InvariantError("found a block before Begin")
+        return self.engine.on_block(block)
+
     def _begin(self, number: int, given: Begin) -> Iterable[Record]:
         if self.engine is not None:
             raise InvariantError(f"input {number}: found Begin a second time")

@@ -87,6 +87,16 @@ class Stop(enum.IntEnum):
     DISORDER = 6
     BAD_ROW = 7
     """A row was refused: the first of its window, the second, the fourth and so on, so that a flood makes few stops."""
+    ASK = 8
+    """Bars closed and risk has taken them: agents are to be asked. This and what follows comes from ``quiet.QuietWalk``."""
+    RISK = 9
+    """Bars closed and risk has something to tell of them; it has not taken them all."""
+    FULL = 10
+    """As many quiet moments as share a record have been appended."""
+    REACT = 11
+    """Nobody had anything to say of the bars that closed, but risk has more to do than to renew its lines."""
+    ROOM = 12
+    """The room for quiet moments is enlarged and the walk goes on. Nobody outside sees it."""
 
 
 _END, _REPORTS, _BARS, _EQUITY_LINE = int(Stop.END), int(Stop.REPORTS), int(Stop.BARS), int(Stop.EQUITY_LINE)
@@ -288,21 +298,29 @@ class MarketStep:
                 block, self.step, self.instruments, self.builders, self.slots, self.reports, self.closed, self.depth,
                 self.sessions, self.session_ranges,
             )  # fmt: skip
-            if code == Stop.GROW:
-                self.make_room(2 * len(self.reports))
-                continue
-            if code == Stop.BAD_ROW and not self._counts_bad_row(block):
-                continue
-            if code == Stop.DISORDER:
-                row, state = block[int(self.step[0]["row"])], self.step[0]
-                raise DisorderError(
-                    f"market row {self.position}: found ts_init {int(row['ts_init'])} sequence {int(row['sequence'])} after "
-                    f"{int(state['last_ts'])} sequence {int(state['last_sequence'])}, expected rows in order: sort the feed"
-                )
-            if code == Stop.END:
-                self.rows_before += len(block)
-                self.step[0]["row"] = 0
-            return Stop(code)
+            if self.is_stop(code, block):
+                return Stop(code)
+
+    def is_stop(self, code: int, block: Block) -> bool:
+        """Deal with what a walk over ``block`` came back with; False where it only has to go on.
+
+        Raises ``DisorderError`` on rows out of order.
+        """
+        if code == Stop.GROW:
+            self.make_room(2 * len(self.reports))
+            return False
+        if code == Stop.BAD_ROW:
+            return self._counts_bad_row(block)
+        if code == Stop.DISORDER:
+            row, state = block[int(self.step[0]["row"])], self.step[0]
+            raise DisorderError(
+                f"market row {self.position}: found ts_init {int(row['ts_init'])} sequence {int(row['sequence'])} after "
+                f"{int(state['last_ts'])} sequence {int(state['last_sequence'])}, expected rows in order: sort the feed"
+            )
+        if code == Stop.END:
+            self.rows_before += len(block)
+            self.step[0]["row"] = 0
+        return True
 
     def advance(self, ts: int) -> Stop:
         """Let time pass to ``ts`` without data; stops like ``walk`` (END: nothing more is due by then)."""

@@ -1,7 +1,7 @@
 """What leaves a run, and how a run goes on after its process died.
 
-``take`` is one step of a run that trades through a broker: journal the inputs, run the engine, commit, and only then send
-what the records hold. ``recover`` rebuilds all of it after a crash: it runs the journalled inputs through a fresh engine,
+``driver.Driver`` journals the inputs, runs the engine, commits, and only then lets the ``Outbox`` send what the records hold.
+``recover`` rebuilds all of it after a crash: it runs the journalled inputs through a fresh engine,
 holds each record against the journalled one, makes those again that the crash kept from being written, asks the broker
 which requests it knows, and leaves the others waiting to be sent. Reports that were missed come with the next ``collect``.
 
@@ -12,18 +12,19 @@ request under the same id; a venue takes one id once; and a report counts once, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol
 
-from grandmodel.domain.events import Advance, Begin, End, Input, MarketData, Record, VenueReport
+from grandmodel.domain.events import Advance, Begin, End, MarketData, Record, VenueReport
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId, RunId, client_order_id
+from grandmodel.domain.moments import moments_of
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Order, ReplaceOrder
 from grandmodel.execution.brokers.requests import Request, request_id
 from grandmodel.journal.errors import ReplayError, UncommittedError
-from grandmodel.journal.format import StoredRecord, encode_record
-from grandmodel.journal.replay import StateMachine, first_difference
+from grandmodel.journal.format import StoredRecord
+from grandmodel.journal.replay import StateMachine, first_difference, run_again
 from grandmodel.journal.writer import Journal
 
 
@@ -59,8 +60,9 @@ class Outbox:
 
     def note_record(self, record: Record) -> None:
         """Make requests of what ``record`` holds: cancels first, then changes, then new orders."""
-        for bar in record.bars:
-            self._marks[bar.instrument] = bar.close
+        for moment in moments_of(record):
+            for bar in moment.bars:
+                self._marks[bar.instrument] = bar.close
         for cancel in record.cancels:
             self._waiting.append(self._request(cancel.order_id, cancel=cancel))
         for replace in record.replaces:
@@ -138,56 +140,34 @@ class Recovered:
     """Requests that the broker did not know."""
 
 
-def take(journal: Journal, engine: StateMachine, inputs: Iterable[Input], outbox: Outbox | None = None) -> list[Record]:
-    """One step: journal ``inputs``, run them, commit, then send what the records hold; the result is those records.
-
-    All inputs of one call share one commit (group commit), so their requests leave together.
-    """
-    made: list[Record] = []
-    for given in inputs:
-        number = journal.append_input(given)
-        if isinstance(given, VenueReport) and outbox is not None:
-            outbox.note_report(given.report)
-        for record in engine.on_input(number, given):
-            journal.append_record(encode_record(record))
-            made.append(record)
-    journal.commit()
-    if outbox is not None:
-        for record in made:
-            outbox.note_record(record)
-        outbox.send(journal)
-    return made
-
-
 def recover(journal: Journal, engine: StateMachine, outbox: Outbox | None = None) -> Recovered:
     """Bring a fresh ``engine`` (and ``outbox``) to where ``journal`` stops.
 
     Nothing is sent: call ``outbox.send(journal)`` next, then ``collect``. Raises ``ReplayError`` where the engine makes
     another record than the journalled one: the code or the settings changed, or the journal did.
     """
-    stored = iter(journal.records())
     regenerated = feed_inputs = last_ts = 0
     begun = ended = False
-    for row, (number, given) in zip(journal.input_rows(), journal.inputs(), strict=True):
-        begun = begun or isinstance(given, Begin)
-        ended = isinstance(given, End)
-        feed_inputs += isinstance(given, MarketData | Advance)
-        if isinstance(given, VenueReport) and outbox is not None:
-            outbox.note_report(given.report)
-        for record in engine.on_input(number, given):
-            body = encode_record(record)
-            kept = next(stored, None)
-            if kept is None:
-                journal.append_record_of(number, row.chain, body)
-                regenerated += 1
-            elif kept.body != body or kept.input != number:
-                raise ReplayError(_difference(kept, number, body))
-            if outbox is not None:
-                outbox.note_record(record)
-            last_ts = record.ts
-    left = next(stored, None)
-    if left is not None:
-        raise ReplayError(f"record {left.number} is in the journal, but its inputs do not make it again")
+    chains = {row.number: row.chain for row in journal.input_rows()}
+    for made in run_again(journal.inputs(), journal.records(), engine):
+        given = made.given
+        if made.record is None:
+            if made.kept is not None:
+                raise ReplayError(f"record {made.kept.number} is in the journal, but its inputs do not make it again")
+            begun = begun or isinstance(given, Begin)
+            ended = isinstance(given, End)
+            feed_inputs += isinstance(given, MarketData | Advance)
+            if isinstance(given, VenueReport) and outbox is not None:
+                outbox.note_report(given.report)
+            continue
+        if made.kept is None:
+            journal.append_record_of(made.number, chains[made.number], made.body)
+            regenerated += 1
+        elif not made.is_equal:
+            raise ReplayError(_difference(made.kept, made.number, made.body))
+        if outbox is not None:
+            outbox.note_record(made.record)
+        last_ts = made.record.ts
     journal.commit()
     head = journal.head
     return Recovered(

@@ -18,6 +18,7 @@ from grandmodel.domain.events import Alert, Begin, Cause, Record
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.learnt import AgentLearnt, LearntFrom
+from grandmodel.domain.moments import moments_of
 from grandmodel.domain.orders import Fill
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.journal.checkpoints import last_checkpoint
@@ -73,9 +74,9 @@ class RunResults:
     """Id of the key that signed the last checkpoint; empty where none did."""
     records: int = 0
     times: list[int] = field(default_factory=list)
-    """Time of each record, ns."""
+    """Time of each moment, ns: of every record, and of every moment that a quiet one holds."""
     equity: list[int] = field(default_factory=list)
-    """Millionths of the base currency after each record."""
+    """Millionths of the base currency after each moment."""
     fills: list[Fill] = field(default_factory=list)
     alerts: list[tuple[int, Alert]] = field(default_factory=list)
     orders: int = 0
@@ -111,7 +112,7 @@ class RunResults:
         return settings_hash(self.settings)
 
     def equity_curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Record times (R,) and equity (R,) in currency units, from the first record at which trading was allowed."""
+        """Times (M,) and equity (M,) in currency units of all moments, from the first at which trading was allowed."""
         times = np.asarray(self.times, dtype=np.int64)
         values = np.asarray(self.equity, dtype=np.float64) / 1e6
         known = times >= max(0, self.settings.trade_from_ns)
@@ -148,8 +149,6 @@ def load_results(folder: Path) -> RunResults:
 
 def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], widest: int) -> None:
     results.records += 1
-    results.times.append(record.ts)
-    results.equity.append(record.equity_micros)
     results.causes[record.cause.value] += 1
     for fill in record.fills:
         results.fills.append(fill)
@@ -161,12 +160,15 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
     results.replaces += len(record.replaces)
     for intent in record.intents:
         results.refusals.add(intent)
-    for bar in record.bars:
-        if bar.width_ns == widest:
-            history = results.history[bar.instrument]
-            history.times.append(bar.ts_event)
-            history.closes.append(bar.close)
-            history.lots.append(lots[bar.instrument])
+    for moment in moments_of(record):
+        results.times.append(moment.ts)
+        results.equity.append(moment.equity_micros)
+        for bar in moment.bars:
+            if bar.width_ns == widest:
+                history = results.history[bar.instrument]
+                history.times.append(bar.ts_event)
+                history.closes.append(bar.close)
+                history.lots.append(lots[bar.instrument])
     if isinstance(record.note, msgspec.Raw):
         _add_note(results, record, record.note)
 

@@ -14,40 +14,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
+from grandmodel.domain.events import Begin, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_SECOND
 from grandmodel.journal.checkpoints import Signer
-from grandmodel.journal.format import LOG_NAME, ContentResolver, JournalReader, decode_input, encode_record
+from grandmodel.journal.format import LOG_NAME, ContentResolver, JournalReader, decode_input
 from grandmodel.journal.writer import Durability, Journal, refuse_damaged_log
 from grandmodel.runtime.agent_time import AgentTimer, late_agent
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, in_time_order
+from grandmodel.runtime.driver import Driver
 from grandmodel.runtime.engine import AgentFactory, Engine
 from grandmodel.runtime.errors import RunStoppedError
 from grandmodel.runtime.inputs import InputEngine, begin_run
-from grandmodel.runtime.market_step import Stop
+from grandmodel.runtime.latency import Latency
 from grandmodel.runtime.model_loading import check_layer, find_models, refresh_of
 from grandmodel.runtime.recovery import Recovered, recover
 from grandmodel.runtime.settings import Mode, RunSettings
 
 LATENCY_NAME = "latency.json"
-
-COMMIT_EVERY_STEPS = 256
-"""A backtest commits after so many steps; paper and live commit every step that holds an order, before it leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +59,6 @@ class Progress:
     equity_micros: int
 
 
-@dataclass(slots=True)
-class Latency:
-    """How long steps took, ns of a monotonic clock at the edge: from the stop of the market step to the committed record."""
-
-    decisions: list[int] = field(default_factory=list)
-    """Steps on closed bars."""
-    reports: list[int] = field(default_factory=list)
-    """Steps on venue reports."""
-
-    def percentiles(self) -> dict[str, dict[str, float]]:
-        """Median, 90th, 99th percentile and maximum in microseconds."""
-        return {name: _percentiles(values) for name, values in (("decision", self.decisions), ("report", self.reports))}
-
-
 class Session:
     """One run that is open for feeding. Use as a context manager: leaving it closes the journal.
 
@@ -86,20 +69,18 @@ class Session:
         """Use ``start`` or ``resume``."""
         self.folder = folder
         self.journal = journal
-        self.latency = Latency()
-        self.records = 0
-        self.orders = 0
-        self.fills = 0
-        self.on_record: Callable[[Record], None] = _ignore
+        self.latency = Latency(clock_ns)
         self.recovered: Recovered | None = None
         self._inputs = inputs
-        self._clock_ns = clock_ns
-        self._uncommitted = 0
+        self._is_backtest = self.engine.settings.mode is Mode.BACKTEST
+        self._driver = Driver(journal, inputs, waits=not self._is_backtest, on_record=self._take_record)
+        self._listener: Callable[[Record], None] | None = None
         self._timer: AgentTimer | None = None
-        if inputs.engine is not None and inputs.engine.settings.mode is not Mode.BACKTEST:
-            timing = inputs.engine.settings.agent_time
+        self.engine.watch = self.latency
+        if not self._is_backtest:
+            timing = self.engine.settings.agent_time
             if timing.budget_ns:
-                inputs.engine.asking.watch = self._timer = AgentTimer(clock_ns, timing)
+                self.engine.asking.watch = self._timer = AgentTimer(clock_ns, timing)
         self._should_stop: Callable[[], bool] = _never
 
     @classmethod
@@ -132,12 +113,8 @@ class Session:
             check(inputs.engine)
         journal = Journal.create(folder, durability=_durability(settings.mode), resolver=resolver, signer=signer)
         session = cls(folder, journal, inputs, clock_ns)
-        if on_record is not None:
-            session.on_record = on_record
-        journal.append_input(begin)
-        for record in first:
-            session._keep(record)
-        journal.commit()
+        session.on_record = on_record
+        session._driver.keep_input(begin, first)
         return session
 
     @classmethod
@@ -171,8 +148,32 @@ class Session:
             raise
         session = cls(folder, journal, inputs, clock_ns)
         session.recovered = recovered
-        session.records = recovered.records
+        session._driver.records = recovered.records
         return session
+
+    @property
+    def records(self) -> int:
+        """Records in the journal."""
+        return self._driver.records
+
+    @property
+    def orders(self) -> int:
+        """Orders that have left in this process."""
+        return self._driver.orders
+
+    @property
+    def fills(self) -> int:
+        """Fills in this process."""
+        return self._driver.fills
+
+    @property
+    def on_record(self) -> Callable[[Record], None] | None:
+        """Sees every record once it is journalled."""
+        return self._listener
+
+    @on_record.setter
+    def on_record(self, listener: Callable[[Record], None] | None) -> None:
+        self._listener = listener
 
     @property
     def engine(self) -> Engine:
@@ -237,7 +238,7 @@ class Session:
         for part in parts:
             self._stop_if_asked()
             if not isinstance(part, Part):
-                self._take(part)
+                self._driver.take(part)
                 continue
             block = part.rows
             schema = self.engine.market.check(block)  # What cannot be walked is not journalled either.
@@ -246,8 +247,9 @@ class Session:
             else:
                 source = f"{rows_sha256(block)} {where}#{part.place}"
                 given = MarketData(schema=schema.value, count=len(block), source=source)
-            self.journal.append_input(given)
-            self._walk(block)
+            self._driver.walk(given, self._inputs.on_rows(block), self._stop_if_asked)
+            if self._timer is not None:
+                self._tell_of_late_agents(self._timer)
             if on_progress is not None:
                 on_progress(self.progress())
 
@@ -262,17 +264,11 @@ class Session:
 
     def command(self, command: Command) -> None:
         """A person told the engine something: it is journalled and acted on at once."""
-        self._take(command)
+        self._driver.take(command)
 
     def signal(self, signal: Signal) -> None:
         """Something was measured outside the engine: it is journalled, and the ladder takes it at once."""
-        self._take(signal)
-
-    def _take(self, given: Told) -> None:
-        number = self.journal.append_input(given)
-        for record in self._inputs.on_input(number, given):
-            self._keep(record)
-        self._commit()
+        self._driver.take(signal)
 
     def refresh_model(self, layer: str, reference: str, *, who: str, why: str) -> ModelRefresh:
         """Let another model decide from now on: it is loaded and checked first, and takes over between two events.
@@ -283,21 +279,15 @@ class Session:
         refresh, model = refresh_of(
             check_layer(layer), reference, ts=self.engine.now, who=who, why=why, agents=self.engine.asking.agents
         )
-        self.journal.append_input(refresh)
-        for record in self.engine.on_refresh(refresh, model):
-            self._keep(record)
-        self._commit()
+        self._driver.keep_input(refresh, self.engine.on_refresh(refresh, model))
         return refresh
 
     def end(self) -> None:
         """The stream is over: what was due happens, the last record is written and the journal is sealed."""
         if not self.is_ended:
             self._stop_if_asked()
-            given = End(ts=self.engine.now)
-            number = self.journal.append_input(given)
-            for record in self._inputs.on_input(number, given):
-                self._keep(record)
-        self._commit()
+            self._driver.take(End(ts=self.engine.now))
+        self._driver.commit()
         self.journal.seal()
         (self.folder / LATENCY_NAME).write_bytes(msgspec.json.encode(self.latency.percentiles()))
 
@@ -325,22 +315,6 @@ class Session:
     ) -> None:
         self.close()
 
-    def _walk(self, block: Block) -> None:
-        engine, clock_ns, latency = self.engine, self._clock_ns, self.latency
-        market = engine.market
-        schema = market.begin(block)
-        while (stop := market.walk(block, schema)) is not Stop.END:
-            began = clock_ns()
-            record = engine.on_stop(stop, block)
-            self._keep(record)
-            took = clock_ns() - began
-            self._stop_if_asked()
-            (latency.decisions if record.cause is Cause.BAR else latency.reports).append(took)
-        if engine.settings.mode is not Mode.BACKTEST:
-            self._commit()
-        if self._timer is not None:
-            self._tell_of_late_agents(self._timer)
-
     def _tell_of_late_agents(self, timer: AgentTimer) -> None:
         """Journal what the timer found while the block was walked; nobody minds how long the agents took to warm up."""
         engine = self.engine
@@ -353,24 +327,12 @@ class Session:
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():
-            self._commit()
+            self._driver.commit()
             raise RunStoppedError(f"{self.folder}: the run was stopped, {self.records} records are in its journal")
 
-    def _keep(self, record: Record) -> None:
-        """Append a record; where orders are about to leave, wait until it is written."""
-        self.journal.append_record(encode_record(record))
-        self.records += 1
-        self.orders += len(record.orders)
-        self.fills += len(record.fills)
-        self._uncommitted += 1
-        leaves = record.orders or record.cancels or record.replaces
-        if self._uncommitted >= COMMIT_EVERY_STEPS or (leaves and self.engine.settings.mode is not Mode.BACKTEST):
-            self._commit()
-        self.on_record(record)
-
-    def _commit(self) -> None:
-        self.journal.commit()
-        self._uncommitted = 0
+    def _take_record(self, record: Record) -> None:
+        if self._listener is not None:
+            self._listener(record)
 
 
 def rows_sha256(block: Block) -> str:
@@ -386,15 +348,3 @@ def _durability(mode: Mode) -> Durability:
 def _never() -> bool:
     """Nobody stops the run."""
     return False
-
-
-def _ignore(record: Record) -> None:
-    """Nobody listens."""
-
-
-def _percentiles(values: list[int]) -> dict[str, float]:
-    if not values:
-        return {}
-    taken: NDArray[np.float64] = np.asarray(values, dtype=np.float64) / 1_000.0
-    p50, p90, p99 = np.percentile(taken, [50, 90, 99]).tolist()
-    return {"count": float(len(values)), "p50_us": p50, "p90_us": p90, "p99_us": p99, "max_us": float(taken.max())}

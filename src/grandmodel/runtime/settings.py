@@ -56,6 +56,10 @@ LONGEST_WIDTH_NS = 366 * NS_PER_DAY
 """Bars are kept from a millisecond to a year; beyond a session's length they end with the session."""
 
 
+_BACKTEST_QUIET_MOMENTS = 1_024
+_MOST_QUIET_MOMENTS = 65_536
+
+
 class AccountSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The account that a run trades."""
 
@@ -95,9 +99,25 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rolls: RollPolicy = RollPolicy.ROLL
     trade_from_ns: int = -(2**63)
     """Before this time bars only warm the agents and the risk numbers up; their intents are not acted on."""
+    quiet_moments: int | None = None
+    """How many moments at which bars closed and nothing came of it share one record of the journal. None: 1 in paper and live trading,
+    so that each has its own record at once; 1,024 in a backtest. Every moment and bar is in the journal either way."""
+    wake_rules: bool = True
+    """False: an agent with a wake rule is asked at every closed bar all the same. The run is the same, and slower."""
+
+    @property
+    def moments_a_record(self) -> int:
+        """``quiet_moments``, as the mode has it where nothing is said."""
+        if self.quiet_moments is not None:
+            return self.quiet_moments
+        return _BACKTEST_QUIET_MOMENTS if self.mode is Mode.BACKTEST else 1
 
     def __post_init__(self) -> None:
         """Refuse what no run can begin with."""
+        if self.quiet_moments is not None and not 0 < self.quiet_moments <= _MOST_QUIET_MOMENTS:
+            raise UsageError(
+                f"quiet_moments: found {self.quiet_moments}, expected 1 to {_MOST_QUIET_MOMENTS} moments in one record"
+            )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed: found {self.seed}, expected 0 to 2^63 - 1")
         widths = list(self.widths_ns)

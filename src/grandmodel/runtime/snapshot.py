@@ -34,6 +34,7 @@ class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     agents: list[tuple[str, bytes]]
     features: bytes
     counters: tuple[int, int, int, int, bool]
+    quiet: tuple[list[int], bytes, list[bytes]]
 
 
 def save_engine(engine: Engine) -> bytes:
@@ -52,6 +53,7 @@ def save_engine(engine: Engine) -> bytes:
         agents=[(_generator_text(agent.generator.bit_generator.state), agent.save()) for agent in engine.asking.agents],
         features=engine.features.save() if engine.features is not None else b"",
         counters=engine.counters(),
+        quiet=engine.quiet.save(),
     )
     return msgspec.msgpack.encode(saved)
 
@@ -90,6 +92,7 @@ def restore_engine(engine: Engine, data: bytes) -> None:
     if engine.features is not None:
         engine.features.restore(saved.features)
     engine.restore_counters(saved.counters)
+    engine.quiet.restore(saved.quiet)
 
 
 def _generator_text(state: Any) -> str:

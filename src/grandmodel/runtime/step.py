@@ -22,3 +22,17 @@ class Step:
         self.cancels: list[CancelOrder] = []
         self.replaces: list[ReplaceOrder] = []
         self.alerts: list[Alert] = []
+
+    @property
+    def is_quiet(self) -> bool:
+        """True where nothing came of the step but the bars that closed."""
+        return not (
+            self.reports
+            or self.fills
+            or self.decisions
+            or self.intents
+            or self.orders
+            or self.cancels
+            or self.replaces
+            or self.alerts
+        )

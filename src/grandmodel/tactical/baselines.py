@@ -6,13 +6,13 @@ gate.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from grandmodel.domain.agents import Account, Agent, Wish
+from grandmodel.domain.agents import Account, Agent, WakeRule, Wish
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import TargetPosition
 from grandmodel.domain.errors import UsageError
@@ -21,6 +21,9 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.learnt import LearntFrom
 from grandmodel.domain.time import THIRTY_MINUTES_NS
+from grandmodel.kernels import kernel
+
+_BAD_STRETCH = int(Flag.BAD_STRETCH)
 
 
 class _Rule(Agent):
@@ -36,6 +39,8 @@ class MovingAverageCross(_Rule):
 
     Decides at the close of each bar of ``width_ns``; means are compared as integers, so there is no rounding. Bars in a
     marked bad stretch are not used, and the averages start anew after one and after a contract roll.
+
+    The averages are kept by its wake rule (``cross_wakes``), so that it is only asked where its position is not the one that they point to.
     """
 
     name = "moving_average_cross"
@@ -54,61 +59,73 @@ class MovingAverageCross(_Rule):
         super().__init__(instruments, generator)
         if not 0 < fast < slow:
             raise UsageError(f"moving_average_cross: found fast={fast} slow={slow}, expected 0 < fast < slow")
-        self._fast, self._slow, self._lots, self._width_ns = fast, slow, lots, width_ns
-        self._short_lots = 0 if long_only else -lots
-        self._closes: dict[InstrumentId, deque[int]] = {name: deque() for name in instruments}
-        self._sums: dict[InstrumentId, list[int]] = {name: [0, 0] for name in instruments}
-        self._targets: dict[InstrumentId, int] = dict.fromkeys(instruments, 0)
+        self._width_ns = width_ns
+        self._places = {name: _HEAD + place * (_CLOSES + slow) for place, name in enumerate(instruments)}
+        memory = np.zeros(_HEAD + len(instruments) * (_CLOSES + slow), dtype=np.int64)
+        memory[:_HEAD] = width_ns, fast, slow, lots, 0 if long_only else -lots
+        self._memory = memory
+        self.wake = WakeRule(cross_wakes, memory)
 
     def widths_needed(self) -> tuple[int, ...]:
         """The one that it decides on."""
         return (self._width_ns,)
 
     def on_bars(self, bars: Sequence[ClosedBar], account: Account) -> Sequence[Wish]:
-        """Update the averages and ask for the position that they point to, where it is not the one held."""
+        """Ask for the position that the averages point to, where it is not the one held."""
         wishes: list[Wish] = []
         for bar in bars:
             if bar.width_ns != self._width_ns:
                 continue
-            instrument = bar.instrument
-            closes, sums = self._closes[instrument], self._sums[instrument]
-            if bar.flags:
-                closes.clear()
-                sums[0] = sums[1] = 0
-                if bar.flags & Flag.BAD_STRETCH:
-                    continue
-            fast, slow = self._fast, self._slow
-            close = bar.close
-            closes.append(close)
-            sums[0] += close
-            sums[1] += close
-            if len(closes) > fast:
-                sums[0] -= closes[-1 - fast]
-            if len(closes) > slow:
-                sums[1] -= closes.popleft()
-            if len(closes) < slow:
-                continue
-            lead = sums[0] * slow - sums[1] * fast
-            if lead > 0:
-                self._targets[instrument] = self._lots
-            elif lead < 0:
-                self._targets[instrument] = self._short_lots
-            target = self._targets[instrument]
-            if target != account.lots(instrument):
-                wishes.append(TargetPosition(instrument=instrument, lots=target, reasons=("ma_cross",)))
+            place = self._places[bar.instrument]
+            is_known = self._memory[place + _COUNT] >= self._memory[_SLOW]
+            target = int(self._memory[place + _TARGET])
+            if is_known and target != account.lots(bar.instrument):
+                wishes.append(TargetPosition(instrument=bar.instrument, lots=target, reasons=("ma_cross",)))
         return wishes
 
-    def save(self) -> bytes:
-        """The closes, sums and targets."""
-        return msgspec.msgpack.encode([{k: list(v) for k, v in self._closes.items()}, self._sums, self._targets])
 
-    def restore(self, data: bytes) -> None:
-        """Put back the closes, sums and targets."""
-        closes, sums, targets = msgspec.msgpack.decode(
-            data, type=tuple[dict[InstrumentId, list[int]], dict[InstrumentId, list[int]], dict[InstrumentId, int]]
-        )
-        self._closes = {name: deque(values) for name, values in closes.items()}
-        self._sums, self._targets = sums, targets
+_WIDTH, _FAST, _SLOW, _LONG, _SHORT = range(5)
+_HEAD = 5
+"""The memory of ``cross_wakes`` begins with the width, both lengths and both targets; then comes a part for each instrument."""
+_COUNT, _NEXT, _FAST_SUM, _SLOW_SUM, _TARGET = range(5)
+_CLOSES = 5
+"""A part: closes so far, the place of the next, both sums, the target; then the last closes, in a ring as long as the slow average."""
+
+
+@kernel
+def cross_wakes(bars: NDArray[Any], count: int, lots: NDArray[np.int64], memory: NDArray[np.int64]) -> bool:
+    """Bring the averages up to date; True where a position is not the one that they point to."""
+    fast, slow = memory[_FAST], memory[_SLOW]
+    wakes = False
+    for k in range(count):
+        bar = bars[k]
+        if bar.width != memory[_WIDTH]:
+            continue
+        part = memory[_HEAD + bar.instrument * (_CLOSES + slow) :]
+        if bar.flags != 0:
+            part[_COUNT] = part[_NEXT] = part[_FAST_SUM] = part[_SLOW_SUM] = 0
+            if bar.flags & _BAD_STRETCH:
+                continue
+        ring = part[_CLOSES:]
+        place = part[_NEXT]
+        if part[_COUNT] >= fast:
+            part[_FAST_SUM] -= ring[(place - fast) % slow]
+        if part[_COUNT] >= slow:
+            part[_SLOW_SUM] -= ring[place]
+        part[_FAST_SUM] += bar.close
+        part[_SLOW_SUM] += bar.close
+        ring[place] = bar.close
+        part[_NEXT] = (place + 1) % slow
+        part[_COUNT] = min(part[_COUNT] + 1, slow)
+        if part[_COUNT] < slow:
+            continue
+        lead = part[_FAST_SUM] * slow - part[_SLOW_SUM] * fast
+        if lead > 0:
+            part[_TARGET] = memory[_LONG]
+        elif lead < 0:
+            part[_TARGET] = memory[_SHORT]
+        wakes |= part[_TARGET] != lots[bar.instrument]
+    return wakes
 
 
 class RandomAgent(_Rule):
@@ -159,6 +176,7 @@ class BuyAndHold(_Rule):
     ) -> None:
         super().__init__(instruments, generator)
         self._lots, self._width_ns = lots, width_ns
+        self.wake = WakeRule(is_not_held, np.array([width_ns, lots], dtype=np.int64))
 
     def widths_needed(self) -> tuple[int, ...]:
         """The one that it decides on."""
@@ -171,3 +189,12 @@ class BuyAndHold(_Rule):
             for bar in bars
             if bar.width_ns == self._width_ns and account.lots(bar.instrument) != self._lots
         ]
+
+
+@kernel
+def is_not_held(bars: NDArray[Any], count: int, lots: NDArray[np.int64], memory: NDArray[np.int64]) -> bool:
+    """True where a bar of the width ``memory[0]`` closed of an instrument in which not ``memory[1]`` lots are held."""
+    wakes = False
+    for k in range(count):
+        wakes |= bars[k].width == memory[0] and lots[bars[k].instrument] != memory[1]
+    return wakes

@@ -187,7 +187,7 @@ class EngineEpisode:
     def _decide(self, wish: TargetPosition | None = None) -> tuple[tuple[Order, ...], set[int]]:
         """Let the agent answer at the close; the orders that left, and the ids of those called back for want of a stop."""
         self._agent.wish = wish
-        record = self._engine.on_stop(Stop.BARS, None)
+        record = self._engine.on_stop(Stop.BARS, None)[-1]
         self._agent.wish = None
         self._decided = True
         return record.orders, {cancel.order_id for cancel in record.cancels if cancel.reason == "unprotected"}

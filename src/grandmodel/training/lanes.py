@@ -145,6 +145,7 @@ def run_settings(settings: LaneSettings, width_ns: int, currency: str = "USD") -
         risk=msgspec.structs.replace(settings.risk, var=var),
         widths_ns=(width_ns,),
         rolls=RollPolicy.ROLL,
+        quiet_moments=1,  # Whoever trains or holds a lane against the engine looks at it after every bar.
     )
 
 

@@ -16,9 +16,9 @@ from grandmodel.journal.format import JOURNAL_NAME, pack
 from grandmodel.journal.keys import SigningKey
 from grandmodel.journal.writer import Durability, Journal
 from grandmodel.risk.checks import CHECK_NAMES
-from grandmodel.runtime.recovery import take
 from grandmodel.runtime.settings import Mode, RunSettings
 from tools.real_engine import build_begin, build_blocks, build_end, build_engine
+from tools.small_engine import take
 
 TRUST = "--trust-agents"
 """These runs were decided by an agent of the tests."""

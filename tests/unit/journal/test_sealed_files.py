@@ -14,8 +14,7 @@ from grandmodel.journal.keys import SigningKey
 from grandmodel.journal.sealed_files import FILES_NAME, FilesSeal, check_measured, last_files_seal, seal_files
 from grandmodel.journal.verification import UNSIGNED, Expected, FindingKind, Signature, verify_run
 from grandmodel.journal.writer import Durability, Journal
-from grandmodel.runtime.recovery import take
-from tools.small_engine import SmallEngine, build_begin, build_blocks
+from tools.small_engine import SmallEngine, build_begin, build_blocks, take
 
 NAMES = ("latency.json", "report.html", "summary.json")
 

@@ -16,8 +16,7 @@ from grandmodel.journal.keys import PublicKey, SigningKey
 from grandmodel.journal.merkle import MerkleTree
 from grandmodel.journal.verification import Expected, FindingKind, verify_run
 from grandmodel.journal.writer import Durability, Journal
-from grandmodel.runtime.recovery import take
-from tools.small_engine import SmallEngine, build_begin, build_blocks
+from tools.small_engine import SmallEngine, build_begin, build_blocks, take
 
 EVERY = 4
 

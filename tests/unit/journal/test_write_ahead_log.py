@@ -11,9 +11,8 @@ from grandmodel.journal.format import JOURNAL_NAME, LOG_INDEX_NAME, LOG_NAME, Jo
 from grandmodel.journal.verification import FindingKind, verify_run
 from grandmodel.journal.write_ahead_log import log_damage
 from grandmodel.journal.writer import Durability, Journal
-from grandmodel.runtime.recovery import take
 from grandmodel.runtime.session import Session
-from tools.small_engine import SmallEngine, build_begin, build_blocks
+from tools.small_engine import SmallEngine, build_begin, build_blocks, take
 
 FRAME = 24 + 8_192
 

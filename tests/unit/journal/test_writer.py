@@ -26,9 +26,8 @@ from grandmodel.journal.format import (
 from grandmodel.journal.merkle import merkle_root
 from grandmodel.journal.verification import verify_run
 from grandmodel.journal.writer import Durability, Journal
-from grandmodel.runtime.recovery import take
 from merkle_leaves import leaf_hash
-from tools.small_engine import SmallEngine, build_begin, build_blocks
+from tools.small_engine import SmallEngine, build_begin, build_blocks, take
 
 INPUTS = [
     build_begin(),

@@ -436,7 +436,7 @@ def test_var_of_one_unknown_position_makes_the_account_unknown() -> None:
     gate = desk.gate(warmed=False)
     desk.warm(gate, desk.NAMES)
     gate.running.lots[COUNTS, 1] = 0  # CL has not been seen often enough
-    gate.running._dirty = True
+    gate.running._known_updates = gate.running._table_updates = -1
     assert gate.check(desk.order(), desk.view()).order is not None
     _refused(gate.check(desk.order(), desk.view(positions=[0, 1, 0])), "var", RiskReason.VAR_UNKNOWN)
 

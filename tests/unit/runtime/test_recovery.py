@@ -9,9 +9,9 @@ from grandmodel.journal.errors import ReplayError, UncommittedError
 from grandmodel.journal.format import JournalReader, encode_record
 from grandmodel.journal.replay import first_difference, replay
 from grandmodel.journal.writer import Durability, Journal
-from grandmodel.runtime.recovery import Outbox, recover, take
+from grandmodel.runtime.recovery import Outbox, recover
 from loopback_venue import VenueBook
-from tools.small_engine import SmallEngine, build_begin, build_blocks
+from tools.small_engine import SmallEngine, build_begin, build_blocks, take
 
 RUN = RunId("run")
 BLOCKS = build_blocks(2, 12)

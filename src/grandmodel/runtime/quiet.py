@@ -1,0 +1,551 @@
+"""The compiled loop over quiet moments: bars close, nothing comes of it, and the walk goes on without Python.
+
+One call walks the market step to its next stop. Where bars closed there it takes them into risk, asks the agents' wake rules, and, where
+no agent is to be asked and risk has nothing to tell, appends the moment to the open stretch and walks on. It comes back for everything
+else, and before it has changed anything that Python then does: ``Engine.on_stop`` goes on with the same kernels from there. Whether a
+moment is quiet is a matter of what came of it, never of who found that out, so that a wake rule changes no record.
+
+Read next: ``market_step.py`` (the walk), ``risk/intake.py`` (what risk does with bars), ``domain/moments.py`` (reading a stretch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba.np.numpy_support import carray
+from numpy.typing import NDArray
+
+from grandmodel.data.market.bar_building import BUILDER
+from grandmodel.domain.agents import WakeRule
+from grandmodel.domain.blocks import BAR, BOOK, TICK, Block, Schema
+from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS, packed
+from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.domain.time import NEVER_NS, NS_PER_DAY
+from grandmodel.kernels import kernel, pointer_to
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.intake import INTAKE, TAKEN, renew_lines, take_bars
+from grandmodel.risk.running import OPEN, POSITIONS, RATES, ROWS
+from grandmodel.risk.standing import STANDING
+from grandmodel.runtime.addresses import call_condition, condition_address
+from grandmodel.runtime.market_step import MarketStep, Stop, advance_to, walk_bars, walk_book, walk_ticks
+from grandmodel.simulation.depth import DEPTH
+from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, Feed
+
+Rows = Any
+"""A structured array, or a plain one, inside compiled code."""
+
+_I8 = "<i8"
+
+STRETCH = np.dtype(
+    [
+        ("usual", _I8),  # 1: risk has nothing to look at but the account's standing
+        ("pending", _I8),  # 1: nobody had anything to say of the moment at hand; risk has not reacted to it yet
+        ("asks", _I8),  # 1: Python is asked at every moment
+        ("heeds", _I8),  # 1: wake rules are asked
+        ("most", _I8),  # moments that share a record
+        ("moments", _I8),  # in the open stretch
+        ("words", _I8),  # of it in use
+        ("ts", _I8),  # of the last moment in it
+        ("position", _I8),
+        ("equity", _I8),
+        ("rows_before", _I8),  # market rows of the blocks that are done
+        ("widths", _I8),
+        ("day", _I8),  # the trading day, and from when until when it is that
+        ("day_from", _I8),
+        ("day_until", _I8),
+        ("rule", _I8),  # the wake rule that was asked last
+    ]
+)
+"""One row: the open stretch, and what the loop must know besides the market step and risk."""
+
+_SAVED = ("moments", "words", "ts", "position", "equity")
+_NAMES = STRETCH.names or ()
+_MOMENTS, _WORDS = (_NAMES.index(name) for name in ("moments", "words"))
+
+_BARS, _ASK, _RISK, _FULL, _REACT, _ROOM = (
+    int(stop) for stop in (Stop.BARS, Stop.ASK, Stop.RISK, Stop.FULL, Stop.REACT, Stop.ROOM)
+)
+_END, _GROW = int(Stop.END), int(Stop.GROW)
+_FEED_BARS = int(Feed.BARS)
+_ADDRESS, _MEMORY, _LENGTH, _IS_REAL = range(4)
+"""A row of the rules: where the condition is, where its memory is, how long that is, 1 where it is of floats."""
+
+
+class QuietWalk:
+    """The walk of one engine, and its open stretch.
+
+    ``rules`` are the wake rules of the agents that have one, in their order; ``asks``: Python is to come in at every closed bar whatever
+    they say; ``most`` moments share a record.
+    """
+
+    def __init__(
+        self,
+        market: MarketStep,
+        gate: RiskGate,
+        instruments: Sequence[InstrumentId],
+        schedules: Sequence[SessionSchedule],
+        rules: Sequence[WakeRule],
+        *,
+        asks: bool,
+        most: int,
+    ) -> None:
+        self._market, self._gate = market, gate
+        self._instruments = tuple(instruments)
+        self._memories = [rule.memory for rule in rules]
+        self._rules = np.array(
+            [
+                (condition_address(rule.condition, rule.memory), rule.memory.ctypes.data, len(rule.memory), rule.memory.dtype.kind == "f")
+                for rule in rules
+            ],
+            dtype=np.int64,
+        ).reshape(len(rules), 4)  # fmt: skip
+        self._asked = np.zeros(len(rules), dtype=np.int64)
+        self._days = schedules[0].day_ns.astype(np.int64)
+        self._stretch = np.zeros(1, STRETCH)
+        self._values = self._stretch.view(np.int64)
+        self._words = np.zeros(1024, dtype=np.int64)
+        row = self._stretch[0]
+        row["asks"], row["heeds"], row["most"], row["widths"] = asks, True, most, market.builders.shape[1]
+        row["day_until"] = -(2**63)
+        self._table: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
+        self._held: tuple[NDArray[Any], ...] = ()
+        self._slots: Any = None
+        self._reports: Any = None
+        self._depth: Any = None
+        self._shown = np.zeros(1 + BAR_WORDS * len(market.closed), dtype=np.int64)
+        self._is_pending = False
+        self._block: Block = np.zeros(0, BAR)
+        self._walk = _WALKS[Schema.BARS]
+
+    def begin(self, block: Block) -> Schema:
+        """Make ``block`` the one to walk, as ``MarketStep.begin`` does."""
+        schema = self._market.begin(block)
+        self._block = np.ascontiguousarray(block)
+        self._walk = _WALKS[schema]
+        self._stretch[0]["rows_before"] = self._market.rows_before
+        self._held = ()
+        return schema
+
+    def walk(self) -> int:
+        """Go on with the block; a ``Stop`` as a number."""
+        while True:
+            code: int = self._walk(self._ready_table(), self._is_pending, self._gate.is_usual)
+            if code >= _ASK:
+                self._is_pending = code == _ROOM
+                if code != _ROOM:
+                    return code
+                self._make_room()
+                continue
+            self._is_pending = False
+            if self._market.is_stop(code, self._block):
+                if code == _END:
+                    self._stretch[0]["rows_before"] = self._market.rows_before
+                return code
+
+    def advance(self, ts: int) -> int:
+        """Let time pass to ``ts`` without data; a ``Stop`` as a number, END where nothing more is due by then."""
+        self._stretch[0]["rows_before"] = self._market.rows_before
+        while True:
+            code: int = _go_on_in_time(self._ready_table(), self._is_pending, self._gate.is_usual, ts)
+            self._is_pending = code == _ROOM
+            if code == _GROW:
+                self._market.make_room(2 * len(self._market.reports))
+            elif code == _ROOM:
+                self._make_room()
+            else:
+                return code
+
+    def closed_bars(self) -> tuple[ClosedBar, ...]:
+        """The bars of the moment at hand."""
+        names, shown = self._instruments, self._shown
+        count = shown.item(0)
+        words = shown[1 : 1 + BAR_WORDS * count].tolist()
+        if count == 1:
+            return (ClosedBar(names[words[0]], *words[1:]),)
+        return tuple(
+            [ClosedBar(names[words[k]], *words[k + 1 : k + BAR_WORDS]) for k in range(0, BAR_WORDS * count, BAR_WORDS)]
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """True while a stretch holds moments."""
+        return bool(self._values[_MOMENTS])
+
+    def asked(self) -> list[int]:
+        """By wake rule, 1 where it wants its agent asked at the moment at hand."""
+        flags: list[int] = self._asked.tolist()
+        return flags
+
+    def show_bars(self) -> None:
+        """Bars closed and compiled code has done nothing about it yet: keep them for ``closed_bars`` and ``append``."""
+        _show(self._market.step, self._market.closed, self._shown)
+
+    def ask_rules(self) -> None:
+        """Ask every wake rule of the moment at hand, whose bars risk has taken."""
+        closed, step = self._market.closed, self._market.step
+        _ask_rules(
+            self._stretch, self._rules, self._asked, closed, int(step[0]["closed_bars"]), self._gate.running.lots
+        )
+
+    def leave(self) -> None:
+        """The agents had nothing to say of the moment at hand: the next call of ``walk`` or ``advance`` deals with it."""
+        self._is_pending = True
+
+    def append(self) -> bool:
+        """Append the moment at hand to the stretch; True where that is full now."""
+        while not _append(self._stretch, self._market.step, self._shown, self._words):
+            self._make_room()
+        return bool(self._values[_MOMENTS] >= self._stretch[0]["most"])
+
+    def take_stretch(self) -> tuple[int, int, int, tuple[InstrumentId, ...], bytes]:
+        """Close the open stretch: (ts, position, equity) of its last moment, the instruments' names, and its words, packed."""
+        row = self._stretch[0]
+        words = packed(self._words[: int(row["words"])])
+        row["moments"] = row["words"] = 0
+        return int(row["ts"]), int(row["position"]), int(row["equity"]), self._instruments, words
+
+    def stop_asking(self, *, asks: bool) -> None:
+        """No agent is asked any more; ``asks`` as before."""
+        self._stretch[0]["heeds"], self._stretch[0]["asks"] = False, asks
+
+    def failed_rule(self) -> int:
+        """The place of the wake rule that was asked last."""
+        return int(self._stretch[0]["rule"])
+
+    def save(self) -> tuple[list[int], bytes, list[bytes]]:
+        """The open stretch and the memories of the rules."""
+        row = self._stretch[0]
+        words = self._words[: int(row["words"])].tobytes()
+        return [int(row[name]) for name in _SAVED], words, [memory.tobytes() for memory in self._memories]
+
+    def restore(self, saved: tuple[list[int], bytes, list[bytes]]) -> None:
+        """Put back what ``save`` gave; raises ``UsageError`` where the memories are not those of these rules."""
+        values, words, memories = saved
+        if [len(one) for one in memories] != [memory.nbytes for memory in self._memories]:
+            raise UsageError("snapshot: found other wake rules than this run's agents have, expected the same agents")
+        found = np.frombuffer(words, dtype=np.int64)
+        while len(found) > len(self._words):
+            self._make_room()
+        self._words[: len(found)] = found
+        for name, value in zip(_SAVED, values, strict=True):
+            self._stretch[0][name] = value
+        for memory, data in zip(self._memories, memories, strict=True):
+            memory[:] = np.frombuffer(data, dtype=memory.dtype)
+        self._is_pending = False
+        self._held = ()
+
+    def _make_room(self) -> None:
+        """Double the room for the stretch."""
+        larger = np.zeros(2 * len(self._words), dtype=np.int64)
+        larger[: int(self._values[_WORDS])] = self._words[: int(self._values[_WORDS])]
+        self._words = larger
+        self._held = ()
+
+    def _ready_table(self) -> NDArray[np.int64]:
+        """The table of addresses, brought up to date."""
+        market = self._market
+        if (
+            self._held
+            and self._slots is market.slots
+            and self._reports is market.reports
+            and self._depth is market.depth
+        ):
+            return self._table
+        gate = self._gate
+        running, shocks = gate.running, gate.shocks
+        self._slots, self._reports, self._depth = market.slots, market.reports, market.depth
+        self._held = (
+            self._block, market.step, market.instruments, market.builders, market.slots, market.reports, market.closed, market.depth,
+            market.sessions, market.session_ranges, running.lots, running.closes, running.row, running.covariance.tables,
+            running.covariance.clock, running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, gate.pace.table,
+            gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._asked, self._shown,
+        )  # fmt: skip
+        if not all(one.flags.c_contiguous for one in self._held):
+            raise UsageError("found an array of the engine that is not contiguous, expected each to be")
+        self._table = np.array([(one.ctypes.data, len(one)) for one in self._held], dtype=np.int64)
+        return self._table
+
+
+@kernel
+def _unpacked(table: Rows) -> Any:
+    """The arrays of the table, in its order, the block aside."""
+    n = table[2, 1]
+    stretch = carray(pointer_to(table[24, 0]), (1,), STRETCH)
+    return (
+        carray(pointer_to(table[1, 0]), (1,), STEP),
+        carray(pointer_to(table[2, 0]), (n,), INSTRUMENT),
+        carray(pointer_to(table[3, 0]), (n, stretch[0].widths), BUILDER),
+        carray(pointer_to(table[4, 0]), (table[4, 1],), SLOT),
+        carray(pointer_to(table[5, 0]), (table[5, 1],), REPORT),
+        carray(pointer_to(table[6, 0]), (table[6, 1],), BUILDER),
+        carray(pointer_to(table[7, 0]), (table[7, 1],), DEPTH),
+        carray(pointer_to(table[8, 0]), (table[8, 1], 2), np.int64),
+        carray(pointer_to(table[9, 0]), (n, 2), np.int64),
+        carray(pointer_to(table[10, 0]), (5, n), np.int64),
+        carray(pointer_to(table[11, 0]), (3, n), np.int64),
+        carray(pointer_to(table[12, 0]), (2,), np.int64),
+        carray(pointer_to(table[13, 0]), (3, n, n), np.float64),
+        carray(pointer_to(table[14, 0]), (4,), np.float64),
+        carray(pointer_to(table[15, 0]), (2, n), np.float64),
+        carray(pointer_to(table[16, 0]), (2, n, n), np.float64),
+        carray(pointer_to(table[17, 0]), (n,), np.float64),
+        carray(pointer_to(table[18, 0]), (8, 3), np.float64),
+        carray(pointer_to(table[19, 0]), (1,), np.int64),
+        carray(pointer_to(table[20, 0]), (6, n), np.int64),
+        carray(pointer_to(table[21, 0]), (1,), INTAKE),
+        carray(pointer_to(table[22, 0]), (1,), STANDING),
+        carray(pointer_to(table[23, 0]), (2, 3), np.float64),
+        stretch,
+        carray(pointer_to(table[25, 0]), (table[25, 1],), np.int64),
+        carray(pointer_to(table[26, 0]), (table[26, 1],), np.int64),
+        carray(pointer_to(table[27, 0]), (table[27, 1], 4), np.int64),
+        carray(pointer_to(table[28, 0]), (table[28, 1],), np.int64),
+        carray(pointer_to(table[29, 0]), (table[29, 1],), np.int64),
+    )
+
+
+@kernel
+def _go_on_in_bars(table: Rows, is_pending: bool, is_usual: bool) -> int:
+    """Walk a block of bars to the next moment that Python must see; a stop code."""
+    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    block = carray(pointer_to(table[0, 0]), (table[0, 1],), BAR)
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    while code == 0:
+        code = walk_bars(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
+        if code != _BARS:
+            return code
+        code = _take_moment(
+            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
+        )  # fmt: skip
+    return code
+
+
+@kernel
+def _go_on_in_ticks(table: Rows, is_pending: bool, is_usual: bool) -> int:
+    """Walk a block of trades and quotes to the next moment that Python must see; a stop code."""
+    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    block = carray(pointer_to(table[0, 0]), (table[0, 1],), TICK)
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    while code == 0:
+        code = walk_ticks(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
+        if code != _BARS:
+            return code
+        code = _take_moment(
+            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
+        )  # fmt: skip
+    return code
+
+
+@kernel
+def _go_on_in_book(table: Rows, is_pending: bool, is_usual: bool) -> int:
+    """Walk a block of order book events to the next moment that Python must see; a stop code."""
+    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    block = carray(pointer_to(table[0, 0]), (table[0, 1],), BOOK)
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    while code == 0:
+        code = walk_book(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
+        if code != _BARS:
+            return code
+        code = _take_moment(
+            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
+        )  # fmt: skip
+    return code
+
+
+@kernel
+def _go_on_in_time(table: Rows, is_pending: bool, is_usual: bool, ts: int) -> int:
+    """Let time pass to ``ts``, or to the next moment before it that Python must see; a stop code."""
+    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
+     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    stretch[0].pending, stretch[0].usual = is_pending, is_usual
+    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    while code == 0:
+        code = advance_to(step, instruments, builders, slots, reports, closed, depth, ts)
+        if code != _BARS:
+            return code
+        code = _take_moment(
+            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
+            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
+        )  # fmt: skip
+    return code
+
+
+_WALKS = {
+    Schema.TRADES: _go_on_in_ticks,
+    Schema.QUOTES: _go_on_in_ticks,
+    Schema.BOOK: _go_on_in_book,
+    Schema.BARS: _go_on_in_bars,
+}
+
+
+@kernel
+def _take_moment(
+    step: Rows, instruments: Rows, closed: Rows, sessions: Rows, ranges: Rows, lots: Rows, closes: Rows, row: Rows, tables: Rows,
+    clock: Rows, money: Rows, shock_tables: Rows, eigenvector: Rows, history: Rows, shock_count: Rows, pace: Rows, intake: Rows,
+    standing: Rows, lines: Rows, stretch: Rows, words: Rows, days: Rows, rules: Rows, asked: Rows, shown: Rows,
+) -> int:  # fmt: skip
+    """Bars closed: take them into risk, ask the wake rules, and settle the moment where nobody wants to be asked; a stop code or 0."""
+    now, count = step[0].now, step[0].closed_bars
+    for k in range(instruments.shape[0]):
+        market = instruments[k]
+        lots[POSITIONS, k], lots[RATES, k] = market.position, market.rate
+        lots[OPEN, k] = market.session_open <= now < market.session_close or _is_open(sessions, ranges, k, now)
+        lots[ROWS, k] = market.rows if market.feed > _FEED_BARS else -1
+    code = take_bars(
+        closed,
+        count,
+        intake,
+        lots,
+        closes,
+        row,
+        tables,
+        clock,
+        money,
+        shock_tables,
+        eigenvector,
+        history,
+        shock_count,
+        pace,
+    )
+    if code != TAKEN:
+        intake[0].code = code
+        return _RISK
+    # The record's bars are kept before anybody's rule sees the rows.
+    _show(step, closed, shown)
+    is_asked = _ask_rules(stretch, rules, asked, closed, count, lots)
+    if is_asked or stretch[0].asks or stretch[0].most == 1:
+        return _ASK
+    stretch[0].pending = 1
+    return _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+
+
+@kernel
+def _ask_rules(stretch: Rows, rules: Rows, asked: Rows, closed: Rows, count: int, lots: Rows) -> bool:
+    """Ask every wake rule of the bars that closed; True where one wants its agent asked."""
+    found = False
+    if stretch[0].heeds:
+        for k in range(rules.shape[0]):
+            stretch[0].rule = k
+            place, length = pointer_to(rules[k, _MEMORY]), rules[k, _LENGTH]
+            if rules[k, _IS_REAL]:
+                real = carray(place, (length,), np.float64)
+                wants = call_condition(rules[k, _ADDRESS], closed, count, lots[POSITIONS], real)
+            else:
+                whole = carray(place, (length,), np.int64)
+                wants = call_condition(rules[k, _ADDRESS], closed, count, lots[POSITIONS], whole)
+            asked[k] = wants
+            found |= wants
+    return found
+
+
+@kernel
+def _settle(
+    stretch: Rows,
+    standing: Rows,
+    lines: Rows,
+    step: Rows,
+    shown: Rows,
+    words: Rows,
+    sessions: Rows,
+    ranges: Rows,
+    days: Rows,
+) -> int:
+    """Let risk react to a moment of which nobody had anything to say, and append it to the stretch; a stop code, or 0.
+
+    Where risk has more to do than to renew its lines, or there is no room, nothing is changed.
+    """
+    state, account, market = stretch[0], standing[0], step[0]
+    if state.pending == 0:
+        return 0
+    if state.usual == 0 or account.state != 0 or account.flattening != 0:
+        return _REACT
+    if state.words + MOMENT_WORDS + BAR_WORDS * shown[0] > words.shape[0]:
+        return _ROOM
+    day = _trading_day(stretch, sessions, ranges, days, market.now)
+    if day < 0:
+        day = market.now - market.now % NS_PER_DAY
+    if not renew_lines(standing, lines, market.equity, max(market.equity, market.equity_peak), day, True):
+        return _REACT
+    market.equity_floor = account.floor
+    market.equity_peak = market.equity
+    state.pending = 0
+    _append(stretch, step, shown, words)
+    return _FULL if state.moments >= state.most else 0
+
+
+@kernel
+def _append(stretch: Rows, step: Rows, shown: Rows, words: Rows) -> bool:
+    """Append the moment at hand to the stretch, its bars from ``shown``; False, and nothing done, where there is no room."""
+    state, market = stretch[0], step[0]
+    at, count = state.words, shown[0]
+    if at + MOMENT_WORDS + BAR_WORDS * count > words.shape[0]:
+        return False
+    state.ts, state.position, state.equity = market.now, state.rows_before + market.row, market.equity
+    words[at], words[at + 1], words[at + 2], words[at + 3] = state.ts, state.position, state.equity, count
+    at += MOMENT_WORDS
+    for k in range(BAR_WORDS * count):
+        words[at + k] = shown[1 + k]
+    state.words = at + BAR_WORDS * count
+    state.moments += 1
+    return True
+
+
+@kernel
+def _show(step: Rows, closed: Rows, shown: Rows) -> None:
+    """Keep the bars that closed: how many, then field by field as ``ClosedBar`` has them."""
+    shown[0] = step[0].closed_bars
+    at = 1
+    for k in range(shown[0]):
+        bar = closed[k]
+        shown[at], shown[at + 1], shown[at + 2], shown[at + 3] = bar.instrument, bar.width, bar.start, bar.end
+        shown[at + 4], shown[at + 5], shown[at + 6], shown[at + 7] = bar.open, bar.high, bar.low, bar.close
+        shown[at + 8], shown[at + 9] = bar.volume, bar.flags
+        at += BAR_WORDS
+
+
+@kernel
+def _count_until(sessions: Rows, column: int, first: int, last: int, ts: int) -> int:
+    """How many of the rows [first, last) of ``sessions`` have a time at or before ``ts`` in ``column``; the times rise."""
+    low, high = first, last
+    while low < high:
+        middle = (low + high) // 2
+        if sessions[middle, column] <= ts:
+            low = middle + 1
+        else:
+            high = middle
+    return low - first
+
+
+@kernel
+def _is_open(sessions: Rows, ranges: Rows, k: int, ts: int) -> bool:
+    """True where ``ts`` lies in a session of instrument ``k``."""
+    place = ranges[k, 0] + _count_until(sessions, 0, ranges[k, 0], ranges[k, 1], ts) - 1
+    return bool(place >= ranges[k, 0] and ts < sessions[place, 1])
+
+
+@kernel
+def _trading_day(stretch: Rows, sessions: Rows, ranges: Rows, days: Rows, now: int) -> int:
+    """Midnight UTC of the trading day of the first instrument's sessions, -1 behind the last; as ``Books`` has it."""
+    state = stretch[0]
+    if not state.day_from <= now < state.day_until:
+        first = ranges[0, 0]
+        place = _count_until(sessions, 1, first, ranges[0, 1], now)
+        state.day_from = sessions[first + place - 1, 1] if place > 0 else -(2**63)
+        state.day, state.day_until = -1, NEVER_NS
+        if place < days.shape[0]:
+            state.day, state.day_until = days[place], sessions[first + place, 1]
+    return int(state.day)
