@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from grandmodel.data.market.bar_building import BUILDER
+from grandmodel.domain.errors import InvariantError
 
 if_unlikely: Any = cgutils.if_unlikely
 
@@ -60,4 +61,7 @@ def condition_address(condition: Callable[..., Any], memory: NDArray[Any]) -> in
     compiled = dispatcher.overloads[arguments]
     if compiled.signature.return_type != types.boolean:
         raise TypeError(f"found that it returns {compiled.signature.return_type}, expected a bool")
-    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    address = int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    if not address:
+        raise InvariantError(f"found no machine code of {compiled.fndesc.qualname}, expected its address")
+    return address
