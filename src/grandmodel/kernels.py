@@ -199,7 +199,10 @@ class _Stored(caching.CompileResultCacheImpl):  # type: ignore[misc]  # numba pu
         (name, kind, (machine_code, _)), *middle, environments = super().reduce(cres)
         kept = tuple(one for one in environments if one.consts)
         empty = tuple(one.env_name for one in environments if not one.consts)
-        entries = cres.fndesc.llvm_cpython_wrapper_name, cres.fndesc.llvm_func_name  # Python's, and that of who calls by address.
+        entries = (
+            cres.fndesc.llvm_cpython_wrapper_name,
+            cres.fndesc.llvm_func_name,
+        )  # Python's, and that of who calls by address.
         symbols = [*entries, *(one.env_name for one in (cres.environment, *environments))]
         names = "\n".join(f'@"{symbol}" = global i8 0' for symbol in dict.fromkeys(symbols))
         code = (machine_code, llvm.parse_assembly(names).as_bitcode())

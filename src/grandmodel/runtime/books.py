@@ -102,7 +102,7 @@ class Books:
 
     def mark(self, instrument: InstrumentId) -> int | None:
         """The price at which the instrument is valued now, in ticks; None before the first."""
-        mark = int(self.market.instruments[self.index[instrument]]["mark"])
+        mark = int(self.market.instrument_values[self.index[instrument], _MARK])
         return None if mark == UNDEFINED_PRICE else mark
 
     def working(self, instrument: InstrumentId) -> Sequence[Order]:
@@ -192,16 +192,18 @@ class Books:
     def book(self, fill: Fill) -> None:
         """Enter a fill into the ledger, hold the ledger against the market step, and tell the step what we now hold."""
         index = self.index[fill.instrument]
-        market, ledger = self.market.instruments[index], self.ledger
+        known, ledger = self.market.instrument_values, self.ledger
         self.check_equity()
         ledger.apply_fill(index, fill.signed_quantity, fill.price, fill.fee_micros)
         position = ledger.positions[index]
-        market["position"] = position.lots
-        market["cost"] = position.cost_micros
-        market["mark"] = position.mark_ticks
+        known[index, _POSITION], known[index, _COST], known[index, _MARK] = (
+            position.lots,
+            position.cost_micros,
+            position.mark_ticks,
+        )
         rate = ledger.rates_micros[self.instruments[index].currency]
-        market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
-        self.market.step[0]["equity"] = ledger.equity_micros()
+        known[index, _MARKED_BASE] = convert_micros(ledger.marked_micros(index), rate)
+        self.market.values[_EQUITY] = ledger.equity_micros()
         self.forget_view()
 
     def check_equity(self) -> None:
@@ -215,7 +217,8 @@ class Books:
 
     def mark_ledger(self) -> None:
         """Give the ledger the marks of the market step."""
-        for position, mark in zip(self.ledger.positions, self.market.viewed()[1], strict=True):
+        marks = self.market.instrument_values[:, _MARK].tolist()
+        for position, mark in zip(self.ledger.positions, marks, strict=True):
             position.mark_ticks = mark
 
     def book_mark(self, step: Step, index: int, why: str, trades: list[tuple[int, int]], ts_event: int) -> None:
@@ -242,7 +245,7 @@ class Books:
 
     def is_in_bad_stretch(self, instrument: InstrumentId) -> bool:
         """True while the instrument's newest row is marked so."""
-        return bool(self.market.instruments[self.index[instrument]]["in_bad_stretch"])
+        return bool(self.market.instrument_values[self.index[instrument], _IN_BAD_STRETCH])
 
     def next_open(self, instrument: InstrumentId) -> int:
         """When the next session of an instrument that is closed opens; 0 while it is open, or where no session is known."""
@@ -257,24 +260,7 @@ class Books:
         """What the risk gate sees; built once a step and again after each fill."""
         if self._view is None:
             now = self.market.now
-            positions, marks, mark_ts, bids, asks, halted, rates, opens, closes = self.market.viewed()
-            self._view = RiskView(
-                ts=now,
-                equity_micros=self.market.equity,
-                positions=positions,
-                marks=marks,
-                mark_ts=mark_ts,
-                best_bids=bids,
-                best_asks=asks,
-                in_session=[
-                    opens[i] <= now < closes[i] or self._schedules[i].index_at(now) >= 0 for i in range(len(opens))
-                ],
-                halted=[flag != 0 for flag in halted],
-                rates_micros=rates,
-                day_ns=self._trading_day(now),
-                carried=self.carries,
-                peak_equity_micros=int(self.market.step[0]["equity_peak"]),
-            )
+            self._view = MarketView(self.market, self._schedules, self._trading_day(now), carried=self.carries)
         return self._view
 
     def _trading_day(self, now: int) -> int:
@@ -288,6 +274,38 @@ class Books:
             else:
                 self._day, self._day_until = -1, NEVER_NS
         return self._day
+
+
+class MarketView(RiskView):
+    """What the risk gate sees, read from the market step when somebody looks: most steps need no more than the account as a whole."""
+
+    def __init__(  # The lists come with ``__getattr__``.
+        self, market: MarketStep, schedules: Sequence[SessionSchedule], day_ns: int, *, carried: bool
+    ) -> None:
+        self._market, self._schedules = market, schedules
+        self.ts = market.now
+        self.equity_micros = market.equity
+        self.day_ns = day_ns
+        self.carried = carried
+        self.peak_equity_micros = int(market.values[_EQUITY_PEAK])
+        self.rows = []
+
+    def __getattr__(self, name: str) -> list[int]:
+        if name not in _LISTS:
+            raise AttributeError(f"a view has no {name}")
+        now = self.ts
+        (
+            self.positions, self.marks, self.mark_ts, self.best_bids, self.best_asks, halted, self.rates_micros, opens, closes,
+        ) = self._market.viewed()  # fmt: skip
+        self.halted = [flag != 0 for flag in halted]
+        self.in_session = [
+            opens[i] <= now < closes[i] or self._schedules[i].index_at(now) >= 0 for i in range(len(opens))
+        ]
+        found: list[int] = getattr(self, name)
+        return found
+
+
+_LISTS = frozenset(("positions", "marks", "mark_ts", "best_bids", "best_asks", "halted", "rates_micros", "in_session"))
 
 
 def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, PriceReference]:
@@ -304,7 +322,8 @@ def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, P
 
 _COLUMNS = {name: k for k, name in enumerate(INSTRUMENT.names or ())}
 _POSITION, _MARK, _MARK_TS, _BID, _ASK, _HALTED, _RATE, _OPEN, _CLOSE = (_COLUMNS[name] for name in VIEWED)
-_NOW, _EQUITY = (STEP.names or ()).index("now"), (STEP.names or ()).index("equity")
+_COST, _MARKED_BASE, _IN_BAD_STRETCH = (_COLUMNS[name] for name in ("cost", "marked_base", "in_bad_stretch"))
+_NOW, _EQUITY, _EQUITY_PEAK = ((STEP.names or ()).index(name) for name in ("now", "equity", "equity_peak"))
 
 
 @kernel

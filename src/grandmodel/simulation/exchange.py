@@ -25,7 +25,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.simulation.matching import place_order
 from grandmodel.simulation.models import VenueSettings
-from grandmodel.simulation.state import REASON_CODES, REFERENCE_CODES, SLOT, SlotState
+from grandmodel.simulation.state import REASON_CODES, REFERENCE_CODES, SLOT, STEP, SlotState
 
 
 def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
@@ -43,6 +43,7 @@ _EXEC_TYPES = {ord(exec_type.value): exec_type for exec_type in ExecType}
 _REASONS = [Reason(code) for code in REASON_CODES]
 _REFERENCES = [PriceReference(code) for code in REFERENCE_CODES]
 _TOO_LATE = REASON_CODES.index(Reason.TOO_LATE)
+_NOW, _HEAD, _TAIL = ((STEP.names or ()).index(name) for name in ("now", "report_head", "report_tail"))
 _COMPACT_AT = 512
 """Reports handed out before those still on their way move to the front of the array."""
 _UNKNOWN_ORDER = REASON_CODES.index(Reason.UNKNOWN_ORDER)
@@ -52,6 +53,8 @@ class VenueArrays(Protocol):
     """The arrays of the market step that the venue works on."""
 
     step: NDArray[np.void]
+    values: NDArray[np.int64]
+    """``step`` as plain integers."""
     slots: NDArray[np.void]
     reports: NDArray[np.void]
 
@@ -144,15 +147,14 @@ class SimulatedExchange:
     def due_reports(self) -> tuple[ExecutionReport, ...]:
         """The reports that have reached us by now, in the order in which the venue sent them; each is handed out once."""
         arrays = self._arrays
-        state = arrays.step[0]
-        head, tail, now = int(state["report_head"]), int(state["report_tail"]), int(state["now"])
+        values = arrays.values
+        head, tail, now = int(values[_HEAD]), int(values[_TAIL]), int(values[_NOW])
         end = head
         rows = arrays.reports
         found = []
-        while end < tail:
-            (
-                due, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason, arrival, kind,
-            ) = rows[end].item()  # fmt: skip
+        for (
+            due, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason, arrival, kind,
+        ) in rows[head:tail].tolist():  # fmt: skip
             if due > now:
                 break
             is_priced = lots > 0 and kind > 0
@@ -175,12 +177,12 @@ class SimulatedExchange:
             )
             end += 1
         if end == tail:
-            state["report_head"] = state["report_tail"] = 0
+            values[_HEAD] = values[_TAIL] = 0
         elif end > _COMPACT_AT:
             rows[: tail - end] = rows[end:tail].copy()
-            state["report_head"], state["report_tail"] = 0, tail - end
+            values[_HEAD], values[_TAIL] = 0, tail - end
         else:
-            state["report_head"] = end
+            values[_HEAD] = end
         return tuple(found)
 
     def generator_state(self) -> dict[str, object]:
