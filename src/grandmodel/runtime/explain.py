@@ -168,7 +168,7 @@ def explain(
     the record: then nothing that is said here would be true.
     """
     with JournalReader.open(folder, resolver) as reader:
-        begin, record, before, after = _find(reader, folder, asked)
+        begin, opening, record, before, after = _find(reader, folder, asked)
         engine = _run_until(reader, record, build_agent)
         is_simulated = is_on_simulated_market(begin)
         stories = tuple(_tell(decision, engine, record, is_simulated=is_simulated) for decision in record.decisions)
@@ -186,14 +186,14 @@ def explain(
         why_none=_why_none(record, stories, engine),
         previous_decision=before,
         next_decision=after,
-        wishes=story.decisions_of(begin, record),
+        wishes=story.decisions_of(begin, opening, record),
         orders=tuple(line for line in orders if line.record == record.number),
         alerts=record.alerts,
     )
 
 
-def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Record, int | None, int | None]:
-    """The run's beginning, the record that is meant, and the numbers of the decisions before and after it."""
+def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Record, Record, int | None, int | None]:
+    """The run's first input and first record, the record that is meant, and the numbers of the decisions before and after it."""
     first = next(reader.inputs(), None)
     if first is None or not isinstance(first[1], Begin):
         raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
@@ -202,7 +202,7 @@ def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Recor
     number = _number_of(records, decided, folder, asked)
     before = max((other for other in decided if other < number), default=None)
     after = min((other for other in decided if other > number), default=None)
-    return first[1], records[number], before, after
+    return first[1], records[0], records[number], before, after
 
 
 def _number_of(records: list[Record], decided: list[int], folder: Path, asked: str) -> int:

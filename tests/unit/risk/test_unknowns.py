@@ -134,6 +134,6 @@ def test_bars_of_half_an_hour_may_be_traded_on_until_the_next_is_due():
         widths_ns=(30 * MINUTE,),
     )
     records = list(engine.on_block(stack(rows)))
-    assert engine.gate._checks.pace.max_ages == [2**52]
+    assert engine.gate.pace.max_ages == [2**52]
     assert any(record.orders for record in records)
     assert not any(int(row["flags"]) & Flag.BAD_STRETCH for row in rows)

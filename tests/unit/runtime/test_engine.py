@@ -21,7 +21,7 @@ from grandmodel.domain.events import Advance, Cause, Command, CommandKind, Signa
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, PriceReference, Reason, Side, TimeInForce
-from grandmodel.risk.checks import CHECK_NAMES
+from grandmodel.risk.checks import CHECK_NAMES, checks_of
 from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.runtime.errors import AgentError, DisorderError
 from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy
