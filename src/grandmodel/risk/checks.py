@@ -22,14 +22,16 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CheckedOrder, CheckOutcome, RiskCheck
-from grandmodel.domain.events import DecidedIntent
+from grandmodel.domain.events import DecidedIntent, Record
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS
 from grandmodel.domain.orders import OrderType, TimeInForce
@@ -58,7 +60,7 @@ class Kind(enum.StrEnum):
     """A fraction, or money that is estimated."""
 
 
-class Check(NamedTuple):
+class CheckEntry(NamedTuple):
     """One entry of the table."""
 
     name: str
@@ -71,39 +73,41 @@ class Check(NamedTuple):
 
 _R = RiskReason
 CHECKS = (
-    Check("inputs", Kind.WORD, (_R.INVALID_INPUT,), "every number that risk reads is one"),
-    Check(
+    CheckEntry("inputs", Kind.WORD, (_R.INVALID_INPUT,), "every number that risk reads is one"),
+    CheckEntry(
         "authorised_instrument", Kind.WORD, (_R.UNKNOWN_INSTRUMENT, _R.NOT_AUTHORISED), "the instrument may be traded"
     ),
-    Check("session", Kind.WORD, (_R.OUT_OF_SESSION, _R.TRADING_HALTED), "its market is open and not halted"),
-    Check(
+    CheckEntry("session", Kind.WORD, (_R.OUT_OF_SESSION, _R.TRADING_HALTED), "its market is open and not halted"),
+    CheckEntry(
         "order_rules",
         Kind.WORD,
         (_R.INVALID_QUANTITY, _R.INVALID_PRICE, _R.EXPIRED, _R.CHILD_MISMATCH, _R.NOTHING_TO_REDUCE),
         "prices, quantity and time in force are those of its type",
     ),
-    Check("order_quantity", Kind.WHOLE, (_R.ORDER_QUANTITY,), "lots of one order"),
-    Check("order_notional", Kind.WHOLE, (_R.ORDER_NOTIONAL, _R.NO_PRICE), "money of one order"),
-    Check("price_collar", Kind.WHOLE, (_R.PRICE_COLLAR, _R.NO_PRICE), "ticks beyond, or away from, the mark"),
-    Check("order_rate", Kind.WHOLE, (_R.ORDER_RATE,), "new orders in the window"),
-    Check("message_rate", Kind.WHOLE, (_R.MESSAGE_RATE,), "orders, changes and cancels in the window"),
-    Check("repeated_orders", Kind.WORD, (_R.REPEATED_EXECUTIONS,), "the side is not stopped for repeated executions"),
-    Check("duplicate", Kind.WORD, (_R.DUPLICATE,), "no equal order was sent a moment ago"),
-    Check("self_match", Kind.WORD, (_R.SELF_MATCH,), "none of our own resting orders would be met"),
-    Check("position_long", Kind.WHOLE, (_R.POSITION_LONG,), "lots long with every buy filled"),
-    Check("position_short", Kind.WHOLE, (_R.POSITION_SHORT,), "lots short with every sell filled"),
-    Check("position_overall", Kind.WHOLE, (_R.POSITION_OVERALL,), "lots of all instruments at their worst"),
-    Check("gross_exposure", Kind.WHOLE, (_R.GROSS_EXPOSURE,), "money of all instruments at their worst"),
-    Check("net_exposure", Kind.WHOLE, (_R.NET_EXPOSURE,), "the same, signed"),
-    Check("concentration", Kind.WHOLE, (_R.CONCENTRATION,), "money of this instrument at its worst"),
-    Check("margin", Kind.WHOLE, (_R.MARGIN,), "initial margin at the worst, of present equity"),
-    Check("var", Kind.REAL, (_R.VAR_LIMIT, _R.VAR_UNKNOWN), "value at risk after the trade"),
-    Check("stressed_var", Kind.REAL, (_R.STRESSED_VAR_LIMIT, _R.VAR_UNKNOWN), "the same under stress"),
-    Check("drawdown", Kind.REAL, (_R.DRAWDOWN,), "fraction below the running peak"),
-    Check("daily_loss", Kind.REAL, (_R.DAILY_LOSS,), "loss of the trading day, of capital"),
-    Check("restricted_list", Kind.WORD, (_R.RESTRICTED,), "new risk may be taken in it"),
-    Check("stale_data", Kind.WHOLE, (_R.STALE_DATA,), "age of the mark"),
-    Check(
+    CheckEntry("order_quantity", Kind.WHOLE, (_R.ORDER_QUANTITY,), "lots of one order"),
+    CheckEntry("order_notional", Kind.WHOLE, (_R.ORDER_NOTIONAL, _R.NO_PRICE), "money of one order"),
+    CheckEntry("price_collar", Kind.WHOLE, (_R.PRICE_COLLAR, _R.NO_PRICE), "ticks beyond, or away from, the mark"),
+    CheckEntry("order_rate", Kind.WHOLE, (_R.ORDER_RATE,), "new orders in the window"),
+    CheckEntry("message_rate", Kind.WHOLE, (_R.MESSAGE_RATE,), "orders, changes and cancels in the window"),
+    CheckEntry(
+        "repeated_orders", Kind.WORD, (_R.REPEATED_EXECUTIONS,), "the side is not stopped for repeated executions"
+    ),
+    CheckEntry("duplicate", Kind.WORD, (_R.DUPLICATE,), "no equal order was sent a moment ago"),
+    CheckEntry("self_match", Kind.WORD, (_R.SELF_MATCH,), "none of our own resting orders would be met"),
+    CheckEntry("position_long", Kind.WHOLE, (_R.POSITION_LONG,), "lots long with every buy filled"),
+    CheckEntry("position_short", Kind.WHOLE, (_R.POSITION_SHORT,), "lots short with every sell filled"),
+    CheckEntry("position_overall", Kind.WHOLE, (_R.POSITION_OVERALL,), "lots of all instruments at their worst"),
+    CheckEntry("gross_exposure", Kind.WHOLE, (_R.GROSS_EXPOSURE,), "money of all instruments at their worst"),
+    CheckEntry("net_exposure", Kind.WHOLE, (_R.NET_EXPOSURE,), "the same, signed"),
+    CheckEntry("concentration", Kind.WHOLE, (_R.CONCENTRATION,), "money of this instrument at its worst"),
+    CheckEntry("margin", Kind.WHOLE, (_R.MARGIN,), "initial margin at the worst, of present equity"),
+    CheckEntry("var", Kind.REAL, (_R.VAR_LIMIT, _R.VAR_UNKNOWN), "value at risk after the trade"),
+    CheckEntry("stressed_var", Kind.REAL, (_R.STRESSED_VAR_LIMIT, _R.VAR_UNKNOWN), "the same under stress"),
+    CheckEntry("drawdown", Kind.REAL, (_R.DRAWDOWN,), "fraction below the running peak"),
+    CheckEntry("daily_loss", Kind.REAL, (_R.DAILY_LOSS,), "loss of the trading day, of capital"),
+    CheckEntry("restricted_list", Kind.WORD, (_R.RESTRICTED,), "new risk may be taken in it"),
+    CheckEntry("stale_data", Kind.WHOLE, (_R.STALE_DATA,), "age of the mark"),
+    CheckEntry(
         "breaker",
         Kind.WHOLE,
         (_R.CAUTION_HALF_SIZE, _R.REDUCE_ONLY, _R.HALTED_BY_BREAKER, _R.PAUSED, _R.KILLED),
@@ -174,17 +178,25 @@ def _times(a: int, b: int) -> int:
 @kernel(inline=True)
 def _plus(a: int, b: int) -> int:
     """``a`` plus ``b``, each between -2^62 and 2^62, held there."""
-    return max(-_MOST, min(_MOST, a + b))
+    if b > 0:
+        return _MOST if a >= _MOST - b else a + b
+    return -_MOST if a <= -_MOST - b else a + b
 
 
 @kernel(inline=True)
 def _in_base(micros: int, rate: int) -> int:
-    """``micros`` of 0 and more at ``rate``, rounded down, held at 2^62."""
+    """``micros`` of 0 and more at ``rate``, rounded down, held at 2^62; what was held before stays there."""
     if rate == 1_000_000:
         return micros
-    if float(micros) * float(rate) >= 4.6e24:
+    if micros >= _MOST or float(micros) * float(rate) >= 4.6e24:
         return _MOST
     return micros // 1_000_000 * rate + micros % 1_000_000 * rate // 1_000_000
+
+
+@kernel(inline=True)
+def _held_price(price: int) -> int:
+    """A price that sums can be made of: held at 2^62 either way, far beyond any that a venue takes; none stays none."""
+    return price if price == UNDEFINED_PRICE else max(-_MOST, min(_MOST, price))
 
 
 @kernel
@@ -299,7 +311,7 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     if not (quantity <= limits.max_order_lots or closing):
         found[_FITS, _QUANTITY], found[_CODE, _QUANTITY] = _NEVER, _TOO_MANY_LOTS
     found[_BOUND, _NOTIONAL] = limits.order_notional
-    mark, price = seen.mark, asked.price
+    mark, price, stop = seen.mark, _held_price(asked.price), _held_price(asked.stop_price)
     level = abs(mark)
     if mark == UNDEFINED_PRICE or level > MAX_PRICE_TICKS:
         found[_FITS, _NOTIONAL] = found[_FITS, _COLLAR] = _NEVER
@@ -311,9 +323,7 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     found[_VALUE, _NOTIONAL] = notional
     if not (notional <= limits.order_notional or closing):
         found[_FITS, _NOTIONAL], found[_CODE, _NOTIONAL] = _NEVER, _TOO_MUCH_MONEY
-    beyond, away = _collar_distances(
-        asked.order_type, price, asked.stop_price, asked.trail_ticks, side, mark, seen.bid, seen.ask
-    )
+    beyond, away = _collar_distances(asked.order_type, price, stop, asked.trail_ticks, side, mark, seen.bid, seen.ask)
     collar = max(_whole(limits.collar_fraction * level), limits.collar_min_ticks)
     far = _whole(limits.away_fraction * level)
     found[_VALUE, _COLLAR], found[_BOUND, _COLLAR] = beyond, collar
@@ -338,9 +348,10 @@ def _rule_broken(rows: AccountRows, n: int, m: int, k: int) -> int:
         return _BAD_PRICE
     if display != 0 and (display < 0 or MAY_REST[kind] == 0):
         return _BAD_PRICE
-    if price != UNDEFINED_PRICE and (abs(price) > MAX_PRICE_TICKS or (price <= 0 and not negative)):
+    lowest = -MAX_PRICE_TICKS if negative else 1
+    if price != UNDEFINED_PRICE and not lowest <= price <= MAX_PRICE_TICKS:
         return _BAD_PRICE
-    if stop != UNDEFINED_PRICE and (abs(stop) > MAX_PRICE_TICKS or (stop <= 0 and not negative)):
+    if stop != UNDEFINED_PRICE and not lowest <= stop <= MAX_PRICE_TICKS:
         return _BAD_PRICE
     if asked.time_in_force == _GTD and asked.expire_ts <= rows.moment[n].ts:
         return _EXPIRED
@@ -402,7 +413,9 @@ def _judge_flow(
     if child:
         return
     ours = best_opposite(rows.working, n, rows.out[n].count, i, side)
-    if ours != UNDEFINED_PRICE and _would_match(asked.price, kind, side, ours, seen.mark, seen.bid, seen.ask):
+    if ours != UNDEFINED_PRICE and _would_match(
+        _held_price(asked.price), kind, side, ours, seen.mark, seen.bid, seen.ask
+    ):
         found[_FITS, _SELF_MATCH], found[_CODE, _SELF_MATCH] = _NEVER, _MEETS_OWN
         found[_BOUND, _SELF_MATCH] = ours
         found[_VALUE, _SELF_MATCH] = _NOTHING_FOUND if asked.price == UNDEFINED_PRICE else asked.price
@@ -480,9 +493,12 @@ def _judge_size(
         )
     near, far = (high, low) if side > 0 else (low, high)
     before = max(far, near)
-    value, bound = max(_plus(near, _times(max(lots, 0), unit)), before), portfolio.net
+    added = _times(max(lots, 0), unit)
+    value, bound = max(_plus(near, added), before), portfolio.net
     found[_VALUE, _NET], found[_BOUND, _NET] = value, bound
-    if value > bound and value > before and not closing:
+    if max(gross, added) >= _MOST and lots > 0 and not closing:  # Signed sums of what was held at 2^62 say nothing.
+        found[_FITS, _NET], found[_CODE, _NET] = _NEVER, _TOO_NET
+    elif value > bound and value > before and not closing:
         found[_FITS, _NET], found[_CODE, _NET] = (max(bound, before) - near) // unit if unit > 0 else 0, _TOO_NET
     value, bound = _times(worst + grown, unit), limits.concentration
     found[_VALUE, _CONCENTRATION], found[_BOUND, _CONCENTRATION] = value, bound
@@ -672,20 +688,36 @@ def hopeless(order_id: int, name: str, code: RiskReason) -> CheckedOrder:
     return CheckedOrder(OrderId(order_id), nothing, nothing, 0, refused, reasons)
 
 
-def listed(order: CheckedOrder) -> tuple[RiskCheck, ...]:
-    """Every check of one order, in order, for people."""
+_WORDS = frozenset(check.name for check in CHECKS if check.kind is Kind.WORD)
+
+
+class _FirstNote(msgspec.Struct):
+    """What the first record of a run says of the checks, among other things."""
+
+    checks: tuple[str, ...] = CHECK_NAMES
+
+
+def names_of(first: Record) -> tuple[str, ...]:
+    """The names of the checks on a run's records, in their order, as its ``first`` record has them."""
+    return (
+        msgspec.json.decode(first.note, type=_FirstNote).checks if isinstance(first.note, msgspec.Raw) else CHECK_NAMES
+    )
+
+
+def listed(order: CheckedOrder, names: Sequence[str] = CHECK_NAMES) -> tuple[RiskCheck, ...]:
+    """Every check of one order, in order, for people; ``names`` are those of its run (``names_of``)."""
     reasons = iter(order.reasons)
     found = []
-    for place, check in enumerate(CHECKS[: len(order.values)]):
+    for place, name in enumerate(names):
         outcome = _OUTCOMES[2 if order.refused >> place & 1 else order.shrunk >> place & 1]
         reason = "" if outcome is CheckOutcome.PASSED else next(reasons)
         value, limit = order.values[place], order.limits[place]
-        if check.kind is Kind.WORD and outcome is CheckOutcome.PASSED:
+        if name in _WORDS and outcome is CheckOutcome.PASSED:
             value = limit = None
-        found.append(RiskCheck(name=check.name, outcome=outcome, value=value, limit=limit, reason=reason))
+        found.append(RiskCheck(name=name, outcome=outcome, value=value, limit=limit, reason=reason))
     return tuple(found)
 
 
-def checks_of(intent: DecidedIntent) -> list[tuple[OrderId, tuple[RiskCheck, ...]]]:
-    """For each order that an intent asked for: its id, and every check."""
-    return [(order.order_id, listed(order)) for order in intent.checks]
+def checks_of(intent: DecidedIntent, names: Sequence[str] = CHECK_NAMES) -> list[tuple[OrderId, tuple[RiskCheck, ...]]]:
+    """For each order that an intent asked for: its id, and every check; ``names`` are those of its run (``names_of``)."""
+    return [(order.order_id, listed(order, names)) for order in intent.checks]

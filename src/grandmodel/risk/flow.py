@@ -13,7 +13,7 @@ import numpy as np
 
 from grandmodel.domain.orders import Fill
 from grandmodel.kernels import kernel
-from grandmodel.risk.rows import OUT, PRINT, Account, AccountRows
+from grandmodel.risk.rows import OUT, PRINT, AccountRows, AccountState
 from grandmodel.risk.settings import FlowLimits
 
 
@@ -117,7 +117,7 @@ class OrderFlow:
 
     __slots__ = ("_account", "_executions", "limits", "throttled")
 
-    def __init__(self, limits: FlowLimits, account: Account) -> None:
+    def __init__(self, limits: FlowLimits, account: AccountState) -> None:
         self.limits = limits
         self.throttled: dict[tuple[int, int], int] = {}
         """(instrument index, side) stopped for repeated executions, and since when."""

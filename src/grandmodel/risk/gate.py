@@ -41,7 +41,7 @@ from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_
 from grandmodel.risk.leaving import judge_at, leave_at
 from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.reasons import RiskReason
-from grandmodel.risk.rows import Account, Rows, account_rows, limit_rows, portfolio_row
+from grandmodel.risk.rows import AccountState, Rows, account_rows, limit_rows, portfolio_row
 from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
@@ -87,7 +87,7 @@ class RiskGate:
         self.running = RunningRisk(settings.var, instruments)
         self.shocks = ShockDetector(n, settings.shocks)
         limits = limit_rows(settings, instruments, capital_micros)
-        self.account = Account(account_rows(limits[None, :], portfolio_row(settings, capital_micros), COUNT))
+        self.account = AccountState(account_rows(limits[None, :], portfolio_row(settings, capital_micros), COUNT))
         rows = self.account.rows
         self._standing = AccountStanding(rows.standing, capital_micros, NO_FLOOR)
         self.working = WorkingOrders(self.account)

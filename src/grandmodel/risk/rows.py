@@ -351,7 +351,7 @@ def rows_of(handle: NDArray[np.int64]) -> AccountRows:
     )
 
 
-class Account:
+class AccountState:
     """Owner of the rows of one account: ``rows``, and ``handle`` for kernels, are renewed where an array had to grow."""
 
     __slots__ = ("_out", "asked", "handle", "rows")

@@ -27,7 +27,7 @@ from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType
 from grandmodel.kernels import kernel
 from grandmodel.risk.flow import count_message
 from grandmodel.risk.order_terms import LEAVES_LIMIT
-from grandmodel.risk.rows import OUT, WORKING, Account, AccountRows, Rows, rows_of
+from grandmodel.risk.rows import OUT, WORKING, AccountRows, AccountState, Rows, rows_of
 
 Row = Any
 """One row of a structured array inside compiled code."""
@@ -367,7 +367,7 @@ class WorkingOrders:
 
     __slots__ = ("_account", "_known_tags", "_out", "_tags")
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: AccountState) -> None:
         self._account = account
         self._out = account.rows.out.view(np.int64).reshape(-1)
         self._known_tags = list(TAGS)

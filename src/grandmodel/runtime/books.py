@@ -24,7 +24,7 @@ from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.gate import RiskGate, RiskView
-from grandmodel.risk.rows import Account, rows_of
+from grandmodel.risk.rows import AccountState, rows_of
 from grandmodel.runtime.market_step import MarketStep
 from grandmodel.runtime.position_limits import PositionLimits
 from grandmodel.runtime.settings import RollPolicy, RunSettings
@@ -82,7 +82,7 @@ class Books:
         self._view = None
         self._is_seen = False
 
-    def look(self, most: int) -> Account:
+    def look(self, most: int) -> AccountState:
         """The account with what risk sees now in its rows, and room for ``most`` more orders and what one wish does with those open."""
         account, market = self.account, self.market
         account.make_room(most)
