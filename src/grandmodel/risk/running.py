@@ -21,7 +21,7 @@ from grandmodel.domain.blocks import Flag
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.instruments import Instrument
 from grandmodel.kernels import kernel
-from grandmodel.risk.correlation import EwmaCovariance, FloatArray, fold_returns, variance_of
+from grandmodel.risk.correlation import FULL, EwmaCovariance, FloatArray, fill_full, fold_returns, variance_of
 from grandmodel.risk.distributions import loss_quantile
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.settings import VarSettings
@@ -113,7 +113,7 @@ class RunningRisk:
         self._coefficients: Coefficients | None = None
         self._known_updates = -1
         self._table: FloatArray = np.empty((n + 2, n))
-        self._table_rates: IntArray | None = None
+        self._table_rates: IntArray = np.zeros(n, dtype=np.int64)
         """The rates that ``_table`` was made for."""
         self._table_updates = -1
 
@@ -178,15 +178,12 @@ class RunningRisk:
 
     def fill(self, seen: NDArray[Any], moment: NDArray[Any]) -> None:
         """Put the value at risk of one lot, and of the positions in ``seen`` (I,) of ``rows.SEEN``, into it and ``moment`` (1,)."""
-        rates = seen["rate"]
-        known = bool(self.lots[COUNTS].max() >= self.min_returns)
-        if known and (self.is_stale or self._table_rates is None or not np.array_equal(self._table_rates, rates)):
-            self.lots[RATES] = rates
-            _fill_coefficients(
-                self.covariance.covariance, self.lots, self.unit, self.min_returns, self.money, self.settings.stress_multiple, self._table
-            )  # fmt: skip
-        self._table_rates, self._table_updates = rates.copy(), self.covariance.updates
-        fill_numbers(self._table, known, seen, moment)
+        covariance = self.covariance
+        renew_numbers(
+            covariance.tables, covariance.clock, self.lots, self.unit, self.min_returns, self.money, self.settings.stress_multiple,
+            self._table, self._table_rates, self.is_stale, seen, moment,
+        )  # fmt: skip
+        self._table_updates = covariance.updates
 
     def value_at_risk(self, positions: list[int], rates: list[int]) -> float:
         """VaR of ``positions`` in micros of the account's currency; NaN while one of them, or a pair, is not known."""
@@ -370,6 +367,34 @@ def _fill_coefficients(
                 continue
             # NaN for a pair that never traded in the same bar.
             table[i, j] = per_lot(covariance[i, j], rates[i], rates[j], scale)
+
+
+@kernel
+def renew_numbers(
+    tables: FloatArray,
+    clock: FloatArray,
+    lots: IntArray,
+    unit: float,
+    min_returns: int,
+    money: FloatArray,
+    stress_multiple: float,
+    table: FloatArray,
+    rates: IntArray,
+    stale: bool,
+    seen: NDArray[Any],
+    moment: NDArray[Any],
+) -> None:
+    """Make ``table`` anew where the covariance or a rate is another one than it was made for, and fill the rows of an account from it."""
+    known = lots[COUNTS].max() >= min_returns
+    for k in range(len(rates)):
+        if rates[k] != seen[k].rate:
+            rates[k] = seen[k].rate
+            stale = True
+    if known and stale:
+        lots[RATES] = rates
+        fill_full(tables, clock, tables[FULL])
+        _fill_coefficients(tables[FULL], lots, unit, min_returns, money, stress_multiple, table)
+    fill_numbers(table, known, seen, moment)
 
 
 @kernel
