@@ -216,7 +216,7 @@ class Pair:
     # -- what is asked --------------------------------------------------------------------------------------------
 
     def order(self) -> Order:
-        """A new order, a change of an open one, or the last one again."""
+        """A new order, a change of an open one, or the last one again, at times but for one thing."""
         draw = self.draw
         kind = draw.random()
         open_ones = [self.sent[number] for number in self.plain.working.orders]
@@ -231,7 +231,8 @@ class Pair:
         number = OrderId(self.next_id)
         self.next_id += 1
         if kind < 0.3 and self.last is not None:
-            return msgspec.structs.replace(self.last, order_id=number, ts=self.view.ts)
+            other = draw.choice(({}, {"reduce_only": not self.last.reduce_only}, {"tag": "one more"}, {"oco_group": 3}))
+            return msgspec.structs.replace(self.last, order_id=number, ts=self.view.ts, **other)
         j = draw.randrange(self.n)
         order_type = draw.choice(tuple(OrderType))
         has_price = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
