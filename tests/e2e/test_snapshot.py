@@ -90,7 +90,7 @@ def test_features_in_the_engine_are_those_of_the_batch() -> None:
         {"ts_event": [bar.ts_event for bar in mine], **prices, "volume": [float(bar.volume) for bar in mine]}
     )
     expected = strategic_rows(frame)[-48:]
-    np.testing.assert_allclose(run.strategic_window(nq.id), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(run.features.strategic(nq.id), expected, rtol=0, atol=1e-12)
 
 
 def test_a_snapshot_of_another_run_is_refused() -> None:

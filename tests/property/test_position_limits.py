@@ -16,11 +16,11 @@ from engine_runs import FREE, Restless, build_engine, open_risk
 from grandmodel.domain.decisions import PlaceOrder
 from grandmodel.domain.events import Advance
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.risk import working
 from grandmodel.risk.settings import InstrumentLimits
-from grandmodel.risk.working import WorkingOrders
+from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.simulation.models import ConstantLatency, FillRuleName, LiquidityName, LognormalLatency
 from grandmodel.simulation.state import SlotState
+from risk import planted
 from strategies import ALL_DAY, CL, MINUTE, NQ, bar_row, bars, stack, ticks
 
 INSTRUMENTS = (NQ, CL)
@@ -182,26 +182,19 @@ def long_day(count=150):
 
 PARTIAL = msgspec.structs.replace(FREE, participation_ppm=3_000)
 """Three lots of a bar of 1,000."""
-_side_lots_with = WorkingOrders.side_lots_with
-
-
-def _fills_of_a_group_as_room(book, order, index):
-    added, counted, child = _side_lots_with(book, order, index)
-    filled = max((m.filled + m.reduced for m in book._members(index, order.oco_group)), default=0)
-    return max(0, added - filled), counted + min(added, filled), child
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "fault"),
+    "fault",
     [
-        (WorkingOrders, "side_lots_with", _fills_of_a_group_as_room),
-        (WorkingOrders, "side_lots_with", lambda book, order, index: (0, order.quantity, False)),  # noqa: ARG005
-        (working, "most_lots", lambda members, heard: 0),  # noqa: ARG005
+        planted.ask_fills_of_a_group_as_room,
+        planted.asks_whole(lambda order: True),  # noqa: ARG005
+        planted.asks_whole(lambda order: order.oco_group > 0),
     ],
 )
-def test_the_engine_stops_what_a_faulty_gate_lets_through(monkeypatch, where, name, fault):
+def test_the_engine_stops_what_a_faulty_gate_lets_through(monkeypatch, fault):
     """Nothing leaves that could take a position beyond its limit; trading halts, and the record says so."""
-    monkeypatch.setattr(where, name, fault)
+    monkeypatch.setattr(OrderPlanner, "_ask", fault)
     stopped = 0
     for seed in range(12):
         records, engine = walk(long_day(), PARTIAL, seed)  # ``walk`` finds no limit exceeded at the venue.

@@ -1,7 +1,10 @@
 """Random orders against the gate and a venue that fills, cancels and rejects at random, with a book-keeping of its own.
 
 Plain orders, groups of three agents, brackets, reduce-only orders, changes; reports that are late. After every step the worst
-case of everything that is out is worked out from the venue's side, by enumeration, and held against every limit. ``python tests/risk/fuzz_gate.py 1000000`` runs a million orders; the test runs some ten thousand.
+case of everything that is out is worked out from the venue's side, by enumeration, and held against every limit, and each order is put to the
+plain form of the checks as well. ``fuzz_pair.py`` holds both forms against each other in every state.
+
+    python tests/risk/fuzz_gate.py 1000000      a million orders, half of them here, half in ``fuzz_pair``; the tests run some thousands
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from grandmodel.risk.settings import (
     RiskSettings,
     Thresholds,
 )
-from risk import desk
+from risk import desk, fuzz_pair
 from risk.plain_checks import PlainBook, assert_same
 
 RATES = [1_000_000, 1_000_000, 1_100_000]
@@ -442,8 +445,15 @@ def run(orders: int, seed: int, per_desk: int = 2_000) -> tuple[Counter[str], Co
 
 if __name__ == "__main__":
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    start_seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     start = time.monotonic()
-    found, others = run(wanted, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    pairs = fuzz_pair.run(wanted - wanted // 2, start_seed)
+    print(f"{pairs.verdicts.total():,} orders in every state, both forms the same, {time.monotonic() - start:.0f} s")
+    for reason, count in pairs.verdicts.most_common():
+        print(f"{count:>9,}  {reason}")
+    print(f"{pairs.beyond:>9,}  beyond 64 bits", flush=True)
+    start = time.monotonic()
+    found, others = run(wanted // 2, start_seed)
     print(f"{found.total():,} orders, no limit exceeded, {time.monotonic() - start:.0f} s")
     for reason, count in (found + others).most_common():
         print(f"{count:>9,}  {reason}")

@@ -1,6 +1,5 @@
 """The slow plain form of ``grandmodel.risk.working``: one object an order, sums kept up to date. The oracle of the kernels.
 
-
 An approved order counts at once, in full, until the venue says that it ended. Per instrument the sums of open buys and
 open sells give both ends of what the position can become: ``position + buys`` and ``position - sells``.
 
@@ -29,6 +28,9 @@ class WorkingOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     pending: int
     """Quantity after an unconfirmed change; equal to ``quantity`` otherwise."""
     price: int | None
+    """Of a limit order, as the venue has confirmed it."""
+    new_price: int | None
+    """Of a change under way; equal to ``price`` otherwise."""
     order_type: int
     parent: int
     """0: none known."""
@@ -100,7 +102,7 @@ class WorkingOrders:
         if known is not None:
             self._recount(known, -1)
             known.pending = order.quantity
-            known.price = order.price if known.order_type == OrderType.LIMIT else None
+            known.new_price = order.price if known.order_type == OrderType.LIMIT else None
             self._recount(known, 1)
             return
         entry = self._entry(order, index)
@@ -136,8 +138,10 @@ class WorkingOrders:
             )
         elif kind is ExecType.REPLACED:
             order.quantity = order.pending = order.filled + order.reduced + report.leaves
+            order.price = order.new_price
         elif kind is ExecType.CANCEL_REJECTED:
             order.pending = order.quantity
+            order.new_price = order.price
         if ended:
             self._forget(order)
             if order.group:
@@ -147,18 +151,18 @@ class WorkingOrders:
         return order
 
     def best_opposite(self, index: int, side: int) -> int | None:
-        """Our own best resting limit price against an order of ``side``; None where nothing of ours rests there."""
-        best: int | None = None
-        for order in self.by_index[index].values():
-            price = order.price
-            if (
-                price is not None
-                and order.side == -side
-                and not order.parent
-                and (best is None or side * (price - best) < 0)
-            ):
-                best = price
-        return best
+        """Our own best resting limit price against an order of ``side``; None where nothing of ours rests there.
+
+        One that is being changed may stand at its old price or at the new one.
+        """
+        prices = [
+            price
+            for order in self.by_index[index].values()
+            if order.side == -side and not order.parent
+            for price in (order.price, order.new_price)
+            if price is not None
+        ]
+        return (min(prices) if side > 0 else max(prices)) if prices else None
 
     def _entry(self, order: Order, index: int) -> WorkingOrder:
         return WorkingOrder(
@@ -168,6 +172,7 @@ class WorkingOrders:
             quantity=order.quantity,
             pending=order.quantity,
             price=order.price if order.order_type is OrderType.LIMIT else None,
+            new_price=order.price if order.order_type is OrderType.LIMIT else None,
             order_type=int(order.order_type),
             parent=0,
             group=order.oco_group,

@@ -39,16 +39,15 @@ from grandmodel.domain.events import Advance, Command, CommandKind, End
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument
 from grandmodel.domain.ledger import Ledger
-from grandmodel.domain.orders import Order, OrderType, Side, TimeInForce
+from grandmodel.domain.orders import OrderType, Side, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_SECOND, THIRTY_MINUTES_NS
 from grandmodel.journal.format import encode_record
-from grandmodel.risk.gate import RiskGate
-from grandmodel.risk.pretrade import PretradeChecks
 from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
-from grandmodel.risk.view import RiskView, Verdict
 from grandmodel.risk.working import WorkingOrders
+from grandmodel.runtime.books import Books
 from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.runtime.sequencer import sequence
 from grandmodel.runtime.settings import AccountSettings, AgentSettings, Mode, RunSettings
 from grandmodel.simulation.models import (
@@ -62,6 +61,7 @@ from grandmodel.simulation.models import (
     RandomSlippage,
     VenueSettings,
 )
+from risk import planted
 from tools.baseline_run import FILES, engine_bars, numbered
 from tools.record_observer import Observer
 
@@ -329,23 +329,12 @@ def fuzz(wishes: int, seed: int, markets: list[Market], on_progress: Callable[[i
 
 def _blind_groups() -> contextlib.AbstractContextManager[object]:
     """Risk forgets that a group's order counts at all."""
-    plain = WorkingOrders.side_lots_with
-
-    def blind(self, order, index):
-        return (0, order.quantity, False) if order.oco_group > 0 else plain(self, order, index)
-
-    return mock.patch.object(WorkingOrders, "side_lots_with", blind)
+    return mock.patch.object(OrderPlanner, "_ask", planted.asks_whole(lambda order: order.oco_group > 0))
 
 
 def _approve_all() -> contextlib.AbstractContextManager[object]:
-    """Every order that opens is let through whole."""
-    plain = PretradeChecks.check
-
-    def approve(self, order: Order, view: RiskView) -> Verdict:
-        verdict = plain(self, order, view)
-        return Verdict(order, verdict.checks, "") if verdict.order is None else verdict
-
-    return mock.patch.object(PretradeChecks, "check", approve)
+    """Every order that opens is let through whole, whatever its size."""
+    return mock.patch.object(OrderPlanner, "_ask", planted.asks_whole(lambda _: True))
 
 
 def _forgotten_fee() -> contextlib.AbstractContextManager[object]:
@@ -366,7 +355,7 @@ def _lost_fills() -> contextlib.AbstractContextManager[object]:
 
     def report(self, report):
         if report.last_quantity and next(calls) % 20 == 19:
-            return self.orders.get(report.order_id)
+            return (0, False) if self.knows(report.order_id) else None
         return plain(self, report)
 
     return mock.patch.object(WorkingOrders, "report", report)
@@ -374,33 +363,32 @@ def _lost_fills() -> contextlib.AbstractContextManager[object]:
 
 def _early_forgetting() -> contextlib.AbstractContextManager[object]:
     """A cancel counts as done when it is asked for."""
-    plain = RiskGate.on_cancel
+    plain = OrderPlanner._hand_on_cancel
 
-    def on_cancel(self, ts):
-        self.working.buys = [0] * len(self.working.buys)
-        self.working.sells = [0] * len(self.working.sells)
-        return plain(self, ts)
+    def hand_on(self, step, order_id, reason):
+        seen = self._gate.account.rows.seen[0]
+        seen["buys"] = seen["sells"] = 0
+        return plain(self, step, order_id, reason)
 
-    return mock.patch.object(RiskGate, "on_cancel", on_cancel)
+    return mock.patch.object(OrderPlanner, "_hand_on_cancel", hand_on)
 
 
 def _half_lots() -> contextlib.AbstractContextManager[object]:
-    """An order leaves with a quantity that is no number of lots."""
-    plain = PretradeChecks.check
+    """An order leaves with a tag that is none."""
+    plain = OrderPlanner._hand_on
     calls = iter(range(10**12))
 
-    def check(self, order, view):
-        verdict = plain(self, order, view)
-        if verdict.order is not None and next(calls) % 500 == 499:
-            return Verdict(msgspec.structs.replace(verdict.order, tag=0.5), verdict.checks, verdict.reason)  # type: ignore[arg-type]
-        return verdict
+    def hand_on(self, step, deed, order):
+        if next(calls) % 500 == 499:
+            order = msgspec.structs.replace(order, tag=0.5)
+        return plain(self, step, deed, order)
 
-    return mock.patch.object(PretradeChecks, "check", check)
+    return mock.patch.object(OrderPlanner, "_hand_on", hand_on)
 
 
 def _greedy_stops() -> contextlib.AbstractContextManager[object]:
     """What the record says of a stop's fill is a tick better than its trigger."""
-    plain = Engine._apply_reports
+    plain = Books.apply_reports
 
     def apply(self, step, reports):
         changed = []
@@ -413,7 +401,7 @@ def _greedy_stops() -> contextlib.AbstractContextManager[object]:
                 changed.append(report)
         return plain(self, step, tuple(changed))
 
-    return mock.patch.object(Engine, "_apply_reports", apply)
+    return mock.patch.object(Books, "apply_reports", apply)
 
 
 PLANTED: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
@@ -427,7 +415,7 @@ PLANTED: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
 }
 
 
-def planted(wishes: int, seed: int, markets: list[Market]) -> Iterator[tuple[str, list[str]]]:
+def found_of_each(wishes: int, seed: int, markets: list[Market]) -> Iterator[tuple[str, list[str]]]:
     """Each planted fault and what was found of it."""
     for name, plant in PLANTED.items():
         with plant():
@@ -445,7 +433,7 @@ def main() -> int:
     markets = load_markets(given.markets.split(","))
     if given.planted:
         missed = 0
-        for name, found in planted(min(given.wishes, 20_000), given.seed, markets):
+        for name, found in found_of_each(min(given.wishes, 20_000), given.seed, markets):
             missed += not found
             print(f"{'found ' if found else 'MISSED'}  {name}: {found[0] if found else ''}", flush=True)
         return int(missed > 0)

@@ -22,14 +22,16 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CheckedOrder, CheckOutcome, RiskCheck
-from grandmodel.domain.events import DecidedIntent
+from grandmodel.domain.events import DecidedIntent, Record
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS
 from grandmodel.domain.orders import OrderType, TimeInForce
@@ -175,17 +177,25 @@ def _times(a: int, b: int) -> int:
 @kernel(inline=True)
 def _plus(a: int, b: int) -> int:
     """``a`` plus ``b``, each between -2^62 and 2^62, held there."""
-    return max(-_MOST, min(_MOST, a + b))
+    if b > 0:
+        return _MOST if a >= _MOST - b else a + b
+    return -_MOST if a <= -_MOST - b else a + b
 
 
 @kernel(inline=True)
 def _in_base(micros: int, rate: int) -> int:
-    """``micros`` of 0 and more at ``rate``, rounded down, held at 2^62."""
+    """``micros`` of 0 and more at ``rate``, rounded down, held at 2^62; what was held before stays there."""
     if rate == 1_000_000:
         return micros
-    if float(micros) * float(rate) >= 4.6e24:
+    if micros >= _MOST or float(micros) * float(rate) >= 4.6e24:
         return _MOST
     return micros // 1_000_000 * rate + micros % 1_000_000 * rate // 1_000_000
+
+
+@kernel(inline=True)
+def _held_price(price: int) -> int:
+    """A price that sums can be made of: held at 2^62 either way, far beyond any that a venue takes; none stays none."""
+    return price if price == UNDEFINED_PRICE else max(-_MOST, min(_MOST, price))
 
 
 @kernel
@@ -300,7 +310,7 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     if not (quantity <= limits.max_order_lots or closing):
         found[_FITS, _QUANTITY], found[_CODE, _QUANTITY] = _NEVER, _TOO_MANY_LOTS
     found[_BOUND, _NOTIONAL] = limits.order_notional
-    mark, price = seen.mark, asked.price
+    mark, price, stop = seen.mark, _held_price(asked.price), _held_price(asked.stop_price)
     level = abs(mark)
     if mark == UNDEFINED_PRICE or level > MAX_PRICE_TICKS:
         found[_FITS, _NOTIONAL] = found[_FITS, _COLLAR] = _NEVER
@@ -312,7 +322,7 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     found[_VALUE, _NOTIONAL] = notional
     if not (notional <= limits.order_notional or closing):
         found[_FITS, _NOTIONAL], found[_CODE, _NOTIONAL] = _NEVER, _TOO_MUCH_MONEY
-    beyond, away = _collar_distances(asked.order_type, price, asked.stop_price, side, mark, seen.bid, seen.ask)
+    beyond, away = _collar_distances(asked.order_type, price, stop, side, mark, seen.bid, seen.ask)
     collar = max(_whole(limits.collar_fraction * level), limits.collar_min_ticks)
     far = _whole(limits.away_fraction * level)
     found[_VALUE, _COLLAR], found[_BOUND, _COLLAR] = beyond, collar
@@ -334,9 +344,10 @@ def _rule_broken(rows: AccountRows, n: int, m: int, k: int) -> int:
         return _BAD_PRICE
     if (stop != UNDEFINED_PRICE) != (kind == _STOP_ORDER or kind == _STOP_LIMIT_ORDER):
         return _BAD_PRICE
-    if price != UNDEFINED_PRICE and (abs(price) > MAX_PRICE_TICKS or (price <= 0 and not negative)):
+    lowest = -MAX_PRICE_TICKS if negative else 1
+    if price != UNDEFINED_PRICE and not lowest <= price <= MAX_PRICE_TICKS:
         return _BAD_PRICE
-    if stop != UNDEFINED_PRICE and (abs(stop) > MAX_PRICE_TICKS or (stop <= 0 and not negative)):
+    if stop != UNDEFINED_PRICE and not lowest <= stop <= MAX_PRICE_TICKS:
         return _BAD_PRICE
     if asked.time_in_force == _GTD and asked.expire_ts <= rows.moment[n].ts:
         return _EXPIRED
@@ -397,7 +408,9 @@ def _judge_flow(
     if child:
         return
     ours = best_opposite(rows.working, n, rows.out[n].count, i, side)
-    if ours != UNDEFINED_PRICE and _would_match(asked.price, kind, side, ours, seen.mark, seen.bid, seen.ask):
+    if ours != UNDEFINED_PRICE and _would_match(
+        _held_price(asked.price), kind, side, ours, seen.mark, seen.bid, seen.ask
+    ):
         found[_FITS, _SELF_MATCH], found[_CODE, _SELF_MATCH] = _NEVER, _MEETS_OWN
         found[_BOUND, _SELF_MATCH] = ours
         found[_VALUE, _SELF_MATCH] = _NOTHING_FOUND if asked.price == UNDEFINED_PRICE else asked.price
@@ -475,9 +488,12 @@ def _judge_size(
         )
     near, far = (high, low) if side > 0 else (low, high)
     before = max(far, near)
-    value, bound = max(_plus(near, _times(max(lots, 0), unit)), before), portfolio.net
+    added = _times(max(lots, 0), unit)
+    value, bound = max(_plus(near, added), before), portfolio.net
     found[_VALUE, _NET], found[_BOUND, _NET] = value, bound
-    if value > bound and value > before and not closing:
+    if max(gross, added) >= _MOST and lots > 0 and not closing:  # Signed sums of what was held at 2^62 say nothing.
+        found[_FITS, _NET], found[_CODE, _NET] = _NEVER, _TOO_NET
+    elif value > bound and value > before and not closing:
         found[_FITS, _NET], found[_CODE, _NET] = (max(bound, before) - near) // unit if unit > 0 else 0, _TOO_NET
     value, bound = _times(worst + grown, unit), limits.concentration
     found[_VALUE, _CONCENTRATION], found[_BOUND, _CONCENTRATION] = value, bound
@@ -667,20 +683,36 @@ def hopeless(order_id: int, name: str, code: RiskReason) -> CheckedOrder:
     return CheckedOrder(OrderId(order_id), nothing, nothing, 0, refused, reasons)
 
 
-def listed(order: CheckedOrder) -> tuple[RiskCheck, ...]:
-    """Every check of one order, in order, for people."""
+_WORDS = frozenset(check.name for check in CHECKS if check.kind is Kind.WORD)
+
+
+class _FirstNote(msgspec.Struct):
+    """What the first record of a run says of the checks, among other things."""
+
+    checks: tuple[str, ...] = CHECK_NAMES
+
+
+def names_of(first: Record) -> tuple[str, ...]:
+    """The names of the checks on a run's records, in their order, as its ``first`` record has them."""
+    return (
+        msgspec.json.decode(first.note, type=_FirstNote).checks if isinstance(first.note, msgspec.Raw) else CHECK_NAMES
+    )
+
+
+def listed(order: CheckedOrder, names: Sequence[str] = CHECK_NAMES) -> tuple[RiskCheck, ...]:
+    """Every check of one order, in order, for people; ``names`` are those of its run (``names_of``)."""
     reasons = iter(order.reasons)
     found = []
-    for place, check in enumerate(CHECKS[: len(order.values)]):
+    for place, name in enumerate(names):
         outcome = _OUTCOMES[2 if order.refused >> place & 1 else order.shrunk >> place & 1]
         reason = "" if outcome is CheckOutcome.PASSED else next(reasons)
         value, limit = order.values[place], order.limits[place]
-        if check.kind is Kind.WORD and outcome is CheckOutcome.PASSED:
+        if name in _WORDS and outcome is CheckOutcome.PASSED:
             value = limit = None
-        found.append(RiskCheck(name=check.name, outcome=outcome, value=value, limit=limit, reason=reason))
+        found.append(RiskCheck(name=name, outcome=outcome, value=value, limit=limit, reason=reason))
     return tuple(found)
 
 
-def checks_of(intent: DecidedIntent) -> list[tuple[OrderId, tuple[RiskCheck, ...]]]:
-    """For each order that an intent asked for: its id, and every check."""
-    return [(order.order_id, listed(order)) for order in intent.checks]
+def checks_of(intent: DecidedIntent, names: Sequence[str] = CHECK_NAMES) -> list[tuple[OrderId, tuple[RiskCheck, ...]]]:
+    """For each order that an intent asked for: its id, and every check; ``names`` are those of its run (``names_of``)."""
+    return [(order.order_id, listed(order, names)) for order in intent.checks]

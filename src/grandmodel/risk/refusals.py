@@ -13,7 +13,7 @@ through smaller is **cut**: it was sent, and is not refused. One wish can ask fo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -22,7 +22,7 @@ import msgspec
 from grandmodel.domain.decisions import CheckOutcome, ReplaceIntent, RiskCheck
 from grandmodel.domain.events import DecidedIntent
 from grandmodel.domain.ids import OrderId
-from grandmodel.risk.checks import listed
+from grandmodel.risk.checks import CHECK_NAMES, listed
 
 
 class Refused(StrEnum):
@@ -87,6 +87,8 @@ class RefusalCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class RefusalCount:
     """Counts the intents of a run, in their order."""
 
+    names: Sequence[str] = CHECK_NAMES
+    """The checks of the run (``checks.names_of``)."""
     _refused: Counter[Refused] = field(default_factory=Counter)
     _refused_by: Counter[str] = field(default_factory=Counter)
     _cut_by: Counter[str] = field(default_factory=Counter)
@@ -94,13 +96,13 @@ class RefusalCount:
 
     def add(self, intent: DecidedIntent) -> tuple[Refusal, ...]:
         """Count what of ``intent`` was refused or cut; the refusals."""
-        found = tuple(refusals_of(intent, self._last_order))
+        found = tuple(refusals_of(intent, self._last_order, self.names))
         for one in found:
             self._refused[one.what] += 1
             self._refused_by[one.by] += 1
         for checked in intent.checks:
             if checked.shrunk and not checked.refused:
-                cutting = next(check for check in listed(checked) if check.outcome is CheckOutcome.SHRUNK)
+                cutting = next(check for check in listed(checked, self.names) if check.outcome is CheckOutcome.SHRUNK)
                 self._cut_by[f"{cutting.name}: {cutting.reason}"] += 1
         self._last_order = max(self._last_order, *(checked.order_id for checked in intent.checks), 0)
         return found
@@ -118,15 +120,15 @@ class RefusalCount:
         )
 
 
-def refusals_of(intent: DecidedIntent, last_order: int) -> Iterator[Refusal]:
+def refusals_of(intent: DecidedIntent, last_order: int, names: Sequence[str] = CHECK_NAMES) -> Iterator[Refusal]:
     """Each order and change of ``intent`` that risk refused, then the wish where the engine refused it before that.
 
-    ``last_order`` is the highest order number before this intent: numbers rise, so one at or below it works already.
+    ``last_order`` is the highest order number before this intent: numbers rise, so one at or below it works already. ``names`` are the checks of the run.
     """
     reasons = set()
     for checked in intent.checks:
         if checked.refused:
-            check = next(one for one in listed(checked) if one.outcome is CheckOutcome.REFUSED)
+            check = next(one for one in listed(checked, names) if one.outcome is CheckOutcome.REFUSED)
             reasons.add(check.reason)
             what = Refused.CHANGE if checked.order_id <= last_order else Refused.ORDER
             yield Refusal(what=what, order=checked.order_id, reason=check.reason, check=check)

@@ -41,13 +41,14 @@ from grandmodel.charts import (
     format_time,
 )
 from grandmodel.domain.blocks import Flag
-from grandmodel.domain.events import ClosedBar, Record
+from grandmodel.domain.events import Cause, ClosedBar, Record
 from grandmodel.domain.instruments import Instrument, convert_micros
 from grandmodel.domain.moments import expanded
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.periods import trading_ns_of_days
 from grandmodel.risk.backtests import GREEN, christoffersen, kupiec, traffic_light
+from grandmodel.risk.checks import names_of
 from grandmodel.risk.correlation import correlation_of
 from grandmodel.risk.intraday import IntradayVolatility
 from grandmodel.risk.refusals import RefusalCount, RefusalCounts
@@ -216,6 +217,8 @@ class _Walk:
             self.alerts[alert.code] += 1
             if alert.code.startswith("breaker_"):
                 self.breaker.append(BreakerMove(ts=record.ts, state=alert.code[8:], text=alert.text))
+        if record.cause is Cause.BEGIN:
+            self.refusals.names = names_of(record)
         for intent in record.intents:
             self.refusals.add(intent)
 

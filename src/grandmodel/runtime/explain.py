@@ -169,7 +169,7 @@ def explain(
     the record: then nothing that is said here would be true.
     """
     with JournalReader.open(folder, resolver) as reader:
-        begin, kept, ts, before, after = _find(reader, folder, asked)
+        begin, opening, kept, ts, before, after = _find(reader, folder, asked)
         engine = _run_until(reader, kept, build_agent)
         record = _moment_at(kept, ts)
         is_simulated = is_on_simulated_market(begin)
@@ -188,7 +188,7 @@ def explain(
         why_none=_why_none(record, stories, engine),
         previous_decision=before,
         next_decision=after,
-        wishes=story.decisions_of(begin, record),
+        wishes=story.decisions_of(begin, opening, record),
         orders=tuple(line for line in orders if line.record == record.number),
         alerts=record.alerts,
     )
@@ -201,8 +201,10 @@ def _moment_at(record: Record, ts: int | None) -> Record:
     return until[-1] if until else moments[0]
 
 
-def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Record, int | None, int | None, int | None]:
-    """The run's beginning, the record that is meant, the time asked for, and the numbers of the decisions before and after it."""
+def _find(
+    reader: JournalReader, folder: Path, asked: str
+) -> tuple[Begin, Record, Record, int | None, int | None, int | None]:
+    """The run's first input and first record, the record that is meant, the time asked for, and the numbers of the decisions before and after."""
     first = next(reader.inputs(), None)
     if first is None or not isinstance(first[1], Begin):
         raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
@@ -211,7 +213,7 @@ def _find(reader: JournalReader, folder: Path, asked: str) -> tuple[Begin, Recor
     number, ts = _number_of(records, decided, folder, asked)
     before = max((other for other in decided if other < number), default=None)
     after = min((other for other in decided if other > number), default=None)
-    return first[1], records[number], ts, before, after
+    return first[1], records[0], records[number], ts, before, after
 
 
 def _number_of(records: list[Record], decided: list[int], folder: Path, asked: str) -> tuple[int, int | None]:

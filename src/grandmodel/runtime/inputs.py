@@ -29,6 +29,7 @@ from grandmodel.domain.events import (
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
+from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.runtime.agents import BUILT_IN_ONLY
 from grandmodel.runtime.engine import AgentFactory, Engine
 from grandmodel.runtime.model_loading import model_of
@@ -124,5 +125,6 @@ class InputEngine:
             "mode": settings.mode,
             "code": given.code_version,
             "agents": self.engine.asking.learnt(),
+            "checks": CHECK_NAMES,
         }
         return [self.engine.begin(note)]

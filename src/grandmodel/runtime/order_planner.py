@@ -25,6 +25,7 @@ from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import DecidedIntent
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
+from grandmodel.domain.time import NEVER_NS
 from grandmodel.risk.checks import REASONS, checked
 from grandmodel.risk.leaving import ask_at
 from grandmodel.risk.rows import ASKED
@@ -137,7 +138,7 @@ class OrderPlanner:
             price=None if price == UNDEFINED_PRICE else price,
             stop_price=None if stop_price == UNDEFINED_PRICE else stop_price,
             time_in_force=_TIMES_IN_FORCE[time_in_force],
-            expire_ts=expire_ts,
+            expire_ts=NEVER_NS if expire_ts == NEVER_NS else expire_ts,  # The default itself is not written down.
             parent=OrderId(parent) if parent else None,
             oco_group=group,
             reduce_only=bool(reduce_only),

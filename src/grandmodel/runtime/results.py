@@ -23,6 +23,7 @@ from grandmodel.domain.orders import Fill
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.journal.checkpoints import last_checkpoint
 from grandmodel.journal.format import JournalReader, decode_record
+from grandmodel.risk.checks import names_of
 from grandmodel.risk.refusals import RefusalCount
 from grandmodel.runtime.settings import RunSettings, settings_hash
 
@@ -178,6 +179,7 @@ def _add_note(results: RunResults, record: Record, note: msgspec.Raw) -> None:
         results.ending = msgspec.json.decode(note)
     elif record.cause is Cause.BEGIN:
         begun = msgspec.json.decode(note, type=_BeginNote)
+        results.refusals.names = names_of(record)
         results.traded_by = begun.traded_by
         for agent in begun.agents:
             for learnt in (None,) if agent.learnt_from is None else agent.learnt_from:

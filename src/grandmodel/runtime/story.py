@@ -10,6 +10,7 @@ Prices and distances are in price units of the instrument, money in millionths o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ from grandmodel.domain.time import NEVER_NS, NS_PER_SECOND
 from grandmodel.execution.order_life import OrderLife, OrderLives
 from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.risk.breakers import BreakerState
-from grandmodel.risk.checks import checks_of
+from grandmodel.risk.checks import CHECK_NAMES, checks_of, names_of
 from grandmodel.risk.refusals import Refusal, RefusalCount
 from grandmodel.runtime.settings import RunSettings
 
@@ -219,7 +220,7 @@ def load_order(folder: Path, order: int) -> OrderStory:
         for record in records:
             trails.add(record)
             for intent in record.intents:
-                checked = [checks for number, checks in checks_of(intent) if number == order]
+                checked = [checks for number, checks in checks_of(intent, run.names) if number == order]
                 if checked and not decisions:
                     siblings = tuple(dict.fromkeys(one.order_id for one in intent.checks if one.order_id != order))
                 decisions += [run.decision(record, intent, checks) for checks in checked]
@@ -250,15 +251,16 @@ def load_orders(folder: Path, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS)
     return OrderList(run=run.name, orders=tuple(lines), booked_fills=booked)
 
 
-def decisions_of(begin: Begin, record: Record) -> tuple[Decision, ...]:
+def decisions_of(begin: Begin, first: Record, record: Record) -> tuple[Decision, ...]:
     """What ``record`` wished for and what risk said of it: one for each order asked for, one for a wish that asked for none.
 
+    ``begin`` and ``first`` are the first input and the first record of its run.
     The verdict of the latter is ``refused`` with the engine's reason, or ``no_order``: nothing was to be traded now.
     """
-    run = _run_of(begin)
+    run = _run_of(begin, names_of(first))
     found: list[Decision] = []
     for intent in record.intents:
-        found += [run.decision(record, intent, checks) for _, checks in checks_of(intent)]
+        found += [run.decision(record, intent, checks) for _, checks in checks_of(intent, run.names)]
         if not intent.checks:
             verdict = "refused" if intent.refused else "no_order"
             found.append(
@@ -273,8 +275,8 @@ def load_refused(folder: Path, start_ns: int = -NEVER_NS, end_ns: int = NEVER_NS
     A line for each refused order or change, and for each wish that the engine refused before it came to one.
     """
     lines: list[RefusedLine] = []
-    count = RefusalCount()
     with _opened(folder) as (run, records):
+        count = RefusalCount(run.names)
         for record in records:
             for intent in record.intents:
                 refusals = count.add(intent)
@@ -404,6 +406,8 @@ class _Run:
     name: str
     base_currency: str
     instruments: dict[InstrumentId, Instrument] = field(default_factory=dict)
+    names: tuple[str, ...] = CHECK_NAMES
+    """Of the checks on its records."""
 
     def line(self, trail: _Trail) -> OrderLine:
         life, order = trail.life, trail.life.order
@@ -532,13 +536,18 @@ def _opened(folder: Path) -> Iterator[tuple[_Run, Iterator[Record]]]:
         first = next(reader.inputs(), None)
         if first is None or not isinstance(first[1], Begin):
             raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
-        yield _run_of(first[1]), (decode_record(row.body) for row in reader.record_rows())
+        begin, records = first[1], (decode_record(row.body) for row in reader.record_rows())
+        opening = next(records, None)
+        if opening is None:
+            yield _run_of(begin), records
+        else:
+            yield _run_of(begin, names_of(opening)), itertools.chain((opening,), records)
 
 
-def _run_of(begin: Begin) -> _Run:
+def _run_of(begin: Begin, names: tuple[str, ...] = CHECK_NAMES) -> _Run:
     settings = msgspec.json.decode(begin.settings, type=RunSettings)
     instruments = {instrument.id: instrument for instrument in begin.instruments}
-    return _Run(str(begin.run), settings.account.base_currency, instruments)
+    return _Run(str(begin.run), settings.account.base_currency, instruments, names)
 
 
 def _terms(

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.orders import Order, OrderType, Side
-from grandmodel.risk import working
+from grandmodel.domain.orders import OrderType, Side
+from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, RiskSettings
-from grandmodel.risk.working import WorkingOrder, WorkingOrders
-from risk import desk, fuzz_gate
+from grandmodel.risk.working import WorkingOrders
+from risk import desk, fuzz_gate, fuzz_pair, planted
 
 WARM = desk.gate().running.save()
 INSTRUMENT_LIMITS = [name for name in InstrumentLimits.__struct_fields__ if name != "collar_min_ticks"]
@@ -33,46 +34,60 @@ def test_no_limit_is_ever_exceeded_by_any_combination_of_fills() -> None:
         assert happened[what] > 50, what
 
 
-_side_lots_with = WorkingOrders.side_lots_with
-
-
-def _fills_of_a_group_as_room(book: WorkingOrders, order: Order, index: int) -> tuple[int, int, bool]:
-    """What the others of a group filled before is room for a new one."""
-    added, counted, child = _side_lots_with(book, order, index)
-    filled = max((m.filled + m.reduced for m in book._members(index, order.oco_group)), default=0)
-    return max(0, added - filled), counted + min(added, filled), child
-
-
-def _always_take(partners: list[WorkingOrder], filler: WorkingOrder, lots: int, ts_event: int, heard: int) -> None:
-    """Take a fill from every partner, also from one that joined after it."""
-    for partner in partners:
-        partner.reduced += lots
-
-
-def _largest_alone(members: list[tuple[int, int]], heard: int) -> int:
-    """One that has just joined counts with the others, though they may fill before it is there."""
-    return max((lots for _, lots in members), default=0)
-
-
-def _leave_asleep(book: WorkingOrders, parent: int, lots: int) -> None:
-    """A bracket's children do not count, though their parent has filled."""
+def test_the_compiled_checks_say_what_the_plain_ones_say_in_every_state() -> None:
+    seen = fuzz_pair.run(12_000, seed=1)
+    assert {name for name, outcome in seen.checks if outcome == "passed"} == set(CHECK_NAMES)
+    assert {name for name, outcome in seen.checks if outcome == "refused"} == {*CHECK_NAMES} - {"inputs"}
+    sizes = {"position_long", "position_short", "position_overall", "gross_exposure", "net_exposure", "concentration"}
+    states = {"drawdown", "daily_loss", "restricted_list", "stale_data", "breaker"}
+    cut = {name for name, outcome in seen.checks if outcome == "shrunk"}
+    assert cut == sizes | states | {"margin", "var", "stressed_var"}
+    assert set(seen.verdicts) >= {reason.value for reason in RiskReason} - {
+        "not_computed",
+        "invalid_input",
+        "stressed_var_limit",
+    }
+    assert seen.beyond > 100
 
 
 @pytest.mark.parametrize(
     ("where", "name", "fault"),
     [
-        (WorkingOrders, "side_lots_with", _fills_of_a_group_as_room),
-        (working, "shrink_partners", _always_take),
-        (working, "most_lots", _largest_alone),
-        (WorkingOrders, "_wake_children", _leave_asleep),
+        (RiskGate, "check", planted.check_fills_of_a_group_as_room),
+        (WorkingOrders, "report", planted.report_always_takes),
+        (RiskGate, "check", planted.in_one_batch(RiskGate.check)),
+        (WorkingOrders, "report", planted.report_leaves_asleep),
+        (RiskGate, "_see", planted.see_half),
     ],
 )
+@pytest.mark.parametrize("is_compared", [False, True])
 def test_the_fuzz_finds_a_planted_fault(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, fault: Callable[..., object], is_compared: bool
+) -> None:
+    """By what the venue's orders could come to alone, and by the plain form beside."""
+    monkeypatch.setattr(where, name, fault)
+    if not is_compared:
+        monkeypatch.setattr(fuzz_gate.Desk, "check_both_ways", lambda *_: None)
+    with pytest.raises(AssertionError):
+        fuzz_gate.run(6_000, seed=3, per_desk=1_000)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fault"),
+    [
+        (RiskGate, "check", planted.check_fills_of_a_group_as_room),
+        (RiskGate, "check", planted.in_one_batch(RiskGate.check)),
+        (RiskGate, "_see", planted.see_half),
+        (WorkingOrders, "report", planted.report_always_takes),
+        (WorkingOrders, "report", planted.report_leaves_asleep),
+    ],
+)
+def test_the_comparison_finds_a_planted_fault(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, fault: Callable[..., object]
 ) -> None:
     monkeypatch.setattr(where, name, fault)
     with pytest.raises(AssertionError):
-        fuzz_gate.run(6_000, seed=3, per_desk=1_000)
+        fuzz_pair.run(4_000, seed=1)
 
 
 def _approved(limits: RiskSettings, positions: list[int], working: list[int], order: desk.Order) -> int:

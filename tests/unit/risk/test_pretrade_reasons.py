@@ -225,8 +225,9 @@ def test_order_rate() -> None:
 
 def test_message_rate_counts_cancels_and_refuses_even_what_reduces() -> None:
     gate = desk.gate(RiskSettings(flow=FlowLimits(max_messages=3)))
-    for _ in range(3):
-        gate.on_cancel(desk.START)
+    gate.on_order(desk.order(7, quantity=5))
+    assert gate.working.ask_cancel(7, desk.START)
+    gate.on_order(desk.order(8, quantity=6))
     long = desk.view(positions=[5, 0, 0])
     _refused(gate.check(desk.order(side=Side.SELL), long), "message_rate", RiskReason.MESSAGE_RATE)
 

@@ -5,6 +5,7 @@ from grandmodel.domain.events import DecidedIntent
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import Side
 from grandmodel.risk.refusals import RefusalCount, RefusalCounts, Refused
+from risk.made_checks import checked_order
 
 NQ = InstrumentId("NQ")
 PLACE = PlaceOrder(instrument=NQ, side=Side.BUY, quantity=1)
@@ -25,16 +26,18 @@ CUT = (check("order_quantity", CheckOutcome.SHRUNK, "order_quantity"), check("va
 CUT_THEN_REFUSED = (check("order_quantity", CheckOutcome.SHRUNK, "order_quantity"), *REFUSED)
 
 
-def intent(wish, *checks, refused=""):
-    return DecidedIntent(number=1, agent="a", intent=wish, checks=tuple(checks), refused=refused)
+def intent(wish, *orders, refused="", **table):
+    """An intent that asked for orders, each given as (its number, what its checks say)."""
+    checks = tuple(checked_order(number, *said, **table) for number, said in orders)
+    return DecidedIntent(number=1, agent="a", intent=wish, checks=checks, refused=refused)
 
 
 def test_each_thing_counts_once_under_its_first_check():
     count = RefusalCount()
-    count.add(intent(PLACE, (OrderId(1), PASSED)))
-    count.add(intent(PLACE, (OrderId(2), REFUSED), refused="out_of_session"))
-    count.add(intent(HOLD, (OrderId(3), CUT), (OrderId(4), CUT_THEN_REFUSED), refused="out_of_session"))
-    count.add(intent(CHANGE, (OrderId(1), REFUSED), refused="out_of_session"))
+    count.add(intent(PLACE, (1, PASSED)))
+    count.add(intent(PLACE, (2, REFUSED), refused="out_of_session"))
+    count.add(intent(HOLD, (3, CUT), (4, CUT_THEN_REFUSED), refused="out_of_session"))
+    count.add(intent(CHANGE, (1, REFUSED), refused="out_of_session"))
     (late,) = count.add(intent(CHANGE, refused="too_late"))
     assert (late.what, late.order, late.check) == (Refused.WISH, OrderId(1), None)
     count.add(intent(HOLD, refused="bad_stretch"))
@@ -56,6 +59,17 @@ def test_each_thing_counts_once_under_its_first_check():
 def test_a_change_that_comes_with_a_wish_for_a_position_is_a_change():
     """A position that shrinks changes its protective order, which has a number from before, and sends an exit with a new one."""
     count = RefusalCount()
-    count.add(intent(HOLD, (OrderId(5), PASSED), (OrderId(6), PASSED)))
-    found = count.add(intent(HOLD, (OrderId(6), REFUSED), (OrderId(7), REFUSED), refused="out_of_session"))
+    count.add(intent(HOLD, (5, PASSED), (6, PASSED)))
+    found = count.add(intent(HOLD, (6, REFUSED), (7, REFUSED), refused="out_of_session"))
     assert [(one.what, one.order) for one in found] == [(Refused.CHANGE, 6), (Refused.ORDER, 7)]
+
+
+def test_the_checks_of_an_older_table_keep_their_names():
+    """A journal says with its first record which checks it holds; those of today stand elsewhere, and may be more."""
+    names = ("session", "moon", "order_quantity", "var")
+    waning = check("moon", CheckOutcome.REFUSED, "waning")
+    count = RefusalCount(names)
+    (found,) = count.add(intent(PLACE, (1, (waning,)), names=names))
+    count.add(intent(PLACE, (2, CUT), names=names))
+    assert (found.by, found.check) == ("moon: waning", waning)
+    assert count.counts().cut_by == {"order_quantity: order_quantity": 1}

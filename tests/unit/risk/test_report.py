@@ -19,6 +19,7 @@ from grandmodel.risk.report import RiskReport, build_risk_report, p_text, risk_p
 from grandmodel.risk.running import RETURNS, RunningRisk
 from grandmodel.risk.settings import RiskSettings, VarSettings
 from risk import desk
+from risk.made_checks import checked_order
 
 NAMES = ("NQ", "CL")
 SETTINGS = RiskSettings(var=VarSettings(min_returns=10))
@@ -140,12 +141,11 @@ def test_few_bars_state_no_p_values() -> None:
 
 def test_refusals_and_breaker_moves_are_listed() -> None:
     check = RiskCheck(name="var", outcome=CheckOutcome.REFUSED, reason="var_limit")
-    passed = RiskCheck(name="margin", outcome=CheckOutcome.PASSED)
     intent = DecidedIntent(
         number=1,
         agent="a",
         intent=PlaceOrder(instrument=InstrumentId("NQ"), side=Side.BUY, quantity=1),
-        checks=((OrderId(1), (passed, check)),),
+        checks=(checked_order(1, check),),
         refused="var_limit",
     )
     alerts = (

@@ -134,7 +134,6 @@ def test_a_pair_that_never_traded_together_is_unknown_as_a_pair() -> None:
     assert math.isnan(running.value_at_risk([1, -5, 0], RATES))
     gate = desk.RiskGate(desk.RiskSettings(var=SETTINGS), desk.instruments(), desk.CAPITAL)
     gate.running = running
-    gate._checks._running = running
     assert gate.check(desk.order(), desk.view()).order is not None
     assert gate.check(desk.order(), desk.view(positions=[0, -5, 0])).reason == "var_unknown"
 

@@ -2,24 +2,56 @@
 
 import pytest
 
+from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import OrderId
-from grandmodel.domain.orders import ExecType, Order, OrderType, Side
-from grandmodel.risk.working import WorkingOrders
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType, Side
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.working import WorkingOrder, best_opposite, send, side_lots_with
 from risk import desk
 
 
-def _sent(*orders: Order) -> WorkingOrders:
-    book = WorkingOrders(3)
+class Book:
+    """The rows of one account of three instruments, asked the way the checks and the gate ask them."""
+
+    def __init__(self) -> None:
+        self.gate = RiskGate(RiskSettings(), desk.instruments(), desk.CAPITAL)
+        self.working = self.gate.working
+
+    def side_lots_with(self, order: Order, index: int) -> tuple[int, int, bool]:
+        """(lots that ``order`` adds to its side, lots counted before, is a child)."""
+        assert self.gate.put(0, order, index)
+        return side_lots_with(self.gate.account.rows, 0, 0)
+
+    def send(self, order: Order, index: int) -> None:
+        self.gate.account.make_room(1)
+        assert self.gate.put(0, order, index)
+        send(self.gate.account.rows, 0, 0, order.quantity)
+
+    def report(self, report: ExecutionReport) -> tuple[int, bool] | None:
+        return self.working.report(report)
+
+    def best_opposite(self, index: int, side: int) -> int | None:
+        best = best_opposite(self.gate.account.rows.working, 0, self.working.count, index, side)
+        return None if best == UNDEFINED_PRICE else best
+
+    @property
+    def orders(self) -> dict[int, WorkingOrder]:
+        return self.working.orders
+
+
+def _sent(*orders: Order) -> Book:
+    book = Book()
     for order in orders:
         book.send(order, 0)
     return book
 
 
-def _lots(book: WorkingOrders) -> tuple[int, int]:
-    return book.buys[0], book.sells[0]
+def _lots(book: Book) -> tuple[int, int]:
+    return book.working.buys[0], book.working.sells[0]
 
 
-def _trade(number: int, lots: int, leaves: int) -> desk.ExecutionReport:
+def _trade(number: int, lots: int, leaves: int) -> ExecutionReport:
     return desk.report(number, ExecType.TRADE, last_quantity=lots, leaves=leaves)
 
 
@@ -84,9 +116,9 @@ def test_a_group_on_both_sides_counts_on_both() -> None:
     assert _lots(book) == (2, 1)
 
 
-def _joined(book: WorkingOrders, *orders: Order) -> None:
+def _joined(book: Book, *orders: Order) -> None:
     """``orders`` are sent in a step of their own."""
-    book.batch += 1
+    book.working.batch += 1
     for order in orders:
         book.send(order, 0)
 
@@ -97,7 +129,7 @@ def test_what_a_group_filled_before_an_order_joined_is_not_the_order_s_room() ->
     book.report(_trade(1, 3, 0))
     assert _lots(book) == (0, 2)
     sell = desk.order(3, side=Side.SELL, quantity=10, oco_group=7)
-    book.batch += 1
+    book.working.batch += 1
     assert book.side_lots_with(sell, 0) == (10, 0, False)
     _joined(book, sell)
     assert _lots(book) == (0, 12)  # the stop may have filled before the other came
@@ -132,11 +164,11 @@ def test_orders_of_one_step_take_from_each_other_whatever_the_stamps() -> None:
 
 
 def test_one_number_in_two_instruments_is_two_groups() -> None:
-    book = WorkingOrders(2)
+    book = Book()
     for number, index in ((1, 0), (2, 1)):
         book.send(desk.order(number, quantity=4, oco_group=7), index)
     book.report(_trade(1, 4, 0))
-    assert book.buys == [0, 4]
+    assert book.working.buys == [0, 4, 0]
 
 
 def test_a_group_used_again_after_its_orders_ended_starts_anew() -> None:
@@ -227,9 +259,74 @@ def test_saved_orders_continue() -> None:
         desk.order(3, side=Side.SELL, quantity=4, order_type=OrderType.LIMIT, price=9, parent=OrderId(1), oco_group=5),
     )
     book.report(_trade(1, 3, 1))
-    copy = WorkingOrders(3)
-    copy.restore(book.save())
+    assert book.working.ask_cancel(2, desk.START)
+    copy = Book()
+    copy.working.restore(book.working.save())
     for each in (book, copy):
         each.report(_trade(3, 2, 1))
         assert _lots(each) == (1, 1)
-    assert copy.save() == book.save()
+        assert each.orders[2].cancel_asked
+    assert copy.working.save() == book.working.save()
+
+
+def test_a_change_on_its_way_may_stand_at_either_price() -> None:
+    resting = desk.order(1, side=Side.SELL, order_type=OrderType.LIMIT, price=110)
+    book = _sent(resting)
+    book.send(desk.order(1, side=Side.SELL, order_type=OrderType.LIMIT, price=104), 0)
+    assert book.best_opposite(0, 1) == 104
+    book.report(desk.report(1, ExecType.CANCEL_REJECTED))
+    assert book.best_opposite(0, 1) == 110
+    book.send(desk.order(1, side=Side.SELL, order_type=OrderType.LIMIT, price=120), 0)
+    assert book.best_opposite(0, 1) == 110
+    book.report(desk.report(1, ExecType.REPLACED, leaves=2))
+    assert book.best_opposite(0, 1) == 120
+
+
+def test_what_did_not_leave_after_all_counts_no_more() -> None:
+    book = _sent(
+        desk.order(1, quantity=5), desk.order(2, quantity=3, oco_group=7), desk.order(3, quantity=4, oco_group=7)
+    )
+    book.working.take_back(3)
+    assert (_lots(book), list(book.orders)) == ((8, 0), [1, 2])
+    book.send(desk.order(1, quantity=9), 0)
+    book.working.take_back_change(1)
+    assert (_lots(book), book.orders[1].changing) == ((8, 0), 0)
+
+
+def test_a_cancel_is_asked_for_once_until_the_venue_refuses_it() -> None:
+    book = _sent(desk.order(1, quantity=5))
+    assert book.working.ask_cancel(1, desk.START)
+    assert not book.working.ask_cancel(1, desk.START)
+    assert not book.working.ask_cancel(9, desk.START)
+    book.working.take_back_cancel(1)
+    assert book.working.ask_cancel(1, desk.START)
+    book.report(desk.report(1, ExecType.CANCEL_REJECTED))
+    assert _lots(book) == (5, 0)
+    assert book.working.ask_cancel(1, desk.START)
+
+
+def test_rows_grow_with_what_is_open_and_keep_their_order() -> None:
+    book = Book()
+    for number in range(1, 301):
+        book.send(desk.order(number, quantity=1, oco_group=number % 2), 0)
+    assert list(book.orders) == list(range(1, 301))
+    assert _lots(book) == (150 + 1, 0)  # half of them are one group
+    for number in range(2, 301, 3):
+        book.report(desk.report(number, ExecType.CANCELED))
+    assert list(book.orders) == [number for number in range(1, 301) if number % 3 != 2]
+    assert _lots(book) == (100 + 1, 0)
+
+
+def test_a_carried_order_is_as_young_as_its_arrival() -> None:
+    later = desk.START + 10**9
+    book = _sent(desk.order(1), desk.order(2, effective_ts=later))
+    assert [order.ts for order in book.working.each()] == [desk.START, later]
+
+
+def test_tags_keep_their_numbers() -> None:
+    book = _sent(desk.order(1, tag="stop"), desk.order(2, tag="of my own"), desk.order(3, tag="of my own"))
+    tags = [book.working.tag_of(order.tag) for order in book.working.each()]
+    assert tags == ["stop", "of my own", "of my own"]
+    copy = Book()
+    copy.working.restore(book.working.save())
+    assert copy.working.tag_number("of my own") == book.orders[2].tag

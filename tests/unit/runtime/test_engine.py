@@ -18,16 +18,18 @@ from grandmodel.domain.decisions import (
 )
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.events import Advance, Cause, Command, CommandKind, Signal, SignalTrigger, VenueReport
-from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
+from grandmodel.domain.ids import ExecId, InstrumentId, OrderId, RunId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, PriceReference, Reason, Side, TimeInForce
-from grandmodel.risk.checks import CHECK_NAMES
+from grandmodel.journal.format import decode_record, encode_record
+from grandmodel.risk.checks import CHECK_NAMES, checks_of, names_of
 from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.runtime.errors import AgentError, DisorderError
-from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy
+from grandmodel.runtime.inputs import InputEngine, begin_run
+from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSettings
 from grandmodel.simulation.models import ConstantLatency, FixedSlippage, PerLotFee
 from grandmodel.tactical.baselines import BuyAndHold, RandomAgent
-from strategies import CL, MINUTE, NQ, START, bar_row, quote_row, stack, tick_row, trade_row
+from strategies import ALL_DAY, CL, MINUTE, NQ, START, bar_row, quote_row, stack, tick_row, trade_row
 
 TICK_VALUE = NQ.tick_value_micros
 CAPITAL = 1_000_000_000_000
@@ -394,6 +396,19 @@ def test_a_refusal_is_on_the_record_with_every_check():
     assert order_id == 1
     assert [check.name for check in checks] == list(CHECK_NAMES)
     assert [check.reason for check in checks if check.outcome == "refused"] == [deed.refused]
+
+
+def test_a_record_read_and_written_again_is_the_same_bytes():
+    """What a row of the planner says by default is not written down, as in an order that was spelled out."""
+    for record in run(flat_bars(60), Restless)[0]:
+        assert encode_record(decode_record(encode_record(record))) == encode_record(record)
+
+
+def test_the_first_record_names_the_checks_in_their_order():
+    inputs = InputEngine()
+    (first,) = inputs.on_input(0, begin_run(RunId("named"), RunSettings(), [NQ], [ALL_DAY], "none"))
+    assert names_of(first) == CHECK_NAMES
+    assert note_of(first)["checks"] == list(CHECK_NAMES)
 
 
 def test_the_default_limits_refuse_while_risk_is_unknown():

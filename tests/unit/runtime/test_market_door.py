@@ -206,7 +206,7 @@ def test_a_new_contract_may_stand_a_hundred_times_higher():
     assert bad_rows(plain) == 10
     _, rolled = run(changed(rows, 10, flags=int(Flag.ROLL)))
     assert bad_rows(rolled) == 0
-    assert rolled.mark(NQ.id) == 200_000
+    assert rolled.books.mark(NQ.id) == 200_000
 
 
 def book_row(number, action, price, size, side=BookSide.BID, order=1):

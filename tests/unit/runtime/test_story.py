@@ -38,6 +38,7 @@ from grandmodel.risk.settings import InstrumentLimits
 from grandmodel.runtime.inputs import begin_run
 from grandmodel.runtime.settings import RunSettings
 from grandmodel.runtime.story import CHECK_UNITS, load_order, load_orders, load_refused
+from risk.made_checks import checked_order
 from strategies import ALL_DAY, CL, START, bar_row
 
 SECOND = 10**9
@@ -76,6 +77,24 @@ def check(name, outcome=CheckOutcome.PASSED, value=None, limit=None, reason=""):
     return RiskCheck(name=name, outcome=outcome, value=value, limit=limit, reason=reason)
 
 
+TABLE = (
+    "session",
+    "order_quantity",
+    "order_notional",
+    "price_collar",
+    "moon",
+    "var",
+    "drawdown",
+    "stale_data",
+    "breaker",
+)
+"""The checks of the hand-made run, as its first record names them: fewer than today's, in places of their own, and one that is gone."""
+
+
+def checks(number, *said):
+    return checked_order(number, *said, names=TABLE)
+
+
 CUT = (
     check("session"),
     check("order_quantity", CheckOutcome.SHRUNK, 5, 3, "order_quantity"),
@@ -87,6 +106,7 @@ CUT = (
 )
 REFUSED = (
     check("session"),
+    check("moon", CheckOutcome.REFUSED, 3, 2, "waning"),
     check("var", CheckOutcome.REFUSED, None, 50_000_000_000.0, "var_unknown"),
     check("stale_data", CheckOutcome.REFUSED, 9 * SECOND, 5 * SECOND, "stale_data"),
 )
@@ -105,13 +125,13 @@ def told(tmp_path):
     return write(
         tmp_path / "told",
         [
-            step(0),
+            msgspec.structs.replace(step(0), cause=Cause.BEGIN, note=msgspec.Raw(msgspec.json.encode({"checks": TABLE}))),
             step(
                 1,
                 intents=(
                     DecidedIntent(
-                        number=1, agent="alpha", intent=WISH, checks=((OrderId(1), CUT), (OrderId(2), REFUSED)),
-                        orders=(OrderId(1),), refused="var_unknown",
+                        number=1, agent="alpha", intent=WISH, checks=(checks(1, *CUT), checks(2, *REFUSED)),
+                        orders=(OrderId(1),), refused="waning",
                     ),
                 ),
                 orders=(
@@ -132,7 +152,7 @@ def told(tmp_path):
             step(
                 4,
                 intents=(
-                    DecidedIntent(number=2, agent="beta", intent=LIMIT, checks=((OrderId(3), GOOD),), orders=(OrderId(3),)),
+                    DecidedIntent(number=2, agent="beta", intent=LIMIT, checks=(checks(3, *GOOD),), orders=(OrderId(3),)),
                     DecidedIntent(
                         number=3, agent="beta", refused="too_late",
                         intent=ReplaceIntent(instrument=CL.id, order_id=OrderId(1), quantity=9, price=7_100),
@@ -148,7 +168,7 @@ def told(tmp_path):
                 6,
                 intents=(
                     DecidedIntent(
-                        number=4, agent="beta", checks=((OrderId(3), GOOD),),
+                        number=4, agent="beta", checks=(checks(3, *GOOD),),
                         intent=ReplaceIntent(instrument=CL.id, order_id=OrderId(3), quantity=1, price=6_980),
                     ),
                 ),
@@ -178,6 +198,8 @@ def test_a_filled_order_is_told_from_the_wish_to_its_end(told):
         ("order_quantity", "shrunk", "5 lots", "3 lots"),
         ("order_notional", "passed", "210,150.00 USD", "5,000,000.00 USD"),
         ("price_collar", "passed", "-0.03", "2.31"),
+        ("moon", "passed", "", ""),
+        ("var", "passed", "", ""),
         ("drawdown", "passed", "1.2500%", "20.0000%"),
         ("stale_data", "passed", "1.500 s", "2,100.000 s"),
         ("breaker", "passed", "caution", "normal"),
@@ -209,8 +231,9 @@ def test_a_refused_order_is_told_though_it_was_never_sent(told):
     story = load_order(told, 2)
     assert (story.order, story.events, story.same_intent) == (None, (), (1,))
     (decision,) = story.decisions
-    assert (decision.verdict, decision.reason) == ("refused", "var_unknown")
-    assert [one.value_text for one in decision.checks] == ["", "not known", "9.000 s"]
+    assert (decision.verdict, decision.reason) == ("refused", "waning")
+    refusing = [(one.name, one.value_text) for one in decision.checks if one.outcome == "refused"]
+    assert refusing == [("moon", "3"), ("var", "not known"), ("stale_data", "9.000 s")]
 
 
 def test_a_changed_and_cancelled_order_says_who_asked_and_ends_with_its_new_terms(told):
@@ -259,8 +282,8 @@ def test_refusals_name_the_first_failing_check_or_the_engine_s_reason(told):
     first, second = load_refused(told).refused
     assert (first.what, second.what) == ("order", "wish")
     assert (first.order, first.agent, first.wish) == (2, "alpha", "hold +5 CL, aggressive, stop 0.25 away")
-    assert (first.check.name, first.check.value_text, first.check.limit_text) == ("var", "not known", "50,000.00 USD")
-    assert first.reason == "var_unknown"
+    assert (first.check.name, first.check.value_text, first.check.limit_text) == ("moon", "3", "2")
+    assert first.reason == "waning"
     assert (second.order, second.reason, second.check) == (1, "too_late", None)
     assert second.wish == "change order 1 in CL to 9 lots in all, limit 71.00"
     assert load_refused(told, START + 2 * SECOND).refused == (second,)

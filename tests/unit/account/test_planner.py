@@ -1,0 +1,139 @@
+"""From a wish for a position to the rows of what was asked: their order, what they rest on, and what stops them."""
+
+import pytest
+
+from grandmodel.account.planner import CANCEL, CHANGE, NEW, WHYS, pursue_target_at
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.orders import ExecType, OrderType, Side
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.rows import ASKED
+from grandmodel.risk.settings import InstrumentLimits, RiskSettings
+from risk import desk
+
+MARK = desk.MARKS[0]
+FAR = InstrumentLimits(away_fraction=0.001)
+"""A stop further than 80 ticks away is refused."""
+
+
+def pursue(gate: RiskGate, lots: int, *, held: int = 0, view: dict | None = None, **wish: object) -> list[dict]:
+    """The rows that a wish for ``lots`` of NQ puts down while ``held`` are held."""
+    defaults = {
+        "passive": False,
+        "stop_ticks": 0,
+        "target_ticks": 0,
+        "effective_ts": 0,
+        "in_bad_stretch": False,
+        "last_order": 10,
+    }
+    given = defaults | wish
+    assert gate._see(desk.view(**({"positions": [held, 0, 0]} | (view or {}))))
+    gate.account.make_room(6)
+    count, last = pursue_target_at(gate.account.handle, 0, lots, *given.values())
+    found = [dict(zip(ASKED.names, row, strict=True)) for row in gate.account.asked[:count].tolist()]
+    numbers = [row["order_id"] for row in found if row["kind"] == NEW and row["order_id"]]
+    assert numbers == list(range(int(given["last_order"]) + 1, last + 1))
+    return found
+
+
+def told(rows: list[dict]) -> list[tuple]:
+    """(what, signed lots that left, tag) of each row, or (what, order, why)."""
+    tags = ("", "entry", "exit", "stop", "target")
+    return [
+        ("new", row["side"] * row["approved"], tags[row["tag"]])
+        if row["kind"] == NEW and not row["why"]
+        else (
+            {NEW: "new", CANCEL: "cancel", CHANGE: "change"}[row["kind"]],
+            row["order_id"],
+            WHYS[row["why"]] or row["approved"],
+        )
+        for row in rows
+    ]
+
+
+def bracketed(gate: RiskGate) -> None:
+    """Three lots long with a stop and a target around them, numbers 1 to 3."""
+    rows = pursue(gate, 3, stop_ticks=40, target_ticks=60, last_order=0)
+    assert told(rows) == [("new", 3, "entry"), ("new", -3, "stop"), ("new", -3, "target")]
+    gate.on_report(desk.report(1, ExecType.TRADE, last_quantity=3, leaves=0), None)
+
+
+def test_an_entry_with_protection_is_a_bracket() -> None:
+    gate = desk.gate()
+    entry, stop, target = pursue(gate, -2, stop_ticks=40, target_ticks=60)
+    assert (entry["order_type"], entry["side"], entry["parent"], entry["group"]) == (OrderType.MARKET, Side.SELL, 0, 0)
+    assert (stop["order_type"], stop["stop_price"], target["price"]) == (OrderType.STOP, MARK + 40, MARK - 60)
+    assert {row["parent"] for row in (stop, target)} == {11}
+    assert stop["group"] == target["group"] < 0
+    assert list(gate.working.orders) == [11, 12, 13]
+    assert (gate.working.buys[0], gate.working.sells[0]) == (0, 2)  # children sleep
+
+
+def test_nothing_is_asked_where_what_is_wanted_is_coming() -> None:
+    gate = desk.gate()
+    assert told(pursue(gate, 2)) == [("new", 2, "entry")]
+    assert pursue(gate, 2, last_order=11) == []
+    assert told(pursue(gate, 1, last_order=11)) == [("new", -1, "exit")]
+
+
+def test_what_reduces_comes_before_what_opens_and_protection_goes_first() -> None:
+    gate = desk.gate()
+    bracketed(gate)
+    assert told(pursue(gate, -2, held=3, stop_ticks=40)) == [
+        ("cancel", 2, "retarget"),
+        ("cancel", 3, "retarget"),
+        ("new", -3, "exit"),
+        ("new", -2, "entry"),
+        ("new", 2, "stop"),
+    ]
+
+
+def test_protection_shrinks_with_the_position_until_a_change_is_under_way_or_it_is_too_late() -> None:
+    gate = desk.gate()
+    bracketed(gate)
+    assert told(pursue(gate, 2, held=3)) == [("change", 2, 2), ("change", 3, 2), ("new", -1, "exit")]
+    assert gate.working.ask_cancel(3, desk.START)
+    gate.on_report(desk.report(11, ExecType.TRADE, last_quantity=1, leaves=0), None)
+    later = {"ts": desk.START + 10**9, "positions": [2, 0, 0]}  # An equal order at once would be a duplicate.
+    assert told(pursue(gate, 1, view=later, last_order=11)) == [
+        ("change", 2, "change_under_way"),
+        ("change", 3, "too_late"),
+        ("new", -1, "exit"),
+    ]
+
+
+def test_a_smaller_position_with_new_distances_is_protected_anew() -> None:
+    gate = desk.gate()
+    bracketed(gate)
+    assert told(pursue(gate, 1, held=3, stop_ticks=30)) == [
+        ("cancel", 2, "retarget"),
+        ("cancel", 3, "retarget"),
+        ("new", -2, "exit"),
+        ("new", -1, "stop"),
+    ]
+
+
+def test_an_entry_whose_stop_is_refused_is_cancelled_before_it_can_fill() -> None:
+    gate = desk.gate(RiskSettings(limits=FAR))
+    assert told(pursue(gate, 2, stop_ticks=500)) == [
+        ("new", 2, "entry"),
+        ("new", 0, "stop"),
+        ("cancel", 11, "unprotected"),
+    ]
+    assert gate.working.orders[11].cancel_asked
+
+
+@pytest.mark.parametrize(("bid", "price"), [(MARK - 3, MARK - 3), (UNDEFINED_PRICE, MARK)])
+def test_a_patient_entry_rests_at_the_own_side_or_the_mark_and_goes_at_the_next_wish(bid: int, price: int) -> None:
+    gate = desk.gate()
+    quotes = {"best_bids": [bid, UNDEFINED_PRICE, UNDEFINED_PRICE]}
+    (entry,) = pursue(gate, 2, passive=True, view=quotes)
+    assert (entry["order_type"], entry["price"], entry["approved"]) == (OrderType.LIMIT, price, 2)
+    assert told(pursue(gate, 2, last_order=11)) == [("cancel", 11, "retarget"), ("new", 2, "entry")]
+
+
+def test_without_a_price_and_on_bad_prices_nothing_leaves() -> None:
+    gate = desk.gate()
+    nothing = {"marks": [UNDEFINED_PRICE, 7_500, 110_000]}
+    assert told(pursue(gate, 2, passive=True, view=nothing)) == [("new", 0, "no_price")]
+    assert told(pursue(gate, 2, in_bad_stretch=True)) == [("new", 11, "bad_stretch")]
+    assert not gate.working.count
