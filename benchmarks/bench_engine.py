@@ -362,6 +362,20 @@ def bar_figures(repeats: int, *, quick: bool) -> Iterator[Figure]:
             raise SystemExit(
                 f"found {fills}, expected the rule to trade alike whether it is asked at every bar or woken"
             )
+    many = bars(50_000 if quick else 500_000, 1)
+    last = int(many["ts_init"][-1])
+    cut = [many[start : start + 65_536] for start in range(0, len(many), 65_536)]
+    for label, kind in {
+        "nothing wished, asked": f"{__name__}:Silent",
+        "nothing wished, asleep": "buy_and_hold",
+    }.items():
+        times = [
+            session_run(lambda: iter(cut), 1, kind, (THIRTY_MINUTES_NS,), Mode.BACKTEST, last) for _ in range(repeats)
+        ]
+        if times[0][1].orders > 1:
+            raise SystemExit(f"found {times[0][1].orders} orders, expected one at most")
+        seconds = statistics.median(t for t, _ in times)
+        yield Figure(f"bars, whole path, {label}", len(many) / seconds, "bars/s", None)
 
 
 def walk_stream(millions: int) -> None:

@@ -9,15 +9,17 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from protocol import CASH, HALF_HOUR_NS, load, serve, timed
+from protocol import CASH, FAST, HALF_HOUR_NS, SLOW, load, serve, timed
 
 from grandmodel import __version__
 from grandmodel.domain.agents import Agent
 from grandmodel.domain.blocks import BAR, TICK, UNDEFINED_PRICE, Action, BookSide, freeze
+from grandmodel.domain.decisions import TargetPosition
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.sessions import SessionSchedule
@@ -38,6 +40,36 @@ RISK = msgspec.convert(
     },
     RiskSettings,
 )
+
+
+class PlainCross(Agent):
+    """The moving-average rule as one writes it in Python: asked at every bar, it keeps its averages itself."""
+
+    name = "plain_cross"
+
+    def __init__(self, *given):
+        """Nothing seen yet."""
+        super().__init__(*given)
+        self.closes, self.fast, self.slow, self.target = deque(), 0, 0, 0
+
+    def on_bars(self, bars, account):
+        """Turn where the averages have."""
+        close, closes = bars[0].close, self.closes
+        closes.append(close)
+        self.fast += close
+        self.slow += close
+        if len(closes) > FAST:
+            self.fast -= closes[-1 - FAST]
+        if len(closes) > SLOW:
+            self.slow -= closes.popleft()
+        if len(closes) < SLOW:
+            return ()
+        lead = self.fast * SLOW - self.slow * FAST
+        if lead:
+            self.target = 1 if lead > 0 else -1
+        if self.target == account.lots(bars[0].instrument):
+            return ()
+        return (TargetPosition(instrument=bars[0].instrument, lots=self.target),)
 
 
 class Silent(Agent):
@@ -121,12 +153,12 @@ def session_run(block, agent, widths, opened, *, keep_rows, on_record=None):
         shutil.rmtree(root)
 
 
-def bars():
-    """The baseline over the bars."""
+def bars(kind=f"{__name__}:PlainCross"):
+    """The rule over the bars, asked at each of them."""
     fills = []
     seconds, session = session_run(
         BARS,
-        "moving_average_cross",
+        kind,
         (THIRTY_MINUTES_NS,),
         "ts_open",
         keep_rows=True,
@@ -164,6 +196,12 @@ def rows_market_step():
 
 sys.modules.setdefault("peer_grandmodel", sys.modules[__name__])
 serve(
-    {"bars": bars, "rows": rows, "rows_kept": lambda: rows(keep_rows=True), "rows_market_step": rows_market_step},
+    {
+        "bars": bars,
+        "bars_woken": lambda: bars("moving_average_cross"),
+        "rows": rows,
+        "rows_kept": lambda: rows(keep_rows=True),
+        "rows_market_step": rows_market_step,
+    },
     __version__,
 )

@@ -67,7 +67,7 @@ def cents_of_trades(fills, tick_cents):
 def test_a_run_of_four_years_replays_to_the_same_bytes(policy):
     run = baseline_run(paths(), policy)
     assert run.replayed.equal
-    assert run.replayed.records == run.records > 50_000
+    assert run.replayed.records == run.records > 5_000  # Quiet bars share records.
 
 
 @pytest.mark.shared
@@ -139,7 +139,7 @@ def test_the_command_on_real_sessions_with_rolls_and_a_bad_stretch_agrees_and_re
     status, report = command(monkeypatch, capsys, "audit", "replay", tmp_path / "real")
     assert status == 0
     assert report["equal"]
-    assert report["records"] > 50_000
+    assert report["records"] > 5_000  # Quiet bars share records.
     check_risk_report(summary, command(monkeypatch, capsys, "risk", "report", tmp_path / "real")[1], fills)
     refused = command(monkeypatch, capsys, "audit", "show", tmp_path / "real", "--refused")[1]["refused"]
     assert len(refused) == summary["refusals"]["refused"] > 0

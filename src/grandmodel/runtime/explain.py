@@ -203,7 +203,7 @@ def _moment_at(record: Record, ts: int | None) -> Record:
 def _find(
     reader: JournalReader, folder: Path, asked: str
 ) -> tuple[Begin, Record, Record, int | None, int | None, int | None]:
-    """The run's first input and first record, the record that is meant, the time asked for, and the numbers of the decisions before and after it."""
+    """The run's first input and first record, the record that is meant, the time asked for, and the numbers of the decisions before and after."""
     first = next(reader.inputs(), None)
     if first is None or not isinstance(first[1], Begin):
         raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
