@@ -73,7 +73,8 @@ CommandsOption = Annotated[
     typer.Option(
         "--commands",
         help="What people and measurements tell the run: JSON lines of ts, kind (pause, resume, flatten, kill, release, stop, "
-        "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source.",
+        "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source; or what the "
+        "account books without an order: cash flows, exchange rates, settlements, splits (docs/concepts/ledger.md).",
     ),
 ]
 OwnAgentsOption = Annotated[
@@ -364,7 +365,7 @@ def _run(
         raise UsageError(
             f"{path_text(resume or out / name)}: found bytes that are no text, expected a plain name: a run keeps its own on the record"
         )
-    told = read_commands(commands) if commands else ()
+    told = read_commands(commands, feed.instruments) if commands else ()
     signer = run_signer(unsigned=unsigned)
     folder = resume or (out / name if name else claim_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
@@ -465,6 +466,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     from grandmodel.domain.instruments import currency_text
+    from grandmodel.domain.time import text_from_ns
     from grandmodel.runtime.report import ratio_text
 
     def known(value: float | None, form: str, absent: str = "not known") -> str:
@@ -499,6 +501,9 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
         ("profit after fees", currency_text(summary.profit_micros)),
         ("return", f"{summary.return_fraction:+.4%}"),
+        *([("brought and taken", f"{currency_text(summary.transfers_micros)}, no part of profit and return")] if summary.transfers_micros else []),
+        *([("cash flows", ", ".join(f"{kind} {currency_text(moved)}" for kind, moved in summary.cash_flows_micros.items()))] if summary.cash_flows_micros else []),
+        *([("growth known until", text_from_ns(summary.growth_ends_ns)[:16] + "Z: then money moved while equity was not above 0")] if summary.growth_ends_ns else []),
         ("fees", currency_text(summary.fees_micros)),
         ("costs assumed", summary.costs),
         ("seen before by a model", samples.text),
@@ -510,7 +515,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
         ("turnover", "not known" if summary.turnover is None else f"{summary.turnover:.1f} times mean equity"),
         (
             "orders, fills, cancels",
-            f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls and bad data), {summary.cancels}",
+            f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls, settlements and bad data), {summary.cancels}",
         ),
         ("refused", summary.refusals.text()),
         ("refused by", ", ".join(f"{k} {v:,}" for k, v in summary.refusals.refused_by.items()) or "nothing"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -152,6 +153,19 @@ class RunningRisk:
             self.has_returns = True
         self._last_close[index] = None if flags & _BAD_STRETCH else close
         return True
+
+    def split(self, index: int, into: int, of: int) -> None:
+        """Instrument ``index`` has ``into`` lots for every ``of`` from here on: what one lot gained and varied by is told in new lots."""
+        ratio = of / into
+        last = self._last_close[index]
+        if last is not None:
+            self._last_close[index] = round(Fraction(last * of, into))
+        self._row[index] *= ratio
+        self.money[RETURNS, index] *= ratio
+        self.money[PEAKS, index] *= ratio * ratio
+        self.covariance.rescale(index, ratio)
+        self._dirty = True
+        self._table_rates = None
 
     def row_is_complete(self, in_session: list[bool]) -> bool:
         """True where every instrument in session has delivered its bar of the present close time."""

@@ -25,7 +25,17 @@ from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Cause, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
+from grandmodel.domain.events import (
+    Begin,
+    Cause,
+    Command,
+    End,
+    MarketData,
+    ModelRefresh,
+    Record,
+    Signal,
+    SignalTrigger,
+)
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
@@ -33,6 +43,7 @@ from grandmodel.domain.time import NS_PER_SECOND
 from grandmodel.journal.checkpoints import Signer
 from grandmodel.journal.format import LOG_NAME, ContentResolver, JournalReader, decode_input, encode_record
 from grandmodel.journal.writer import Durability, Journal, refuse_damaged_log
+from grandmodel.runtime.account_events import AccountEvent, check_account_event
 from grandmodel.runtime.agent_time import AgentTimer, late_agent
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, in_time_order
@@ -257,7 +268,7 @@ class Session:
         return [
             given.source.partition(" ")[0] if isinstance(given, MarketData) else given
             for given in found
-            if isinstance(given, MarketData | Command | Signal)
+            if isinstance(given, MarketData | Told)
         ]
 
     def command(self, command: Command) -> None:
@@ -268,7 +279,16 @@ class Session:
         """Something was measured outside the engine: it is journalled, and the ladder takes it at once."""
         self._take(signal)
 
+    def book(self, given: AccountEvent) -> None:
+        """The account's keeper says something: cash moved, a rate, a settlement, a split; it is journalled and booked at once.
+
+        Raises ``UsageError``, with nothing journalled, where the account cannot book it.
+        """
+        self._take(given)
+
     def _take(self, given: Told) -> None:
+        if isinstance(given, AccountEvent):
+            check_account_event(self.engine.books, given)
         number = self.journal.append_input(given)
         for record in self._inputs.on_input(number, given):
             self._keep(record)

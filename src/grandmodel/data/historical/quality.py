@@ -52,7 +52,7 @@ from grandmodel.data.market.soundness import (
     lowest_price,
 )
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, Schema, empty_block, freeze
-from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument, Settlement
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument, InstrumentKind
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
 
@@ -850,7 +850,7 @@ def _mark_rolls(
     """Find rolls in the sessions with bars; those in a bad stretch, truncated or with gaps say nothing about volume."""
     block = checked.block
     if not has_expiry_rule(instrument):
-        if instrument.settlement is Settlement.FUTURES:
+        if instrument.kind is InstrumentKind.FUTURE:
             _unchecked(checked, "rolls", 1, f"no rule of expiry is known for {instrument.id}: contract rolls")
         return
     rows = np.flatnonzero(~outside)
