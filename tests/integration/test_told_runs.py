@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -23,16 +24,21 @@ from grandmodel.domain.events import (
     Settlement,
     Signal,
     SignalTrigger,
+    Split,
 )
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.instruments import InstrumentKind
 from grandmodel.domain.time import THIRTY_MINUTES_NS, text_from_ns
 from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.journal.replay import replay
-from grandmodel.runtime.commands import Told, described, in_time_order
+from grandmodel.runtime.commands import Told, described, in_time_order, read_commands
 from grandmodel.runtime.feeds import BlockFeed, Feed, StoreFeed, StoreQuery, StoreResolver
 from grandmodel.runtime.inputs import InputEngine
+from grandmodel.runtime.results import load_results
 from grandmodel.runtime.runs import resume_feed, run_feed
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
+from grandmodel.runtime.summary import round_trip_results
 
 SETTINGS = RunSettings(
     mode=Mode.BACKTEST,
@@ -167,6 +173,8 @@ def test_the_command_reads_the_file_and_says_what_was_told(tmp_path: Path) -> No
     files["told.jsonl"] = json.dumps(
         {"ts": text_from_ns(AT[3])[:19] + "Z", "kind": "kill", "who": "ann/trader", "why": "drill"}
     )
+    deposit = {"ts": AT[0], "cash": "deposit", "id": "1", "amount": "2500.50", "currency": "USD"}
+    files["told.jsonl"] += "\n" + json.dumps(deposit | {"source": "bank", "why": "more capital"})
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     done = CliRunner().invoke(
@@ -179,6 +187,8 @@ def test_the_command_reads_the_file_and_says_what_was_told(tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     (told,) = [record for record in records(tmp_path / "run") if record.cause is Cause.COMMAND]
     assert next(alert.code for alert in told.alerts) == "breaker_killed"
+    assert "2,500.50, no part of profit and return" in " ".join(done.output.split())
+    assert "deposit 2,500.50" in done.output
 
 
 SAID = {"source": "statement", "why": "told"}
@@ -271,3 +281,61 @@ def test_what_cannot_be_booked_is_not_journalled(tmp_path: Path) -> None:
         session.end()
     with JournalReader.open(tmp_path / "run") as reader:
         assert replay(reader, InputEngine()).equal
+
+
+SHARE = msgspec.structs.replace(
+    NQ, id=InstrumentId("SHARE"), kind=InstrumentKind.EQUITY, tick_value_micros=250_000, initial_margin_micros=0
+)
+
+
+def test_what_a_share_earned_adds_up_over_a_split_a_dividend_and_its_end(tmp_path: Path) -> None:
+    """All that the account gained is what its one instrument gained, and its round trips hold all but the dividend."""
+    block = np.array(BARS)
+    later = block["ts_init"] > AT[1]
+    for name in ("open", "high", "low", "close"):
+        block[name] = np.where(later, np.round(block[name] * 2 / 3).astype(np.int64), block[name])
+    close = int(BARS["close"][45])
+    told: list[Told] = [
+        CashFlow(
+            ts=AT[0], id="1", kind=CashKind.DIVIDEND, amount_micros=333, currency="USD", instrument=SHARE.id, **SAID
+        ),
+        Split(ts=AT[1], id="2", instrument=SHARE.id, into=3, of=2, price=close * 2 // 3, **SAID),
+        Settlement(ts=AT[3], instrument=SHARE.id, price=int(block["close"][70]), final=True, **SAID),
+    ]
+    source = BlockFeed([SHARE], [freeze(block)], "made by a test")
+    settings = msgspec.structs.replace(SETTINGS, agents=(AgentSettings(kind="buy_and_hold", parameters={"lots": 5}),))
+    summary = run_feed(tmp_path / "run", settings, source, clock_ns=int, told=told)
+    (one,) = summary.instruments
+    split = next(json.loads(bytes(r.note)) for r in records(tmp_path / "run") if r.cause is Cause.SPLIT)
+    assert (split["lots_before"], split["lots"]) == (5, 7)
+    assert split["paid_micros"] == 250_000 * (close * 2 // 3) // 2
+    assert (one.position_lots, one.round_trips, summary.booked_fills) == (0, 1, 1)
+    assert one.profit_micros == summary.profit_micros
+    assert one.cash_flows_micros == 333
+    with JournalReader.open(tmp_path / "run") as reader:
+        assert replay(reader, InputEngine()).equal
+    results = load_results(tmp_path / "run")
+    assert results.history[SHARE.id].lots[-1] == 0
+    assert set(results.history[SHARE.id].lots) == {0, 5, 7}
+    trips = round_trip_results(results.fills, SHARE.tick_value_micros, results.splits[SHARE.id])
+    assert sum(trips) == summary.profit_micros - 333
+
+
+def test_a_file_of_bookings_reaches_a_backtest(tmp_path: Path) -> None:
+    """Lines of a file are what the run books."""
+    lines = (
+        {"ts": AT[0], "cash": "deposit", "id": "1", "amount": "2500.50", "currency": "USD", **SAID},
+        {
+            "ts": AT[1],
+            "settlement": "daily",
+            "instrument": "NQ",
+            "price": str(NQ.price_from_ticks(int(BARS["close"][45]))),
+            **SAID,
+        },
+    )
+    commands = tmp_path / "told.jsonl"
+    commands.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    told = read_commands(commands, [NQ])
+    assert [type(one).__name__ for one in told] == ["CashFlow", "Settlement"]
+    summary = run_feed(tmp_path / "run", SETTINGS, feed(), clock_ns=int, told=told)
+    assert summary.transfers_micros == 2_500_500_000

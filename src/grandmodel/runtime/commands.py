@@ -278,4 +278,8 @@ def _ts(given: int | str) -> int:
 def _name(one: Told) -> str:
     if isinstance(one, Signal):
         return one.trigger.value
-    return one.kind.value if isinstance(one, Command | CashFlow) else f"a {type(one).__name__.lower()}"
+    if isinstance(one, ExchangeRate):
+        return f"the rate of {one.currency}"
+    if isinstance(one, Settlement | Split):
+        return f"the {type(one).__name__.lower()} of {one.instrument}"
+    return one.kind.value

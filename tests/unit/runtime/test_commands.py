@@ -194,3 +194,15 @@ def test_a_currency_without_a_rate_is_refused_before_the_run():
     check_account_events((fee,), [NQ], "USD", ("CHF",))
     with pytest.raises(UsageError, match=r"currency CHF.*account\.rates\.CHF"):
         check_account_events((fee, rate), [NQ], "USD", ())
+
+
+def test_what_lies_outside_the_data_is_named():
+    said = {"ts": START, **SAID}
+    for one, name in (
+        (CashFlow(id="a", kind=CashKind.FEE, amount_micros=-5, currency="USD", **said), "fee"),
+        (ExchangeRate(currency="CNY", rate_micros=5, **said), "the rate of CNY"),
+        (Settlement(instrument=NQ.id, price=5, final=True, **said), "the settlement of NQ"),
+        (Split(id="a", instrument=NQ.id, into=2, of=1, price=5, **said), "the split of NQ"),
+    ):
+        with pytest.raises(UsageError, match=f"found {name} at"):
+            check_within((one,), (START + 1, START + 2))
