@@ -11,7 +11,7 @@ from grandmodel.account.ledger import Ledger
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.instruments import BUILT_IN, Settlement
+from grandmodel.domain.instruments import BUILT_IN
 
 NAMES = ("NQ", "IF", "EURUSD", "BTCUSD", "CL")
 INSTRUMENTS = [BUILT_IN[InstrumentId(name)] for name in NAMES]
@@ -88,7 +88,7 @@ def check_against(ledger, exact):
         # What was earned, split into closed and open lots, is all that was earned.
         assert position.realised_micros + ledger.unrealised_micros(index) == profit
         assert position.fees_micros == exact.fees[index]
-        spot = instrument.settlement is Settlement.SPOT
+        spot = instrument.pays_whole_price
         worth = exact.value(index, exact.marks[index], exact.lots[index]) if spot else ledger.unrealised_micros(index)
         if not position.lots:
             assert position.cost_micros == 0

@@ -10,7 +10,7 @@ import msgspec
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CheckOutcome, RiskCheck
-from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS, Instrument, Settlement
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS, Instrument
 from grandmodel.domain.orders import ORDER_TYPES, ExecutionReport, Order, OrderType, TimeInForce
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.checks import CHECK_NAMES
@@ -73,7 +73,7 @@ class PlainChecks:
         self.max_ages = [x.max_mark_age_ns for x in self._limits]
         self._tick_values = [instrument.tick_value_micros for instrument in instruments]
         # Margin per lot: a future's own; spot pays the whole price, marked here by -1.
-        self._margins = [-1 if x.settlement is Settlement.SPOT else x.initial_margin_micros for x in instruments]
+        self._margins = [-1 if x.pays_whole_price else x.initial_margin_micros for x in instruments]
         self._negative = [instrument.negative_prices for instrument in instruments]
         self._authorised = [not settings.authorised or name in settings.authorised for name in ids]
         self._restricted = [name in settings.restricted for name in ids]

@@ -13,7 +13,6 @@ sys.path.pop(0)
 
 SHARED = {
     "Reading": "data.historical.reading has a file's rows, data.historical.zones one way to mean its times",
-    "Standing": "domain.agents has what agents see of it, risk.pretrade what the checks compare with",
 }
 """Names that two classes still have, with what each means; a line goes as soon as one is renamed."""
 

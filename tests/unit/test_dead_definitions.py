@@ -94,7 +94,6 @@ def indicators():
 
 
 FIXED = {
-    "training.mappo:TrainResult.act": "design 5.5",
     "risk.var:filtered_historical": "design 5.6, one of the four kinds of value at risk",
     "risk.var:incremental": "design 5.6",
     "risk.var:monte_carlo": "design 5.6, one of the four kinds of value at risk",
@@ -116,6 +115,15 @@ CHOSEN = {
     "execution.brokers.errors:BrokerUnavailableError": "raised by brokers, which satisfy runtime.recovery.Broker",
     "risk.controls:CONTROLS": "the list of controls for people, held complete by a test",
     "risk.controls:TRIGGERS": "the list of controls for people, held complete by a test",
+    "risk.gate:RiskGate.on_order": "tells the gate of an order that left by another way than the planner, as the tests' desks do",
+    "runtime.market_step:MarketStep.closed_rows": "whoever walks the market step alone, as the benchmarks do",
+    "kernels:_Cache.load_overload": "numba calls it",
+    "kernels:_Callee.add_overload": "numba calls it",
+    "kernels:_CalleeCompiler._compile_core": "numba calls it",
+    "kernels:_Kernel.get_overload": "numba calls it",
+    "kernels:_Kernel.is_compiling": "numba asks it",
+    "kernels:_Stored.rebuild": "numba calls it",
+    "vectors:_VectorModel": "registered with numba",
 }
 """Part of what the package offers, with who uses it."""
 
@@ -123,7 +131,7 @@ TO_GO = {
     "data.historical.readers.iex:iex_message_counts": "a test counts messages with it",
     "features.mlmi:mlmi_is_full": "tests ask it",
     "models.conformal:ConformalHistory.is_covered": "a test asks it",
-    "simulation.matching:_CANCEL_REJECTED": "nobody names it",
+    "risk.running:RunningRisk.row_is_complete": "tests ask it",
     "simulation.models:FeeModel": "a shape that nothing is declared to have",
     "simulation.models:LatencyModel": "a shape that nothing is declared to have",
     "simulation.models:SlippageModel": "a shape that nothing is declared to have",

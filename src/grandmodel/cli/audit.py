@@ -389,7 +389,7 @@ def _show_orders(told: OrderList) -> None:
     )  # fmt: skip
     if told.booked_fills:
         stdout.print(
-            f"and {told.booked_fills} fills that no order led to: contract rolls, and exits before bad stretches"
+            f"and {told.booked_fills} fills that no order led to: contract rolls, final settlements, and exits before bad stretches"
         )
 
 

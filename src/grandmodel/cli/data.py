@@ -35,7 +35,7 @@ InstrumentName = Annotated[
     str, typer.Option("--instrument", help="Whose units and sessions the file is in: NQ, CL, ...")
 ]
 Instruments = Annotated[
-    Path | None, typer.Option("--instruments", help="JSON file with instruments beside the built-in ones.")
+    Path | None, typer.Option("--instruments", help="JSON or TOML file with instruments beside the built-in ones.")
 ]
 StoreRoot = Annotated[Path, typer.Option("--store", help="Folder of the store.")]
 Profile = Annotated[str, typer.Option("--profile", help="Import profile: a name, or a .toml or .json file.")]

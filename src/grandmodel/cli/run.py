@@ -62,7 +62,8 @@ CommandsOption = Annotated[
     typer.Option(
         "--commands",
         help="What people and measurements tell the run: JSON lines of ts, kind (pause, resume, flatten, kill, release, stop, "
-        "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source.",
+        "reset_throttle), who and why; or of ts, trigger (latency, disconnect, market_wide, data_quality), value and source; or what the "
+        "account books without an order: cash flows, exchange rates, settlements, splits (docs/concepts/ledger.md).",
     ),
 ]
 OwnAgentsOption = Annotated[
@@ -315,7 +316,7 @@ def _run(settings: RunSettings, feed: MarketFeed, how: RunOptions) -> None:
         raise UsageError(
             f"{path_text(resume or out / name)}: found bytes that are no text, expected a plain name: a run keeps its own on the record"
         )
-    told = read_commands(how.commands) if how.commands else ()
+    told = read_commands(how.commands, feed.instruments) if how.commands else ()
     signer = run_signer(unsigned=how.unsigned)
     folder = resume or (out / name if name else claim_run_folder(out, settings.mode.value))
     console.print(f"{'going on with' if resume else 'run'} {folder}: {feed.description}", soft_wrap=True)
@@ -426,6 +427,7 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
 def _summary_rows(summary: Summary, folder: Path) -> list[tuple[str, str]]:
     """What the table of a run says, line by line."""
     from grandmodel.domain.instruments import currency_text
+    from grandmodel.domain.time import text_from_ns
 
     latency = summary.latency_us.get("decision", {})
     return [
@@ -434,6 +436,9 @@ def _summary_rows(summary: Summary, folder: Path) -> list[tuple[str, str]]:
         *([("traded by", "\n".join(summary.traded_by))] if summary.traded_by else []),
         ("profit after fees", currency_text(summary.profit_micros)),
         ("return", f"{summary.return_fraction:+.4%}"),
+        *([("brought and taken", f"{currency_text(summary.transfers_micros)}, no part of profit and return")] if summary.transfers_micros else []),
+        *([("cash flows", ", ".join(f"{kind} {currency_text(moved)}" for kind, moved in summary.cash_flows_micros.items()))] if summary.cash_flows_micros else []),
+        *([("growth known until", text_from_ns(summary.growth_ends_ns)[:16] + "Z: then money moved while equity was not above 0")] if summary.growth_ends_ns else []),
         ("fees", currency_text(summary.fees_micros)),
         ("costs assumed", summary.costs),
         ("seen before by a model", summary.samples.text),
@@ -442,7 +447,7 @@ def _summary_rows(summary: Summary, folder: Path) -> list[tuple[str, str]]:
         ("turnover", "not known" if summary.turnover is None else f"{summary.turnover:.1f} times mean equity"),
         (
             "orders, fills, cancels",
-            f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls and bad data), {summary.cancels}",
+            f"{summary.orders}, {summary.fills} ({summary.booked_fills} booked for rolls, settlements and bad data), {summary.cancels}",
         ),
         ("refused", summary.refusals.text()),
         ("refused by", _counts_text(summary.refusals.refused_by) or "nothing"),

@@ -34,7 +34,9 @@ LabelOption = Annotated[str | None, typer.Option(help="open or close: which end 
 ProfileOption = Annotated[str | None, typer.Option(help="Import profile: a name, or a TOML or JSON file.")]
 StoreOption = Annotated[Path | None, typer.Option(help="Take the data from this store (see: grandmodel data import).")]
 InstrumentOption = Annotated[list[str] | None, typer.Option("--instrument", help="Instrument id (repeatable).")]
-InstrumentsFile = Annotated[Path | None, typer.Option("--instruments", help="JSON file with instruments of your own.")]
+InstrumentsFile = Annotated[
+    Path | None, typer.Option("--instruments", help="JSON or TOML file with instruments of your own.")
+]
 SchemaOption = Annotated[str, typer.Option(help="With --store: trades, quotes, book or bars.")]
 WidthOption = Annotated[str, typer.Option(help="With --store and bars of several widths: which (30m).")]
 FromOption = Annotated[str | None, typer.Option("--from", help="First day or time, UTC (2020-06-29).")]

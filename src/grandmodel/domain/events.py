@@ -14,7 +14,7 @@ import msgspec
 
 from grandmodel.domain.decisions import CheckedOrder, Decision, Intent
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
-from grandmodel.domain.instruments import Instrument
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument
 from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder
 
 
@@ -145,13 +145,157 @@ class ModelRefresh(
     """Why the file was not taken; empty where it was."""
 
 
+MOST_FLOW_MICROS = 10**17
+"""The largest cash flow, and the most cash of one currency that flows may lead to, in micros; the same as the largest capital."""
+MOST_RATE_MICROS = 10**12
+"""The largest exchange rate: a million units of the base currency."""
+
+
+class CashKind(enum.StrEnum):
+    """What a movement of cash is. Deposits and withdrawals are the owner's; all others are gains and losses of the account."""
+
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    FUNDING = "funding"
+    """Paid or received for holding a perpetual."""
+    DIVIDEND = "dividend"
+    INTEREST = "interest"
+    BORROW = "borrow"
+    """What borrowed shares or coins cost."""
+    FEE = "fee"
+    TAX = "tax"
+    ADJUSTMENT = "adjustment"
+    """A correction by whoever keeps the account: it counts as a gain or a loss."""
+
+
+class CashFlow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="cash"):
+    """Cash that moves without a trade. The same ``id`` a second time is counted and changes nothing."""
+
+    ts: int
+    id: str
+    """As its source numbers it; unique within a run."""
+    kind: CashKind
+    amount_micros: int
+    """Positive into the account; deposits are positive, withdrawals negative, all others either."""
+    currency: str
+    source: str
+    """Who says so: a broker's statement, a file, a rule."""
+    why: str
+    instrument: InstrumentId | None = None
+    """What it was paid for, where it was one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no account can book."""
+        _check_named(self, "id", "currency", "source", "why")
+        if not 0 < abs(self.amount_micros) <= MOST_FLOW_MICROS:
+            raise ValueError(
+                f"found amount_micros {self.amount_micros}, expected 1 to {MOST_FLOW_MICROS}, in or out (-)"
+            )
+        if self.kind is CashKind.DEPOSIT and self.amount_micros < 0:
+            raise ValueError(f"found a deposit of {self.amount_micros} micros, expected a positive amount")
+        if self.kind is CashKind.WITHDRAWAL and self.amount_micros > 0:
+            raise ValueError(
+                f"found a withdrawal of {self.amount_micros} micros, expected a negative amount: it leaves"
+            )
+
+    @property
+    def is_transfer(self) -> bool:
+        """True for money that the owner brings or takes: no gain and no loss."""
+        return self.kind in (CashKind.DEPOSIT, CashKind.WITHDRAWAL)
+
+
+class ExchangeRate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="rate"):
+    """What a unit of ``currency`` is worth from ``ts`` on; the account is valued anew at once."""
+
+    ts: int
+    currency: str
+    rate_micros: int
+    """Millionths of the base currency per unit."""
+    source: str
+    why: str
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that no currency has."""
+        _check_named(self, "currency", "source", "why")
+        if not 0 < self.rate_micros <= MOST_RATE_MICROS:
+            raise ValueError(
+                f"found rate_micros {self.rate_micros} of {self.currency}, expected 1 to {MOST_RATE_MICROS}"
+            )
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="settlement"):
+    """An instrument's settlement price: of a day, which pays out its gain, or the last, which ends the position."""
+
+    ts: int
+    instrument: InstrumentId
+    price: int
+    """Ticks."""
+    final: bool
+    """True: the position is closed at ``price``, what works is cancelled, and nothing is sent in the instrument any more."""
+    source: str
+    why: str
+
+    def __post_init__(self) -> None:
+        """Refuse a price out of bounds."""
+        _check_named(self, "source", "why")
+        if abs(self.price) > MAX_PRICE_TICKS:
+            raise ValueError(f"found a settlement price of {self.price} ticks, expected at most {MAX_PRICE_TICKS}")
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="split"):
+    """``into`` shares for every ``of``: 4 for 1, or 1 for 10. The same ``id`` a second time is counted and changes nothing."""
+
+    ts: int
+    id: str
+    instrument: InstrumentId
+    into: int
+    of: int
+    price: int
+    """Ticks of the new share: what a part of one is paid out at."""
+    source: str
+    why: str
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio or a price that cannot be."""
+        _check_named(self, "id", "source", "why")
+        if not (0 < self.into <= MOST_SPLIT and 0 < self.of <= MOST_SPLIT) or self.into == self.of:
+            raise ValueError(
+                f"found a split of {self.into} for {self.of}, expected two different numbers of 1 to {MOST_SPLIT}"
+            )
+        if not 0 < self.price <= MAX_PRICE_TICKS:
+            raise ValueError(f"found a price of {self.price} ticks, expected 1 to {MAX_PRICE_TICKS}")
+
+
+MOST_SPLIT = 10_000
+"""Beyond it a ratio is a slip of the pen."""
+
+
+def _check_named(given: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        if not getattr(given, name).strip():
+            raise ValueError(f"found no {name}, expected one: what an account books says where it comes from and why")
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="end"):
     """The last input: the stream is over, what is open is recorded as open."""
 
     ts: int
 
 
-Input: TypeAlias = Begin | MarketData | Advance | VenueReport | Command | Signal | ModelRefresh | End
+Input: TypeAlias = (
+    Begin
+    | MarketData
+    | Advance
+    | VenueReport
+    | Command
+    | Signal
+    | ModelRefresh
+    | CashFlow
+    | ExchangeRate
+    | Settlement
+    | Split
+    | End
+)
 """Everything that can go into the engine."""
 
 
@@ -175,6 +319,14 @@ class Cause(enum.StrEnum):
     """Something was measured outside: latency, a lost link, the market's fall, bad data."""
     MODEL = "model"
     """Another model took over, or was refused."""
+    CASH = "cash"
+    """Cash moved without a trade."""
+    RATE = "rate"
+    """A currency is worth something else."""
+    SETTLEMENT = "settlement"
+    """A settlement price came: gains were paid out, or a position ended."""
+    SPLIT = "split"
+    """Shares were split or put together."""
     END = "end"
 
 

@@ -9,8 +9,10 @@ read by ``load_instruments``.
 from __future__ import annotations
 
 import enum
+from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -31,11 +33,31 @@ MAX_QUANTITY_LOTS = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 
 
-class Settlement(enum.StrEnum):
-    """How a position is paid for: futures pay gains and losses only, spot pays the whole price."""
+class InstrumentKind(enum.StrEnum):
+    """What an instrument is; how its positions are paid for follows from it (``docs/concepts/ledger.md``)."""
 
-    FUTURES = "futures"
-    SPOT = "spot"
+    FUTURE = "future"
+    """Pays gains and losses only, needs a margin, settles daily and may expire."""
+    EQUITY = "equity"
+    """Pays the whole price; dividends and splits."""
+    FX_SPOT = "fx_spot"
+    """Pays the whole price; interest for the night as a cash flow."""
+    CRYPTO_SPOT = "crypto_spot"
+    """Pays the whole price."""
+    PERPETUAL = "perpetual"
+    """A future without an expiry: pays gains and losses only, needs a margin, funding as a cash flow."""
+    INVERSE_PERPETUAL = "inverse_perpetual"
+    """Refused: gains are paid in the coin itself and are no whole number of ticks times a value."""
+    OPTION = "option"
+    """Refused: a price that depends on another's, exercise and assignment are not built."""
+
+
+_PAYS_WHOLE_PRICE = frozenset({InstrumentKind.EQUITY, InstrumentKind.FX_SPOT, InstrumentKind.CRYPTO_SPOT})
+_REFUSED_KINDS = {
+    InstrumentKind.INVERSE_PERPETUAL: "a contract that pays in its own coin is not built",
+    InstrumentKind.OPTION: "exercise, assignment and a price that depends on another's are not built",
+}
+_SPOT_OF_CALENDAR = {"24/7": InstrumentKind.CRYPTO_SPOT, "24/5": InstrumentKind.FX_SPOT}
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +77,13 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """ISO 10383 market identifier code."""
     calendar: str
     """A calendar of ``exchange_calendars``, or ``24/7`` or ``24/5``."""
-    settlement: Settlement = Settlement.FUTURES
+    kind: InstrumentKind = InstrumentKind.FUTURE
+    settlement: Literal["", "futures", "spot"] = ""
+    """How files and journals without a ``kind`` say it, and read as one: ``futures`` a future, ``spot`` the kind of its calendar
+    (``24/7`` crypto, ``24/5`` foreign exchange, else equity). Empty once it has been read."""
+    expiry: str = ""
+    """The last trading day of a future (``2024-09-20``), for people: what ends a position is a final ``Settlement``. Empty: not known,
+    or none."""
     lot_size: Decimal = Decimal(1)
     """Units of the underlying quantity in one lot: 1 contract, 0.001 BTC, 1,000 EUR."""
     initial_margin_micros: int = 0
@@ -79,6 +107,59 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"instrument {self.id}: found tick_value_micros {self.tick_value_micros}, expected 1 to 2^40 - 1 "
                 "(millionths of the currency that one lot gains per tick)"
             )
+        if self.settlement:
+            self._read_settlement()
+        else:
+            self._check_kind()
+
+    @property
+    def pays_whole_price(self) -> bool:
+        """True where buying pays the price and the position is worth its market value; False: gains and losses only are paid."""
+        return self.kind in _PAYS_WHOLE_PRICE
+
+    def _read_settlement(self) -> None:
+        """Turn the older word into the kind that it means."""
+        kind = self.kind
+        if self.settlement == "spot" and kind is InstrumentKind.FUTURE:
+            kind = _SPOT_OF_CALENDAR.get(self.calendar, InstrumentKind.EQUITY)
+        if kind in _REFUSED_KINDS or (kind in _PAYS_WHOLE_PRICE) != (self.settlement == "spot"):
+            raise UsageError(
+                f"instrument {self.id}: found kind {kind.value} with settlement {self.settlement!r}, expected one of the two: "
+                "leave settlement away"
+            )
+        msgspec.structs.force_setattr(self, "kind", kind)
+        msgspec.structs.force_setattr(self, "settlement", "")
+
+    def _check_kind(self) -> None:
+        """Refuse a kind that is not built, and what a kind cannot have."""
+        kind = self.kind
+        if kind in _REFUSED_KINDS:
+            built = ", ".join(one.value for one in InstrumentKind if one not in _REFUSED_KINDS)
+            raise UsageError(
+                f"instrument {self.id}: found kind {kind.value}: {_REFUSED_KINDS[kind]}, expected one of {built}"
+            )
+        if self.expiry:
+            if kind is not InstrumentKind.FUTURE:
+                raise UsageError(
+                    f"instrument {self.id}: found an expiry for kind {kind.value}, expected one for a future only"
+                )
+            try:
+                date.fromisoformat(self.expiry)
+            except ValueError as error:
+                raise UsageError(
+                    f"instrument {self.id}: found expiry {self.expiry!r}, expected a day: 2024-09-20"
+                ) from error
+        if kind in _PAYS_WHOLE_PRICE and self.negative_prices:
+            raise UsageError(
+                f"instrument {self.id}: found negative_prices for kind {kind.value}, expected them for a future only"
+            )
+        if kind is not InstrumentKind.FUTURE:
+            whole = self.tick_size * self.lot_size * MICROS_PER_UNIT
+            if whole != self.tick_value_micros:
+                raise UsageError(
+                    f"instrument {self.id}: found tick_value_micros {self.tick_value_micros} for kind {kind.value}, expected "
+                    f"tick_size x lot_size = {whole.normalize():f} millionths: a lot of {self.lot_size} gains that much a tick"
+                )
 
     def ticks_from_price(self, price: Decimal | str) -> int:
         """The whole number of ticks in ``price``; raises ``UsageError`` where it is not on the tick or out of bounds."""
@@ -250,7 +331,7 @@ BUILT_IN: dict[InstrumentId, Instrument] = {
             session_open="17:00",
             session_close="17:00",
             time_zone="America/New_York",
-            settlement=Settlement.SPOT,
+            kind=InstrumentKind.FX_SPOT,
             lot_size=Decimal(1000),
         ),
         Instrument(
@@ -261,7 +342,7 @@ BUILT_IN: dict[InstrumentId, Instrument] = {
             currency="USD",
             mic="XXXX",
             calendar="24/7",
-            settlement=Settlement.SPOT,
+            kind=InstrumentKind.CRYPTO_SPOT,
             lot_size=Decimal("0.001"),
         ),
     )
@@ -269,12 +350,23 @@ BUILT_IN: dict[InstrumentId, Instrument] = {
 """The contracts known without a file. Tick sizes and values: the exchanges' contract specifications."""
 
 
+class _InstrumentTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A TOML file has no list at its top: its tables are named."""
+
+    instrument: list[Instrument]
+
+
 def load_instruments(path: Path) -> dict[InstrumentId, Instrument]:
-    """Instruments of a JSON file (a list of objects with the fields of ``Instrument``), by id.
+    """Instruments of a JSON file (a list of objects with the fields of ``Instrument``) or a TOML one (tables ``[[instrument]]``), by id.
 
     Raises ``UsageError`` naming the file and the field where something is missing, unknown or impossible.
     """
-    listed = load_document(path, "instrument file", list[Instrument])
+    is_toml = path.suffix == ".toml"
+    listed = (
+        load_document(path, "instrument file", _InstrumentTables).instrument
+        if is_toml
+        else load_document(path, "instrument file", list[Instrument])
+    )
     found = {instrument.id: instrument for instrument in listed}
     if len(found) != len(listed):
         raise UsageError(f"{path}: found an instrument id twice, expected each once")

@@ -32,7 +32,7 @@ TRUNKS, PATCHES1, INPUTS1, OUTPUTS1, STEP1, PATCHES2, INPUTS2, OUTPUTS2, TRUNK_A
 # Heads: how many, their hidden layer's width (0: none), numbers of the tail, where the first begins, numbers of one.
 HEADS, HIDDEN, TAIL, HEAD_AT, HEAD_SIZE = range(10, 15)
 # The Coordinator's: inputs (0: there is no Coordinator), the tail's among them, the hidden layer's width, where it begins.
-JOINT_INPUTS, JOINT_TAIL, JOINT_HIDDEN, JOINT_AT = range(15, 19)
+JOINT_INPUTS, _, JOINT_HIDDEN, JOINT_AT = range(15, 19)
 # All columns of the matrix; numbers of all agents' logits; then from here on the actions of each agent, the Coordinator last.
 COLUMNS, LOGITS, ACTIONS = range(19, 22)
 FEATURES = 32

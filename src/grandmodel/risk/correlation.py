@@ -80,6 +80,13 @@ class EwmaCovariance:
         if not fold_returns(self.tables, self.clock, returns):
             raise RiskInputError("found an infinite return, expected finite ones or NaN for a missing one")
 
+    def rescale(self, k: int, ratio: float) -> None:
+        """Tell the returns of series ``k`` in another unit: each is ``ratio`` times what it was."""
+        triangle = self.tables[TRIANGLE]
+        triangle[k, :] *= ratio
+        triangle[:, k] *= ratio
+        self._full = None
+
     @property
     def covariance(self) -> FloatArray:
         """The covariance (n, n), symmetric, read-only; NaN where a pair has not been seen together yet."""

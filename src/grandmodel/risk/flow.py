@@ -124,11 +124,6 @@ class OrderFlow:
         self._account = account
         self._executions: dict[tuple[int, int], deque[int]] = {}
 
-    def on_message(self, ts: int) -> None:
-        """A message was sent: an order, a change or a cancel."""
-        self._account.make_room(1)
-        count_message(self._account.rows, 0, ts)
-
     def on_opening_fill(self, index: int, fill: Fill) -> int:
         """An execution that opened or added; returns how many there were in the window where that just became too many."""
         key = (index, int(fill.side))

@@ -45,7 +45,7 @@ from grandmodel.risk.rows import AccountState, Rows, account_rows, limit_rows, p
 from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
-from grandmodel.risk.standing import AccountStanding
+from grandmodel.risk.standing import AccountStanding, moved_peak
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
@@ -255,6 +255,21 @@ class RiskGate:
             self._streak = self._streak + 1 if result < 0 else 0
             if result < 0:
                 self._observe(Trigger.LOSS_STREAK, self._streak, fill.ts_init)
+
+    def on_transfer(self, before_micros: int, after_micros: int) -> None:
+        """The owner brought or took money: no loss and no gain, so peak and day start move with the equity from ``before`` to ``after``."""
+        standing = self._standing
+        standing.peak_micros = moved_peak(standing.peak_micros, before_micros, after_micros)
+        standing.day_start_micros += after_micros - before_micros
+        self._lines_dirty = True
+
+    def on_split(self, index: int, into: int, of: int, lots: int, paid_micros: int) -> None:
+        """Instrument ``index`` was split ``into`` for ``of``: ``lots`` are held now, and ``paid_micros`` came for the part of a lot."""
+        self.running.split(index, into, of)
+        self.shocks.split(index, of / into)
+        trade = self._trades[index]
+        trade.lots = lots
+        trade.cash_ticks += paid_micros // self.instruments[index].tick_value_micros
 
     def reset_throttle(self, who: str, reason: str) -> None:
         """A person re-enables what repeated executions stopped; ``who`` is ``name/role`` as for a release."""

@@ -14,7 +14,7 @@ from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.instruments import Instrument, Settlement
+from grandmodel.domain.instruments import Instrument
 from grandmodel.kernels import kernel, pointer_to
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.margins import check_margins
@@ -240,7 +240,7 @@ def limit_rows(settings: RiskSettings, instruments: Sequence[Instrument], capita
     for row, instrument in zip(rows, instruments, strict=True):
         limits = settings.instruments.get(instrument.id, settings.limits)
         row["tick_value"] = instrument.tick_value_micros
-        row["margin"] = -1 if instrument.settlement is Settlement.SPOT else instrument.initial_margin_micros
+        row["margin"] = -1 if instrument.pays_whole_price else instrument.initial_margin_micros
         row["negative_prices"] = instrument.negative_prices
         row["authorised"] = not settings.authorised or instrument.id in settings.authorised
         row["restricted"] = instrument.id in settings.restricted

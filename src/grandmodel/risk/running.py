@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -141,6 +142,16 @@ class RunningRisk:
         if index is None:
             return True
         return collect_close(index, bar.ts_event, bar.close, bar.flags, self.closes, self.row, self.money)
+
+    def split(self, index: int, into: int, of: int) -> None:
+        """Instrument ``index`` has ``into`` lots for every ``of`` from here on: what one lot gained and varied by is told in new lots."""
+        ratio = of / into
+        if self.closes[IS_KNOWN, index]:
+            self.closes[CLOSE, index] = round(Fraction(int(self.closes[CLOSE, index]) * of, into))
+        self.money[RETURNS, index] *= ratio
+        self.money[PEAKS, index] *= ratio * ratio
+        self.covariance.rescale(index, ratio)
+        self._known_updates = self._table_updates = -1
 
     def row_is_complete(self, in_session: Sequence[bool]) -> bool:
         """True where every instrument in session has delivered its bar of the present close time."""

@@ -144,6 +144,13 @@ class ShockDetector:
             )
         return tuple(shocks)
 
+    def split(self, k: int, ratio: float) -> None:
+        """The returns of series ``k`` are ``ratio`` times what they were, told in another unit: no shock, so its history moves along."""
+        moved = math.log(ratio)
+        for row in (LAST, MEAN, MEAN_BEFORE):
+            self.history[row, LEVEL] += moved / self.n
+        self.tables[1, k, k] += moved
+
     def save(self) -> bytes:
         """The state as bytes."""
         armed = self.history[ARMED].tolist()

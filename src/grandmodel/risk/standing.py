@@ -105,3 +105,14 @@ class AccountStanding:
     @flattening.setter
     def flattening(self, value: bool) -> None:
         self._values[_FLATTENING] = value
+
+
+def moved_peak(peak_micros: int, before_micros: int, after_micros: int) -> int:
+    """The running peak after the owner brought or took money, with the equity ``before`` and ``after``; micros, above 0.
+
+    The fraction lost since the peak stays what it was: the peak grows or shrinks as equity does, rounded up. Where equity is not above
+    0 on both sides there is no such fraction: the peak moves by the amount, and is never below equity or one millionth.
+    """
+    if before_micros > 0 and after_micros > 0:
+        return -(-peak_micros * after_micros // before_micros)
+    return max(peak_micros + after_micros - before_micros, after_micros, 1)

@@ -32,6 +32,9 @@ from grandmodel.runtime.step import Step
 from grandmodel.simulation.exchange import SimulatedExchange
 from grandmodel.simulation.state import INSTRUMENT, STEP, VIEWED
 
+SETTLED = "settlement"
+"""The tag of a fill that no order asked for: a final settlement closed the position."""
+
 
 class Books:
     """One account's books over the engine's instruments; the engine, the order planner and the rolls work on them."""
@@ -100,6 +103,10 @@ class Books:
         """Signed position."""
         return self.ledger.positions[self.index[instrument]].lots
 
+    def has_ended(self, instrument: InstrumentId) -> bool:
+        """True from the instrument's final settlement on."""
+        return self.ledger.positions[self.index[instrument]].has_ended
+
     def mark(self, instrument: InstrumentId) -> int | None:
         """The price at which the instrument is valued now, in ticks; None before the first."""
         mark = int(self.market.instrument_values[self.index[instrument], _MARK])
@@ -147,6 +154,7 @@ class Books:
                 fill = self._fill(life, report)
                 step.fills.append(fill)
                 self.book(fill)
+                self._close_where_ended(step, fill)
             self.gate.on_report(report, fill)
         for index in sorted(touched):
             self.halt_where_broken(step, index)
@@ -206,6 +214,30 @@ class Books:
         self.market.values[_EQUITY] = ledger.equity_micros()
         self.forget_view()
 
+    def follow_ledger(self) -> None:
+        """Something was booked that is no fill: tell the market step what we hold, what it is worth, and the equity that follows."""
+        ledger = self.ledger
+        for index, (position, instrument) in enumerate(zip(ledger.positions, self.instruments, strict=True)):
+            market = self.market.instruments[index]
+            market["position"], market["cost"], market["mark"] = (
+                position.lots,
+                position.cost_micros,
+                position.mark_ticks,
+            )
+            rate = ledger.rates_micros[instrument.currency]
+            market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
+        self.market.step[0]["equity"] = ledger.equity_micros()
+        self.forget_view()
+
+    def _close_where_ended(self, step: Step, fill: Fill) -> None:
+        """A fill from before the final settlement was heard of only now: what it opened ended at the settlement price."""
+        index = self.index[fill.instrument]
+        position = self.ledger.positions[index]
+        if position.has_ended and position.lots:
+            self.book_mark(
+                step, index, SETTLED, [(-position.lots, position.settled_ticks)], fill.ts_event, is_free=True
+            )
+
     def check_equity(self) -> None:
         """Mark the ledger as the market step does; both must then hold the same equity, to the last millionth."""
         self.mark_ledger()
@@ -221,11 +253,14 @@ class Books:
         for position, mark in zip(self.ledger.positions, marks, strict=True):
             position.mark_ticks = mark
 
-    def book_mark(self, step: Step, index: int, why: str, trades: list[tuple[int, int]], ts_event: int) -> None:
-        """Book (signed lots, price) that no order asked for, with their fees: a roll, or the way out of a bad stretch."""
+    def book_mark(
+        self, step: Step, index: int, why: str, trades: list[tuple[int, int]], ts_event: int, *, is_free: bool = False
+    ) -> None:
+        """Book (signed lots, price) that no order asked for, with their fees: a roll, the way out of a bad stretch, a final settlement (free)."""
         for signed, price in trades:
             self.own_reports -= 1
-            fee = self.settings.venue.fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
+            fees = self.settings.venue.fees
+            fee = 0 if is_free else fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
             fill = Fill(
                 exec_id=ExecId(self.own_reports),
                 order_id=OrderId(0),

@@ -25,15 +25,19 @@ from grandmodel.domain.errors import GrandModelError, InvariantError, UsageError
 from grandmodel.domain.events import (
     Advance,
     Alert,
+    CashFlow,
     Cause,
     Command,
     CommandKind,
     End,
+    ExchangeRate,
     ModelRefresh,
     QuietMoments,
     Record,
+    Settlement,
     Signal,
     SignalTrigger,
+    Split,
     VenueReport,
 )
 from grandmodel.domain.ids import InstrumentId
@@ -46,6 +50,14 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_MINUTE
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.breakers import Trigger
+from grandmodel.runtime.account_events import (
+    AccountEvent,
+    book_cash_flow,
+    check_account_event,
+    settle,
+    split,
+    take_rate,
+)
 from grandmodel.runtime.account_view import AccountReadings, account_view
 from grandmodel.runtime.addresses import condition_address
 from grandmodel.runtime.agent_time import late_agent
@@ -250,6 +262,41 @@ class Engine:
             step.alerts.append(Alert(severity="high", code="slow_agent", text=text, value=signal.value))
         self.gate.on_signal(Trigger(signal.trigger.value), signal.value, self.market.now)
         yield from self._finish(Cause.SIGNAL, step, note={"signal": signal})
+
+    def on_cash_flow(self, flow: CashFlow) -> Iterator[Record]:
+        """Cash moved without a trade. Raises ``UsageError``, with nothing changed, where the account cannot book it."""
+        yield from self._on_account_event(flow)
+
+    def on_rate(self, rate: ExchangeRate) -> Iterator[Record]:
+        """A currency is worth something else from here on. Raises ``UsageError`` for a rate of the base currency."""
+        yield from self._on_account_event(rate)
+
+    def on_settlement(self, settlement: Settlement) -> Iterator[Record]:
+        """An instrument's settlement price came. Raises ``UsageError``, with nothing changed, where its kind has none."""
+        yield from self._on_account_event(settlement)
+
+    def on_split(self, given: Split) -> Iterator[Record]:
+        """An equity was split. Raises ``UsageError``, with nothing changed, for anything else."""
+        yield from self._on_account_event(given)
+
+    def _on_account_event(self, given: AccountEvent) -> Iterator[Record]:
+        """Book ``given``, hold the ledger against the market step before and after, and write one record."""
+        books = self.books
+        check_account_event(books, given)
+        yield from self.on_advance(Advance(ts=given.ts))
+        step = Step()
+        books.forget_view()
+        books.check_equity()
+        if isinstance(given, CashFlow):
+            cause, note = Cause.CASH, book_cash_flow(books, step, given)
+        elif isinstance(given, ExchangeRate):
+            cause, note = Cause.RATE, take_rate(books, given)
+        elif isinstance(given, Settlement):
+            cause, note = Cause.SETTLEMENT, settle(books, self.planner, step, given)
+        else:
+            cause, note = Cause.SPLIT, split(books, self.planner, step, given)
+        books.check_equity()
+        yield from self._finish(cause, step, note=note)
 
     def on_refresh(self, refresh: ModelRefresh, model: object | None) -> Iterator[Record]:
         """Let ``model``, loaded and checked by the caller, decide from now on; None where its file was refused."""
@@ -506,6 +553,7 @@ class Engine:
             "open_orders": [life.order.order_id for life in self.lives.open.values()],
             "ended_orders": self.lives.ended,
             "repeated_reports": self.lives.repeated_reports,
+            **({"repeated_account_events": ledger.repeated} if ledger.repeated else {}),
             "quality": {
                 name: {key: int(row[key]) for key in counted if key != "bad_rows" or row[key]}
                 for name, row in zip(self.books.ids, rows, strict=True)

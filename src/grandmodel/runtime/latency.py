@@ -15,7 +15,7 @@ _ANSWERED = frozenset(int(stop) for stop in (Stop.ASK, Stop.BARS, Stop.RISK))
 _REPORTS = int(Stop.REPORTS)
 
 
-class Histogram:
+class TimeHistogram:
     """Counts of times in ns; percentiles come out within 0.8 % of the time that they name, the largest exactly."""
 
     __slots__ = ("_counts", "count", "longest")
@@ -68,9 +68,9 @@ class Latency:
     """How long steps took by a monotonic clock at the edge: from the stop of the walk until the records of the step are kept."""
 
     def __init__(self, clock_ns: Callable[[], int]) -> None:
-        self.decisions = Histogram()
+        self.decisions = TimeHistogram()
         """Steps on closed bars for which agents or risk were asked outside the compiled loop."""
-        self.reports = Histogram()
+        self.reports = TimeHistogram()
         """Steps on venue reports."""
         self._clock_ns = clock_ns
         self._began = 0

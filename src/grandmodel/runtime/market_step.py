@@ -40,7 +40,7 @@ from grandmodel.data.market.soundness import (
 )
 from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Instrument, Settlement
+from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
 from grandmodel.kernels import kernel
@@ -157,7 +157,7 @@ class MarketStep:
         for row, instrument in zip(self.instruments, instruments, strict=True):
             row["tick_value"] = instrument.tick_value_micros
             row["rate"] = rates_micros.get(instrument.currency, MICROS_PER_UNIT)
-            row["spot"] = instrument.settlement is Settlement.SPOT
+            row["spot"] = instrument.pays_whole_price
             row["mark_on_quotes"] = mark_on_quotes
             row["lowest"] = lowest_price(instrument)
             row["bad_until"] = -(2**63)

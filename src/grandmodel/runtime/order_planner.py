@@ -64,7 +64,9 @@ class OrderPlanner:
         """
         self.intents += 1
         deed = Deed(self.intents, who, intent, place, carries=carries)
-        if isinstance(intent, TargetPosition):
+        if self._books.has_ended(intent.instrument) and not isinstance(intent, CancelIntent):
+            deed.refused = "instrument_ended"
+        elif isinstance(intent, TargetPosition):
             self._pursue_target(step, deed, intent)
         elif isinstance(intent, PlaceOrder):
             self._place(step, deed, intent)

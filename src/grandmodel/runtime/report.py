@@ -49,7 +49,8 @@ def report_page(results: RunResults, summary: Summary) -> str:
         )
     )
     if len(equity):
-        below = Series("drawdown", times, -drawdown_curve(equity), area=True, colour="bad")
+        grown_at, growth, _ = results.growth_curve()
+        below = Series("drawdown", grown_at, -drawdown_curve(growth), area=True, colour="bad")
         section.add_chart(LineChart(title="Drawdown", series=[below], unit="%", time_range_ns=span, include_zero=True))
     _samples(page.section("What the models had seen before"), summary, currency)
     _exposure(page.section("Exposure", "Notional of each position at bar closes."), results, span, currency)
@@ -232,7 +233,7 @@ def _trading(section: Section, summary: Summary, currency: str) -> None:
     )
     if summary.booked_fills:
         section.add_text(
-            f"{summary.booked_fills} of the fills were booked without an order: contract rolls (two each, with their fees) and exits "
+            f"{summary.booked_fills} of the fills were booked without an order: contract rolls (two each, with their fees), final settlements and exits "
             "before bad stretches."
         )
     section.add_text(

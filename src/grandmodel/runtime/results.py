@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.events import Alert, Begin, Cause, Record
+from grandmodel.domain.events import Alert, Begin, CashFlow, Cause, ExchangeRate, Record, Split
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.learnt import AgentLearnt, LearntFrom
@@ -25,9 +25,10 @@ from grandmodel.journal.checkpoints import last_checkpoint
 from grandmodel.journal.format import JournalReader, decode_record
 from grandmodel.risk.checks import names_of
 from grandmodel.risk.refusals import RefusalCount
+from grandmodel.runtime.books import SETTLED
 from grandmodel.runtime.settings import RunSettings, settings_hash
 
-BOOKED_TAGS = frozenset({"roll", "bad_stretch"})
+BOOKED_TAGS = frozenset({"roll", "bad_stretch", SETTLED})
 """Fills that no order asked for: they have no slippage and are not drawn among the trades."""
 
 
@@ -50,6 +51,38 @@ class ModelInForce(msgspec.Struct, frozen=True, kw_only=True):
     agent: str
     learnt_from: LearntFrom | None
     """None where the agent does not say."""
+
+
+class BookedFlow(msgspec.Struct, frozen=True, kw_only=True):
+    """A cash flow that the account booked."""
+
+    flow: CashFlow
+    moved_micros: int
+    """What equity moved by, in micros of the base currency."""
+
+
+class BookedSplit(msgspec.Struct, frozen=True, kw_only=True):
+    """A split that the account booked."""
+
+    fills_before: int
+    """Fills of the instrument that came before it."""
+    lots: int
+    """Held after it."""
+    paid_micros: int
+    """For the part of a lot that was left over, in the instrument's currency."""
+
+
+class _AccountNote(msgspec.Struct, frozen=True):
+    cash_flow: CashFlow | None = None
+    rate: ExchangeRate | None = None
+    split: Split | None = None
+    repeated: bool = False
+    moved_micros: int = 0
+    lots: int = 0
+    paid_micros: int = 0
+
+
+_ACCOUNT_CAUSES = frozenset({Cause.CASH, Cause.RATE, Cause.SPLIT})
 
 
 class _BeginNote(msgspec.Struct, frozen=True):
@@ -91,6 +124,13 @@ class RunResults:
     history: dict[InstrumentId, InstrumentHistory] = field(default_factory=dict)
     traded_by: tuple[str, ...] = ()
     """What the agents said, when the run began, that they trade and by what."""
+    flows: list[BookedFlow] = field(default_factory=list)
+    """Cash that moved without a trade, in order."""
+    transfers: list[tuple[int, int]] = field(default_factory=list)
+    """Of these what the owner brought or took: place of its record, and what equity moved by, micros of the base currency."""
+    told_rates: dict[str, int] = field(default_factory=dict)
+    """The last exchange rate of each currency that the run was told on its way."""
+    splits: dict[InstrumentId, list[BookedSplit]] = field(default_factory=dict)
     ending: dict[str, object] | None = None
     """What the last record says of positions, cash and data; None where the run did not end."""
 
@@ -98,6 +138,12 @@ class RunResults:
     def instruments(self) -> dict[InstrumentId, Instrument]:
         """The run's instruments by id."""
         return {instrument.id: instrument for instrument in self.begin.instruments}
+
+    @property
+    def rates_micros(self) -> dict[str, int]:
+        """The last exchange rate of each currency, millionths of the base currency per unit; the base currency is 1,000,000."""
+        account = self.settings.account
+        return {account.base_currency: 1_000_000, **account.rates, **self.told_rates}
 
     @property
     def schedules(self) -> tuple[SessionSchedule, ...]:
@@ -118,6 +164,37 @@ class RunResults:
         values = np.asarray(self.equity, dtype=np.float64) / 1e6
         known = times >= max(0, self.settings.trade_from_ns)
         return times[known], values[known]
+
+    def growth_curve(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Record times (G,), what the starting capital became (G,) and what was earned (G,), in currency units: deposits and
+        withdrawals taken out.
+
+        Growth is time-weighted: at a transfer it goes on with the same value, and from there it moves by the same fractions as equity.
+        Without a transfer it is equity. It ends (G <= R) before a transfer with equity not above 0 on both sides: there is no fraction.
+        What was earned is equity less all that was brought until then.
+        """
+        times = np.asarray(self.times, dtype=np.int64)
+        equity = np.asarray(self.equity, dtype=np.float64) / 1e6
+        growth, earned, scale, brought, stop = equity.copy(), equity.copy(), 1.0, 0.0, len(times)
+        for place, moved in self.transfers:
+            after, before = self.equity[place], self.equity[place] - moved
+            if after <= 0 or before <= 0:
+                stop = place
+                break
+            scale *= before / after
+            brought += moved / 1e6
+            growth[place:] = equity[place:] * scale
+            earned[place:] = equity[place:] - brought
+        known = np.flatnonzero(times[:stop] >= max(0, self.settings.trade_from_ns))
+        return times[known], growth[known], earned[known]
+
+    @property
+    def growth_ends_ns(self) -> int | None:
+        """When ``growth_curve`` ends before the run does; None where it does not."""
+        for place, moved in self.transfers:
+            if self.equity[place] <= 0 or self.equity[place] - moved <= 0:
+                return self.times[place]
+        return None
 
 
 def is_on_simulated_market(begin: Begin) -> bool:
@@ -154,6 +231,8 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
     for fill in record.fills:
         results.fills.append(fill)
         lots[fill.instrument] += fill.signed_quantity
+    if record.cause in _ACCOUNT_CAUSES and isinstance(record.note, msgspec.Raw):
+        _add_account_event(results, msgspec.json.decode(record.note, type=_AccountNote), lots)
     for alert in record.alerts:
         results.alerts.append((record.ts, alert))
     results.orders += len(record.orders)
@@ -172,6 +251,27 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
                 history.lots.append(lots[bar.instrument])
     if isinstance(record.note, msgspec.Raw):
         _add_note(results, record, record.note)
+
+
+def _add_account_event(results: RunResults, note: _AccountNote, lots: dict[InstrumentId, int]) -> None:
+    if note.repeated:
+        return
+    if note.cash_flow is not None:
+        results.flows.append(BookedFlow(flow=note.cash_flow, moved_micros=note.moved_micros))
+        if note.cash_flow.is_transfer:
+            results.transfers.append((results.records - 1, note.moved_micros))
+    if note.rate is not None:
+        results.told_rates[note.rate.currency] = note.rate.rate_micros
+    if note.split is not None:
+        name = note.split.instrument
+        lots[name] = note.lots
+        results.splits.setdefault(name, []).append(
+            BookedSplit(
+                fills_before=sum(fill.instrument == name for fill in results.fills),
+                lots=note.lots,
+                paid_micros=note.paid_micros,
+            )
+        )
 
 
 def _add_note(results: RunResults, record: Record, note: msgspec.Raw) -> None:

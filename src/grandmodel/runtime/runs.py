@@ -20,6 +20,7 @@ from grandmodel.journal.errors import JournalEndedError
 from grandmodel.journal.format import JournalReader
 from grandmodel.journal.sealed_files import check_measured, last_files_seal, seal_files
 from grandmodel.journal.writer import refuse_damaged_log
+from grandmodel.runtime.account_events import AccountEvent, check_account_events
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, check_within, described, in_time_order
 from grandmodel.runtime.engine import AgentFactory
@@ -56,6 +57,12 @@ def run_feed(
     block. Raises ``UsageError`` or ``OperatingError``, and leaves no folder, where it is certain that the run cannot trade.
     """
     check_within(told, feed.span)
+    check_account_events(
+        [one for one in told if isinstance(one, AccountEvent)],
+        feed.instruments,
+        settings.account.base_currency,
+        settings.account.rates,
+    )
     with Session.start(
         folder,
         settings,

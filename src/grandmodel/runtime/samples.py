@@ -104,8 +104,12 @@ def split_run(
     per_year: float | None,
     name: str,
     fewest: int,
+    earned: NDArray[np.float64] | None = None,
 ) -> Samples:
-    """Cut a run whose equity at the ends of its periods is ``equity`` (P + 1,), at ``times`` (P + 1,), into the parts above."""
+    """Cut a run whose equity at the ends of its periods is ``equity`` (P + 1,), at ``times`` (P + 1,), into the parts above.
+
+    ``earned`` (P + 1,) is what profits are taken from where equity also moved by what the owner brought or took.
+    """
     models = model_overlaps(results, int(times[0]) if len(times) else 0, int(times[-1]) if len(times) else 0)
     learnt = [one for one in models if one.learnt_from is not None or one.agent == LEARNING_AGENT]
     silent = sorted({one.agent for one in models} - {one.agent for one in learnt})
@@ -116,7 +120,7 @@ def split_run(
         )
     kinds = _kinds(learnt, times)
     parts = tuple(
-        _part(kind, kinds == kind, times, equity, per_year, name, fewest)
+        _part(kind, kinds == kind, times, equity, per_year, name, fewest, equity if earned is None else earned)
         for kind in (IN_SAMPLE, SAME_TIME, NOT_KNOWN, OUT_OF_SAMPLE)
         if (kinds == kind).any()
     )
@@ -236,6 +240,7 @@ def _part(
     per_year: float | None,
     name: str,
     fewest: int,
+    earned: NDArray[np.float64],
 ) -> SamplePart:
     places = np.flatnonzero(own)
     ratios = ratios_of(equity, per_year, name, fewest, own)
@@ -245,7 +250,7 @@ def _part(
         to_ns=int(times[places[-1] + 1]),
         periods=len(places),
         share=len(places) / len(own),
-        profit=float(np.diff(equity)[own].sum()),
+        profit=float(np.diff(earned)[own].sum()),
         **msgspec.structs.asdict(ratios),
     )
 

@@ -24,7 +24,16 @@ import numpy as np
 
 from grandmodel.domain.blocks import Block
 from grandmodel.domain.errors import InvariantError, UsageError
-from grandmodel.domain.events import Begin, Command, End, MarketData, ModelRefresh, Record, Signal, SignalTrigger
+from grandmodel.domain.events import (
+    Begin,
+    Command,
+    End,
+    MarketData,
+    ModelRefresh,
+    Record,
+    Signal,
+    SignalTrigger,
+)
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
@@ -32,6 +41,7 @@ from grandmodel.domain.time import NS_PER_SECOND
 from grandmodel.journal.checkpoints import Signer
 from grandmodel.journal.format import LOG_NAME, ContentResolver, JournalReader, decode_input
 from grandmodel.journal.writer import Durability, Journal, refuse_damaged_log
+from grandmodel.runtime.account_events import AccountEvent, check_account_event
 from grandmodel.runtime.agent_time import AgentTimer, late_agent
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
 from grandmodel.runtime.commands import Part, Told, in_time_order
@@ -238,7 +248,7 @@ class Session:
         for part in parts:
             self._stop_if_asked()
             if not isinstance(part, Part):
-                self._driver.take(part)
+                self._take(part)
                 continue
             block = part.rows
             schema = self.engine.market.check(block)  # What cannot be walked is not journalled either.
@@ -259,16 +269,28 @@ class Session:
         return [
             given.source.partition(" ")[0] if isinstance(given, MarketData) else given
             for given in found
-            if isinstance(given, MarketData | Command | Signal)
+            if isinstance(given, MarketData | Told)
         ]
 
     def command(self, command: Command) -> None:
         """A person told the engine something: it is journalled and acted on at once."""
-        self._driver.take(command)
+        self._take(command)
 
     def signal(self, signal: Signal) -> None:
         """Something was measured outside the engine: it is journalled, and the ladder takes it at once."""
-        self._driver.take(signal)
+        self._take(signal)
+
+    def book(self, given: AccountEvent) -> None:
+        """The account's keeper says something: cash moved, a rate, a settlement, a split; it is journalled and booked at once.
+
+        Raises ``UsageError``, with nothing journalled, where the account cannot book it.
+        """
+        self._take(given)
+
+    def _take(self, given: Told) -> None:
+        if isinstance(given, AccountEvent):
+            check_account_event(self.engine.books, given)
+        self._driver.take(given)
 
     def refresh_model(self, layer: str, reference: str, *, who: str, why: str) -> ModelRefresh:
         """Let another model decide from now on: it is loaded and checked first, and takes over between two events.

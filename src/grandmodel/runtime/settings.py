@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.events import MOST_RATE_MICROS
 from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
@@ -24,8 +25,6 @@ from grandmodel.simulation.models import VenueSettings
 
 MOST_CAPITAL_MICROS = 10**17
 """A hundred billions of the currency: sums of it and of every position's value stay inside 64 bits."""
-MOST_RATE_MICROS = 10**12
-"""A million units of the base currency for one of another."""
 _DEEPEST_KEY = 32
 
 

@@ -26,6 +26,9 @@ class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     arrays: dict[str, tuple[int, bytes]]
     rows_before: int
     cash_micros: dict[str, int]
+    rates_micros: dict[str, int]
+    seen_ids: list[str]
+    repeated: int
     positions: list[Position]
     lives: list[OrderLife]
     lives_counts: tuple[int, int, int, int, list[int], int]
@@ -45,6 +48,9 @@ def save_engine(engine: Engine) -> bytes:
         arrays={name: (len(getattr(market, name)), getattr(market, name).tobytes()) for name in _ARRAYS},
         rows_before=market.rows_before,
         cash_micros=engine.ledger.cash_micros,
+        rates_micros=engine.ledger.rates_micros,
+        seen_ids=sorted(engine.ledger.seen_ids),
+        repeated=engine.ledger.repeated,
         positions=engine.ledger.positions,
         lives=list(lives.open.values()),
         lives_counts=lives.counts(),
@@ -80,6 +86,9 @@ def restore_engine(engine: Engine, data: bytes) -> None:
     market.restore(saved.arrays, saved.rows_before)
     engine.ledger.cash_micros = saved.cash_micros
     engine.ledger.positions = saved.positions
+    engine.ledger.rates_micros = saved.rates_micros
+    engine.ledger.seen_ids = set(saved.seen_ids)
+    engine.ledger.repeated = saved.repeated
     engine.lives.open = {OrderId(life.order.order_id): life for life in saved.lives}
     engine.lives.restore_counts(saved.lives_counts)
     text, last_order_id = saved.exchange

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.instruments import convert_micros
+from grandmodel.domain.instruments import Instrument, convert_micros
 from grandmodel.domain.orders import Fill, PriceReference
 from grandmodel.domain.time import text_from_ns
 from grandmodel.journal.verification import UNSIGNED
@@ -23,7 +23,7 @@ from grandmodel.performance.drawdown import deepest_drawdown
 from grandmodel.performance.periods import bars_per_year, busiest_schedule, trading_days_per_year
 from grandmodel.performance.ratios import AnnualRatios
 from grandmodel.risk.refusals import RefusalCounts
-from grandmodel.runtime.results import BOOKED_TAGS, RunResults, is_on_simulated_market
+from grandmodel.runtime.results import BOOKED_TAGS, BookedSplit, RunResults, is_on_simulated_market
 from grandmodel.runtime.samples import Samples, ratios_of, split_run
 from grandmodel.simulation.models import (
     ConstantLatency,
@@ -73,7 +73,9 @@ class InstrumentSummary(msgspec.Struct, frozen=True, kw_only=True):
     round_trips: int
     winning_round_trips: int
     profit_micros: int
-    """Realised and unrealised, after fees."""
+    """Realised and unrealised, after fees, with the cash flows of the instrument."""
+    cash_flows_micros: int
+    """Dividends, funding and whatever else was paid for it, at the last rates."""
     fees_micros: int
     position_lots: int
     fill_costs: tuple[FillCost, ...]
@@ -109,6 +111,13 @@ class Summary(AnnualRatios, frozen=True, kw_only=True):
     profit_micros: int
     fees_micros: int
     return_fraction: float
+    """Of the starting capital; time-weighted, so that deposits and withdrawals are neither gain nor loss."""
+    transfers_micros: int
+    """What the owner brought, less what was taken: no profit."""
+    cash_flows_micros: dict[str, int]
+    """What cash moved without a trade, by kind (``dividend``, ``funding``, ...), at the rates of its time."""
+    growth_ends_ns: int | None
+    """From here on return, drawdown and ratios are not known: money was brought or taken while equity was not above 0. None: known."""
     samples: Samples
     """What the run's models had seen of it before."""
     max_drawdown_fraction: float
@@ -142,13 +151,15 @@ class Summary(AnnualRatios, frozen=True, kw_only=True):
 def summarise(results: RunResults) -> Summary:
     """The figures of ``results``."""
     times, equity = results.equity_curve()
+    _, growth, _ = results.growth_curve()
+    transfers = sum(moved for _, moved in results.transfers)
     capital = results.settings.account.capital_micros
     last = results.equity[-1]
     ending = results.ending or {}
     per_instrument = tuple(_instrument_summary(results, name) for name in results.instruments)
     round_trips = sum(one.round_trips for one in per_instrument)
-    rates = {results.settings.account.base_currency: 1_000_000, **results.settings.account.rates}
-    ratios, samples = _ratios(results, times, equity)
+    rates = results.rates_micros
+    ratios, samples = _ratios(results)
     notional = _notional_micros(results, rates)
     quality = {str(name): dict(counts) for name, counts in _table(ending.get("quality")).items()}
     return Summary(
@@ -168,12 +179,17 @@ def summarise(results: RunResults) -> Summary:
         records=results.records,
         capital_micros=capital,
         equity_micros=last,
-        profit_micros=last - capital,
+        profit_micros=last - capital - transfers,
         fees_micros=sum(convert_micros(one.fees_micros, rates[one.currency]) for one in per_instrument),
-        return_fraction=last / capital - 1.0,
+        return_fraction=float(growth[-1]) * 1e6 / capital - 1.0
+        if results.transfers and len(growth)
+        else last / capital - 1.0,
+        transfers_micros=transfers,
+        cash_flows_micros=_by_kind(results),
+        growth_ends_ns=results.growth_ends_ns,
         **msgspec.structs.asdict(ratios),
         samples=samples,
-        max_drawdown_fraction=deepest_drawdown(equity)[0],
+        max_drawdown_fraction=deepest_drawdown(growth)[0],
         turnover=notional / 1e6 / float(equity.mean()) if len(equity) and equity.mean() > 0 else None,
         orders=results.orders,
         fills=len(results.fills),
@@ -240,26 +256,34 @@ def period_ends(results: RunResults, times: NDArray[np.int64]) -> tuple[NDArray[
     return ends, per_year, f"{width / 60_000_000_000:g}-minute"
 
 
-def _ratios(results: RunResults, times: NDArray[np.int64], equity: NDArray[np.float64]) -> tuple[AnnualRatios, Samples]:
-    """The ratios of the whole run where they may stand alone, and its parts."""
+def _ratios(results: RunResults) -> tuple[AnnualRatios, Samples]:
+    """The ratios of the whole run where they may stand alone, and its parts; of its growth, without what the owner brought or took."""
+    times, growth, earned = results.growth_curve()
     ends, per_year, name = period_ends(results, times)
     if len(ends) and ends[0] > 0:
         ends = np.concatenate([[0], ends])  # The first period begins with the first record.
-    samples = split_run(results, times[ends], equity[ends], per_year, name, MIN_PERIODS)
+    samples = split_run(results, times[ends], growth[ends], per_year, name, MIN_PERIODS, earned[ends])
     if samples.is_mixed:
         absent = "see the parts: a model had seen some of this run before, or what it had seen is not known"
         return AnnualRatios(sharpe_absent=absent, sortino_absent=absent, ratio_basis=samples.text), samples
-    return ratios_of(equity[ends], per_year, name, MIN_PERIODS), samples
+    return ratios_of(growth[ends], per_year, name, MIN_PERIODS), samples
 
 
 def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSummary:
     instrument = results.instruments[name]
     fills = [fill for fill in results.fills if fill.instrument == name]
-    trips = round_trip_results(fills, instrument.tick_value_micros)
+    splits = results.splits.get(name, [])
+    trips = round_trip_results(fills, instrument.tick_value_micros, splits)
     costs = fill_costs(fills, instrument.tick_value_micros)
     asked = sum(fill.quantity for fill in fills if fill.tag not in BOOKED_TAGS)
-    position = sum(fill.signed_quantity for fill in fills)
-    cash = -sum(fill.signed_quantity * fill.price for fill in fills) * instrument.tick_value_micros
+    began, held = (splits[-1].fills_before, splits[-1].lots) if splits else (0, 0)
+    position = held + sum(fill.signed_quantity for fill in fills[began:])
+    flows = _flows_of(results, instrument)
+    cash = (
+        flows
+        + sum(one.paid_micros for one in splits)
+        - sum(fill.signed_quantity * fill.price for fill in fills) * instrument.tick_value_micros
+    )
     fees = sum(fill.fee_micros for fill in fills)
     mark = _table(_table(results.ending or {}).get("positions")).get(name, {}).get("mark_ticks", 0)
     history = results.history[name]
@@ -274,11 +298,34 @@ def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSu
         round_trips=len(trips),
         winning_round_trips=sum(trip > 0 for trip in trips),
         profit_micros=cash + value - fees,
+        cash_flows_micros=flows,
         fees_micros=fees,
         position_lots=position,
         fill_costs=costs,
         unmeasured_lots=asked - sum(cost.lots for cost in costs),
     )
+
+
+def _flows_of(results: RunResults, instrument: Instrument) -> int:
+    """Cash that moved for ``instrument``, in micros of its currency at the last rates."""
+    rates = results.rates_micros
+    total = 0
+    for one in results.flows:
+        flow = one.flow
+        if flow.instrument == instrument.id:
+            amount = flow.amount_micros
+            if flow.currency != instrument.currency:
+                amount = amount * rates[flow.currency] // rates[instrument.currency]
+            total += amount
+    return total
+
+
+def _by_kind(results: RunResults) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in results.flows:
+        kind = one.flow.kind.value
+        found[kind] = found.get(kind, 0) + one.moved_micros
+    return found
 
 
 def fill_costs(fills: Sequence[Fill], tick_value_micros: int) -> tuple[FillCost, ...]:
@@ -306,11 +353,25 @@ def fill_costs(fills: Sequence[Fill], tick_value_micros: int) -> tuple[FillCost,
     return tuple(found)
 
 
-def round_trip_results(fills: list[Fill], tick_value_micros: int) -> list[int]:
-    """Profit after fees, micros, of each stretch from flat to flat of one instrument; a turn ends one and begins the next."""
+def round_trip_results(fills: list[Fill], tick_value_micros: int, splits: Sequence[BookedSplit] = ()) -> list[int]:
+    """Profit after fees, micros, of each stretch from flat to flat of one instrument; a turn ends one and begins the next.
+
+    A split changes the lots within a stretch; what was paid for a part of a lot belongs to it, cash flows do not.
+    """
     trips: list[int] = []
     lots = cash = 0
-    for fill in fills:
+    waiting = list(reversed(splits))
+    for place in range(len(fills) + 1):
+        while waiting and waiting[-1].fills_before == place:
+            one = waiting.pop()
+            cash += one.paid_micros
+            if lots and not one.lots:
+                trips.append(cash)
+                cash = 0
+            lots = one.lots
+        if place == len(fills):
+            break
+        fill = fills[place]
         signed = fill.signed_quantity
         closing = min(abs(signed), abs(lots)) if lots and (lots > 0) != (signed > 0) else 0
         side = 1 if signed > 0 else -1

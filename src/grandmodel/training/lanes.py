@@ -41,7 +41,7 @@ from grandmodel.account.planner import pursue_target as plan_target
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Flag
 from grandmodel.domain.events import Advance, Cause
-from grandmodel.domain.instruments import MICROS_PER_UNIT, Settlement
+from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
@@ -322,7 +322,7 @@ def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], sett
     for row, market in zip(rows, listed, strict=True):
         instrument = market.instrument
         row["tick_value"] = instrument.tick_value_micros
-        row["spot"] = instrument.settlement is Settlement.SPOT
+        row["spot"] = instrument.pays_whole_price
     rows["fee"], rows["slippage"], rows["capital"] = (
         settings.fee_micros,
         settings.slippage_ticks,

@@ -23,9 +23,11 @@ from grandmodel.domain.blocks import (
     schema_of,
 )
 from grandmodel.domain.errors import UsageError
+from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import (
     BUILT_IN,
     MAX_PRICE_TICKS,
+    Instrument,
     convert_micros,
     currency_text,
     instrument_named,
@@ -184,3 +186,68 @@ def test_sessions_that_overlap_or_are_out_of_order_are_refused(rows):
         schedule_of(*rows)
     with pytest.raises(UsageError, match="lengths"):
         SessionSchedule(open_ns=np.zeros(2, np.int64), close_ns=np.ones(1, np.int64), day_ns=np.zeros(2, np.int64))
+
+
+def test_built_in_instruments_have_their_kind():
+    kinds = {str(one.id): one.kind.value for one in BUILT_IN.values()}
+    assert {kinds[name] for name in kinds if name not in ("EURUSD", "BTCUSD")} == {"future"}
+    assert (kinds["EURUSD"], kinds["BTCUSD"]) == ("fx_spot", "crypto_spot")
+    assert [one.id for one in BUILT_IN.values() if one.pays_whole_price] == ["EURUSD", "BTCUSD"]
+
+
+def test_an_instrument_of_before_there_were_kinds_still_loads():
+    """As journals hold it: ``settlement`` and no ``kind``."""
+    for name, kind, word in (
+        ("NQ", "future", "futures"),
+        ("EURUSD", "fx_spot", "spot"),
+        ("BTCUSD", "crypto_spot", "spot"),
+    ):
+        fields = msgspec.to_builtins(BUILT_IN[InstrumentId(name)])
+        del fields["kind"], fields["expiry"]
+        fields["settlement"] = word
+        loaded = msgspec.json.decode(msgspec.json.encode(fields), type=Instrument)
+        assert (loaded.kind.value, loaded) == (kind, BUILT_IN[InstrumentId(name)])
+    share = msgspec.structs.replace(NQ, settlement="spot", calendar="XNYS")
+    assert (share.kind.value, share.settlement) == ("equity", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "option"}, "kind option: exercise"),
+        ({"kind": "inverse_perpetual"}, "kind inverse_perpetual: a contract that pays in its own coin"),
+        ({"kind": "warrant"}, "warrant"),
+        ({"kind": "equity"}, r"tick_value_micros 5000000 for kind equity, expected tick_size x lot_size = 250000"),
+        ({"kind": "equity", "tick_value_micros": 250_000, "expiry": "2024-09-20"}, "an expiry for kind equity"),
+        ({"kind": "equity", "tick_value_micros": 250_000, "negative_prices": True}, "negative_prices"),
+        ({"kind": "equity", "settlement": "futures"}, "expected one of the two"),
+        ({"expiry": "20 September"}, "expected a day"),
+    ],
+)
+def test_what_a_kind_cannot_have_is_refused_by_name(tmp_path, fields, message):
+    path = tmp_path / "mine.json"
+    own = msgspec.to_builtins(NQ) | fields
+    path.write_bytes(msgspec.json.encode([own]))
+    with pytest.raises(UsageError, match=message):
+        load_instruments(path)
+
+
+def test_an_instrument_file_may_be_toml(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        """
+        [[instrument]]
+        id = "BTCPERP"
+        name = "BTC perpetual"
+        kind = "perpetual"
+        tick_size = "0.1"
+        lot_size = "0.001"
+        tick_value_micros = 100
+        currency = "USD"
+        mic = "XXXX"
+        calendar = "24/7"
+        initial_margin_micros = 5000000
+        """
+    )
+    (loaded,) = load_instruments(path).values()
+    assert (loaded.kind.value, loaded.pays_whole_price) == ("perpetual", False)

@@ -9,7 +9,7 @@ from engine_runs import build_engine, open_risk
 from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import CheckOutcome, PlaceOrder
 from grandmodel.domain.events import Advance, ClosedBar
-from grandmodel.domain.instruments import BUILT_IN, Settlement
+from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import Side
 from grandmodel.domain.time import NS_PER_SECOND
 from grandmodel.risk.checks import checks_of
@@ -36,7 +36,7 @@ def test_a_future_whose_margin_is_not_known_is_refused_before_the_run():
 
 def test_what_is_only_watched_and_what_is_paid_in_full_need_no_margin():
     RiskGate(RiskSettings(authorised=("NQ",)), [BUILT_IN["NQ"], OWN], desk.CAPITAL)
-    RiskGate(RiskSettings(), [msgspec.structs.replace(OWN, settlement=Settlement.SPOT)], desk.CAPITAL)
+    RiskGate(RiskSettings(), [msgspec.structs.replace(OWN, settlement="spot")], desk.CAPITAL)
 
 
 def test_every_built_in_instrument_can_be_margined():

@@ -9,9 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.events import Command, CommandKind, Signal, SignalTrigger
+from grandmodel.domain.events import (
+    CashFlow,
+    CashKind,
+    Command,
+    CommandKind,
+    ExchangeRate,
+    Settlement,
+    Signal,
+    SignalTrigger,
+    Split,
+)
+from grandmodel.runtime.account_events import check_account_events
 from grandmodel.runtime.commands import Part, check_within, described, in_time_order, read_commands
-from strategies import MINUTE, START, bar_row, stack
+from strategies import MINUTE, NQ, START, bar_row, stack
 
 FLATTEN = b'{"ts": "2024-07-10T15:00:00Z", "kind": "flatten", "who": "ann/risk_officer", "why": "news"}\n'
 LOST = b'{"ts": 1720620000000000000, "trigger": "disconnect", "value": 1, "source": "drill"}\n'
@@ -20,7 +31,7 @@ LOST = b'{"ts": 1720620000000000000, "trigger": "disconnect", "value": 1, "sourc
 def read(tmp_path, content):
     path = tmp_path / "told.jsonl"
     path.write_bytes(content)
-    return read_commands(path)
+    return read_commands(path, [NQ])
 
 
 def pause(ts):
@@ -121,3 +132,77 @@ def test_a_file_without_end_is_refused():
     """A device or a pipe has no size beforehand."""
     with pytest.raises(UsageError, match="expected at most so many in a commands file"):
         read_commands(Path("/dev/zero"))
+
+
+SAID = {"source": "statement", "why": "told"}
+CASH = b'{"ts": 1, "cash": "%s", "id": "a", "amount": "%s", "currency": "USD", "source": "statement", "why": "told"}'
+
+
+def test_what_an_account_books_is_read_in_decimal_text(tmp_path):
+    told = read(
+        tmp_path,
+        CASH % (b"dividend", b"240.000001")
+        + b"""
+        {"ts": 2, "rate": "0.137893", "currency": "CNY", "source": "statement", "why": "told"}
+        {"ts": 3, "settlement": "daily", "instrument": "NQ", "price": "20530.25", "source": "statement", "why": "told"}
+        {"ts": 4, "settlement": "final", "instrument": "NQ", "price": "20530.5", "source": "statement", "why": "told"}
+        {"ts": 5, "split": [4, 1], "id": "s", "instrument": "NQ", "price": "120", "source": "statement", "why": "told"}
+        """,
+    )
+    assert told == (
+        CashFlow(ts=1, id="a", kind=CashKind.DIVIDEND, amount_micros=240_000_001, currency="USD", **SAID),
+        ExchangeRate(ts=2, currency="CNY", rate_micros=137_893, **SAID),
+        Settlement(ts=3, instrument=NQ.id, price=82_121, final=False, **SAID),
+        Settlement(ts=4, instrument=NQ.id, price=82_122, final=True, **SAID),
+        Split(ts=5, id="s", instrument=NQ.id, into=4, of=1, price=480, **SAID),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (CASH % (b"dividend", b"1.0000001"), "at most six places"),
+        (CASH % (b"dividend", b"much"), "decimal number"),
+        (CASH % (b"dividend", b"NaN"), "decimal number"),
+        (CASH % (b"dividend", b"0"), "amount_micros 0"),
+        (CASH % (b"deposit", b"-5"), "a deposit of -5000000"),
+        (CASH % (b"withdrawal", b"5"), "a withdrawal of 5000000"),
+        (CASH % (b"gift", b"5"), "gift"),
+        ((CASH % (b"fee", b"-5")).replace(b'"told"', b'" "'), "found no why"),
+        (b'{"ts": 1, "rate": "0", "currency": "CNY", "source": "s", "why": "w"}', "rate_micros 0"),
+        (b'{"ts": 1, "rate": 0.5, "currency": "CNY", "source": "s", "why": "w"}', "rate"),
+        (b'{"ts": 1, "settlement": "daily", "instrument": "ES", "price": "1", "source": "s", "why": "w"}', "'ES'.*NQ"),
+        (b'{"ts": 1, "settlement": "daily", "instrument": "NQ", "price": "1.1", "source": "s", "why": "w"}', "tick"),
+        (b'{"ts": 1, "settlement": "weekly", "instrument": "NQ", "price": "1", "source": "s", "why": "w"}', "weekly"),
+        (
+            b'{"ts": 1, "split": [2, 2], "id": "a", "instrument": "NQ", "price": "1", "source": "s", "why": "w"}',
+            "2 for 2",
+        ),
+        (b'{"ts": 1, "split": [2], "id": "a", "instrument": "NQ", "price": "1", "source": "s", "why": "w"}', "split"),
+    ],
+)
+def test_a_booking_that_cannot_be_meant_is_refused_with_file_and_line(tmp_path, line, message):
+    with pytest.raises(UsageError, match=message) as refused:
+        read(tmp_path, FLATTEN + line)
+    assert f"{tmp_path / 'told.jsonl'}, line 2" in str(refused.value)
+
+
+def test_a_currency_without_a_rate_is_refused_before_the_run():
+    fee = CashFlow(ts=2, id="a", kind=CashKind.FEE, amount_micros=-5, currency="CHF", **SAID)
+    rate = ExchangeRate(ts=1, currency="CHF", rate_micros=5, **SAID)
+    check_account_events((rate, fee), [NQ], "USD", ())
+    check_account_events((fee,), [NQ], "USD", ("CHF",))
+    with pytest.raises(UsageError, match=r"currency CHF.*account\.rates\.CHF"):
+        check_account_events((fee, rate), [NQ], "USD", ())
+
+
+def test_what_lies_outside_the_data_is_named():
+    said = {"ts": START, **SAID}
+    for one, name in (
+        (CashFlow(id="a", kind=CashKind.FEE, amount_micros=-5, currency="USD", **said), "fee"),
+        (ExchangeRate(currency="CNY", rate_micros=5, **said), "the rate of CNY"),
+        (Settlement(instrument=NQ.id, price=5, final=True, **said), "the settlement of NQ"),
+        (Split(id="a", instrument=NQ.id, into=2, of=1, price=5, **said), "the split of NQ"),
+    ):
+        with pytest.raises(UsageError, match=f"found {name} at"):
+            check_within((one,), (START + 1, START + 2))

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grandmodel.runtime.latency import Histogram, Latency
+from grandmodel.runtime.latency import Latency, TimeHistogram
 from grandmodel.runtime.market_step import Stop
 
 times = st.lists(st.integers(-5, 300) | st.integers(0, 10**7) | st.integers(0, 2**62), min_size=1, max_size=60)
@@ -13,7 +13,7 @@ times = st.lists(st.integers(-5, 300) | st.integers(0, 10**7) | st.integers(0, 2
 
 @given(times, st.floats(0.01, 1.0))
 def test_a_percentile_lies_within_a_hundredth_of_the_sorted_times(taken, share):
-    found = Histogram()
+    found = TimeHistogram()
     for one in taken:
         found.add(one)
     exact = sorted(max(one, 0) for one in taken)[math.ceil(share * len(taken) - 1e-9) - 1]
@@ -23,8 +23,8 @@ def test_a_percentile_lies_within_a_hundredth_of_the_sorted_times(taken, share):
 
 
 def test_nothing_timed_has_no_figures():
-    assert Histogram().figures() == {}
-    assert Histogram().percentile(0.5) == 0.0
+    assert TimeHistogram().figures() == {}
+    assert TimeHistogram().percentile(0.5) == 0.0
 
 
 def test_steps_on_bars_and_on_reports_are_timed_apart_and_others_not_at_all():

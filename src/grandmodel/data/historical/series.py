@@ -22,7 +22,7 @@ from grandmodel.data.historical.stamps import Tally
 from grandmodel.data.historical.zones import outside_sessions
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag, Schema, empty_block, freeze
-from grandmodel.domain.instruments import Instrument, Settlement
+from grandmodel.domain.instruments import Instrument, InstrumentKind
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, text_from_ns
 
@@ -494,7 +494,7 @@ class _SessionRows:
 def _mark_rolls(checked: CheckedBars, instrument: Instrument, sessions: _Sessions, marks: NDArray[np.object_]) -> None:
     """Find rolls in the sessions with bars; those in a bad stretch, truncated or with gaps say nothing about volume."""
     if not has_expiry_rule(instrument):
-        if instrument.settlement is Settlement.FUTURES:
+        if instrument.kind is InstrumentKind.FUTURE:
             checked.unchecked("rolls", 1, f"no rule of expiry is known for {instrument.id}: contract rolls")
         return
     places = np.flatnonzero(sessions.filled > 0)

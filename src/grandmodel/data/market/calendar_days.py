@@ -36,7 +36,6 @@ KEPT = ("CMES", "XNYS", "XSHG", "24/5", "24/7")
 
 _EPOCH = dt.date(1970, 1, 1)
 _ONE_DAY = dt.timedelta(days=1)
-_NS_PER_MINUTE = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
