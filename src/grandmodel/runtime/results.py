@@ -127,7 +127,7 @@ class RunResults:
     flows: list[BookedFlow] = field(default_factory=list)
     """Cash that moved without a trade, in order."""
     transfers: list[tuple[int, int]] = field(default_factory=list)
-    """Of these what the owner brought or took: place of its record, and what equity moved by, micros of the base currency."""
+    """Of these what the owner brought or took: place of its moment, and what equity moved by, micros of the base currency."""
     told_rates: dict[str, int] = field(default_factory=dict)
     """The last exchange rate of each currency that the run was told on its way."""
     splits: dict[InstrumentId, list[BookedSplit]] = field(default_factory=dict)
@@ -259,7 +259,7 @@ def _add_account_event(results: RunResults, note: _AccountNote, lots: dict[Instr
     if note.cash_flow is not None:
         results.flows.append(BookedFlow(flow=note.cash_flow, moved_micros=note.moved_micros))
         if note.cash_flow.is_transfer:
-            results.transfers.append((results.records - 1, note.moved_micros))
+            results.transfers.append((len(results.times), note.moved_micros))
     if note.rate is not None:
         results.told_rates[note.rate.currency] = note.rate.rate_micros
     if note.split is not None:

@@ -13,6 +13,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument, InstrumentKind
 from grandmodel.domain.orders import OrderType, Side
 from grandmodel.risk.checks import listed
+from grandmodel.risk.running import CLOSE
 from grandmodel.risk.settings import Thresholds
 from grandmodel.risk.standing import moved_peak
 from grandmodel.runtime.settings import AccountSettings
@@ -279,7 +280,7 @@ def test_risk_tells_the_old_returns_in_new_shares():
     before = engine.gate.running.value_at_risk([10], [10**6])
     list(engine.on_split(Split(ts=START, id="1", instrument=SHARE.id, into=4, of=1, price=260, **SAID)))
     assert engine.gate.running.value_at_risk([40], [10**6]) == pytest.approx(before, rel=1e-12)
-    assert engine.gate.running._last_close == [260]
+    assert engine.gate.running.closes[CLOSE].tolist() == [260]
     list(engine.on_block(stack([flat(30, 260), flat(35, 260)])))
     assert engine.gate.running.value_at_risk([40], [10**6]) < before  # no jump from 1,040 to 260
 

@@ -620,7 +620,7 @@ def test_a_resting_order_over_a_roll_of_an_order_book_never_fills():
     later = [flagged(trade(31 * MINUTE, 1_100, 9), Flag.ROLL), *(trade((32 + k) * MINUTE, 1_100, 9) for k in range(3))]
     records, engine = run(book_of(*later), at(3, sell))
     assert fills_of(records) == []
-    assert not engine.working(NQ.id)
+    assert not engine.books.working(NQ.id)
 
 
 def test_a_bad_stretch_of_an_order_book_closes_the_position_at_the_last_good_price():
