@@ -36,6 +36,7 @@ from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS
 from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.kernels import kernel
+from grandmodel.performance.drawdown import compiled_drawdown_of
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.flow import messages_within, orders_within, since_equal
 from grandmodel.risk.order_terms import HAS_LIMIT, HAS_TRAIL, HAS_TRIGGER, MAY_REST, WAITS
@@ -600,7 +601,10 @@ def _judge_state(
     i = asked.instrument
     seen = rows.seen[n, i]
     closable = -end if end < 0 else 0
-    real[0, _DRAWDOWN], real[1, _DRAWDOWN] = 1.0 - moment.equity / standing.peak, portfolio.drawdown
+    real[0, _DRAWDOWN], real[1, _DRAWDOWN] = (
+        compiled_drawdown_of(moment.equity, standing.peak),
+        portfolio.drawdown,
+    )
     if not (real[0, _DRAWDOWN] < portfolio.drawdown or reducing):
         found[_FITS, _DRAWDOWN], found[_CODE, _DRAWDOWN] = closable, _LOST
     real[0, _DAILY_LOSS] = (standing.day_start - moment.equity) / standing.capital

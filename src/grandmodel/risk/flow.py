@@ -112,6 +112,12 @@ def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     sent.parent, sent.group, sent.reduce_only, sent.tag = asked.parent, asked.group, asked.reduce_only, asked.tag
 
 
+def forget_flow(rows: AccountRows) -> None:
+    """Begin to count anew what every account of ``rows`` sent."""
+    for name in (OUT.names or ())[-6:]:
+        rows.out[name] = 0
+
+
 class OrderFlow:
     """Executions of one account in windows that slide with the caller's time, and the sides that they stopped."""
 
@@ -184,8 +190,7 @@ class OrderFlow:
         found = [np.frombuffer(times, np.int64) for times in (orders, messages)]
         sent = np.frombuffer(prints, PRINT)
         out = self._account.rows.out
-        for name in (OUT.names or ())[-6:]:
-            out[name] = 0
+        forget_flow(self._account.rows)
         self._account.make_room(max(*map(len, found), len(sent)))
         rows = self._account.rows
         for array, kept, name in (

@@ -32,6 +32,7 @@ from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
+from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
 from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless
 from grandmodel.risk.correlation import FloatArray
@@ -137,7 +138,7 @@ class RiskGate:
         """(fraction below the peak, loss of the trading day as a share of capital) at ``view``, as ``react`` will see them."""
         peak, day_start = self.references(view)
         equity = view.equity_micros
-        return 1.0 - equity / peak, (day_start - equity) / self.capital_micros
+        return drawdown_of(equity, peak), (day_start - equity) / self.capital_micros
 
     def references(self, view: RiskView) -> tuple[int, int]:
         """(running peak, equity at the start of the trading day) in micros, as ``react`` will have them at ``view``."""
@@ -437,7 +438,7 @@ class RiskGate:
         state = self.ladder.state
         if not is_above or state is not _NORMAL:
             renews = state < _REDUCE or any(view.positions)  # once flat, a loss stays as it is and says nothing new
-            self._observe(Trigger.DRAWDOWN, 1.0 - equity / self._standing.peak_micros, view.ts, renews)
+            self._observe(Trigger.DRAWDOWN, drawdown_of(equity, self._standing.peak_micros), view.ts, renews)
             loss = (self._standing.day_start_micros - equity) / self.capital_micros
             self._observe(Trigger.DAILY_LOSS, loss, view.ts, renews)
             relaxed = self.ladder.relax(view.ts)

@@ -46,6 +46,7 @@ from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
 from grandmodel.kernels import kernel
+from grandmodel.performance.drawdown import compiled_drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.checks import COUNT
 from grandmodel.risk.rows import LIMITS, PORTFOLIO, AccountRows, account_rows, limit_rows, portfolio_row
@@ -613,7 +614,7 @@ def _react(lanes: LaneArrays, n: int, market: Record, day: int) -> None:
         floor = max(floor, math.floor(day_start - market.daily_loss * market.capital))
     if equity <= floor:
         lost = (day_start - equity) / market.capital
-        if not (1.0 - equity / peak < market.drawdown and lost < market.daily_loss):
+        if not (compiled_drawdown_of(equity, peak) < market.drawdown and lost < market.daily_loss):
             account.ended = 1
     if equity <= 0:
         account.ended = 1

@@ -1,10 +1,9 @@
 """What the loopback venue makes of each order type, against the marks that it is told."""
 
-from grandmodel.execution.brokers.loopback_venue import VenueBook
-
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import Order, OrderType, Side
 from grandmodel.execution.brokers.requests import Request
+from loopback_venue import VenueBook
 
 
 def told(mark_before, mark_after, **terms):

@@ -61,10 +61,6 @@ def test_one_moment_a_kernel_and_the_whole_curve_follow_one_rule(later, first):
     assert drawdown_of(5, 0) == compiled_drawdown_of(5, 0) == 0.0
 
 
-ELSEWHERE = {"risk/gate.py", "risk/pretrade.py", "risk/room.py", "training/lanes.py"}
-"""The gate, its room and the lanes still write the rule out, on their hot paths; a file goes from here once it calls it."""
-
-
 def test_no_other_place_writes_the_rule_out():
     package = Path(drawdown.__file__).parents[1]
     rule = re.compile(r"1\.0 - [\w.]*equity\w* / [\w.]*peak|\(?[\w.]*peak\w* - [\w.]*equity\w*\) / ")
@@ -73,7 +69,7 @@ def test_no_other_place_writes_the_rule_out():
         for path in package.rglob("*.py")
         if rule.search(path.read_text(encoding="utf-8"))
     }
-    assert found - {"performance/drawdown.py"} == ELSEWHERE
+    assert found == {"performance/drawdown.py"}
 
 
 def test_an_account_that_begins_at_nothing_has_no_peak_to_fall_from():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
+from grandmodel.risk.flow import forget_flow
 from grandmodel.training.batched import BatchedEnv, EnvSpec, IntArray, Outcome, Seen
 from grandmodel.training.environments.episodes import (
     EPISODE,
@@ -106,9 +107,9 @@ class TradingBatch(BatchedEnv):
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Accounts, orders, episodes and seeds; structured rows as bytes."""
         saved: dict[str, NDArray[np.generic]] = {
-            name: _as_bytes(array) for name, array in self._rows(int(self.lanes.step["slots"].max())).items()
+            name: _as_bytes(array) for name, array in self._rows(self._most_orders()).items()
         }
-        saved["orders"] = self.lanes.step["slots"].max(keepdims=True)
+        saved["orders"] = np.array([self._most_orders()], np.int64)
         saved["episode_numbers"] = self._episode_numbers.copy()
         saved["seed"] = np.array([self._seed], np.int64)
         return saved
@@ -117,6 +118,9 @@ class TradingBatch(BatchedEnv):
         """Go back to what ``save`` returned."""
         for name, array in self._rows(int(saved["orders"][0])).items():
             array[...] = np.frombuffer(saved[name].tobytes(), array.dtype).reshape(array.shape)
+        forget_flow(
+            self.lanes.rows
+        )  # One decision a bar meets no rate, and no order of another episode may pass for an equal one.
         self._episode_numbers[:] = saved["episode_numbers"]
         self._seed = int(saved["seed"][0])
         observe = _observe_strategic if self.ground.layer == "strategic" else _observe_tactical
@@ -131,8 +135,16 @@ class TradingBatch(BatchedEnv):
             "instruments": lanes.instruments,
             "slots": lanes.slots[:, :orders],
             "account": lanes.account,
+            "standing": lanes.rows.standing,
+            "seen": lanes.rows.seen,
+            "out": lanes.rows.out,
+            "working": lanes.rows.working[:, :orders],
             "episodes": self.episodes,
         }
+
+    def _most_orders(self) -> int:
+        """The most orders that a copy has working."""
+        return int(max(self.lanes.step["slots"].max(), self.lanes.rows.out["count"].max()))
 
     def _restart(self, copies: IntArray, slot: int) -> None:
         self._episode_numbers[copies] += 1
