@@ -174,5 +174,5 @@ def test_what_cannot_begin_gives_its_number_back(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "_go", fail)
     with pytest.raises(ValueError, match="cannot begin"):
-        run_module._run(SETTINGS, FEED, tmp_path / "runs", "", None, None, None, unsigned=True, as_json=True)
+        run_module._run(SETTINGS, FEED, run_module.RunOptions(out=tmp_path / "runs", unsigned=True, as_json=True))
     assert list((tmp_path / "runs").iterdir()) == []

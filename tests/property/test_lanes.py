@@ -17,6 +17,7 @@ from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, Threshol
 from grandmodel.risk.working import TAGS
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.engine import Engine
+from grandmodel.runtime.market_step import Stop
 from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.simulation.models import FillRuleName, FixedSlippage, VenueSettings
 from grandmodel.training.engine_episode import EngineEpisode
@@ -145,7 +146,7 @@ def test_the_episodes_above_meet_everything_that_can_happen(monkeypatch):
         return apply_reports(books, step, reports)
 
     def count_stops(engine, stop, block):
-        seen[stop.name] += 1
+        seen[Stop(stop).name] += 1
         return on_stop(engine, stop, block)
 
     monkeypatch.setattr(OrderPlanner, "_take_row", count_rows)
