@@ -290,7 +290,7 @@ def _own_temporary_folder() -> Path:
 def _source_hash(source: Path) -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(_imported_sources(source)):
-        digest.update(path.read_bytes())
+        digest.update(_read(path)[0])
     return digest.hexdigest()[:16]
 
 
@@ -300,15 +300,23 @@ def _imported_sources(source: Path) -> set[Path]:
     waiting = [source.resolve()]
     while waiting:
         path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for match in _IMPORT.finditer(path.read_text(encoding="utf-8")):
-            module = match.group(1) or match.group(4)
-            waiting.extend(_module_files(module))
-            for name in _COMMENT.sub("", match.group(2) or match.group(3) or "").split(","):
-                waiting.extend(_module_files(f"{module}.{name.strip().split(' ')[0]}"))
+        if path not in found:
+            found.add(path)
+            waiting.extend(_read(path)[1])
     return found
+
+
+@cache
+def _read(path: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """Hash of a module's source, and the package's files that it imports itself; each file is read once a process."""
+    source = path.read_bytes()
+    imported: list[Path] = []
+    for match in _IMPORT.finditer(source.decode()):
+        module = match.group(1) or match.group(4)
+        imported.extend(_module_files(module))
+        for name in _COMMENT.sub("", match.group(2) or match.group(3) or "").split(","):
+            imported.extend(_module_files(f"{module}.{name.strip().split(' ')[0]}"))
+    return hashlib.sha256(source).digest(), tuple(imported)
 
 
 def _module_files(module: str) -> list[Path]:

@@ -59,6 +59,7 @@ def test_a_change_in_a_module_that_is_imported_changes_the_key(package):
     keys = []
     for content in ("x = 1\n", "x = 2\n", "x = 1\n"):
         (package / "room" / "d.py").write_text(content, encoding="utf-8")
+        kernels._read.cache_clear()
         keys.append(kernels._source_hash.__wrapped__(package / "a.py"))
     assert keys[0] == keys[2] != keys[1]
 

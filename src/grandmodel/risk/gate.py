@@ -136,9 +136,11 @@ class RiskGate:
 
     def losses(self, view: RiskView) -> tuple[float, float]:
         """(fraction below the peak, loss of the trading day as a share of capital) at ``view``, as ``react`` will see them."""
-        peak, day_start = self.references(view)
-        equity = view.equity_micros
-        return drawdown_of(equity, peak), (day_start - equity) / self.capital_micros
+        return self.losses_from(view.equity_micros, *self.references(view))
+
+    def losses_from(self, equity_micros: int, peak_micros: int, day_start_micros: int) -> tuple[float, float]:
+        """``losses`` of an equity below the two that ``references`` gives."""
+        return drawdown_of(equity_micros, peak_micros), (day_start_micros - equity_micros) / self.capital_micros
 
     def references(self, view: RiskView) -> tuple[int, int]:
         """(running peak, equity at the start of the trading day) in micros, as ``react`` will have them at ``view``."""

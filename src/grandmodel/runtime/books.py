@@ -125,8 +125,9 @@ class Books:
             self.mark_ledger()
             unrealised = self.ledger.unrealised_micros(index)
         rate = self.ledger.rates_micros[self.instruments[index].currency]
-        drawdown, day_loss = self.gate.losses(self.risk_view())
-        peak, day_start = self.gate.references(self.risk_view())
+        view = self.risk_view()
+        peak, day_start = self.gate.references(view)
+        drawdown, day_loss = self.gate.losses_from(view.equity_micros, peak, day_start)
         breakers = self.gate.settings.breakers
         return Standing(
             open_profit_micros=convert_micros(unrealised, rate),
