@@ -315,6 +315,28 @@ def account_rows(
     )
 
 
+_DTYPES = (
+    STANDING, MOMENT, SEEN, OUT, WORKING, np.dtype(np.int64), np.dtype(np.int64), PRINT, ASKED, LIMITS, PORTFOLIO,
+    np.dtype(np.int64), np.dtype(np.float64),
+)  # fmt: skip
+"""Of the fields of ``AccountRows``, in their order."""
+
+
+def in_one_piece(rows: AccountRows) -> tuple[NDArray[np.int64], AccountRows]:
+    """``rows`` laid end to end in one array, and the same rows as views into it.
+
+    Compiled code that hands many arrays from function to function counts their references at each call; behind a handle there is one.
+    """
+    ends = np.cumsum([0, *(array.nbytes // 8 for array in rows)]).tolist()
+    memory = np.zeros(ends[-1], np.int64)
+    views = []
+    for array, dtype, first, last in zip(rows, _DTYPES, ends[:-1], ends[1:], strict=True):
+        view = memory[first:last].view(dtype).reshape(array.shape)
+        view[...] = array
+        views.append(view)
+    return memory, AccountRows._make(views)
+
+
 def handle_of(rows: AccountRows) -> NDArray[np.int64]:
     """Lengths and addresses of ``rows``: what a kernel that is called from Python takes in their place.
 
@@ -326,6 +348,21 @@ def handle_of(rows: AccountRows) -> NDArray[np.int64]:
         rows.found.shape[1], rows.found.shape[3], len(rows.limits),
     )  # fmt: skip
     return np.array([*lengths, *(array.ctypes.data for array in rows)], np.int64)
+
+
+def views_of(handle: NDArray[np.int64], memory: NDArray[np.int64]) -> AccountRows:
+    """The rows whose ``handle_of`` this is, where ``memory`` (``in_one_piece``) holds all of them."""
+    n, i, s, f, g, k, e, c, m = handle[:9].tolist()
+    shapes = (
+        (n,), (n,), (n, i), (n,), (n, s), (n, f), (n, g), (n, f), (n, k), (m, i), (1,), (n, e, 4, c), (n, e, 2, c),
+    )  # fmt: skip
+    start = memory.ctypes.data
+    views = []
+    for address, shape, dtype in zip(handle[9:].tolist(), shapes, _DTYPES, strict=True):
+        first = (address - start) // 8
+        words = int(np.prod(shape)) * dtype.itemsize // 8
+        views.append(memory[first : first + words].view(dtype).reshape(shape))
+    return AccountRows._make(views)
 
 
 @kernel

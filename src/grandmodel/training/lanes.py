@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.account.booking import book_fill, marked_value
@@ -45,11 +46,22 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
-from grandmodel.kernels import kernel
+from grandmodel.kernels import kernel, pointer_to
 from grandmodel.performance.drawdown import compiled_drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.checks import COUNT
-from grandmodel.risk.rows import LIMITS, PORTFOLIO, AccountRows, account_rows, limit_rows, portfolio_row
+from grandmodel.risk.rows import (
+    LIMITS,
+    PORTFOLIO,
+    AccountRows,
+    account_rows,
+    handle_of,
+    in_one_piece,
+    limit_rows,
+    portfolio_row,
+    rows_of,
+    views_of,
+)
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
 from grandmodel.risk.working import apply_report, place_of
 from grandmodel.runtime.agents import build_agent
@@ -263,8 +275,10 @@ class LaneArrays(NamedTuple):
     """(N,) of ``ACCOUNT``"""
     depth: Rows
     """(0,) of ``DEPTH``: bars have no book"""
-    rows: AccountRows
-    """What risk knows of the N accounts; its limits are those of the markets (``_rows_of``)."""
+    memory: Integers
+    """What risk knows of the N accounts, in one piece (``risk.rows.in_one_piece``)"""
+    handle: Integers
+    """Where in it: compiled code reads the rows through this (``_rows_of``); ``rows_in`` is the same for Python"""
 
 
 class MarketArrays(NamedTuple):
@@ -289,6 +303,11 @@ def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> Lane
         raise TrainingSettingsError(f"lanes: found {count} of {orders} orders, expected at least 1 of at least 4")
     step = np.zeros(count, STEP)
     step["fill_rule"], step["liquidity"] = settings.venue.fill_rule.code, settings.venue.liquidity.code
+    memory, rows = in_one_piece(
+        account_rows(
+            np.zeros((1, 1), LIMITS), np.zeros(1, PORTFOLIO), COUNT, accounts=count, orders=orders, asked=2 * orders + 6, explain=False
+        )
+    )  # fmt: skip
     return LaneArrays(
         step=step,
         instruments=np.zeros(count, INSTRUMENT),
@@ -296,16 +315,14 @@ def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> Lane
         reports=np.zeros((count, 8 * orders + 16), REPORT),
         account=np.zeros(count, ACCOUNT),
         depth=np.zeros(0, DEPTH),
-        rows=account_rows(
-            np.zeros((1, 1), LIMITS),
-            np.zeros(1, PORTFOLIO),
-            COUNT,
-            accounts=count,
-            orders=orders,
-            asked=2 * orders + 6,
-            explain=False,
-        ),
+        memory=memory,
+        handle=handle_of(rows),
     )
+
+
+def rows_in(lanes: LaneArrays) -> AccountRows:
+    """The accounts' rows of ``lanes``, as views into their memory."""
+    return views_of(lanes.handle, lanes.memory)
 
 
 def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], settings: LaneSettings) -> MarketArrays:
@@ -448,7 +465,7 @@ def start_lane(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: in
     account = lanes.account[n]
     account.fees_micros = account.traded_lots = account.refused_lots = account.asked_lots = account.orders = 0
     account.cash_micros = market.capital
-    standing = lanes.rows.standing[n]
+    standing = rows_of(lanes.handle).standing[n]
     standing.capital = standing.peak = standing.day_start = market.capital
     standing.day = markets.bars[row].day
     _enter(lanes, n, markets, m, row)
@@ -466,7 +483,8 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     known.mark, known.mark_ts = bar.close, bar.ts_close
     known.bid = known.ask = UNDEFINED_PRICE
     known.rate, known.tick_value, known.spot, known.feed = 1_000_000, market.tick_value, market.spot, _FEED_BARS
-    out, seen = lanes.rows.out[n], lanes.rows.seen[n, 0]
+    rows = rows_of(lanes.handle)
+    out, seen = rows.out[n], rows.seen[n, 0]
     out.count = out.orders_head = out.orders_tail = out.messages_head = out.messages_tail = 0
     out.prints_head = out.prints_tail = 0
     seen.buys = seen.sells = 0
@@ -571,7 +589,7 @@ def _run_venue_until(lanes: LaneArrays, n: int, markets: MarketArrays, limit: in
 @kernel
 def _take_reports(lanes: LaneArrays, n: int, market: Record) -> None:
     """Fold the reports into what is out, book the fills among them, in their order, and forget the reports."""
-    state, rows = lanes.step[n], lanes.rows
+    state, rows = lanes.step[n], rows_of(lanes.handle)
     for r in range(state.report_head, state.report_tail):
         report = lanes.reports[n, r]
         if report.exec_type == _TRADE:
@@ -599,9 +617,10 @@ def _book(lanes: LaneArrays, n: int, market: Record, signed_lots: int, price: in
 @kernel
 def _react(lanes: LaneArrays, n: int, market: Record, day: int) -> None:
     """The ladder at the end of an engine step: day, peak, and whether a line has been crossed; then the line for the next."""
-    account, state, standing = lanes.account[n], lanes.step[n], lanes.rows.standing[n]
+    rows = rows_of(lanes.handle)
+    account, state, standing = lanes.account[n], lanes.step[n], rows.standing[n]
     equity = state.equity
-    lanes.rows.out[n].batch += 1
+    rows.out[n].batch += 1
     if day != standing.day:
         standing.day = day
         standing.day_start = equity
@@ -656,10 +675,12 @@ def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, u
 @kernel(inline=True)
 def _rows_of(lanes: LaneArrays, markets: MarketArrays) -> AccountRows:
     """The accounts' rows with the limits of the markets."""
-    rows = lanes.rows
+    rows = rows_of(lanes.handle)
+    limits = carray(pointer_to(markets.limits.ctypes.data), markets.limits.shape, LIMITS)
+    portfolio = carray(pointer_to(markets.portfolio.ctypes.data), markets.portfolio.shape, PORTFOLIO)
     return AccountRows(
         rows.standing, rows.moment, rows.seen, rows.out, rows.working, rows.order_ts, rows.message_ts, rows.prints, rows.asked,
-        markets.limits, markets.portfolio, rows.found, rows.found_real,
+        limits, portfolio, rows.found, rows.found_real,
     )  # fmt: skip
 
 
@@ -668,7 +689,8 @@ def _look(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
     """Put what the lane knows into the rows that the checks read, as ``Books.look`` does."""
     account, known, state = lanes.account[n], lanes.instruments[n], lanes.step[n]
     bar = markets.bars[account.row]
-    seen, moment = lanes.rows.seen[n, 0], lanes.rows.moment[n]
+    rows = rows_of(lanes.handle)
+    seen, moment = rows.seen[n, 0], rows.moment[n]
     moment.ts, moment.equity = state.now, state.equity
     seen.position, seen.mark, seen.mark_ts, seen.halted = known.position, known.mark, known.mark_ts, known.halted
     seen.in_session = bar.in_session
@@ -681,7 +703,7 @@ def _look(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
 @kernel
 def _hand_on(lanes: LaneArrays, n: int, markets: MarketArrays, k: int) -> None:
     """What was asked in row ``k`` reaches the venue, as ``OrderPlanner`` hands it on."""
-    account, asked, state = lanes.account[n], lanes.rows.asked[n, k], lanes.step[n]
+    account, asked, state = lanes.account[n], rows_of(lanes.handle).asked[n, k], lanes.step[n]
     bar, market = markets.bars[account.row], markets.markets[account.market]
     if asked.kind != NEW:
         for place in range(state.slots):
@@ -776,7 +798,7 @@ def _walk(lanes: LaneArrays, markets: MarketArrays, m: int, first: int, targets:
     """Fill ``kept`` (5, K): equity, lots, fees, traded lots, and 1 where the ladder would have left normal."""
     account, capital = lanes.account[0], markets.markets[m].capital
     account.cash_micros = account.equity_micros = capital
-    standing = lanes.rows.standing[0]
+    standing = rows_of(lanes.handle).standing[0]
     standing.capital = standing.peak = standing.day_start = capital
     standing.day = markets.bars[first].day
     inside, waits_until_after = False, -(2**63)

@@ -39,6 +39,7 @@ from grandmodel.training.lanes import (
     build_lanes,
     build_market_arrays,
     pursue_target,
+    rows_in,
     settle_lane,
     start_lane,
     walk_bar,
@@ -119,7 +120,7 @@ class TradingBatch(BatchedEnv):
         for name, array in self._rows(int(saved["orders"][0])).items():
             array[...] = np.frombuffer(saved[name].tobytes(), array.dtype).reshape(array.shape)
         forget_flow(
-            self.lanes.rows
+            rows_in(self.lanes)
         )  # One decision a bar meets no rate, and no order of another episode may pass for an equal one.
         self._episode_numbers[:] = saved["episode_numbers"]
         self._seed = int(saved["seed"][0])
@@ -129,22 +130,22 @@ class TradingBatch(BatchedEnv):
 
     def _rows(self, orders: int) -> dict[str, Rows]:
         """The structured arrays that change, the order slots as far as any copy uses them: between bars there are no reports."""
-        lanes = self.lanes
+        lanes, rows = self.lanes, rows_in(self.lanes)
         return {
             "step": lanes.step,
             "instruments": lanes.instruments,
             "slots": lanes.slots[:, :orders],
             "account": lanes.account,
-            "standing": lanes.rows.standing,
-            "seen": lanes.rows.seen,
-            "out": lanes.rows.out,
-            "working": lanes.rows.working[:, :orders],
+            "standing": rows.standing,
+            "seen": rows.seen,
+            "out": rows.out,
+            "working": rows.working[:, :orders],
             "episodes": self.episodes,
         }
 
     def _most_orders(self) -> int:
         """The most orders that a copy has working."""
-        return int(max(self.lanes.step["slots"].max(), self.lanes.rows.out["count"].max()))
+        return int(max(self.lanes.step["slots"].max(), rows_in(self.lanes).out["count"].max()))
 
     def _restart(self, copies: IntArray, slot: int) -> None:
         self._episode_numbers[copies] += 1
