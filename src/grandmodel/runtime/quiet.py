@@ -11,7 +11,7 @@ Read next: ``market_step.py`` (the walk), ``risk/intake.py`` (what risk does wit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.np.numpy_support import carray
@@ -271,12 +271,46 @@ class QuietWalk:
         return self._table
 
 
+class StepArrays(NamedTuple):
+    """What the compiled loop works on: the arrays of ``MarketStep``, of ``RunningRisk`` and its neighbours, and of ``QuietWalk``."""
+
+    step: Rows
+    instruments: Rows
+    builders: Rows
+    slots: Rows
+    reports: Rows
+    closed: Rows
+    depth: Rows
+    sessions: Rows
+    ranges: Rows
+    lots: Rows
+    closes: Rows
+    row: Rows
+    tables: Rows
+    clock: Rows
+    money: Rows
+    shock_tables: Rows
+    eigenvector: Rows
+    history: Rows
+    shock_count: Rows
+    pace: Rows
+    intake: Rows
+    standing: Rows
+    lines: Rows
+    stretch: Rows
+    words: Rows
+    days: Rows
+    rules: Rows
+    asked: Rows
+    shown: Rows
+
+
 @kernel
-def _unpacked(table: Rows) -> Any:
+def _unpacked(table: Rows) -> StepArrays:
     """The arrays of the table, in its order, the block aside."""
     n = table[2, 1]
     stretch = carray(pointer_to(table[24, 0]), (1,), STRETCH)
-    return (
+    return StepArrays(
         carray(pointer_to(table[1, 0]), (1,), STEP),
         carray(pointer_to(table[2, 0]), (n,), INSTRUMENT),
         carray(pointer_to(table[3, 0]), (n, stretch[0].widths), BUILDER),
@@ -312,75 +346,66 @@ def _unpacked(table: Rows) -> Any:
 @kernel
 def _go_on_in_bars(table: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of bars to the next moment that Python must see; a stop code."""
-    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    arrays = _unpacked(table)
     block = carray(pointer_to(table[0, 0]), (table[0, 1],), BAR)
-    stretch[0].pending, stretch[0].usual = is_pending, is_usual
-    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
-        code = walk_bars(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
+        code = walk_bars(
+            block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
+            arrays.sessions, arrays.ranges,
+        )  # fmt: skip
         if code != _BARS:
             return code
-        code = _take_moment(
-            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
-        )  # fmt: skip
+        code = _take_moment(arrays)
     return code
 
 
 @kernel
 def _go_on_in_ticks(table: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of trades and quotes to the next moment that Python must see; a stop code."""
-    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    arrays = _unpacked(table)
     block = carray(pointer_to(table[0, 0]), (table[0, 1],), TICK)
-    stretch[0].pending, stretch[0].usual = is_pending, is_usual
-    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
-        code = walk_ticks(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
+        code = walk_ticks(
+            block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
+            arrays.sessions, arrays.ranges,
+        )  # fmt: skip
         if code != _BARS:
             return code
-        code = _take_moment(
-            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
-        )  # fmt: skip
+        code = _take_moment(arrays)
     return code
 
 
 @kernel
 def _go_on_in_book(table: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of order book events to the next moment that Python must see; a stop code."""
-    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
+    arrays = _unpacked(table)
     block = carray(pointer_to(table[0, 0]), (table[0, 1],), BOOK)
-    stretch[0].pending, stretch[0].usual = is_pending, is_usual
-    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
-        code = walk_book(block, step, instruments, builders, slots, reports, closed, depth, sessions, ranges)
+        code = walk_book(
+            block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
+            arrays.sessions, arrays.ranges,
+        )  # fmt: skip
         if code != _BARS:
             return code
-        code = _take_moment(
-            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
-        )  # fmt: skip
+        code = _take_moment(arrays)
     return code
 
 
 @kernel
 def _go_on_in_time(table: Rows, is_pending: bool, is_usual: bool, ts: int) -> int:
     """Let time pass to ``ts``, or to the next moment before it that Python must see; a stop code."""
-    (step, instruments, builders, slots, reports, closed, depth, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables,
-     eigenvector, history, shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown) = _unpacked(table)  # fmt: skip
-    stretch[0].pending, stretch[0].usual = is_pending, is_usual
-    code = _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    arrays = _unpacked(table)
+    code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
-        code = advance_to(step, instruments, builders, slots, reports, closed, depth, ts)
+        code = advance_to(
+            arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth, ts
+        )  # fmt: skip
         if code != _BARS:
             return code
-        code = _take_moment(
-            step, instruments, closed, sessions, ranges, lots, closes, row, tables, clock, money, shock_tables, eigenvector, history,
-            shock_count, pace, intake, standing, lines, stretch, words, days, rules, asked, shown,
-        )  # fmt: skip
+        code = _take_moment(arrays)
     return code
 
 
@@ -393,44 +418,38 @@ _WALKS = {
 
 
 @kernel
-def _take_moment(
-    step: Rows, instruments: Rows, closed: Rows, sessions: Rows, ranges: Rows, lots: Rows, closes: Rows, row: Rows, tables: Rows,
-    clock: Rows, money: Rows, shock_tables: Rows, eigenvector: Rows, history: Rows, shock_count: Rows, pace: Rows, intake: Rows,
-    standing: Rows, lines: Rows, stretch: Rows, words: Rows, days: Rows, rules: Rows, asked: Rows, shown: Rows,
-) -> int:  # fmt: skip
+def _take_moment(arrays: StepArrays) -> int:
     """Bars closed: take them into risk, ask the wake rules, and settle the moment where nobody wants to be asked; a stop code or 0."""
+    step, closed, lots, stretch = arrays.step, arrays.closed, arrays.lots, arrays.stretch
     now, count = step[0].now, step[0].closed_bars
-    for k in range(instruments.shape[0]):
-        market = instruments[k]
+    for k in range(arrays.instruments.shape[0]):
+        market = arrays.instruments[k]
+        is_open = market.session_open <= now < market.session_close
         lots[POSITIONS, k], lots[RATES, k] = market.position, market.rate
-        lots[OPEN, k] = market.session_open <= now < market.session_close or _is_open(sessions, ranges, k, now)
+        lots[OPEN, k] = is_open or _is_open(arrays.sessions, arrays.ranges, k, now)
         lots[ROWS, k] = market.rows if market.feed > _FEED_BARS else -1
     code = take_bars(
-        closed,
-        count,
-        intake,
-        lots,
-        closes,
-        row,
-        tables,
-        clock,
-        money,
-        shock_tables,
-        eigenvector,
-        history,
-        shock_count,
-        pace,
-    )
+        closed, count, arrays.intake, lots, arrays.closes, arrays.row, arrays.tables, arrays.clock, arrays.money,
+        arrays.shock_tables, arrays.eigenvector, arrays.history, arrays.shock_count, arrays.pace,
+    )  # fmt: skip
     if code != TAKEN:
-        intake[0].code = code
+        arrays.intake[0].code = code
         return _RISK
     # The record's bars are kept before anybody's rule sees the rows.
-    _show(step, closed, shown)
-    is_asked = _ask_rules(stretch, rules, asked, closed, count, lots)
+    _show(step, closed, arrays.shown)
+    is_asked = _ask_rules(stretch, arrays.rules, arrays.asked, closed, count, lots)
     if is_asked or stretch[0].asks or stretch[0].most == 1:
         return _ASK
     stretch[0].pending = 1
-    return _settle(stretch, standing, lines, step, shown, words, sessions, ranges, days)
+    return _settle(arrays)
+
+
+@kernel
+def _settle_pending(arrays: StepArrays, is_pending: bool, is_usual: bool) -> int:
+    """Settle the moment at hand of which Python had nothing to say, if ``is_pending``; ``is_usual`` as ``RiskGate`` has it."""
+    state = arrays.stretch[0]
+    state.pending, state.usual = is_pending, is_usual
+    return _settle(arrays) if is_pending else 0
 
 
 @kernel
@@ -453,37 +472,26 @@ def _ask_rules(stretch: Rows, rules: Rows, asked: Rows, closed: Rows, count: int
 
 
 @kernel
-def _settle(
-    stretch: Rows,
-    standing: Rows,
-    lines: Rows,
-    step: Rows,
-    shown: Rows,
-    words: Rows,
-    sessions: Rows,
-    ranges: Rows,
-    days: Rows,
-) -> int:
+def _settle(arrays: StepArrays) -> int:
     """Let risk react to a moment of which nobody had anything to say, and append it to the stretch; a stop code, or 0.
 
     Where risk has more to do than to renew its lines, or there is no room, nothing is changed.
     """
-    state, account, market = stretch[0], standing[0], step[0]
-    if state.pending == 0:
-        return 0
+    state, account, market = arrays.stretch[0], arrays.standing[0], arrays.step[0]
     if state.usual == 0 or account.state != 0 or account.flattening != 0:
         return _REACT
-    if state.words + MOMENT_WORDS + BAR_WORDS * shown[0] > words.shape[0]:
+    if state.words + MOMENT_WORDS + BAR_WORDS * arrays.shown[0] > arrays.words.shape[0]:
         return _ROOM
-    day = _trading_day(stretch, sessions, ranges, days, market.now)
+    day = _trading_day(arrays.stretch, arrays.sessions, arrays.ranges, arrays.days, market.now)
     if day < 0:
         day = market.now - market.now % NS_PER_DAY
-    if not renew_lines(standing, lines, market.equity, max(market.equity, market.equity_peak), day, True):
+    top = max(market.equity, market.equity_peak)
+    if not renew_lines(arrays.standing, arrays.lines, market.equity, top, day, True):
         return _REACT
     market.equity_floor = account.floor
     market.equity_peak = market.equity
     state.pending = 0
-    _append(stretch, step, shown, words)
+    _append(arrays.stretch, arrays.step, arrays.shown, arrays.words)
     return _FULL if state.moments >= state.most else 0
 
 
