@@ -13,7 +13,7 @@ import numpy as np
 
 from grandmodel.domain.orders import Fill
 from grandmodel.kernels import kernel
-from grandmodel.risk.rows import OUT, PRINT, AccountRows, AccountState
+from grandmodel.risk.rows import PRINT, AccountRows, AccountState
 from grandmodel.risk.settings import FlowLimits
 
 
@@ -21,9 +21,9 @@ from grandmodel.risk.settings import FlowLimits
 def orders_within(rows: AccountRows, n: int, ts: int) -> int:
     """New orders sent within the window that ends at ``ts``."""
     out, oldest = rows.out[n], ts - rows.portfolio[0].window_ns
-    while out.orders_head < out.orders_tail and rows.order_ts[n, out.orders_head] <= oldest:
+    while out.orders_head < out.prints_tail and rows.prints[n, out.orders_head].ts <= oldest:
         out.orders_head += 1
-    return int(out.orders_tail - out.orders_head)
+    return int(out.prints_tail - out.orders_head)
 
 
 @kernel
@@ -83,27 +83,19 @@ def count_message(rows: AccountRows, n: int, ts: int) -> None:
 def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     """The new order of row ``k`` was sent with ``quantity`` lots."""
     out, asked = rows.out[n], rows.asked[n, k]
-    if out.orders_tail == rows.order_ts.shape[1]:
-        if out.orders_head == 0:
-            orders_within(rows, n, asked.ts)
-        if out.orders_head == 0:
-            raise RuntimeError("order flow: found more orders in a window than there is room for")
-        for place in range(out.orders_head, out.orders_tail):
-            rows.order_ts[n, place - out.orders_head] = rows.order_ts[n, place]
-        out.orders_tail -= out.orders_head
-        out.orders_head = 0
-    rows.order_ts[n, out.orders_tail] = asked.ts
-    out.orders_tail += 1
     window = rows.portfolio[0].duplicate_window_ns
     while out.prints_head < out.prints_tail and asked.ts - rows.prints[n, out.prints_head].ts >= window:
         out.prints_head += 1
     if out.prints_tail == rows.prints.shape[1]:
-        if out.prints_head == 0:
+        orders_within(rows, n, asked.ts)
+        first = min(out.orders_head, out.prints_head)
+        if first == 0:
             raise RuntimeError("order flow: found more orders in a window than there is room for")
-        for place in range(out.prints_head, out.prints_tail):
-            rows.prints[n, place - out.prints_head] = rows.prints[n, place]
-        out.prints_tail -= out.prints_head
-        out.prints_head = 0
+        for place in range(first, out.prints_tail):
+            rows.prints[n, place - first] = rows.prints[n, place]
+        out.prints_tail -= first
+        out.orders_head -= first
+        out.prints_head -= first
     sent = rows.prints[n, out.prints_tail]
     out.prints_tail += 1
     sent.ts, sent.instrument, sent.side, sent.quantity = asked.ts, asked.instrument, asked.side, quantity
@@ -114,7 +106,7 @@ def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
 
 def forget_flow(rows: AccountRows) -> None:
     """Begin to count anew what every account of ``rows`` sent."""
-    for name in (OUT.names or ())[-6:]:
+    for name in ("messages_head", "messages_tail", "orders_head", "prints_head", "prints_tail"):
         rows.out[name] = 0
 
 
@@ -171,11 +163,11 @@ class OrderFlow:
         """The state as bytes."""
         rows = self._account.rows
         out = rows.out[0]
+        first = min(out["orders_head"], out["prints_head"])
         return msgspec.msgpack.encode(
             (
-                rows.order_ts[0, out["orders_head"] : out["orders_tail"]].tobytes(),
                 rows.message_ts[0, out["messages_head"] : out["messages_tail"]].tobytes(),
-                rows.prints[0, out["prints_head"] : out["prints_tail"]].tobytes(),
+                rows.prints[0, first : out["prints_tail"]].tobytes(),
                 [(key, list(times)) for key, times in self._executions.items()],
                 sorted(self.throttled.items()),
             )
@@ -183,24 +175,17 @@ class OrderFlow:
 
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save``."""
-        orders, messages, prints, executions, throttled = msgspec.msgpack.decode(
+        messages, prints, executions, throttled = msgspec.msgpack.decode(
             data,
-            type=tuple[bytes, bytes, bytes, list[tuple[tuple[int, int], list[int]]], list[tuple[tuple[int, int], int]]],
+            type=tuple[bytes, bytes, list[tuple[tuple[int, int], list[int]]], list[tuple[tuple[int, int], int]]],
         )
-        found = [np.frombuffer(times, np.int64) for times in (orders, messages)]
-        sent = np.frombuffer(prints, PRINT)
-        out = self._account.rows.out
+        times, sent = np.frombuffer(messages, np.int64), np.frombuffer(prints, PRINT)
         forget_flow(self._account.rows)
-        self._account.make_room(max(*map(len, found), len(sent)))
+        self._account.make_room(max(len(times), len(sent)))
         rows = self._account.rows
-        for array, kept, name in (
-            (rows.order_ts, found[0], "orders_tail"),
-            (rows.message_ts, found[1], "messages_tail"),
-            (rows.prints, sent, "prints_tail"),
-        ):
-            array[0, : len(kept)] = kept
-            out[name] = len(kept)
-        self._executions = {key: deque(times) for key, times in executions}
+        rows.message_ts[0, : len(times)], rows.prints[0, : len(sent)] = times, sent
+        rows.out["messages_tail"], rows.out["prints_tail"] = len(times), len(sent)
+        self._executions = {key: deque(found) for key, found in executions}
         self.throttled = dict(throttled)
         self._mark_sides()
 

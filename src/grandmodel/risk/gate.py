@@ -1,17 +1,17 @@
 """The risk gate: every order passes here, every engine step ends here.
 
-``check`` runs the pre-trade checks in one fixed order (``checks.CHECKS``) and puts each on the record with what it
+Every order passes the pre-trade checks in one fixed order (``checks.CHECKS``), and each is on the record with what it
 found and what is allowed. A size limit cuts an order to what fits; anything else that fails refuses it; what cannot be
 computed refuses it too. An order that only reduces passes the checks that exist to stop new risk. ``react`` runs the
-circuit breakers and returns what they do as intents, which come back through ``check`` like any other.
+circuit breakers and returns what they do as intents, which come back through the checks like any other.
 
 What the size checks promise, and a fuzz test holds: after approval no combination of fills of the orders that are out
 takes a position, exposure, margin or value at risk beyond its limit at the marks of the moment. For value at risk the
 order's own instrument is taken at its worst end, and every other instrument's working orders add their own volatility
 undiversified, which bounds every combination from above.
 
-What the engine owes the gate: ``on_order`` for each approved order in the order of sending (a bracket's parent before
-its children are checked), ``on_report`` for each report in the step that also updates ``RiskView.positions``, ``on_bars``
+The engine asks and lets leave in one call on the rows of ``account`` (``leaving.ask``), a bracket's parent before its children;
+``check`` and ``on_order`` are the same apart, for whoever has an order and a ``RiskView`` at hand. What the engine owes the gate besides: ``on_report`` for each report in the step that also updates ``RiskView.positions``, ``on_bars``
 and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
 """
 
@@ -38,7 +38,7 @@ from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
-from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, renew_lines, take_bars
+from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, lines_of, renew_lines, take_bars
 from grandmodel.risk.leaving import judge_at, leave_at
 from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.reasons import RiskReason
@@ -94,7 +94,6 @@ class RiskGate:
         self.working = WorkingOrders(self.account)
         self.flow = OrderFlow(settings.flow, self.account)
         self.pace = FeedPace([settings.instruments.get(name, settings.limits) for name in ids])
-        rows.seen[0]["max_age"] = self.pace.max_ages
         self._n = n
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self._var_limit = settings.portfolio.max_var * capital_micros
@@ -105,9 +104,7 @@ class RiskGate:
         intake["min_returns"], intake["min_history"] = settings.var.min_returns, settings.shocks.min_history
         intake["volatility_line"] = self.ladder.limits(Trigger.VOLATILITY)[0]
         intake["var_line"], intake["var_limit"] = self.ladder.limits(Trigger.VAR_BREACH)[0], self._var_limit
-        self.lines: FloatArray = np.array(
-            [self.ladder.limits(Trigger.DRAWDOWN), self.ladder.limits(Trigger.DAILY_LOSS)]
-        )
+        self.lines: FloatArray = lines_of(self.ladder)
         """The shares of equity that ask for caution, reduce and halt, for ``intake.renew_lines``."""
         self._lines_dirty = True
         self._reduce_target: float | None = None
@@ -153,7 +150,7 @@ class RiskGate:
     def check(self, order: Order, view: RiskView) -> Verdict:
         """Run every check on ``order``; an order with the id of a working one is a change of it.
 
-        Nothing is counted here: the engine calls ``on_order`` with what it sends.
+        Nothing is counted here: ``on_order`` does that for what is sent.
         """
         i = self._index.get(order.instrument, -1)
         if not self._see(view):
@@ -667,7 +664,6 @@ class RiskGate:
         self._unknown_reports = saved.unknown_reports
         self._alerts = saved.alerts
         self.pace.restore(saved.pace)
-        self.account.rows.seen[0]["max_age"] = self.pace.max_ages
         self._lines_dirty = True
 
 

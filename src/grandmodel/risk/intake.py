@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import Flag
 from grandmodel.kernels import kernel
+from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.correlation import FULL, FloatArray, fill_full
 from grandmodel.risk.pace import follow_pace
 from grandmodel.risk.running import (
@@ -33,7 +34,7 @@ Rows = NDArray[Any]
 """Structured rows."""
 
 _BAD_STRETCH = int(Flag.BAD_STRETCH)
-_HALT = 3  # ``BreakerState.HALT``: from there on no line of equity is left
+_HALT = int(BreakerState.HALT)  # From there on no line of equity is left.
 _NO_FLOOR = -(2**62)
 
 _I8, _F8 = "<i8", "<f8"
@@ -168,11 +169,16 @@ def is_holding(lots: IntArray) -> bool:
     return False
 
 
+def lines_of(ladder: BreakerLadder) -> FloatArray:
+    """(2, 3): the shares of drawdown (of the peak) and of the day's loss (of capital) that ask for caution, reduce and halt."""
+    return np.array([ladder.limits(Trigger.DRAWDOWN), ladder.limits(Trigger.DAILY_LOSS)])
+
+
 @kernel
 def floor_of(lines: FloatArray, state: int, peak: int, day_start: int, capital: int) -> int:
     """The equity at or below which the ladder moves next from ``state``; -2**62 where none does.
 
-    ``lines`` (2, 3): the shares of drawdown (of the peak) and of the day's loss (of capital) that ask for caution, reduce and halt.
+    ``lines`` are those of ``lines_of``.
     """
     floor = _NO_FLOOR
     if state < _HALT:

@@ -139,11 +139,10 @@ OUT = np.dtype(
         ("sequence", _I8),  # orders and changes sent so far
         ("batch", _I8),  # orders sent from here on belong to this step
         ("heard", _I8),  # the newest batch of which the venue has said anything
-        ("orders_head", _I8),  # [head, tail) of the order times within the window, as the next two pairs
-        ("orders_tail", _I8),
-        ("messages_head", _I8),
+        ("messages_head", _I8),  # [head, tail) of the message times within the window
         ("messages_tail", _I8),
-        ("prints_head", _I8),
+        ("orders_head", _I8),  # [head, prints_tail) of the new orders within the window
+        ("prints_head", _I8),  # [head, tail) of those that another order may be a duplicate of
         ("prints_tail", _I8),
     ]
 )
@@ -210,12 +209,10 @@ class AccountRows(NamedTuple):
     """(N,) of ``OUT``"""
     working: Rows
     """(N, S) of ``WORKING``"""
-    order_ts: NDArray[np.int64]
-    """(N, F) int64 ns: when new orders were sent"""
     message_ts: NDArray[np.int64]
-    """(N, F) int64 ns: when orders, changes and cancels were sent"""
+    """(N, G) int64 ns: when orders, changes and cancels were sent"""
     prints: Rows
-    """(N, F) of ``PRINT``"""
+    """(N, F) of ``PRINT``: what new orders were like, and when they were sent"""
     asked: Rows
     """(N, K) of ``ASKED``"""
     limits: Rows
@@ -304,7 +301,6 @@ def account_rows(
         seen=seen,
         out=out,
         working=np.zeros((accounts, orders), WORKING),
-        order_ts=np.zeros((accounts, 2 * orders), np.int64),
         message_ts=np.zeros((accounts, 4 * orders), np.int64),
         prints=np.zeros((accounts, 2 * orders), PRINT),
         asked=np.zeros((accounts, asked), ASKED),
@@ -316,7 +312,7 @@ def account_rows(
 
 
 _DTYPES = (
-    STANDING, MOMENT, SEEN, OUT, WORKING, np.dtype(np.int64), np.dtype(np.int64), PRINT, ASKED, LIMITS, PORTFOLIO,
+    STANDING, MOMENT, SEEN, OUT, WORKING, np.dtype(np.int64), PRINT, ASKED, LIMITS, PORTFOLIO,
     np.dtype(np.int64), np.dtype(np.float64),
 )  # fmt: skip
 """Of the fields of ``AccountRows``, in their order."""
@@ -340,11 +336,11 @@ def in_one_piece(rows: AccountRows) -> tuple[NDArray[np.int64], AccountRows]:
 def handle_of(rows: AccountRows) -> NDArray[np.int64]:
     """Lengths and addresses of ``rows``: what a kernel that is called from Python takes in their place.
 
-    Handing over a structured array costs half a microsecond, and there are thirteen. Whoever holds a handle must hold the rows too.
+    Handing over a structured array costs half a microsecond, and there are twelve. Whoever holds a handle must hold the rows too.
     """
     accounts, instruments = rows.seen.shape
     lengths = (
-        accounts, instruments, rows.working.shape[1], rows.order_ts.shape[1], rows.message_ts.shape[1], rows.asked.shape[1],
+        accounts, instruments, rows.working.shape[1], rows.prints.shape[1], rows.message_ts.shape[1], rows.asked.shape[1],
         rows.found.shape[1], rows.found.shape[3], len(rows.limits),
     )  # fmt: skip
     return np.array([*lengths, *(array.ctypes.data for array in rows)], np.int64)
@@ -354,7 +350,7 @@ def views_of(handle: NDArray[np.int64], memory: NDArray[np.int64]) -> AccountRow
     """The rows whose ``handle_of`` this is, where ``memory`` (``in_one_piece``) holds all of them."""
     n, i, s, f, g, k, e, c, m = handle[:9].tolist()
     shapes = (
-        (n,), (n,), (n, i), (n,), (n, s), (n, f), (n, g), (n, f), (n, k), (m, i), (1,), (n, e, 4, c), (n, e, 2, c),
+        (n,), (n,), (n, i), (n,), (n, s), (n, g), (n, f), (n, k), (m, i), (1,), (n, e, 4, c), (n, e, 2, c),
     )  # fmt: skip
     start = memory.ctypes.data
     views = []
@@ -377,14 +373,13 @@ def rows_of(handle: NDArray[np.int64]) -> AccountRows:
         carray(pointer_to(handle[11]), (n, i), SEEN),
         carray(pointer_to(handle[12]), (n,), OUT),
         carray(pointer_to(handle[13]), (n, s), WORKING),
-        carray(pointer_to(handle[14]), (n, f), np.int64),
-        carray(pointer_to(handle[15]), (n, g), np.int64),
-        carray(pointer_to(handle[16]), (n, f), PRINT),
-        carray(pointer_to(handle[17]), (n, k), ASKED),
-        carray(pointer_to(handle[18]), (m, i), LIMITS),
-        carray(pointer_to(handle[19]), (1,), PORTFOLIO),
-        carray(pointer_to(handle[20]), (n, e, 4, c), np.int64),
-        carray(pointer_to(handle[21]), (n, e, 2, c), np.float64),
+        carray(pointer_to(handle[14]), (n, g), np.int64),
+        carray(pointer_to(handle[15]), (n, f), PRINT),
+        carray(pointer_to(handle[16]), (n, k), ASKED),
+        carray(pointer_to(handle[17]), (m, i), LIMITS),
+        carray(pointer_to(handle[18]), (1,), PORTFOLIO),
+        carray(pointer_to(handle[19]), (n, e, 4, c), np.int64),
+        carray(pointer_to(handle[20]), (n, e, 2, c), np.float64),
     )
 
 
@@ -408,14 +403,14 @@ class AccountState:
         rows, out = self.rows, self._out.tolist()
         longest = out[_COUNT] + asked
         messages = out[_MESSAGES_TAIL] - out[_MESSAGES_HEAD] + longest + asked
-        sent = max(out[_ORDERS_TAIL] - out[_ORDERS_HEAD], out[_PRINTS_TAIL] - out[_PRINTS_HEAD]) + asked
+        sent = out[_PRINTS_TAIL] - min(out[_ORDERS_HEAD], out[_PRINTS_HEAD]) + asked
         plan = 2 * out[_COUNT] + asked
         if longest > rows.working.shape[1]:
             rows = rows._replace(working=_longer(rows.working, 2 * longest))
         if messages > rows.message_ts.shape[1]:
             rows = rows._replace(message_ts=_longer(rows.message_ts, 2 * messages))
-        if sent > rows.order_ts.shape[1]:
-            rows = rows._replace(order_ts=_longer(rows.order_ts, 2 * sent), prints=_longer(rows.prints, 2 * sent))
+        if sent > rows.prints.shape[1]:
+            rows = rows._replace(prints=_longer(rows.prints, 2 * sent))
         if plan > rows.asked.shape[1]:
             rows = rows._replace(
                 asked=_longer(rows.asked, 2 * plan),
@@ -433,7 +428,7 @@ def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:
     return longer
 
 
-_COUNT, _ORDERS_HEAD, _ORDERS_TAIL, _MESSAGES_HEAD, _MESSAGES_TAIL, _PRINTS_HEAD, _PRINTS_TAIL = (
+_COUNT, _MESSAGES_HEAD, _MESSAGES_TAIL, _ORDERS_HEAD, _PRINTS_HEAD, _PRINTS_TAIL = (
     (OUT.names or ()).index(name)
-    for name in ("count", "orders_head", "orders_tail", "messages_head", "messages_tail", "prints_head", "prints_tail")
+    for name in ("count", "messages_head", "messages_tail", "orders_head", "prints_head", "prints_tail")
 )

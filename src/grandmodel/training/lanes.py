@@ -50,6 +50,7 @@ from grandmodel.kernels import kernel, pointer_to
 from grandmodel.performance.drawdown import compiled_drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.checks import COUNT
+from grandmodel.risk.intake import floor_of, lines_of, renew_lines
 from grandmodel.risk.rows import (
     LIMITS,
     PORTFOLIO,
@@ -202,8 +203,6 @@ LANE_MARKET = np.dtype(
         ("fee", "<i8"),  # micros per lot and side
         ("slippage", "<i8"),  # ticks
         ("capital", "<i8"),
-        ("drawdown", "<f8"),  # at which the ladder leaves normal
-        ("daily_loss", "<f8"),
     ]
 )
 """One row a market."""
@@ -288,6 +287,8 @@ class MarketArrays(NamedTuple):
     """(T,) of ``LANE_BAR``; market m has the rows ``markets[m].first`` to ``markets[m].last`` - 1"""
     markets: Rows
     """(M,) of ``LANE_MARKET``"""
+    lines: NDArray[np.float64]
+    """(2, 3): the shares of drawdown and daily loss at which the ladder moves, as ``RiskGate.lines`` has them"""
     limits: Rows
     """(M, 1) of ``risk.rows.LIMITS``"""
     portfolio: Rows
@@ -336,7 +337,6 @@ def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], sett
     rows = np.zeros(len(listed), LANE_MARKET)
     rows["last"] = np.cumsum([len(market.bars) for market in listed])
     rows["first"][1:] = rows["last"][:-1]
-    ladder = BreakerLadder(settings.risk.breakers)
     for row, market in zip(rows, listed, strict=True):
         instrument = market.instrument
         row["tick_value"] = instrument.tick_value_micros
@@ -346,12 +346,11 @@ def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], sett
         settings.slippage_ticks,
         settings.capital_micros,
     )
-    rows["drawdown"] = ladder.limits(Trigger.DRAWDOWN)[0]
-    rows["daily_loss"] = ladder.limits(Trigger.DAILY_LOSS)[0]
     limits = [limit_rows(settings.risk, (market.instrument,), settings.capital_micros) for market in listed]
     return MarketArrays(
         bars=np.concatenate([_lane_bars(market, settings) for market in listed]),
         markets=rows,
+        lines=lines_of(BreakerLadder(settings.risk.breakers)),
         limits=np.stack(limits),
         portfolio=portfolio_row(settings.risk, settings.capital_micros),
     )
@@ -485,14 +484,17 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     known.rate, known.tick_value, known.spot, known.feed = 1_000_000, market.tick_value, market.spot, _FEED_BARS
     rows = rows_of(lanes.handle)
     out, seen = rows.out[n], rows.seen[n, 0]
-    out.count = out.orders_head = out.orders_tail = out.messages_head = out.messages_tail = 0
-    out.prints_head = out.prints_tail = 0
+    out.count = out.messages_head = out.messages_tail = 0
+    out.orders_head = out.prints_head = out.prints_tail = 0
     seen.buys = seen.sells = 0
     seen.max_age = _FOREVER
     account.market, account.row = m, row
     account.lots = account.open_profit_micros = account.bars_held = account.working = account.ended = 0
     account.equity_micros = account.cash_micros
-    _react(lanes, n, market, bar.day)
+    rows.standing[n].floor = floor_of(
+        markets.lines, 0, rows.standing[n].peak, rows.standing[n].day_start, rows.standing[n].capital
+    )
+    _react(lanes, n, markets, bar.day)
 
 
 @kernel
@@ -516,13 +518,13 @@ def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
         )  # fmt: skip
     account.row = row
     if mark_instrument(step, instruments, 0, bar.close, bar.ts_close):
-        _react(lanes, n, market, bar.day)
+        _react(lanes, n, markets, bar.day)
     if state.slots > 0:
         if venue_due(step, lanes.slots[n], lanes.reports[n]) <= bar.ts_close:
             run_venue(step, lanes.slots[n], lanes.reports[n], instruments, lanes.depth, bar.ts_close)
         _take_reports(lanes, n, market)
         drop_ended(step, lanes.slots[n])
-    _react(lanes, n, market, bar.day)
+    _react(lanes, n, markets, bar.day)
     account.bars_held = account.bars_held + 1 if known.position == account.lots else 0
     account.working = not account.ended and _rests(lanes, n)
     _show(lanes, n)
@@ -583,7 +585,7 @@ def _run_venue_until(lanes: LaneArrays, n: int, markets: MarketArrays, limit: in
         _take_reports(lanes, n, markets.markets[account.market])  # None of them is a fill: those come from bars only.
         bar = markets.bars[account.row]
         if due > bar.ts_close:
-            _react(lanes, n, markets.markets[account.market], bar.day_after)
+            _react(lanes, n, markets, bar.day_after)
 
 
 @kernel
@@ -615,31 +617,21 @@ def _book(lanes: LaneArrays, n: int, market: Record, signed_lots: int, price: in
 
 
 @kernel
-def _react(lanes: LaneArrays, n: int, market: Record, day: int) -> None:
+def _react(lanes: LaneArrays, n: int, markets: MarketArrays, day: int) -> None:
     """The ladder at the end of an engine step: day, peak, and whether a line has been crossed; then the line for the next."""
-    rows = rows_of(lanes.handle)
+    rows, lines = rows_of(lanes.handle), markets.lines
     account, state, standing = lanes.account[n], lanes.step[n], rows.standing[n]
     equity = state.equity
     rows.out[n].batch += 1
-    if day != standing.day:
-        standing.day = day
-        standing.day_start = equity
-    standing.peak = max(standing.peak, equity, state.equity_peak)
-    peak, day_start = standing.peak, standing.day_start
-    floor = -(2**62)
-    if market.drawdown < 1e6:
-        floor = max(floor, math.floor(peak - market.drawdown * peak))
-    if market.daily_loss < 1e6:
-        floor = max(floor, math.floor(day_start - market.daily_loss * market.capital))
-    if equity <= floor:
-        lost = (day_start - equity) / market.capital
-        if not (compiled_drawdown_of(equity, peak) < market.drawdown and lost < market.daily_loss):
+    if not renew_lines(rows.standing[n : n + 1], lines, equity, max(equity, state.equity_peak), day, False):
+        lost = (standing.day_start - equity) / standing.capital
+        if not (compiled_drawdown_of(equity, standing.peak) < lines[0, 0] and lost < lines[1, 0]):
             account.ended = 1
     if equity <= 0:
         account.ended = 1
-    state.equity_floor = floor
+    state.equity_floor = standing.floor
     state.equity_peak = equity
-    account.peak_micros, account.day_start_micros = peak, day_start
+    account.peak_micros, account.day_start_micros = standing.peak, standing.day_start
 
 
 # -- from a wish to orders ---------------------------------------------------------------------------------------------
@@ -679,7 +671,7 @@ def _rows_of(lanes: LaneArrays, markets: MarketArrays) -> AccountRows:
     limits = carray(pointer_to(markets.limits.ctypes.data), markets.limits.shape, LIMITS)
     portfolio = carray(pointer_to(markets.portfolio.ctypes.data), markets.portfolio.shape, PORTFOLIO)
     return AccountRows(
-        rows.standing, rows.moment, rows.seen, rows.out, rows.working, rows.order_ts, rows.message_ts, rows.prints, rows.asked,
+        rows.standing, rows.moment, rows.seen, rows.out, rows.working, rows.message_ts, rows.prints, rows.asked,
         limits, portfolio, rows.found, rows.found_real,
     )  # fmt: skip
 
