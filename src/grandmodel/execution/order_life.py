@@ -10,7 +10,7 @@ import msgspec
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.groups import most_lots, shrink_partners
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType, OrdStatus, ReplaceOrder
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, ReplaceOrder
 
 _NEXT_STATUS = {
     ExecType.NEW: OrdStatus.NEW,
@@ -168,26 +168,6 @@ class OrderLives:
             lots = most_lots(members, self._heard)
             buys, sells = (buys + lots, sells) if is_buy else (buys, sells + lots)
         return buys, sells
-
-    def position_coming(self, instrument: InstrumentId, position: int, passes_over: frozenset[str]) -> int:
-        """What ``position`` becomes once the market orders on their way have filled, in the order in which they were sent.
-
-        Orders that are being cancelled, and those whose tag is among ``passes_over``, are taken not to fill. What one order of a
-        group fills is no longer there for the others, and a reduce-only order closes at most what is there.
-        """
-        filled: dict[int, int] = {}
-        for life in self.of(instrument):
-            order = life.order
-            if order.order_type is not OrderType.MARKET or life.cancel_asked or order.tag in passes_over:
-                continue
-            side = 1 if order.side > 0 else -1
-            lots = max(0, life.leaves - filled.get(order.oco_group, 0))
-            if order.reduce_only:
-                lots = min(lots, max(0, -position * side))
-            if order.oco_group:
-                filled[order.oco_group] = filled.get(order.oco_group, 0) + lots
-            position += lots * side
-        return position
 
     def counts(self) -> tuple[int, int, int, int, list[int], int]:
         """What is remembered beside the open orders, for a snapshot."""

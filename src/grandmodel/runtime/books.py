@@ -280,8 +280,9 @@ class Books:
         self.halt_where_broken(step, index)
 
     def is_in_bad_stretch(self, instrument: InstrumentId) -> bool:
-        """True while the instrument's newest row is marked so."""
-        return bool(self.market.instrument_values[self.index[instrument], _IN_BAD_STRETCH])
+        """True while the instrument's newest row is marked so; never in a run that does not heed such marks."""
+        heeds = self.settings.rolls is not RollPolicy.IGNORE
+        return heeds and bool(self.market.instrument_values[self.index[instrument], _IN_BAD_STRETCH])
 
     def next_open(self, instrument: InstrumentId) -> int:
         """When the next session of an instrument that is closed opens; 0 while it is open, or where no session is known."""

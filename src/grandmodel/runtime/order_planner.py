@@ -31,7 +31,7 @@ from grandmodel.risk.leaving import ask_at
 from grandmodel.risk.rows import ASKED
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.errors import AgentError
-from grandmodel.runtime.settings import Mode, RollPolicy
+from grandmodel.runtime.settings import Mode
 from grandmodel.runtime.step import Step
 
 _MOST_NEW = 6
@@ -88,7 +88,6 @@ class OrderPlanner:
             return
         instrument, books = intent.instrument, self._books
         account = books.look(most=_MOST_NEW)
-        in_bad_stretch = self._settings.rolls is not RollPolicy.IGNORE and books.is_in_bad_stretch(instrument)
         rows, self.orders = pursue_target_at(
             account.handle,
             books.index[instrument],
@@ -97,7 +96,7 @@ class OrderPlanner:
             intent.stop_ticks,
             intent.target_ticks,
             self._effective_ts(deed, instrument),
-            in_bad_stretch,
+            books.is_in_bad_stretch(instrument),
             self.orders,
         )
         for k, asked in enumerate(account.asked[:rows].tolist()):
@@ -228,8 +227,7 @@ class OrderPlanner:
 
     def _send(self, step: Step, deed: Deed, order: Order) -> Order | None:
         """Ask risk, and send what it lets through; nothing is sent on prices that are marked bad."""
-        books = self._books
-        if self._settings.rolls is not RollPolicy.IGNORE and books.is_in_bad_stretch(order.instrument):
+        if self._books.is_in_bad_stretch(order.instrument):
             deed.refused = deed.refused or "bad_stretch"
             return None
         quantity = self._ask(deed, order)

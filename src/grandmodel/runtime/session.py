@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -34,6 +33,7 @@ from grandmodel.domain.events import (
     Signal,
     SignalTrigger,
 )
+from grandmodel.domain.files import Closeable
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
@@ -69,7 +69,7 @@ class Progress:
     equity_micros: int
 
 
-class Session:
+class Session(Closeable):
     """One run that is open for feeding. Use as a context manager: leaving it closes the journal.
 
     ``clock_ns`` is a monotonic clock for latencies; ``on_record`` sees every record as it is made.
@@ -328,14 +328,6 @@ class Session:
     def close(self) -> None:
         """Let go of the journal; what was appended and not committed is gone, as after a crash."""
         self.journal.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _tell_of_late_agents(self, timer: AgentTimer) -> None:
         """Journal what the timer found while the block was walked; nobody minds how long the agents took to warm up."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grandmodel.account.planner import CANCEL, CHANGE, NEW, WHYS, pursue_target_at
+from grandmodel.account.planner import CANCEL, CHANGE, NEW, WHYS, position_coming, pursue_target_at
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.orders import ExecType, OrderType, Side
 from grandmodel.risk.gate import RiskGate
@@ -137,3 +137,21 @@ def test_without_a_price_and_on_bad_prices_nothing_leaves() -> None:
     assert told(pursue(gate, 2, passive=True, view=nothing)) == [("new", 0, "no_price")]
     assert told(pursue(gate, 2, in_bad_stretch=True)) == [("new", 11, "bad_stretch")]
     assert not gate.working.count
+
+
+def test_what_market_orders_on_their_way_lead_to_counts_a_group_once_and_a_way_out_to_zero() -> None:
+    gate = desk.gate()
+
+    def coming(held: int) -> int:
+        assert gate._see(desk.view(positions=[held, 0, 0]))
+        return position_coming(gate.account.rows, 0, 0)
+
+    gate.on_order(desk.order(1, quantity=1, oco_group=7))
+    gate.on_order(desk.order(2, quantity=3, oco_group=7))
+    assert coming(0) == 3
+    gate.on_order(desk.order(3, side=Side.SELL, quantity=9, reduce_only=True))
+    assert coming(0) == 0
+    gate.working.ask_cancel(2, desk.START)
+    assert coming(1) == 0
+    gate.on_order(desk.order(4, side=Side.SELL, quantity=1, tag="stop"))
+    assert coming(-5) == -4

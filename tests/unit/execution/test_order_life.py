@@ -162,18 +162,6 @@ def test_a_child_with_nothing_open_waits_for_its_parent_and_ends_with_it():
     assert not lives.open
 
 
-def test_what_market_orders_on_their_way_lead_to_counts_a_group_once_and_a_way_out_to_zero():
-    lives = grouped((1, Side.BUY, 1), (2, Side.BUY, 3))
-    instrument = lives.open[OrderId(1)].order.instrument
-    assert lives.position_coming(instrument, 0, frozenset()) == 3
-    lives.add(order(3, Side.SELL, 9, OrderType.MARKET, None, stop=None, reduce_only=True), 101, 0)
-    assert lives.position_coming(instrument, 0, frozenset()) == 0
-    lives.ask_cancel(OrderId(2))
-    assert lives.position_coming(instrument, 1, frozenset()) == 0
-    lives.add(order(4, Side.SELL, 1, OrderType.MARKET, None, stop=None, tag="stop"), 101, 0)
-    assert lives.position_coming(instrument, -5, frozenset(("stop",))) == -4
-
-
 def test_open_orders_are_listed_oldest_first():
     lives = opened(1, 2, 3)
     lives.apply(report(1, 2, ExecType.CANCELED))
