@@ -724,7 +724,7 @@ def _listen(stop, venue, said):
                 one.reason.value,
                 NONE if one.arrival_price is None else (one.arrival_reference.value, one.arrival_price),
             )
-            for one in venue.due_reports()
+            for one in venue.due_reports()[0]
         ]
 
 

@@ -9,8 +9,10 @@ from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
+from grandmodel.domain.report_rows import EXEC_CODES, HEARD, REPORT, report_row
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
 from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.working import apply_report
 
 CAPITAL = 10_000_000 * 1_000_000
 WIDTH = 30 * 60 * 10**9
@@ -120,3 +122,23 @@ def fill(number: int, lots: int, price: int, side: Side = Side.BUY, name: str = 
 def codes(verdict: Verdict) -> dict[str, str]:
     """The reason of every check that did not pass."""
     return {check.name: check.reason for check in verdict.checks if check.reason}
+
+
+def hear(gate: RiskGate, report: ExecutionReport) -> bool | None:
+    """Let the gate's open orders take one report; whether the order has ended, None where it is not known."""
+    place, has_ended = apply_report(
+        gate.account.rows, 0, report.order_id, EXEC_CODES[report.exec_type], report.last_quantity, report.last_price, report.leaves,
+        report.ts_event,
+    )  # fmt: skip
+    return None if place < 0 else bool(has_ended)
+
+
+def tell(gate: RiskGate, report: ExecutionReport, fill: Fill | None = None) -> None:
+    """Let the gate take one report as the engine does; ``fill`` is what it filled."""
+    reports, heard = np.zeros(1, REPORT), np.zeros(1, HEARD)
+    reports[0] = report_row(report)
+    if fill is not None:
+        heard["instrument"] = [one.id for one in gate.instruments].index(fill.instrument)
+        heard["side"], heard["fee"] = int(fill.side), fill.fee_micros
+        reports["last_price"], reports["last_quantity"] = fill.price, fill.quantity
+    gate.on_reports(reports.view(np.int64).reshape(1, -1), heard.view(np.int64).reshape(1, -1))

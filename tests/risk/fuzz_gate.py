@@ -181,7 +181,7 @@ class Desk:
         order, fill = held.order, None
         changes = {"leaves": leaves, "cumulative": held.filled}
         if kind is ExecType.TRADE:
-            changes["last_quantity"] = lots
+            changes |= {"last_quantity": lots, "last_price": desk.MARKS[held.index]}
             fill = desk.fill(order.order_id, lots, desk.MARKS[held.index], order.side, order.instrument, self.view.ts)
         report = desk.report(order.order_id, kind, self.reports, self.view.ts, **changes)
         self.on_their_way.append((report, fill))
@@ -194,7 +194,7 @@ class Desk:
                 self.view.positions[desk.NAMES.index(fill.instrument)] += fill.signed_quantity
             if report.exec_type in (ExecType.REPLACED, ExecType.CANCEL_REJECTED):
                 self.changing.discard(report.order_id)
-            self.gate.on_report(report, fill)
+            desk.tell(self.gate, report, fill)
             self.plain.on_report(report)
 
     def arrive(self) -> None:

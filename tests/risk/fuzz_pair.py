@@ -100,6 +100,7 @@ class Pair:
         self.ids = [one.id for one in self.instruments]
         self.capital = draw.choice((*(desk.CAPITAL,) * 8, desk.CAPITAL // 20, 2**60))
         self.gate = RiskGate(self.settings(), self.instruments, self.capital)
+        self.gate.results.totals["max_repeats"] = 2**62  # The plain gate counts no executions.
         if (known_from := draw.choice((0, 0, 0, 0, 1, n))) < n:
             self.gate.running.restore(running_of(n, known_from))
         self.plain = PlainBook(self.gate)
@@ -300,7 +301,7 @@ class Pair:
             leaves = draw.choice((max(0, left - lots), max(0, left - lots), 0, draw.randint(0, 40)))
         ts = self.view.ts - draw.randrange(4) * STEP_NS
         report = desk.report(number, kind, ts=ts, last_quantity=lots, leaves=leaves)
-        self.gate.on_report(report, None)
+        desk.tell(self.gate, report)
         self.plain.on_report(report)
 
     def cancel(self) -> None:

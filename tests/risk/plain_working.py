@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import msgspec
 
-from grandmodel.domain.groups import most_lots, shrink_partners
 from grandmodel.domain.orders import ORDER_TYPES, ExecType, ExecutionReport, Order, OrderType
+from risk.plain_groups import most_lots, shrink_partners
 
 
 class WorkingOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

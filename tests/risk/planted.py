@@ -10,18 +10,15 @@ from typing import Any
 
 import msgspec
 
-from grandmodel.domain.orders import ExecutionReport, Order
+from grandmodel.domain.orders import Order
+from grandmodel.domain.report_rows import REPORT
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
 from grandmodel.risk.leaving import leave_at
-from grandmodel.risk.working import WorkingOrders, recount
+from grandmodel.risk.working import recount
 from grandmodel.runtime.order_planner import OrderPlanner
 
-_ask, _check, _report, _see = (
-    OrderPlanner._ask,
-    RiskGate.check,
-    WorkingOrders.report,
-    RiskGate._see,
-)
+_ask, _check, _on_reports, _see = OrderPlanner._ask, RiskGate.check, RiskGate.on_reports, RiskGate._see
+_NUMBER, _LOTS = ((REPORT.names or ()).index(name) for name in ("order_id", "last_quantity"))
 
 
 def _filled_before(gate: RiskGate, order: Order) -> int:
@@ -84,33 +81,28 @@ _SIZES = frozenset(
 )
 
 
-def report_always_takes(working: WorkingOrders, report: ExecutionReport) -> tuple[int, bool] | None:
-    """``WorkingOrders.report``: a fill is taken from every other of the group, also from one that joined after it."""
-    before = working.orders
-    found = _report(working, report)
-    order = before.get(report.order_id)
-    if order is not None and order.group and report.last_quantity:
-        rows = working._account.rows
-        for row in rows.working[0, : working.count]:
-            if (
-                row["group"] == order.group
-                and row["instrument"] == order.instrument
-                and row["order_id"] != order.order_id
-            ):
-                row["reduced"] = before[int(row["order_id"])].reduced + report.last_quantity
-        recount(rows, 0, order.instrument)
-    return found
+def reports_always_take(gate: RiskGate, reports: Any, heard: Any) -> None:
+    """``RiskGate.on_reports``: a fill is taken from every other of the group, also from one that joined after it."""
+    before, rows = gate.working.orders, gate.account.rows
+    _on_reports(gate, reports, heard)
+    for number, lots in reports[:, [_NUMBER, _LOTS]].tolist():
+        order = before.get(number)
+        if order is not None and order.group and lots:
+            for row in rows.working[0, : gate.working.count]:
+                others = row["group"] == order.group and row["instrument"] == order.instrument
+                if others and row["order_id"] != order.order_id:
+                    row["reduced"] = before[int(row["order_id"])].reduced + lots
+            recount(rows, 0, order.instrument)
 
 
-def report_leaves_asleep(working: WorkingOrders, report: ExecutionReport) -> tuple[int, bool] | None:
-    """``WorkingOrders.report``: a bracket's children do not count, though their parent has filled."""
-    found = _report(working, report)
-    rows = working._account.rows
-    for row in rows.working[0, : working.count]:
-        if row["parent"] == report.order_id:
+def reports_leave_asleep(gate: RiskGate, reports: Any, heard: Any) -> None:
+    """``RiskGate.on_reports``: a bracket's children do not count, though their parent has filled."""
+    _on_reports(gate, reports, heard)
+    rows = gate.account.rows
+    for row in rows.working[0, : gate.working.count]:
+        if row["parent"] in reports[:, _NUMBER]:
             row["woken"] = 0
             recount(rows, 0, int(row["instrument"]))
-    return found
 
 
 def in_one_batch(method: Callable[..., Any]) -> Callable[..., Any]:

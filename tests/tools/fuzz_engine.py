@@ -30,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import itertools
 
 from engine_runs import open_risk
-from grandmodel.account.ledger import Ledger
 from grandmodel.data.historical.importing import read_file
 from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.agents import Agent
@@ -40,11 +39,12 @@ from grandmodel.domain.events import Advance, Command, CommandKind, End
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
+from grandmodel.domain.report_rows import HEARD, REPEATED, REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_SECOND, THIRTY_MINUTES_NS
 from grandmodel.journal.format import encode_record
+from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
-from grandmodel.risk.working import WorkingOrders
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.order_planner import OrderPlanner
@@ -339,26 +339,29 @@ def _approve_all() -> contextlib.AbstractContextManager[object]:
 
 def _forgotten_fee() -> contextlib.AbstractContextManager[object]:
     """The ledger drops one fee in fifty."""
-    plain = Ledger.apply_fill
+    plain = Books._book_all
     calls = iter(range(10**12))
 
-    def apply(self, index, signed_lots, price_ticks, fee_micros):
-        return plain(self, index, signed_lots, price_ticks, 0 if next(calls) % 50 == 49 else fee_micros)
+    def book_all(self, step, rows, heard, fills):
+        for k, _ in fills:
+            if next(calls) % 50 == 49:
+                heard[k, HEARD.names.index("fee")] = 0
+        plain(self, step, rows, heard, fills)
 
-    return mock.patch.object(Ledger, "apply_fill", apply)
+    return mock.patch.object(Books, "_book_all", book_all)
 
 
 def _lost_fills() -> contextlib.AbstractContextManager[object]:
     """Risk does not hear of one fill in twenty."""
-    plain = WorkingOrders.report
+    plain = RiskGate.on_reports
     calls = iter(range(10**12))
 
-    def report(self, report):
-        if report.last_quantity and next(calls) % 20 == 19:
-            return (0, False) if self.knows(report.order_id) else None
-        return plain(self, report)
+    def on_reports(self, reports, heard):
+        lost = [bool(lots) and next(calls) % 20 == 19 for lots in reports[:, REPORT.names.index("last_quantity")]]
+        heard[lost, HEARD.names.index("code")] = REPEATED
+        plain(self, reports, heard)
 
-    return mock.patch.object(WorkingOrders, "report", report)
+    return mock.patch.object(RiskGate, "on_reports", on_reports)
 
 
 def _early_forgetting() -> contextlib.AbstractContextManager[object]:
@@ -390,16 +393,17 @@ def _greedy_stops() -> contextlib.AbstractContextManager[object]:
     """What the record says of a stop's fill is a tick better than its trigger."""
     plain = Books.apply_reports
 
-    def apply(self, step, reports):
-        changed = []
-        for report in reports:
-            life = self.lives.open.get(report.order_id)
-            if report.last_quantity and life is not None and life.order.order_type is OrderType.STOP:
-                better = life.order.stop_price - int(life.order.side)
+    def apply(self, step, reports, rows):
+        changed, rows = [], rows.copy()
+        for row, report in zip(rows, reports, strict=True):
+            order = self.lives.order(report.order_id)
+            if report.last_quantity and order is not None and order.order_type is OrderType.STOP:
+                better = order.stop_price - int(order.side)
+                row[REPORT.names.index("last_price")] = better
                 changed.append(msgspec.structs.replace(report, last_price=better))
             else:
                 changed.append(report)
-        return plain(self, step, tuple(changed))
+        return plain(self, step, tuple(changed), rows)
 
     return mock.patch.object(Books, "apply_reports", apply)
 

@@ -1,220 +1,566 @@
-"""The life of our own orders, folded from what the venue reports: FIX order states, fills and what is still open."""
+"""The life of our own orders, folded from what the venue reports: FIX order states, fills and what is still open.
+
+The open orders are rows that compiled code walks (``LIFE``); ``OrderLives`` owns them, keeps the orders themselves for people, and shows
+a row as an ``OrderLife``. Nothing here is shared with the risk gate, whose own rows (``risk.working``) are the other keeper of what is open.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
 
+from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError
-from grandmodel.domain.groups import most_lots, shrink_partners
-from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
+from grandmodel.domain.groups import was_there
+from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, ReplaceOrder
+from grandmodel.domain.report_rows import HEARD, NOT_OPEN, REPEATED, REPORT, TAKEN, TOO_MUCH, UNKNOWN, report_row
+from grandmodel.kernels import kernel, pointer_to
 
-_NEXT_STATUS = {
-    ExecType.NEW: OrdStatus.NEW,
-    ExecType.CANCELED: OrdStatus.CANCELED,
-    ExecType.REJECTED: OrdStatus.REJECTED,
-    ExecType.EXPIRED: OrdStatus.EXPIRED,
-}
+Rows = NDArray[Any]
+"""Structured rows; numpy has no type for their fields."""
+Row = Any
+"""One row of a structured array inside compiled code."""
+
+_I8 = "<i8"
+
+LIFE = np.dtype(
+    [
+        ("order_id", _I8),
+        ("instrument", _I8),  # its number here (``OrderLives.number_of``)
+        ("side", _I8),
+        ("status", _I8),  # the ASCII code of the FIX value
+        ("quantity", _I8),
+        ("pending", _I8),  # the quantity of a change under way; equal to ``quantity`` otherwise
+        ("filled", _I8),
+        ("reduced", _I8),  # lots that the others of its one-cancels-other group filled since it joined
+        ("woken", _I8),  # of a bracket's child: lots that its parent filled
+        ("is_child", _I8),  # 1 where its parent was open, and had filled nothing, when it was sent
+        ("parent", _I8),  # 0: none
+        ("group", _I8),  # 0: none
+        ("batch", _I8),  # the step in which it was sent
+        ("ts", _I8),  # when that was
+        ("reference", _I8),  # the mark when it was decided, in ticks; UNDEFINED_PRICE where there was none
+        ("cancel_asked", _I8),
+        ("changing", _I8),
+        ("withdrawn", _I8),  # 1 where the simulated venue has been told that nothing of it may fill any more
+    ]
+)
+"""One row an open order, oldest first."""
+
+COUNTS = np.dtype(
+    [
+        ("open", _I8),  # rows of LIFE in use
+        ("ended", _I8),
+        ("repeated", _I8),  # reports that came again
+        ("last_order_id", _I8),
+        ("heard", _I8),  # the newest batch of which the venue has said anything
+        ("seen_until", _I8),  # every report up to this number has been seen
+        ("beyond", _I8),  # and so many beyond it
+    ]
+)
+"""One row."""
+
+_CHANGED = ord(ExecType.REPLACED.value)
+_FILL, _REFUSED_CANCEL = ord(ExecType.TRADE.value), ord(ExecType.CANCEL_REJECTED.value)
+_NEXT_STATUS = np.zeros(128, np.int64)
+"""The status that an execution type leads to, by its code; 0 where it leads to none by itself."""
+for _kind, _status in (
+    (ExecType.NEW, OrdStatus.NEW), (ExecType.CANCELED, OrdStatus.CANCELED), (ExecType.REJECTED, OrdStatus.REJECTED),
+    (ExecType.EXPIRED, OrdStatus.EXPIRED),
+):  # fmt: skip
+    _NEXT_STATUS[ord(_kind.value)] = ord(_status.value)
+_IS_FINAL = np.zeros(128, np.int64)
+for _status in OrdStatus:
+    _IS_FINAL[ord(_status.value)] = _status.is_final
+_PENDING, _FILLED, _PARTLY = (
+    ord(status.value) for status in (OrdStatus.PENDING_NEW, OrdStatus.FILLED, OrdStatus.PARTIALLY_FILLED)
+)
+_STATUSES = {ord(status.value): status for status in OrdStatus}
 
 
-@dataclass(slots=True)
+@kernel(inline=True)
+def _most(quantity: int, pending: int, is_child: int, woken: int, filled: int, reduced: int, withdrawn: int) -> int:
+    """Lots that an order can fill now if a change under way is made: a child's no more than its parent filled."""
+    most = max(quantity, pending)
+    if is_child != 0:
+        most = min(most, woken)
+    return 0 if withdrawn != 0 else max(0, most - filled - reduced)
+
+
+@kernel
+def _place_of(lives: Rows, count: int, order_id: int) -> int:
+    """The row of an open order; -1 where it is none."""
+    for k in range(count - 1, -1, -1):
+        if lives[k].order_id == order_id:
+            return k
+    return -1
+
+
+@kernel
+def add(
+    lives: Rows, counts: Rows, order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
+    reference: int,
+) -> None:  # fmt: skip
+    """An order has been sent. There must be a free row."""
+    count = counts[0]
+    above = _place_of(lives, count.open, parent) if parent != 0 else -1
+    row = lives[count.open]
+    row.order_id, row.instrument, row.side, row.status = order_id, instrument, side, _PENDING
+    row.quantity = row.pending = quantity
+    row.filled = row.reduced = row.woken = row.cancel_asked = row.changing = row.withdrawn = 0
+    row.is_child = 1 if above >= 0 and lives[above].filled == 0 else 0
+    row.parent, row.group, row.batch, row.ts, row.reference = parent, group, batch, ts, reference
+    count.open += 1
+    count.last_order_id = max(count.last_order_id, order_id)
+
+
+@kernel
+def _drop(lives: Rows, counts: Rows, place: int) -> None:
+    """Take out the order in row ``place``; the others keep their order."""
+    counts[0].open -= 1
+    for k in range(place, counts[0].open):
+        lives[k] = lives[k + 1]
+
+
+@kernel
+def _is_repeated(counts: Rows, beyond: NDArray[np.int64], exec_id: int) -> bool:
+    """Remember ``exec_id``; ids mostly rise by one, so the memory is one number and a few exceptions, which are sorted."""
+    count = counts[0]
+    place = np.searchsorted(beyond[: count.beyond], exec_id)
+    if exec_id <= count.seen_until or (place < count.beyond and beyond[place] == exec_id):
+        return True
+    if exec_id != count.seen_until + 1:
+        for k in range(count.beyond, place, -1):
+            beyond[k] = beyond[k - 1]
+        beyond[place] = exec_id
+        count.beyond += 1
+        return False
+    count.seen_until = exec_id
+    passed = 0
+    while passed < count.beyond and beyond[passed] == count.seen_until + 1:
+        count.seen_until += 1
+        passed += 1
+    for k in range(passed, count.beyond):
+        beyond[k - passed] = beyond[k]
+    count.beyond -= passed
+    return False
+
+
+@kernel
+def _touch_others(lives: Rows, counts: Rows, place: int, lots: int, ts_event: int) -> None:
+    """A fill takes its lots from the others of its group and gives them to its bracket's children."""
+    filler = lives[place]
+    for k in range(counts[0].open):
+        other = lives[k]
+        if k == place:
+            continue
+        is_partner = filler.group != 0 and other.group == filler.group and other.instrument == filler.instrument
+        if is_partner and was_there(other.batch, other.ts, filler.batch, ts_event, counts[0].heard):
+            other.reduced += lots
+        if other.is_child != 0 and other.parent == filler.order_id:
+            other.woken += lots
+
+
+@kernel
+def _fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, heard: Row) -> int:
+    """Fold one report in; what came of it."""
+    count = counts[0]
+    if _is_repeated(counts, beyond, report.exec_id):
+        count.repeated += 1
+        return REPEATED
+    place = _place_of(lives, count.open, report.order_id)
+    if place < 0:
+        return NOT_OPEN if report.exec_type == _REFUSED_CANCEL else UNKNOWN
+    row = lives[place]
+    heard.instrument, heard.side, heard.reference = row.instrument, row.side, row.reference
+    if report.exec_type != _REFUSED_CANCEL:
+        count.heard = max(count.heard, row.batch)
+    if report.exec_type == _FILL:
+        row.filled += report.last_quantity
+        if row.filled > row.quantity or report.last_quantity <= 0:
+            heard.filled = row.filled
+            return TOO_MUCH
+        _touch_others(lives, counts, place, report.last_quantity, report.ts_event)
+        has_ended = row.filled == row.quantity
+        if report.leaves == 0 and not has_ended:
+            # A child with nothing open grows again once its parent fills more.
+            waits = row.is_child != 0 and row.quantity > row.filled + row.reduced
+            has_ended = not (waits and _place_of(lives, count.open, row.parent) >= 0)
+        row.status = _FILLED if has_ended else _PARTLY
+    elif report.exec_type == _CHANGED:
+        row.quantity = row.pending = report.cumulative + row.reduced + report.leaves
+        row.changing = 0
+    elif report.exec_type == _REFUSED_CANCEL:
+        row.cancel_asked = row.changing = 0
+        row.pending = row.quantity
+    elif _NEXT_STATUS[report.exec_type] != 0:
+        row.status = _NEXT_STATUS[report.exec_type]
+    heard.filled, heard.status = row.filled, row.status
+    if _IS_FINAL[row.status] != 0:
+        _drop(lives, counts, place)
+        count.ended += 1
+    return TAKEN
+
+
+@kernel
+def most_open(lives: Rows, counts: Rows, instrument: int) -> tuple[int, int]:
+    """The most lots that the open orders of one instrument can still buy, and sell.
+
+    Orders of one group count together (``domain/groups.py``), and a change under way counts as the larger quantity.
+    """
+    buys = sells = 0
+    count, heard = counts[0].open, counts[0].heard
+    for k in range(count):
+        row = lives[k]
+        if row.instrument != instrument:
+            continue
+        lots = _most(row.quantity, row.pending, row.is_child, row.woken, row.filled, row.reduced, row.withdrawn)
+        if row.group != 0:
+            known = max(row.batch, heard)
+            for other in range(count):
+                twin = lives[other]
+                if (
+                    other == k
+                    or twin.group != row.group
+                    or twin.instrument != instrument
+                    or twin.side != row.side
+                    or max(twin.batch, heard) != known
+                ):
+                    continue
+                if other < k:  # Counted there.
+                    lots = 0
+                    break
+                lots = max(
+                    lots,
+                    _most(twin.quantity, twin.pending, twin.is_child, twin.woken, twin.filled, twin.reduced, twin.withdrawn),
+                )  # fmt: skip
+        if row.side > 0:
+            buys += lots
+        else:
+            sells += lots
+    return buys, sells
+
+
+@kernel
+def lives_of(handle: NDArray[np.int64]) -> tuple[Rows, Rows, NDArray[np.int64]]:
+    """Lives, counts and the numbers beyond behind ``OrderLives.handle``."""
+    return (
+        carray(pointer_to(handle[0]), (handle[1],), LIFE),
+        carray(pointer_to(handle[2]), (1,), COUNTS),
+        carray(pointer_to(handle[3]), (handle[4],), np.int64),
+    )
+
+
+@kernel
+def _fold_at(handle: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64]) -> int:
+    """Fold ``reports`` (K, fields of ``REPORT``) in, and say in ``heard`` (K, fields of ``HEARD``) what came of each.
+
+    The number of the first that cannot be true, with nothing of it or behind it folded in; K where all are.
+    """
+    lives, counts, beyond = lives_of(handle)
+    said = carray(pointer_to(reports.ctypes.data), (reports.shape[0],), REPORT)
+    told = carray(pointer_to(heard.ctypes.data), (heard.shape[0],), HEARD)
+    for k in range(reports.shape[0]):
+        told[k].code = _fold(lives, counts, beyond, said[k], told[k])
+        if told[k].code > NOT_OPEN:
+            return k
+    return int(reports.shape[0])
+
+
+@kernel
+def _add_at(
+    handle: NDArray[np.int64], order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
+    reference: int,
+) -> None:  # fmt: skip
+    """``add`` behind ``handle``."""
+    lives, counts, _ = lives_of(handle)
+    add(lives, counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference)
+
+
+@kernel
+def _most_open_at(handle: NDArray[np.int64], instrument: int) -> tuple[int, int]:
+    """``most_open`` behind ``handle``."""
+    lives, counts, _ = lives_of(handle)
+    return most_open(lives, counts, instrument)
+
+
+@kernel
+def _place_at(handle: NDArray[np.int64], order_id: int) -> int:
+    """``_place_of`` behind ``handle``."""
+    lives, counts, _ = lives_of(handle)
+    return _place_of(lives, counts[0].open, order_id)
+
+
+@kernel
+def _drop_at(handle: NDArray[np.int64], order_id: int) -> None:
+    """``_drop`` behind ``handle``, by the order's number."""
+    lives, counts, _ = lives_of(handle)
+    _drop(lives, counts, _place_of(lives, counts[0].open, order_id))
+
+
+@dataclass(frozen=True, slots=True)
 class OrderLife:
-    """One order and what became of it so far."""
+    """One order and what has become of it so far, as it stood when it was asked for."""
 
     order: Order
+    """With the terms that the venue has confirmed."""
     status: OrdStatus
     quantity: int
-    filled: int = 0
-    reference_price: int | None = None
+    filled: int
+    reference_price: int | None
     """The mark when it was decided, in ticks."""
-    cancel_asked: bool = False
-    change: ReplaceOrder | None = None
-    """The change that is under way; ``order`` has the new terms once the venue has confirmed them."""
-    batch: int = 0
-    """The step in which it was sent."""
-    reduced: int = 0
-    """Lots that the others of its one-cancels-other group filled since it joined."""
-    woken: int = 0
-    """Of a bracket's child: lots that its parent filled."""
-    is_child: bool = False
-    """True where its parent was open, and had filled nothing, when it was sent."""
-    withdrawn: bool = False
+    cancel_asked: bool
+    change: ReplaceOrder | None
+    """The change that is under way."""
+    leaves: int
+    """Lots that may still fill; of a bracket's child, once its parent has."""
+    most_lots: int
+    """Lots that it can fill now if a change under way is made: a child's no more than its parent filled."""
+    withdrawn: bool
     """True where the simulated venue has been told that nothing of it may fill any more."""
-
-    @property
-    def ts(self) -> int:
-        """When it was sent, int64 ns."""
-        return self.order.ts
-
-    @property
-    def leaves(self) -> int:
-        """Lots that may still fill; of a bracket's child, once its parent has."""
-        return 0 if self.status.is_final else max(0, self.quantity - self.filled - self.reduced)
-
-    @property
-    def most_lots(self) -> int:
-        """Lots that it can fill now if a change under way is made: a child's no more than its parent filled."""
-        if self.withdrawn or self.status.is_final:
-            return 0
-        most = self.quantity if self.change is None else max(self.quantity, self.change.quantity)
-        if self.is_child:
-            most = min(most, self.woken)
-        return max(0, most - self.filled - self.reduced)
 
 
 class OrderLives:
     """Every order of a run that has not ended, and a memory of which reports were seen.
 
     A report that comes twice (an ``exec_id`` seen before) is ignored and counted; one that cannot be true (more filled than
-    ordered, an order never sent) raises ``InvariantError``.
+    ordered, an order never sent) raises ``InvariantError``. ``instruments`` fixes their numbers; without it they get one as they come.
     """
 
-    def __init__(self) -> None:
-        self.open: dict[OrderId, OrderLife] = {}
-        self.ended = 0
-        self.repeated_reports = 0
-        self._last_order_id = 0
-        self._seen_until = 0
-        self._seen_beyond: set[int] = set()
-        self._heard = -1
+    def __init__(self, instruments: tuple[InstrumentId, ...] = ()) -> None:
+        self._numbers = {name: k for k, name in enumerate(instruments)}
+        self._orders: dict[OrderId, Order] = {}
+        self._changes: dict[OrderId, ReplaceOrder] = {}
+        self._rows: Rows = np.zeros(64, LIFE)
+        self._beyond = np.zeros(64, np.int64)
+        self._counts: Rows = np.zeros(1, COUNTS)
+        self._counts["heard"] = -1
+        self._values = self._counts.view(np.int64)
+        self._heard: NDArray[np.int64] = np.zeros((64, len(HEARD.names or ())), np.int64)
+        self._take()
+
+    def _take(self) -> None:
+        rows, beyond = self._rows, self._beyond
+        self.handle = np.array(
+            [rows.ctypes.data, len(rows), self._counts.ctypes.data, beyond.ctypes.data, len(beyond)], np.int64
+        )
+        """For kernels (``lives_of``); another one after rows were added."""
+
+    @property
+    def ended(self) -> int:
+        """Orders that have ended."""
+        return int(self._values[_ENDED])
+
+    @property
+    def repeated_reports(self) -> int:
+        """Reports that came again and were left."""
+        return int(self._values[_REPEATED])
+
+    @property
+    def open(self) -> dict[OrderId, OrderLife]:
+        """The open orders by id, oldest first."""
+        return {OrderId(int(row["order_id"])): self._life_of(row) for row in self._rows[: self._values[_OPEN]]}
+
+    def of(self, instrument: InstrumentId) -> Iterator[OrderLife]:
+        """Open orders of one instrument, oldest first."""
+        number = self._numbers.get(instrument, -1)
+        return (self._life_of(row) for row in self._rows[: self._values[_OPEN]] if row["instrument"] == number)
+
+    def orders_of(self, instrument: InstrumentId) -> list[Order]:
+        """The orders themselves of one instrument that are open, oldest first."""
+        return [order for order in self._orders.values() if order.instrument == instrument]
+
+    def order(self, order_id: OrderId) -> Order | None:
+        """An open order with the terms that the venue has confirmed; None where it is not open."""
+        return self._orders.get(order_id)
+
+    def life(self, order_id: OrderId) -> OrderLife | None:
+        """An open order and what has become of it; None where it is not open."""
+        row = self._row(order_id)
+        return None if row is None else self._life_of(row)
+
+    def number_of(self, instrument: InstrumentId) -> int:
+        """The number under which rows know an instrument; one not seen before gets the next."""
+        number = self._numbers.get(instrument)
+        if number is None:
+            number = self._numbers[instrument] = len(self._numbers)
+        return number
 
     def add(self, order: Order, reference_price: int | None, batch: int) -> None:
         """An order has been sent; ``batch`` numbers the step and rises."""
-        life = OrderLife(order, OrdStatus.PENDING_NEW, order.quantity, 0, reference_price, batch=batch)
-        parent = None if order.parent is None else self.open.get(order.parent)
-        life.is_child = parent is not None and parent.filled == 0
-        self.open[order.order_id] = life
-        self._last_order_id = max(self._last_order_id, order.order_id)
+        if self._values[_OPEN] == len(self._rows):
+            self._make_room()
+        _add_at(
+            self.handle, order.order_id, self.number_of(order.instrument), int(order.side), order.quantity, order.parent or 0,
+            order.oco_group, batch, order.ts, UNDEFINED_PRICE if reference_price is None else reference_price,
+        )  # fmt: skip
+        self._orders[order.order_id] = order
 
     def take_back(self, order_id: OrderId) -> None:
         """An order that was added did not leave after all."""
-        del self.open[order_id]
+        _drop_at(self.handle, order_id)
+        del self._orders[order_id]
 
     def ask_cancel(self, order_id: OrderId) -> bool:
         """Note that a cancel was sent; False where the order has ended or a cancel is already under way."""
-        life = self.open.get(order_id)
-        if life is None or life.cancel_asked:
+        row = self._row(order_id)
+        if row is None or row["cancel_asked"]:
             return False
-        life.cancel_asked = True
+        row["cancel_asked"] = 1
         return True
 
     def ask_replace(self, request: ReplaceOrder) -> bool:
         """Note that a change was sent; False where the order has ended, is being cancelled or is being changed already."""
-        life = self.open.get(request.order_id)
-        if life is None or life.cancel_asked or life.change is not None:
+        row = self._row(request.order_id)
+        if row is None or row["cancel_asked"] or row["changing"]:
             return False
-        life.change = request
+        row["changing"], row["pending"] = 1, request.quantity
+        self._changes[request.order_id] = request
         return True
+
+    def take_back_change(self, order_id: OrderId) -> None:
+        """A change that was noted did not leave after all."""
+        row = self._row(order_id)
+        if row is not None:
+            row["changing"], row["pending"] = 0, row["quantity"]
+            del self._changes[order_id]
+
+    def withdraw(self, order_id: OrderId) -> None:
+        """The simulated venue has been told that nothing of the order may fill any more."""
+        row = self._row(order_id)
+        if row is not None:
+            row["withdrawn"] = 1
+
+    def fold(self, reports: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Fold ``reports`` (K, fields of ``REPORT``) in; (K, fields of ``HEARD``) what came of each, good until the next call.
+
+        Raises ``InvariantError`` for one that cannot be true.
+        """
+        count = len(reports)
+        while count > len(self._heard) or self._values[_BEYOND] + count > len(self._beyond):
+            self._make_room()
+        heard = self._heard[:count]
+        done = _fold_at(self.handle, reports, heard)
+        if done < count:
+            self._refuse(reports[done].tolist(), heard[done].tolist())
+        return heard
+
+    def follow(self, order_id: OrderId, heard: list[int], exec_type: ExecType) -> Order | None:
+        """The order of a report that was folded in, as it stood before: an ended one is forgotten, and one that the venue changed has new terms.
+
+        None where the report was not taken. To be called once for each row of ``fold``.
+        """
+        if heard[_CODE] != TAKEN:
+            return None
+        order = self._orders[order_id]
+        if exec_type is ExecType.REPLACED:
+            self._confirm_change(order)
+        elif exec_type is ExecType.CANCEL_REJECTED:
+            self._changes.pop(order_id, None)
+        elif _IS_FINAL[heard[_STATUS]]:
+            del self._orders[order_id]
+            self._changes.pop(order_id, None)
+        return order
 
     def apply(self, report: ExecutionReport) -> OrderLife | None:
         """Fold one report in and return its order as it now is; None for a report seen before or of an ended order."""
-        if self._is_repeated(report.exec_id):
-            self.repeated_reports += 1
+        before = self._row(report.order_id)
+        row = None if before is None else before.copy()
+        heard = self.fold(np.array([report_row(report)], np.int64))[0].tolist()
+        order = self.follow(report.order_id, heard, report.exec_type)
+        if order is None or row is None:
             return None
-        life = self.open.get(report.order_id)
-        if life is None:
-            if report.exec_type is ExecType.CANCEL_REJECTED:
-                return None
-            raise InvariantError(
-                f"report {report.exec_id}: found order {report.order_id}, expected one that is open (last sent: {self._last_order_id})"
-            )
-        if report.exec_type is not ExecType.CANCEL_REJECTED:
-            self._heard = max(self._heard, life.batch)
-        if report.exec_type is ExecType.TRADE:
-            life.filled += report.last_quantity
-            if life.filled > life.quantity or report.last_quantity <= 0:
-                raise InvariantError(
-                    f"order {report.order_id}: found {life.filled} lots filled of {life.quantity} (last fill {report.last_quantity})"
-                )
-            self._touch_others(life, report)
-            has_ended = life.filled == life.quantity or (report.leaves == 0 and not self._waits_for_parent(life))
-            life.status = OrdStatus.FILLED if has_ended else OrdStatus.PARTIALLY_FILLED
-        elif report.exec_type is ExecType.REPLACED:
-            life.quantity = report.cumulative + life.reduced + report.leaves
-            _confirm_change(life)
-        elif report.exec_type is ExecType.CANCEL_REJECTED:
-            life.cancel_asked = False
-            life.change = None
-        else:
-            life.status = _NEXT_STATUS.get(report.exec_type, life.status)
-        if life.status.is_final:
-            del self.open[report.order_id]
-            self.ended += 1
-        return life
-
-    def of(self, instrument: InstrumentId) -> Iterator[OrderLife]:
-        """Open orders of one instrument, oldest first."""
-        return (life for life in self.open.values() if life.order.instrument == instrument)
+        life = self.life(report.order_id)
+        if life is not None:
+            return life
+        row["status"], row["filled"] = heard[_STATUS], heard[_LOTS_FILLED]
+        return self._life_of(row, order)
 
     def most_open(self, instrument: InstrumentId) -> tuple[int, int]:
-        """The most lots that the open orders of one instrument can still buy, and sell.
+        """The most lots that the open orders of one instrument can still buy, and sell."""
+        found: tuple[int, int] = _most_open_at(self.handle, self._numbers.get(instrument, -1))
+        return found
 
-        Orders of one group count together (``domain/groups.py``), and a change under way counts as the larger quantity.
-        """
-        buys = sells = 0
-        groups: dict[tuple[int, bool], list[tuple[int, int]]] = {}
-        for life in self.of(instrument):
-            is_buy, lots = life.order.side > 0, life.most_lots
-            if life.order.oco_group:
-                groups.setdefault((life.order.oco_group, is_buy), []).append((life.batch, lots))
-            elif is_buy:
-                buys += lots
-            else:
-                sells += lots
-        for (_, is_buy), members in groups.items():
-            lots = most_lots(members, self._heard)
-            buys, sells = (buys + lots, sells) if is_buy else (buys, sells + lots)
-        return buys, sells
+    def save(self) -> tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder]]:
+        """Everything that is remembered, for a snapshot."""
+        rows, beyond = self._rows[: self._values[_OPEN]], self._beyond[: self._values[_BEYOND]]
+        orders, changes = list(self._orders.values()), list(self._changes.values())
+        return rows.tobytes(), self._counts.tobytes(), beyond.tobytes(), orders, changes
 
-    def counts(self) -> tuple[int, int, int, int, list[int], int]:
-        """What is remembered beside the open orders, for a snapshot."""
-        beyond = sorted(self._seen_beyond)
-        return self.ended, self.repeated_reports, self._last_order_id, self._seen_until, beyond, self._heard
+    def restore(self, saved: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder]]) -> None:
+        """Put back what ``save`` of another with the same instruments gave."""
+        rows, beyond = np.frombuffer(saved[0], LIFE), np.frombuffer(saved[2], np.int64)
+        while len(rows) > len(self._rows) or len(beyond) > len(self._beyond):
+            self._make_room()
+        self._rows[: len(rows)], self._beyond[: len(beyond)] = rows, beyond
+        self._counts[:] = np.frombuffer(saved[1], COUNTS)
+        self._orders = {order.order_id: order for order in saved[3]}
+        self._changes = {change.order_id: change for change in saved[4]}
 
-    def restore_counts(self, counts: tuple[int, int, int, int, list[int], int]) -> None:
-        """Put back what ``counts`` gave."""
-        self.ended, self.repeated_reports, self._last_order_id, self._seen_until, beyond, self._heard = counts
-        self._seen_beyond = set(beyond)
+    def _row(self, order_id: OrderId) -> Any:
+        """The row of an open order, None where it is none."""
+        place = _place_at(self.handle, order_id)
+        return None if place < 0 else self._rows[place]
 
-    def _touch_others(self, life: OrderLife, report: ExecutionReport) -> None:
-        """A fill takes its lots from the others of its group and gives them to its bracket's children."""
-        order = life.order
-        if order.oco_group:
-            partners = [
-                one for one in self.of(order.instrument) if one is not life and one.order.oco_group == order.oco_group
-            ]
-            shrink_partners(partners, life, report.last_quantity, report.ts_event, self._heard)
-        for child in self.open.values():
-            if child.is_child and child.order.parent == order.order_id:
-                child.woken += report.last_quantity
+    def _life_of(self, row: Any, order: Order | None = None) -> OrderLife:
+        """The order in ``row``; ``order`` where it has ended."""
+        number, _, _, status, quantity, pending, filled, reduced, woken, is_child, *_ = row.tolist()
+        *_, reference, cancel_asked, _, withdrawn = row.tolist()
+        has_ended = order is not None
+        return OrderLife(
+            order=order or self._orders[number],
+            status=_STATUSES[status],
+            quantity=quantity,
+            filled=filled,
+            reference_price=None if reference == UNDEFINED_PRICE else reference,
+            cancel_asked=bool(cancel_asked),
+            change=self._changes.get(number),
+            leaves=0 if has_ended else max(0, quantity - filled - reduced),
+            most_lots=0 if has_ended else _most(quantity, pending, is_child, woken, filled, reduced, withdrawn),
+            withdrawn=bool(withdrawn),
+        )
 
-    def _waits_for_parent(self, life: OrderLife) -> bool:
-        """True where a child with nothing open grows again once its parent fills more."""
-        return life.is_child and life.order.parent in self.open and life.quantity > life.filled + life.reduced
+    def _confirm_change(self, order: Order) -> None:
+        """Give an order the terms of the change that the venue has just made."""
+        change = self._changes.pop(order.order_id, None)
+        if change is not None:
+            self._orders[order.order_id] = msgspec.structs.replace(
+                order,
+                quantity=change.quantity,
+                price=order.price if change.price is None else change.price,
+                stop_price=order.stop_price if change.stop_price is None else change.stop_price,
+            )
 
-    def _is_repeated(self, exec_id: ExecId) -> bool:
-        """Remember ``exec_id``; ids mostly rise by one, so the memory is one number and a few exceptions."""
-        if exec_id <= self._seen_until or exec_id in self._seen_beyond:
-            return True
-        self._seen_beyond.add(exec_id)
-        while self._seen_until + 1 in self._seen_beyond:
-            self._seen_until += 1
-            self._seen_beyond.remove(self._seen_until)
-        return False
+    def _refuse(self, report: list[int], heard: list[int]) -> None:
+        """Raise for a report that cannot be true."""
+        named = dict(zip(REPORT.names or (), report, strict=True))
+        if heard[_CODE] == UNKNOWN:
+            raise InvariantError(
+                f"report {named['exec_id']}: found order {named['order_id']}, expected one that is open (last sent: "
+                f"{int(self._counts[0]['last_order_id'])})"
+            )
+        quantity = self._orders[OrderId(named["order_id"])].quantity
+        raise InvariantError(
+            f"order {named['order_id']}: found {heard[_LOTS_FILLED]} lots filled of {quantity} (last fill {named['last_quantity']})"
+        )
+
+    def _make_room(self) -> None:
+        """Double the room for everything."""
+        rows, beyond = np.zeros(2 * len(self._rows), LIFE), np.zeros(2 * len(self._beyond), np.int64)
+        rows[: len(self._rows)], beyond[: len(self._beyond)] = self._rows, self._beyond
+        self._rows, self._beyond = rows, beyond
+        self._heard = np.zeros((2 * len(self._heard), self._heard.shape[1]), np.int64)
+        self._take()
 
 
-def _confirm_change(life: OrderLife) -> None:
-    """Give the order the terms of the change that the venue has just made."""
-    change, life.change = life.change, None
-    if change is None:
-        return
-    order = life.order
-    life.order = msgspec.structs.replace(
-        order,
-        quantity=change.quantity,
-        price=order.price if change.price is None else change.price,
-        stop_price=order.stop_price if change.stop_price is None else change.stop_price,
-    )
+_OPEN, _ENDED, _REPEATED, _BEYOND = (
+    (COUNTS.names or ()).index(name) for name in ("open", "ended", "repeated", "beyond")
+)
+_CODE, _STATUS, _LOTS_FILLED = ((HEARD.names or ()).index(name) for name in ("code", "status", "filled"))

@@ -659,7 +659,7 @@ _BARE = (_INPUTS, _AUTHORISED, _SESSION, _RULES, _RESTRICTED)
 def checked(rows: AccountRows, k: int, order_id: int, noted: int) -> CheckedOrder:
     """What ``judge`` found of the order asked about in row ``k`` of account 0, as it stands on the record; ``noted`` is the row's own."""
     found = rows.found[0, k]
-    values, bounds = found[_VALUE].tolist(), found[_BOUND].tolist()
+    values, bounds = found[_VALUE : _BOUND + 1].tolist()
     reals, real_bounds = rows.found_real[0, k].tolist()
     for check in _REALS:
         values[check], bounds[check] = reals[check], real_bounds[check]

@@ -1,20 +1,23 @@
 """How fast orders leave and fill: rates, duplicates and the throttle on repeated executions.
 
 What is sent is counted by kernels, in the rows of the account (``rows.py``): times in windows that slide with the caller's time.
-Executions are counted here in Python, once a fill; the rows hold which sides are stopped.
+Executions are counted where fills are taken (``taking.py``); the rows hold which sides they stopped.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from grandmodel.domain.orders import Fill
 from grandmodel.kernels import kernel
 from grandmodel.risk.rows import PRINT, AccountRows, AccountState
 from grandmodel.risk.settings import FlowLimits
+
+if TYPE_CHECKING:
+    from grandmodel.risk.taking import Results
 
 
 @kernel
@@ -111,28 +114,21 @@ def forget_flow(rows: AccountRows) -> None:
 
 
 class OrderFlow:
-    """Executions of one account in windows that slide with the caller's time, and the sides that they stopped."""
+    """What one account sent, for snapshots, and the sides that their executions stopped; ``results`` counts those."""
 
-    __slots__ = ("_account", "_executions", "limits", "throttled")
+    __slots__ = ("_account", "_results", "limits", "throttled")
 
-    def __init__(self, limits: FlowLimits, account: AccountState) -> None:
+    def __init__(self, limits: FlowLimits, account: AccountState, results: Results) -> None:
         self.limits = limits
         self.throttled: dict[tuple[int, int], int] = {}
         """(instrument index, side) stopped for repeated executions, and since when."""
         self._account = account
-        self._executions: dict[tuple[int, int], deque[int]] = {}
+        self._results = results
 
-    def on_opening_fill(self, index: int, fill: Fill) -> int:
-        """An execution that opened or added; returns how many there were in the window where that just became too many."""
-        key = (index, int(fill.side))
-        times = self._executions.setdefault(key, deque())
-        times.append(fill.ts_init)
-        count = count_recent(times, fill.ts_init - self.limits.repeat_window_ns)
-        if count <= self.limits.max_repeats or key in self.throttled:
-            return 0
-        self.throttled[key] = fill.ts_init
+    def throttle(self, index: int, side: int, ts: int) -> None:
+        """Executions of one side have just become too many: it is stopped."""
+        self.throttled[index, side] = ts
         self._mark_sides()
-        return count
 
     def open_by_rule(self, ts: int) -> list[tuple[int, int]]:
         """Re-enable what has been stopped for ``throttle_release_ns``; (instrument index, side) of each. Never, where that is None."""
@@ -142,7 +138,7 @@ class OrderFlow:
         opened = [key for key, since in self.throttled.items() if ts - since >= wait]
         for key in opened:
             del self.throttled[key]
-            self._executions.pop(key, None)
+            self._results.open(*key)
         if opened:
             self._mark_sides()
         return opened
@@ -150,7 +146,9 @@ class OrderFlow:
     def reset_throttle(self) -> None:
         """Forget the executions and re-enable what was stopped."""
         self.throttled.clear()
-        self._executions.clear()
+        for index in range(self._account.rows.seen.shape[1]):
+            for side in (1, -1):
+                self._results.open(index, side)
         self._mark_sides()
 
     def _mark_sides(self) -> None:
@@ -168,16 +166,14 @@ class OrderFlow:
             (
                 rows.message_ts[0, out["messages_head"] : out["messages_tail"]].tobytes(),
                 rows.prints[0, first : out["prints_tail"]].tobytes(),
-                [(key, list(times)) for key, times in self._executions.items()],
                 sorted(self.throttled.items()),
             )
         )
 
     def restore(self, data: bytes) -> None:
-        """Continue from ``data``, made by ``save``."""
-        messages, prints, executions, throttled = msgspec.msgpack.decode(
-            data,
-            type=tuple[bytes, bytes, list[tuple[tuple[int, int], list[int]]], list[tuple[tuple[int, int], int]]],
+        """Continue from ``data``, made by ``save``; what ``results`` remembers must have been put back."""
+        messages, prints, throttled = msgspec.msgpack.decode(
+            data, type=tuple[bytes, bytes, list[tuple[tuple[int, int], int]]]
         )
         times, sent = np.frombuffer(messages, np.int64), np.frombuffer(prints, PRINT)
         forget_flow(self._account.rows)
@@ -185,8 +181,9 @@ class OrderFlow:
         rows = self._account.rows
         rows.message_ts[0, : len(times)], rows.prints[0, : len(sent)] = times, sent
         rows.out["messages_tail"], rows.out["prints_tail"] = len(times), len(sent)
-        self._executions = {key: deque(found) for key, found in executions}
         self.throttled = dict(throttled)
+        for key in self.throttled:
+            self._results.stop(*key)
         self._mark_sides()
 
 

@@ -11,7 +11,7 @@ order's own instrument is taken at its worst end, and every other instrument's w
 undiversified, which bounds every combination from above.
 
 The engine asks and lets leave in one call on the rows of ``account`` (``leaving.ask``), a bracket's parent before its children;
-``check`` and ``on_order`` are the same apart, for whoever has an order and a ``RiskView`` at hand. What the engine owes the gate besides: ``on_report`` for each report in the step that also updates ``RiskView.positions``, ``on_bars``
+``check`` and ``on_order`` are the same apart, for whoever has an order and a ``RiskView`` at hand. What the engine owes the gate besides: ``on_reports`` in the step that also updates ``RiskView.positions``, ``on_bars``
 and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
 """
 
@@ -20,17 +20,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CancelIntent, Intent, TargetPosition, Urgency
 from grandmodel.domain.events import Alert, ClosedBar, Command, CommandKind
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
-from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType
+from grandmodel.domain.orders import Order, OrderType
+from grandmodel.domain.report_rows import HEARD, REPORT
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
@@ -47,6 +48,7 @@ from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS,
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.standing import AccountStanding, moved_peak
+from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, Results, take_reports_at
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
@@ -54,15 +56,6 @@ __all__ = ["NO_FLOOR", "RiskGate", "RiskView", "Verdict"]
 
 _NORMAL, _CAUTION, _REDUCE, _HALT, _KILLED = BreakerState
 _NOTHING: tuple[tuple[Intent, ...], tuple[Alert, ...]] = ((), ())
-
-
-@dataclass(slots=True)
-class _OpenTrade:
-    """Running result of one instrument's position since it was last flat, for the loss streak."""
-
-    lots: int = 0
-    cash_ticks: int = 0
-    fees_micros: int = 0
 
 
 class RiskGate:
@@ -92,7 +85,9 @@ class RiskGate:
         rows = self.account.rows
         self._standing = AccountStanding(rows.standing, capital_micros, NO_FLOOR)
         self.working = WorkingOrders(self.account)
-        self.flow = OrderFlow(settings.flow, self.account)
+        streak_line = self.ladder.limits(Trigger.LOSS_STREAK)[0]
+        self.results = Results(n, settings.flow.repeat_window_ns, settings.flow.max_repeats, streak_line)
+        self.flow = OrderFlow(settings.flow, self.account, self.results)
         self.pace = FeedPace([settings.instruments.get(name, settings.limits) for name in ids])
         self._n = n
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
@@ -112,8 +107,6 @@ class RiskGate:
         """Orders up to this one were sent before the ladder's last move (or the command to flatten)."""
         self._state_ts = 0
         self._next_action_ts = NO_FLOOR
-        self._trades = [_OpenTrade() for _ in range(n)]
-        self._streak = 0
         self._rejects: deque[int] = deque()
         self._bad_bars: deque[int] = deque()
         self._unknown_reports = 0
@@ -214,47 +207,36 @@ class RiskGate:
             raise RiskInputError(f"order {order.order_id}: found a number that is none, expected an approved order")
         leave_at(self.account.handle, 0, order.quantity)
 
-    def on_report(self, report: ExecutionReport, fill: Fill | None) -> None:
-        """The venue answered; ``fill`` is the ledger's view of a TRADE. The engine updates its positions in the same step."""
-        known = self.working.report(report)
-        if known is None and report.exec_type is not ExecType.CANCEL_REJECTED:
+    def on_reports(self, reports: NDArray[np.int64], heard: NDArray[np.int64]) -> None:
+        """The venue answered: ``reports`` (K, fields of ``REPORT``), and what came of each (K, fields of ``HEARD``), with fees.
+
+        The engine updates its positions in the same step.
+        """
+        count, first = len(reports), 0
+        self.results.make_room(count)
+        while (first := take_reports_at(self.account.handle, self.results.handle, reports, heard, first)) < count:
+            self._tell_of_report(reports[first], heard[first])
+            first += 1
+
+    def _tell_of_report(self, report: NDArray[np.int64], heard: NDArray[np.int64]) -> None:
+        """Do what ``take_reports_at`` came back for."""
+        ts, told, index, side = int(report[_DUE]), int(heard[_RISK]), int(heard[_INSTRUMENT]), int(heard[_SIDE])
+        if told & UNKNOWN_ORDER:
             self._unknown_reports += 1
-        if known is not None and self._frees_a_close_out(*known):
+        if told & FREED and heard[_SEQUENCE] <= self._state_sequence:
+            # The last that was open before a halt or FLATTEN has ended: its position need not wait for the next asking.
             self._next_action_ts = NO_FLOOR
-        if fill is not None:
-            self._count_fill(fill)
-        elif report.exec_type is ExecType.REJECTED:
-            self._rejects.append(report.ts_init)
-            rejects = count_recent(self._rejects, report.ts_init - self.settings.breakers.event_window_ns)
-            self._observe(Trigger.ORDER_REJECTS, rejects, report.ts_init)
-
-    def _frees_a_close_out(self, sequence: int, has_ended: bool) -> bool:
-        """The last that was open before a halt or FLATTEN has ended: its position need not wait for the next asking."""
-        closing = self.ladder.state is _HALT or self._standing.flattening
-        return closing and has_ended and sequence <= self._state_sequence
-
-    def _count_fill(self, fill: Fill) -> None:
-        """Repeated executions, and the result of a round trip for the loss streak."""
-        index = self._index[fill.instrument]
-        trade = self._trades[index]
-        signed = fill.signed_quantity
-        before = trade.lots
-        if before * signed >= 0:
-            count = self.flow.on_opening_fill(index, fill)
-            if count:
-                text = f"{fill.instrument}: more executions than allowed on one side; opening orders stop until reset"
-                self._alert("high", "repeated_executions", text, count, self.settings.flow.max_repeats)
-        trade.lots += signed
-        trade.cash_ticks -= signed * fill.price
-        trade.fees_micros += fill.fee_micros
-        if before and (trade.lots == 0 or (trade.lots > 0) != (before > 0)):
-            # Flat, or through zero: what is left is marked at the fill and starts the next trade.
-            ticks = trade.cash_ticks + trade.lots * fill.price
-            result = ticks * self.instruments[index].tick_value_micros - trade.fees_micros
-            trade.cash_ticks, trade.fees_micros = -trade.lots * fill.price, 0
-            self._streak = self._streak + 1 if result < 0 else 0
-            if result < 0:
-                self._observe(Trigger.LOSS_STREAK, self._streak, fill.ts_init)
+        if told & OFTEN:
+            self.flow.throttle(index, side, ts)
+            text = f"{self.instruments[index].id}: more executions than allowed on one side; opening orders stop until reset"
+            count = self.results.executions(index, side)
+            self._alert("high", "repeated_executions", text, count, self.settings.flow.max_repeats)
+        if told & LOST:
+            self._observe(Trigger.LOSS_STREAK, self.results.streak, ts)
+        if told & REJECTED:
+            self._rejects.append(ts)
+            rejects = count_recent(self._rejects, ts - self.settings.breakers.event_window_ns)
+            self._observe(Trigger.ORDER_REJECTS, rejects, ts)
 
     def on_transfer(self, before_micros: int, after_micros: int) -> None:
         """The owner brought or took money: no loss and no gain, so peak and day start move with the equity from ``before`` to ``after``."""
@@ -267,9 +249,7 @@ class RiskGate:
         """Instrument ``index`` was split ``into`` for ``of``: ``lots`` are held now, and ``paid_micros`` came for the part of a lot."""
         self.running.split(index, into, of)
         self.shocks.split(index, of / into)
-        trade = self._trades[index]
-        trade.lots = lots
-        trade.cash_ticks += paid_micros // self.instruments[index].tick_value_micros
+        self.results.split(index, lots, paid_micros // self.instruments[index].tick_value_micros)
 
     def reset_throttle(self, who: str, reason: str) -> None:
         """A person re-enables what repeated executions stopped; ``who`` is ``name/role`` as for a release."""
@@ -593,7 +573,7 @@ class RiskGate:
     def _start_anew(self, equity_micros: int) -> None:
         """After a release: losses up to here are known and accepted, the lines are drawn from the present equity."""
         self._standing.peak_micros = self._standing.day_start_micros = equity_micros
-        self._streak = 0
+        self.results.streak = 0
 
     def halt_on_broken_limit(self, text: str, value: int, limit: int, ts: int) -> tuple[Alert, ...]:
         """A limit is broken in spite of every check: what the checks rest on is not so. Cancel, flatten, no new risk."""
@@ -630,8 +610,7 @@ class RiskGate:
                 state_sequence=self._state_sequence,
                 state_ts=self._state_ts,
                 next_action_ts=self._next_action_ts,
-                trades=[(t.lots, t.cash_ticks, t.fees_micros) for t in self._trades],
-                streak=self._streak,
+                results=self.results.save(),
                 rejects=list(self._rejects),
                 bad_bars=list(self._bad_bars),
                 unknown_reports=self._unknown_reports,
@@ -643,10 +622,12 @@ class RiskGate:
     def restore(self, data: bytes) -> None:
         """Continue from ``data``, made by ``save`` of a gate with the same instruments and settings."""
         saved = msgspec.msgpack.decode(data, type=_Saved)
-        if len(saved.trades) != self._n:
-            raise RiskInputError(f"found saved risk state of {len(saved.trades)} instruments, expected {self._n}")
+        sides = len(saved.results[2])
+        if sides != 2 * self._n:
+            raise RiskInputError(f"found saved risk state of {sides // 2} instruments, expected {self._n}")
         self.ladder.restore(saved.ladder)
         self._standing.state = self.ladder.state
+        self.results.restore(saved.results)
         self.flow.restore(saved.flow)
         self.working.restore(saved.working)
         self.running.restore(saved.running)
@@ -658,8 +639,6 @@ class RiskGate:
         self._reduce_target = saved.reduce_target
         self._state_sequence, self._state_ts = saved.state_sequence, saved.state_ts
         self._next_action_ts = saved.next_action_ts
-        self._trades = [_OpenTrade(*values) for values in saved.trades]
-        self._streak = saved.streak
         self._rejects, self._bad_bars = deque(saved.rejects), deque(saved.bad_bars)
         self._unknown_reports = saved.unknown_reports
         self._alerts = saved.alerts
@@ -684,13 +663,18 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     state_sequence: int
     state_ts: int
     next_action_ts: int
-    trades: list[tuple[int, int, int]]
-    streak: int
+    results: tuple[bytes, int, list[list[int]]]
     rejects: list[int]
     bad_bars: list[int]
     unknown_reports: int
     alerts: list[Alert]
     pace: tuple[list[int], list[int], list[int]]
+
+
+_DUE = (REPORT.names or ()).index("due")
+_RISK, _INSTRUMENT, _SIDE, _SEQUENCE = (
+    (HEARD.names or ()).index(name) for name in ("risk", "instrument", "side", "sequence")
+)
 
 
 def _target(instrument: Instrument, lots: int, why: str) -> TargetPosition:

@@ -383,14 +383,27 @@ def rows_of(handle: NDArray[np.int64]) -> AccountRows:
     )
 
 
+@kernel
+def has_room_at(handle: NDArray[np.int64], asked: int) -> bool:
+    """True where account 0 behind ``handle`` has room for ``asked`` more orders, and the messages and cancels that may go with them."""
+    rows = rows_of(handle)
+    out = rows.out[0]
+    longest = out.count + asked
+    return bool(
+        longest <= rows.working.shape[1]
+        and out.messages_tail - out.messages_head + longest + asked <= rows.message_ts.shape[1]
+        and out.prints_tail - min(out.orders_head, out.prints_head) + asked <= rows.prints.shape[1]
+        and 2 * out.count + asked <= rows.asked.shape[1]
+    )
+
+
 class AccountState:
     """Owner of the rows of one account: ``rows``, and ``handle`` for kernels, are renewed where an array had to grow."""
 
-    __slots__ = ("_out", "asked", "handle", "rows")
+    __slots__ = ("asked", "handle", "rows")
 
     def __init__(self, rows: AccountRows) -> None:
         self._take(rows)
-        self._out = rows.out.view(np.int64).reshape(-1)
 
     def _take(self, rows: AccountRows) -> None:
         self.rows = rows
@@ -400,35 +413,23 @@ class AccountState:
 
     def make_room(self, asked: int) -> None:
         """Room for ``asked`` more orders, and the messages and cancels that may go with them."""
-        rows, out = self.rows, self._out.tolist()
-        longest = out[_COUNT] + asked
-        messages = out[_MESSAGES_TAIL] - out[_MESSAGES_HEAD] + longest + asked
-        sent = out[_PRINTS_TAIL] - min(out[_ORDERS_HEAD], out[_PRINTS_HEAD]) + asked
-        plan = 2 * out[_COUNT] + asked
-        if longest > rows.working.shape[1]:
-            rows = rows._replace(working=_longer(rows.working, 2 * longest))
-        if messages > rows.message_ts.shape[1]:
-            rows = rows._replace(message_ts=_longer(rows.message_ts, 2 * messages))
-        if sent > rows.prints.shape[1]:
-            rows = rows._replace(prints=_longer(rows.prints, 2 * sent))
-        if plan > rows.asked.shape[1]:
-            rows = rows._replace(
-                asked=_longer(rows.asked, 2 * plan),
-                found=np.zeros((1, 2 * plan, *rows.found.shape[2:]), np.int64),
-                found_real=np.zeros((1, 2 * plan, *rows.found_real.shape[2:])),
+        while not has_room_at(self.handle, asked):
+            rows = self.rows
+            plan = 2 * rows.asked.shape[1]
+            self._take(
+                rows._replace(
+                    working=_longer(rows.working),
+                    message_ts=_longer(rows.message_ts),
+                    prints=_longer(rows.prints),
+                    asked=_longer(rows.asked),
+                    found=np.zeros((1, plan, *rows.found.shape[2:]), np.int64),
+                    found_real=np.zeros((1, plan, *rows.found_real.shape[2:])),
+                )
             )
-        if rows is not self.rows:
-            self._take(rows)
 
 
-def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:
-    """``array`` (N, L) with room for ``length`` entries an account."""
-    longer = np.zeros((array.shape[0], length), array.dtype)
+def _longer(array: NDArray[Any]) -> NDArray[Any]:
+    """``array`` (N, L) with twice the room."""
+    longer = np.zeros((array.shape[0], 2 * array.shape[1]), array.dtype)
     longer[:, : array.shape[1]] = array
     return longer
-
-
-_COUNT, _MESSAGES_HEAD, _MESSAGES_TAIL, _ORDERS_HEAD, _PRINTS_HEAD, _PRINTS_TAIL = (
-    (OUT.names or ()).index(name)
-    for name in ("count", "messages_head", "messages_tail", "orders_head", "prints_head", "prints_tail")
-)

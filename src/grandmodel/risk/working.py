@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType
+from grandmodel.domain.groups import was_there
+from grandmodel.domain.orders import ExecType, OrderType
 from grandmodel.kernels import kernel
 from grandmodel.risk.flow import count_message
 from grandmodel.risk.order_terms import LEAVES_LIMIT
@@ -77,7 +78,7 @@ def _group_lots(
     batch: int,
     lots: int,
 ) -> int:
-    """The most that one side of a group can still fill (``domain.groups.most_lots``).
+    """The most that one side of a group can still fill (``domain/groups.py``).
 
     The order ``instead`` (0: none) counts as sent in ``batch`` with ``lots`` open, whether it is among the rows or not.
     """
@@ -256,9 +257,8 @@ def apply_report(
             other = rows.working[n, k]
             if k == place:
                 continue
-            # domain.groups.shrink_partners: only where it was certainly there by then.
-            was_there = other.batch <= out.heard or row.batch >= other.batch or ts_event > other.ts
-            if row.group != 0 and other.group == row.group and other.instrument == i and was_there:
+            is_partner = row.group != 0 and other.group == row.group and other.instrument == i
+            if is_partner and was_there(other.batch, other.ts, row.batch, ts_event, out.heard):
                 other.reduced += lots
             if other.parent == order_id:
                 is_parent = True
@@ -302,19 +302,6 @@ def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
 
 
 @kernel
-def apply_report_at(
-    handle: NDArray[np.int64], order_id: int, exec_type: int, lots: int, price: int, leaves: int, ts_event: int
-) -> tuple[int, bool]:
-    """``apply_report`` for account 0 behind ``handle``: (the order's sequence number, whether it has ended); -1 where it is not known."""
-    rows = rows_of(handle)
-    place = place_of(rows.working, 0, rows.out[0].count, order_id)
-    if place < 0:
-        return -1, False
-    sequence = rows.working[0, place].sequence
-    return sequence, apply_report(rows, 0, order_id, exec_type, lots, price, leaves, ts_event)[1]
-
-
-@kernel
 def ask_cancel_at(handle: NDArray[np.int64], order_id: int, ts: int) -> bool:
     """Note that the cancel of an order of account 0 is asked for; False where it has ended or one is under way."""
     rows = rows_of(handle)
@@ -324,9 +311,6 @@ def ask_cancel_at(handle: NDArray[np.int64], order_id: int, ts: int) -> bool:
     rows.working[0, place].cancel_asked = 1
     count_message(rows, 0, ts)
     return True
-
-
-_EXEC_CODES = {kind: ord(kind.value) for kind in ExecType}
 
 
 class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -456,13 +440,6 @@ class WorkingOrders:
     def orders(self) -> dict[int, WorkingOrder]:
         """The open orders by id."""
         return {order.order_id: order for order in self.each()}
-
-    def report(self, report: ExecutionReport) -> tuple[int, bool] | None:
-        """Take the venue's word: (the order's sequence number, whether it has ended); None where it is not known here."""
-        sequence, has_ended = apply_report_at(
-            self._account.handle, report.order_id, _EXEC_CODES[report.exec_type],  report.last_quantity, report.last_price, report.leaves, report.ts_event
-        )  # fmt: skip
-        return None if sequence < 0 else (sequence, has_ended)
 
     def save(self) -> bytes:
         """The state as bytes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from grandmodel.account.ledger import MAX_VALUE_MICROS
+from grandmodel.account.booking import MAX_VALUE_MICROS
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CancelIntent
 from grandmodel.domain.errors import UsageError
@@ -150,7 +150,7 @@ def settle(books: Books, planner: OrderPlanner, step: Step, given: Settlement) -
         return {"settlement": given, "lots": position.lots, "paid_micros": paid}
     lots, realised = position.lots, position.realised_micros
     _cancel_all(books, planner, step, given.instrument, SETTLED)
-    position.settled_ticks = given.price
+    books.ledger.end(index, given.price)
     if lots:
         books.book_mark(step, index, SETTLED, [(-lots, given.price)], given.ts, is_free=True)
     else:
@@ -181,9 +181,10 @@ def split(books: Books, planner: OrderPlanner, step: Step, given: Split) -> Note
 def _cancel_all(books: Books, planner: OrderPlanner, step: Step, name: InstrumentId, why: str) -> None:
     """Cancel whatever works in an instrument, with nothing more of it filling from now on."""
     planner.act(step, why, CancelIntent(instrument=name, reasons=(why,)))
-    for life in books.lives.of(name):
-        books.exchange.withdraw(life.order.order_id, books.market.now)
-        life.withdrawn = books.settings.mode is not Mode.LIVE
+    for order in books.lives.orders_of(name):
+        books.exchange.withdraw(order.order_id, books.market.now)
+        if books.settings.mode is not Mode.LIVE:
+            books.lives.withdraw(order.order_id)
 
 
 def _name(one: CashFlow | Settlement | Split) -> str:

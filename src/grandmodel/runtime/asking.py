@@ -49,6 +49,10 @@ class Agents:
         self.need_features = any(_said(agent, "needs_features") for agent in self.agents)
         self.wakes = tuple(_wake_rule(agent) for agent in self.agents)
         """The wake rule of each; None where it is asked at every close."""
+        self.hear_reports = tuple(
+            place for place, agent in enumerate(self.agents) if type(agent).on_reports is not Agent.on_reports
+        )
+        """The places of those that want to hear what the venue said: the others' answer is known."""
         self.watch: AgentWatch | None = None
         self._known = dict.fromkeys(instruments)
         self._market = market

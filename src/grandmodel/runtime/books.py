@@ -7,10 +7,13 @@ market step at each, to the last millionth. Read next: ``order_planner.py`` (how
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
+from grandmodel.account.booking import BOOKED, book, books_of, equity_of, marked_base
 from grandmodel.account.ledger import Ledger
 from grandmodel.domain.agents import Standing
 from grandmodel.domain.blocks import UNDEFINED_PRICE
@@ -18,10 +21,11 @@ from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, PriceReference, Side
+from grandmodel.domain.report_rows import EXEC_CODES, HEARD, REPORT, TAKEN
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.execution.order_life import OrderLife, OrderLives
-from grandmodel.kernels import kernel
+from grandmodel.execution.order_life import OrderLives
+from grandmodel.kernels import kernel, pointer_to
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.rows import AccountState, rows_of
@@ -56,7 +60,7 @@ class Books:
         self.carries = carries
         """True where every wish waits for the next open: the bars are whole sessions."""
         self.ledger = Ledger(instruments, account.capital_micros, account.base_currency, account.rates)
-        self.lives = OrderLives()
+        self.lives = OrderLives(self.ids)
         self.market = MarketStep(
             instruments,
             schedules,
@@ -77,6 +81,9 @@ class Books:
         self._schedules = tuple(schedules)
         self._view: RiskView | None = None
         self._is_seen = False
+        self._to_book: NDArray[np.int64] = np.zeros((1, len(REPORT.names or ())), np.int64)
+        self._to_book[0, _EXEC_TYPE] = EXEC_CODES[ExecType.TRADE]
+        self._booked: NDArray[np.int64] = np.zeros((1, len(HEARD.names or ())), np.int64)
         self._day = -1
         self._day_from = self._day_until = 0
 
@@ -92,9 +99,9 @@ class Books:
         if not self._is_seen:
             self._is_seen = True
             changed = look_at(
-                account.handle, market.values, market.instrument_values, market.sessions, market.session_ranges
-            )
-            account.rows.seen[0]["max_age"] = self.gate.pace.max_ages
+                account.handle, market.values, market.instrument_values, market.sessions, market.session_ranges,
+                self.gate.pace.max_ages,
+            )  # fmt: skip
             if changed or self.gate.running.is_stale:
                 self.gate.running.fill(account.rows.seen[0], account.rows.moment)
         return account
@@ -114,7 +121,7 @@ class Books:
 
     def working(self, instrument: InstrumentId) -> Sequence[Order]:
         """Orders sent and not ended, oldest first."""
-        return [life.order for life in self.lives.of(instrument)]
+        return self.lives.orders_of(instrument)
 
     def standing(self, instrument: InstrumentId) -> Standing:
         """How the account and the instrument's position stand against the lines of risk."""
@@ -124,7 +131,7 @@ class Books:
         if self.ledger.positions[index].lots:
             self.mark_ledger()
             unrealised = self.ledger.unrealised_micros(index)
-        rate = self.ledger.rates_micros[self.instruments[index].currency]
+        rate = self.ledger.rate_micros(index)
         view = self.risk_view()
         peak, day_start = self.gate.references(view)
         drawdown, day_loss = self.gate.losses_from(view.equity_micros, peak, day_start)
@@ -141,25 +148,58 @@ class Books:
             day_start_micros=day_start,
         )
 
-    def apply_reports(self, step: Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
-        """Fold reports into orders, ledger and market step."""
+    def apply_reports(self, step: Step, reports: tuple[ExecutionReport, ...], rows: NDArray[np.int64]) -> list[Fill]:
+        """Fold reports into orders, ledger, market step and risk; ``rows`` (K, fields of ``REPORT``) are the same reports.
+
+        Raises ``InvariantError`` for one that cannot be true, and where ledger and market step do not agree.
+        """
         step.reports = reports
-        touched = set()
-        for report in reports:
-            life = self.lives.apply(report)
-            if life is None:
+        heard = self.lives.fold(rows)
+        touched, fills = set(), []
+        for k, came in enumerate(heard.tolist()):
+            report = reports[k]
+            order = self.lives.follow(report.order_id, came, report.exec_type)
+            if order is None:
                 continue
-            touched.add(self.index[life.order.instrument])
-            fill = None
+            index = came[_INSTRUMENT]
+            touched.add(index)
             if report.exec_type is ExecType.TRADE:
-                fill = self._fill(life, report)
-                step.fills.append(fill)
-                self.book(fill)
-                self._close_where_ended(step, fill)
-            self.gate.on_report(report, fill)
+                fill = self._fill(order, report, index, came[_REFERENCE])
+                heard[k, _FEE] = fill.fee_micros
+                fills.append((k, fill))
+        if fills:
+            self._book_all(step, rows, heard, fills)
+        self.gate.on_reports(rows, heard)
         for index in sorted(touched):
             self.halt_where_broken(step, index)
         return step.fills
+
+    def _book_all(
+        self, step: Step, rows: NDArray[np.int64], heard: NDArray[np.int64], fills: list[tuple[int, Fill]]
+    ) -> None:
+        """Enter ``fills``, each with its number among ``rows``, into the ledger, and tell the market step what we now hold."""
+        self.forget_view()
+        done, count, market = 0, len(rows), self.market
+        while (
+            done := book_fills(self.ledger.handle, market.values, market.instrument_values, rows, heard, done)
+        ) < count:
+            self._check_booked(rows[done].tolist(), heard[done].tolist())
+            while fills and fills[0][0] <= done:
+                step.fills.append(fills.pop(0)[1])
+            # A fill from before the final settlement was heard of only now: what it opened ended at the settlement price.
+            index, ts_event = int(heard[done, _INSTRUMENT]), int(rows[done, _TS_EVENT])
+            position = self.ledger.positions[index]
+            trade = (-position.lots, position.settled_ticks)
+            self.book_mark(step, index, SETTLED, [trade], ts_event, is_free=True)
+            done += 1
+        step.fills.extend([fill for _, fill in fills])
+
+    def _check_booked(self, report: list[int], heard: list[int]) -> None:
+        """Raise ``InvariantError`` where a fill could not be booked, or the books did not agree before it."""
+        if heard[_BOOKED] == OFF:
+            self.check_equity()
+        elif heard[_BOOKED] != LATE:
+            self.ledger.check_booked(heard[_BOOKED], heard[_INSTRUMENT], report[_LAST_PRICE])
 
     def halt_where_broken(self, step: Step, index: int, *, leaving: bool = False) -> bool:
         """Look at what an instrument's position can become; True, and trading halts, where a limit on lots is broken.
@@ -174,13 +214,11 @@ class Books:
         step.alerts.extend(self.gate.halt_on_broken_limit(broken.text, broken.value, broken.limit, self.market.now))
         return True
 
-    def _fill(self, life: OrderLife, report: ExecutionReport) -> Fill:
-        order = life.order
-        instrument = self.instruments[self.index[order.instrument]]
+    def _fill(self, order: Order, report: ExecutionReport, index: int, reference: int) -> Fill:
         fee = self.settings.venue.fees.fee_micros(
-            instrument, report.last_quantity, report.last_price, maker=report.maker
+            self.instruments[index], report.last_quantity, report.last_price, maker=report.maker
         )
-        slippage_from, reference = _slippage_from(order, report)
+        slippage_from, slippage_reference = _slippage_from(order, report)
         return Fill(
             exec_id=report.exec_id,
             order_id=order.order_id,
@@ -192,52 +230,26 @@ class Books:
             ts_event=report.ts_event,
             ts_init=report.ts_init,
             maker=report.maker,
-            reference_price=life.reference_price,
+            reference_price=None if reference == UNDEFINED_PRICE else reference,
             tag=order.tag,
             slippage_from=slippage_from,
-            slippage_reference=reference,
+            slippage_reference=slippage_reference,
         )
 
     def book(self, fill: Fill) -> None:
-        """Enter a fill into the ledger, hold the ledger against the market step, and tell the step what we now hold."""
-        index = self.index[fill.instrument]
-        known, ledger = self.market.instrument_values, self.ledger
-        self.check_equity()
-        ledger.apply_fill(index, fill.signed_quantity, fill.price, fill.fee_micros)
-        position = ledger.positions[index]
-        known[index, _POSITION], known[index, _COST], known[index, _MARK] = (
-            position.lots,
-            position.cost_micros,
-            position.mark_ticks,
-        )
-        rate = ledger.rates_micros[self.instruments[index].currency]
-        known[index, _MARKED_BASE] = convert_micros(ledger.marked_micros(index), rate)
-        self.market.values[_EQUITY] = ledger.equity_micros()
+        """Enter a fill that no report told of into the ledger, and tell the market step what we now hold."""
+        row, came = self._to_book, self._booked
+        row[0, _LAST_QUANTITY], row[0, _LAST_PRICE] = fill.quantity, fill.price
+        came[0, _INSTRUMENT], came[0, _SIDE], came[0, _FEE] = self.index[fill.instrument], fill.side, fill.fee_micros
+        book_fills(self.ledger.handle, self.market.values, self.market.instrument_values, row, came, 0)
+        self._check_booked(row[0].tolist(), came[0].tolist())
         self.forget_view()
 
     def follow_ledger(self) -> None:
         """Something was booked that is no fill: tell the market step what we hold, what it is worth, and the equity that follows."""
-        ledger = self.ledger
-        for index, (position, instrument) in enumerate(zip(ledger.positions, self.instruments, strict=True)):
-            market = self.market.instruments[index]
-            market["position"], market["cost"], market["mark"] = (
-                position.lots,
-                position.cost_micros,
-                position.mark_ticks,
-            )
-            rate = ledger.rates_micros[instrument.currency]
-            market["marked_base"] = convert_micros(ledger.marked_micros(index), rate)
-        self.market.step[0]["equity"] = ledger.equity_micros()
+        for index in range(len(self.instruments)):
+            follow(self.ledger.handle, self.market.values, self.market.instrument_values, index)
         self.forget_view()
-
-    def _close_where_ended(self, step: Step, fill: Fill) -> None:
-        """A fill from before the final settlement was heard of only now: what it opened ended at the settlement price."""
-        index = self.index[fill.instrument]
-        position = self.ledger.positions[index]
-        if position.has_ended and position.lots:
-            self.book_mark(
-                step, index, SETTLED, [(-position.lots, position.settled_ticks)], fill.ts_event, is_free=True
-            )
 
     def check_equity(self) -> None:
         """Mark the ledger as the market step does; both must then hold the same equity, to the last millionth."""
@@ -250,9 +262,7 @@ class Books:
 
     def mark_ledger(self) -> None:
         """Give the ledger the marks of the market step."""
-        marks = self.market.instrument_values[:, _MARK].tolist()
-        for position, mark in zip(self.ledger.positions, marks, strict=True):
-            position.mark_ticks = mark
+        self.ledger.mark_all(self.market.instrument_values[:, _MARK])
 
     def book_mark(
         self, step: Step, index: int, why: str, trades: list[tuple[int, int]], ts_event: int, *, is_free: bool = False
@@ -357,6 +367,66 @@ def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, P
     return report.arrival_price, report.arrival_reference
 
 
+OFF, LATE = -1, -2
+"""What came of a fill beside ``booking.BOOKED`` and its like: ledger and market step did not agree; the instrument has ended."""
+
+
+@kernel
+def _follow(holdings: Any, cash: Any, step: NDArray[np.int64], market: NDArray[np.int64], i: int) -> None:
+    """Tell the market step what is held of instrument ``i``, what it is worth, and the equity that follows."""
+    held = holdings[i]
+    market[i, _POSITION], market[i, _COST], market[i, _MARK] = held.lots, held.cost, held.mark
+    market[i, _MARKED_BASE] = marked_base(holdings, cash, i)
+    step[_EQUITY] = equity_of(holdings, cash)
+
+
+@kernel
+def follow(ledger: NDArray[np.int64], step: NDArray[np.int64], market: NDArray[np.int64], i: int) -> None:
+    """``_follow`` behind the ledger's handle; ``step`` and ``market`` (I, fields) are ``STEP`` and ``INSTRUMENT`` as plain integers."""
+    holdings, cash = books_of(ledger)
+    _follow(holdings, cash, step, market, i)
+
+
+@kernel
+def book_fills(
+    ledger: NDArray[np.int64], step: NDArray[np.int64], market: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64],
+    first: int,
+) -> int:  # fmt: skip
+    """Book the fills among ``reports`` (K, fields of ``REPORT``) from number ``first`` on; K, or the first with something to tell.
+
+    The ledger is held against the market step before each, to the last millionth. ``heard`` (K, fields of ``HEARD``) has what came of the
+    reports, and their fees; what came of the fills is put down there. ``step`` and ``market`` are as for ``follow``.
+    """
+    holdings, cash = books_of(ledger)
+    count = reports.shape[0]
+    said = carray(pointer_to(reports.ctypes.data), (count,), REPORT)
+    came = carray(pointer_to(heard.ctypes.data), (count,), HEARD)
+    for k in range(first, count):
+        if came[k].code != TAKEN or said[k].exec_type != _FILL:
+            continue
+        for j in range(holdings.shape[0]):
+            holdings[j].mark = market[j, _MARK]
+        i = came[k].instrument
+        came[k].booked = OFF
+        if equity_of(holdings, cash) != step[_EQUITY]:
+            return k
+        came[k].booked = book(holdings, cash, i, said[k].last_quantity * came[k].side, said[k].last_price, came[k].fee)
+        if came[k].booked != BOOKED:
+            return k
+        _follow(holdings, cash, step, market, i)
+        if holdings[i].settled != UNDEFINED_PRICE and holdings[i].lots != 0:
+            came[k].booked = LATE
+            return k
+    return int(count)
+
+
+_FILL = EXEC_CODES[ExecType.TRADE]
+_EXEC_TYPE, _TS_EVENT, _LAST_QUANTITY, _LAST_PRICE = (
+    (REPORT.names or ()).index(name) for name in ("exec_type", "ts_event", "last_quantity", "last_price")
+)
+_INSTRUMENT, _SIDE, _REFERENCE, _FEE, _BOOKED = (
+    (HEARD.names or ()).index(name) for name in ("instrument", "side", "reference", "fee", "booked")
+)
 _COLUMNS = {name: k for k, name in enumerate(INSTRUMENT.names or ())}
 _POSITION, _MARK, _MARK_TS, _BID, _ASK, _HALTED, _RATE, _OPEN, _CLOSE = (_COLUMNS[name] for name in VIEWED)
 _COST, _MARKED_BASE, _IN_BAD_STRETCH = (_COLUMNS[name] for name in ("cost", "marked_base", "in_bad_stretch"))
@@ -370,10 +440,12 @@ def look_at(
     market: NDArray[np.int64],
     sessions: NDArray[np.int64],
     ranges: NDArray[np.int64],
+    max_ages: NDArray[np.int64],
 ) -> bool:
     """Put what the market step knows into the rows that the checks read; True where a position or a rate is another one than before.
 
-    ``step`` and ``market`` (I, fields) are ``STEP`` and ``INSTRUMENT`` as plain integers, ``sessions`` and ``ranges`` those of ``MarketStep``.
+    ``step`` and ``market`` (I, fields) are ``STEP`` and ``INSTRUMENT`` as plain integers, ``sessions`` and ``ranges`` those of ``MarketStep``,
+    ``max_ages`` (I,) that of ``FeedPace``.
     """
     rows = rows_of(handle)
     now = step[_NOW]
@@ -389,6 +461,7 @@ def look_at(
             market[i, _HALTED],
             market[i, _RATE],
         )
+        seen.max_age = max_ages[i]
         seen.in_session = market[i, _OPEN] <= now < market[i, _CLOSE]
         if not seen.in_session:
             first, last = ranges[i, 0], ranges[i, 1]

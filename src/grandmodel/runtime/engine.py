@@ -46,6 +46,7 @@ from grandmodel.domain.orders import (
     ExecutionReport,
     Fill,
 )
+from grandmodel.domain.report_rows import report_row
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_MINUTE
 from grandmodel.models.loaded import LoadedModel
@@ -218,7 +219,8 @@ class Engine:
         step = Step()
         self.books.forget_view()
         repeated = self.lives.repeated_reports
-        fills = self.books.apply_reports(step, (answer.report,))
+        rows = np.array([report_row(answer.report)], np.int64)
+        fills = self.books.apply_reports(step, (answer.report,), rows)
         if self.lives.repeated_reports == repeated:
             self._tell_agents(step, (answer.report,), fills)
         yield from self._finish(Cause.REPORT, step)
@@ -344,8 +346,8 @@ class Engine:
             step.bars = self.quiet.closed_bars()
             return self._finish(Cause.BAR, step)
         if stop == _REPORTS:
-            reports = self.exchange.due_reports()
-            self._tell_agents(step, reports, self.books.apply_reports(step, reports))
+            reports, rows = self.exchange.due_reports()
+            self._tell_agents(step, reports, self.books.apply_reports(step, reports, rows))
             return self._finish(Cause.REPORT, step)
         if stop == _EQUITY_LINE:
             return self._finish(Cause.RISK_LINE, step)
@@ -493,7 +495,7 @@ class Engine:
         """Let every agent answer what the venue said."""
         if not self._stopped:
             told = tuple(fills)  # The list is the record's own.
-            for place in range(len(self.asking.agents)):
+            for place in self.asking.hear_reports:
                 self._act_on(step, place, self.asking.ask(place, "on_reports", reports, told, self._account))
 
     def _act_on(self, step: Step, place: int, wishes: Iterable[Wish]) -> None:
@@ -550,7 +552,7 @@ class Engine:
                 }
                 for name, position, row in zip(self.books.ids, ledger.positions, rows, strict=True)
             },
-            "open_orders": [life.order.order_id for life in self.lives.open.values()],
+            "open_orders": list(self.lives.open),
             "ended_orders": self.lives.ended,
             "repeated_reports": self.lives.repeated_reports,
             **({"repeated_account_events": ledger.repeated} if ledger.repeated else {}),

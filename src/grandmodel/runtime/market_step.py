@@ -41,13 +41,14 @@ from grandmodel.data.market.soundness import (
 from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Instrument
+from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
 from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level, clear_book
 from grandmodel.simulation.matching import match_bar, match_quote, match_trade, run_venue, venue_due
-from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
+from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
 
 if TYPE_CHECKING:
     from grandmodel.simulation.models import VenueSettings
@@ -165,7 +166,7 @@ class MarketStep:
         self.builders["width"] = np.asarray(widths_ns, np.int64)[None, :]
         self.closed = np.zeros(count * len(widths_ns), BUILDER)
         self.slots = np.zeros(64, SLOT)
-        self.reports = np.zeros(1024, REPORT)
+        self._take_reports(np.zeros(1024, REPORT))
         self.depth = np.zeros(0, DEPTH)
         self._values = self.step.view(np.int64)
         self.values = self._values
@@ -338,7 +339,9 @@ class MarketStep:
             rows, data = saved[name]
             array = getattr(self, name)
             found = np.frombuffer(data, dtype=dtype)
-            if name in ("slots", "reports", "depth"):
+            if name == "reports":
+                self._take_reports(found.copy())
+            elif name in ("slots", "depth"):
                 setattr(self, name, found.copy())
             elif rows != len(array) or found.size != array.size:
                 raise UsageError(f"snapshot: found {rows} rows of {name}, expected {len(array)}")
@@ -350,7 +353,12 @@ class MarketStep:
         """Enlarge the report array to ``rows``."""
         larger = np.zeros(rows, REPORT)
         larger[: len(self.reports)] = self.reports
-        self.reports = larger
+        self._take_reports(larger)
+
+    def _take_reports(self, reports: NDArray[np.void]) -> None:
+        self.reports = reports
+        self.report_values = reports.view(np.int64).reshape(len(reports), -1)
+        """``reports`` as plain integers, (R, fields)."""
 
 
 @kernel

@@ -71,9 +71,9 @@ class OrderPlanner:
         elif isinstance(intent, PlaceOrder):
             self._place(step, deed, intent)
         elif isinstance(intent, CancelIntent):
-            for life in list(self._lives.of(intent.instrument)):
-                if intent.order_id is None or life.order.order_id == intent.order_id:
-                    self._cancel(step, life.order.order_id, ",".join(intent.reasons))
+            for order in self._lives.orders_of(intent.instrument):
+                if intent.order_id is None or order.order_id == intent.order_id:
+                    self._cancel(step, order.order_id, ",".join(intent.reasons))
         else:
             self._replace(step, deed, intent)
         step.intents.append(
@@ -280,7 +280,7 @@ class OrderPlanner:
 
     def _replace(self, step: Step, deed: Deed, intent: ReplaceIntent) -> None:
         """Risk knows a change by the id of an order that works already."""
-        life = self._lives.open.get(intent.order_id)
+        life = self._lives.life(intent.order_id)
         if life is None or life.cancel_asked or life.order.instrument != intent.instrument:
             deed.refused = "too_late" if life is None or life.cancel_asked else "unknown_order"
             return
@@ -313,7 +313,7 @@ class OrderPlanner:
         books = self._books
         self._lives.ask_replace(request)
         if books.halt_where_broken(step, books.index[instrument], leaving=True):
-            self._lives.open[request.order_id].change = None
+            self._lives.take_back_change(request.order_id)
             books.halt_where_broken(step, books.index[instrument])
             deed.refused = "limit_broken"
             return False

@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.execution.order_life import OrderLives
+from grandmodel.execution.order_life import OrderLives, lives_of, most_open
+from grandmodel.kernels import kernel
 from grandmodel.risk.settings import RiskSettings
 
 
@@ -30,6 +33,35 @@ class BrokenLimit(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
 
 
+_LONG, _SHORT, _OVERALL = 1, 2, 3
+"""Which limit is broken; 0: none."""
+
+
+@kernel
+def look_at(
+    lives: NDArray[np.int64], tops: NDArray[np.int64], ends: NDArray[np.int64], index: int, position: int, closes_only: bool
+) -> int:  # fmt: skip
+    """Reckon instrument ``index`` anew at ``position``: which limit it has grown beyond, if any; ``lives`` is ``OrderLives.handle``.
+
+    ``tops`` (I + 1, 2) are the limits, long and short, the last row the one over all. ``ends`` (I + 1, 2) are the lots that each can be
+    long and short with everything of that side filled, and in the last row their sum; they are brought up to date.
+    """
+    rows, counts, _ = lives_of(lives)
+    buys, sells = most_open(rows, counts, index)
+    overall = tops.shape[0] - 1
+    long, short, was_long, was_short = position + buys, sells - position, ends[index, 0], ends[index, 1]
+    before = ends[overall, 0]
+    total = before + max(long, short, 0) - max(was_long, was_short, 0)
+    ends[overall, 0], ends[index, 0], ends[index, 1] = total, long, short
+    if long > (0 if closes_only else tops[index, 0]) and long > was_long:
+        return _LONG
+    if short > (0 if closes_only else tops[index, 1]) and short > was_short:
+        return _SHORT
+    if total > tops[overall, 0] and total > before:
+        return _OVERALL
+    return 0
+
+
 class PositionLimits:
     """What positions can become, by instrument, as it stood at the last look; see the module's text."""
 
@@ -37,35 +69,29 @@ class PositionLimits:
         self._ids = tuple(ids)
         self._lives = lives
         limits = [settings.instruments.get(name, settings.limits) for name in ids]
-        self._tops = [(one.max_long_lots, one.max_short_lots) for one in limits]
-        self._overall = settings.portfolio.max_overall_lots
-        self._ends = [(0, 0)] * len(self._ids)
-        """Per instrument the lots that it can be long, and short, with everything of that side filled."""
-        self._sum = 0
+        tops = [(one.max_long_lots, one.max_short_lots) for one in limits]
+        self._tops = np.array([*tops, (settings.portfolio.max_overall_lots, 0)], np.int64)
+        self._ends = np.zeros_like(self._tops)
 
     def look(self, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit | None:
         """Reckon instrument ``index`` anew at ``position`` (signed lots); the first limit that it has grown beyond, if any.
 
         With ``closes_only`` the limits of the instrument are 0.
         """
+        code = look_at(self._lives.handle, self._tops, self._ends, index, position, closes_only)
+        if not code:
+            return None
         name = self._ids[index]
-        buys, sells = self._lives.most_open(name)
-        ends, before = (position + buys, sells - position), self._ends[index]
-        total = self._sum + max(*ends, 0) - max(*before, 0)
-        sum_before, self._sum, self._ends[index] = self._sum, total, ends
-        tops = (0, 0) if closes_only else self._tops[index]
-        for end, was, top, way in zip(ends, before, tops, ("long", "short"), strict=True):
-            if end > top and end > was:
-                why = "trading is halted and nothing may open" if closes_only else f"the limit is {top}"
-                text = f"{name}: {position} lots held and what is open can become {end} lots {way}; {why}"
-                return BrokenLimit(text=text, value=end, limit=top)
-        if total > self._overall and total > sum_before:
-            text = (
-                f"{name} and the others: what is held and open can become {total} lots over all instruments; the limit is "
-                f"{self._overall}"
-            )
-            return BrokenLimit(text=text, value=total, limit=self._overall)
-        return None
+        if code == _OVERALL:
+            total, limit = int(self._ends[-1, 0]), int(self._tops[-1, 0])
+            text = f"{name} and the others: what is held and open can become {total} lots over all instruments; the limit is {limit}"
+            return BrokenLimit(text=text, value=total, limit=limit)
+        end = int(self._ends[index, code - 1])
+        limit = 0 if closes_only else int(self._tops[index, code - 1])
+        why = "trading is halted and nothing may open" if closes_only else f"the limit is {limit}"
+        way = "long" if code == _LONG else "short"
+        text = f"{name}: {position} lots held and what is open can become {end} lots {way}; {why}"
+        return BrokenLimit(text=text, value=end, limit=limit)
 
     def restore(self, positions: Sequence[int]) -> None:
         """Begin from ``positions`` and the open orders as they stand."""

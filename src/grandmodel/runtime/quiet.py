@@ -24,6 +24,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS, packed
+from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY
 from grandmodel.kernels import kernel, pointer_to
@@ -34,7 +35,7 @@ from grandmodel.risk.standing import STANDING
 from grandmodel.runtime.addresses import call_condition, condition_address
 from grandmodel.runtime.market_step import MarketStep, Stop, advance_to, walk_bars, walk_book, walk_ticks
 from grandmodel.simulation.depth import DEPTH
-from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, Feed
+from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, Feed
 
 Rows = Any
 """A structured array, or a plain one, inside compiled code."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Block, Flag
 from grandmodel.domain.decisions import CancelIntent
 from grandmodel.domain.events import Alert
-from grandmodel.domain.instruments import convert_micros
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.runtime.settings import Mode
@@ -23,9 +22,10 @@ def roll(books: Books, planner: OrderPlanner, step: Step, block: Block) -> None:
     planner.act(step, why, CancelIntent(instrument=instrument, reasons=(why,)))
     names = row.dtype.names or ()
     began = int(row["ts_open"] if "ts_open" in names else row["ts_init"])
-    for life in books.lives.of(instrument):
-        books.exchange.withdraw(life.order.order_id, began)
-        life.withdrawn = books.settings.mode is not Mode.LIVE
+    for order in books.lives.orders_of(instrument):
+        books.exchange.withdraw(order.order_id, began)
+        if books.settings.mode is not Mode.LIVE:
+            books.lives.withdraw(order.order_id)
     lots = books.ledger.positions[index].lots
     if not lots:
         books.halt_where_broken(step, index)
@@ -54,6 +54,4 @@ def roll(books: Books, planner: OrderPlanner, step: Step, block: Block) -> None:
     # The new contract's price is the mark from here on: the position is worth what it was, less the fees.
     market["mark"] = first_price
     books.ledger.mark(index, first_price)
-    rate = books.ledger.rates_micros[books.instruments[index].currency]
-    market["marked_base"] = convert_micros(books.ledger.marked_micros(index), rate)
-    books.market.step[0]["equity"] = books.ledger.equity_micros()
+    books.follow_ledger()

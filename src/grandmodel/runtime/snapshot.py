@@ -11,13 +11,11 @@ from typing import Any
 
 import msgspec
 
-from grandmodel.account.ledger import Position
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.ids import OrderId
-from grandmodel.execution.order_life import OrderLife
+from grandmodel.domain.orders import Order, ReplaceOrder
 from grandmodel.runtime.engine import Engine
 
-_FORMAT = 3
+_FORMAT = 4
 _ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 
 
@@ -25,13 +23,8 @@ class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: int
     arrays: dict[str, tuple[int, bytes]]
     rows_before: int
-    cash_micros: dict[str, int]
-    rates_micros: dict[str, int]
-    seen_ids: list[str]
-    repeated: int
-    positions: list[Position]
-    lives: list[OrderLife]
-    lives_counts: tuple[int, int, int, int, list[int], int]
+    ledger: tuple[list[str], bytes, bytes, list[str], int]
+    lives: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder]]
     exchange: tuple[str, int]
     gate: bytes
     agents: list[tuple[str, bytes]]
@@ -42,18 +35,13 @@ class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def save_engine(engine: Engine) -> bytes:
     """Everything that the next step depends on."""
-    market, lives = engine.market, engine.lives
+    market = engine.market
     saved = _SavedEngine(
         format=_FORMAT,
         arrays={name: (len(getattr(market, name)), getattr(market, name).tobytes()) for name in _ARRAYS},
         rows_before=market.rows_before,
-        cash_micros=engine.ledger.cash_micros,
-        rates_micros=engine.ledger.rates_micros,
-        seen_ids=sorted(engine.ledger.seen_ids),
-        repeated=engine.ledger.repeated,
-        positions=engine.ledger.positions,
-        lives=list(lives.open.values()),
-        lives_counts=lives.counts(),
+        ledger=engine.ledger.save(),
+        lives=engine.lives.save(),
         exchange=(_generator_text(engine.exchange.generator_state()), engine.exchange.last_order_id),
         gate=engine.gate.save(),
         agents=[(_generator_text(agent.generator.bit_generator.state), agent.save()) for agent in engine.asking.agents],
@@ -75,22 +63,17 @@ def restore_engine(engine: Engine, data: bytes) -> None:
         raise UsageError(f"snapshot: not one of this version: {error}") from error
     if (
         saved.format != _FORMAT
-        or len(saved.positions) != len(engine.instruments)
+        or saved.arrays["instruments"][0] != len(engine.instruments)
         or len(saved.agents) != len(engine.asking.agents)
     ):
         raise UsageError(
-            f"snapshot: found format {saved.format}, {len(saved.positions)} instruments and {len(saved.agents)} agents, expected "
+            f"snapshot: found format {saved.format}, {saved.arrays['instruments'][0]} instruments and {len(saved.agents)} agents, expected "
             f"{_FORMAT}, {len(engine.instruments)} and {len(engine.asking.agents)}: restore it into the run that it was taken from"
         )
     market = engine.market
     market.restore(saved.arrays, saved.rows_before)
-    engine.ledger.cash_micros = saved.cash_micros
-    engine.ledger.positions = saved.positions
-    engine.ledger.rates_micros = saved.rates_micros
-    engine.ledger.seen_ids = set(saved.seen_ids)
-    engine.ledger.repeated = saved.repeated
-    engine.lives.open = {OrderId(life.order.order_id): life for life in saved.lives}
-    engine.lives.restore_counts(saved.lives_counts)
+    engine.ledger.restore(saved.ledger)
+    engine.lives.restore(saved.lives)
     text, last_order_id = saved.exchange
     engine.exchange.restore_generator(_generator_state(text))
     engine.exchange.last_order_id = last_order_id

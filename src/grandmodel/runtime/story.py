@@ -318,8 +318,9 @@ class _Trails:
         intents = {intent.number: intent for intent in record.intents}
         for order in record.orders:
             self._lives.add(order, None, record.number)
-            life = self._lives.open[order.order_id]
-            self.known[order.order_id] = _Trail(life, record.number, record.ts, intents[order.intent])
+            life = self._lives.life(order.order_id)
+            if life is not None:
+                self.known[order.order_id] = _Trail(life, record.number, record.ts, intents[order.intent])
             self._note_request(record, "sent", order.order_id, order.quantity, order.price, order.stop_price, "")
         for change in record.replaces:
             self._lives.ask_replace(change)
@@ -332,9 +333,11 @@ class _Trails:
 
     def _add_report(self, record: Record, report: ExecutionReport, fill: Fill | None) -> None:
         trail = self.known.get(report.order_id)
-        counted = self._lives.apply(report) is not None
+        life = self._lives.apply(report)
+        counted = life is not None
         if trail is None:
             return
+        trail.life = life or trail.life
         instrument = None
         if counted:
             trail.reason = report.reason.value
@@ -379,6 +382,7 @@ class _Trails:
         trail = self.known.get(number)
         if number != self._watched or trail is None:
             return
+        trail.life = self._lives.life(number) or trail.life  # Others of its group, or its parent, may have filled.
         order = trail.life.order
         instrument = self._run.instruments[order.instrument]
         acted = {intent.agent for intent in record.intents if intent.intent.instrument == order.instrument}

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
+from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import (
     CancelOrder,
@@ -23,6 +24,7 @@ from grandmodel.domain.orders import (
 )
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
+from grandmodel.kernels import kernel, pointer_to
 from grandmodel.simulation.matching import place_order
 from grandmodel.simulation.models import VenueSettings
 from grandmodel.simulation.state import REASON_CODES, REFERENCE_CODES, SLOT, STEP, SlotState
@@ -37,6 +39,20 @@ def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
     before = int(np.searchsorted(schedule.day_ns, day, side="left")) - 1
     last = int(np.searchsorted(schedule.day_ns, day, side="right")) - 1
     return (int(schedule.close_ns[before]) if before >= 0 else -NEVER_NS, int(schedule.close_ns[last]))
+
+
+@kernel
+def _place_at(
+    handle: NDArray[np.int64], order_id: int, i: int, side: int, order_type: int, time_in_force: int, quantity: int, price: int,
+    stop_price: int, ts: int, ts_active: int, ts_expire: int, report_latency: int, slippage: int, parent: int, oco_group: int,
+    reduce_only: int, trail: int, display: int,
+) -> bool:  # fmt: skip
+    """``place_order`` behind the addresses of step and slots."""
+    return place_order(
+        carray(pointer_to(handle[0]), (1,), STEP), carray(pointer_to(handle[1]), (handle[2],), SLOT), order_id, i, side, order_type,
+        time_in_force, quantity, price, stop_price, ts, ts_active, ts_expire, report_latency, slippage, parent, oco_group, reduce_only,
+        trail, display,
+    )  # fmt: skip
 
 
 _EXEC_TYPES = {ord(exec_type.value): exec_type for exec_type in ExecType}
@@ -57,6 +73,8 @@ class VenueArrays(Protocol):
     """``step`` as plain integers."""
     slots: NDArray[np.void]
     reports: NDArray[np.void]
+    report_values: NDArray[np.int64]
+    """``reports`` as plain integers, (R, fields)."""
 
     def make_room(self, rows: int) -> None:
         """Enlarge the report array."""
@@ -84,38 +102,35 @@ class SimulatedExchange:
         self.last_order_id = 0
         self._days = [(0, 0)] * len(self._schedules)
         """For each instrument the trading day that its last day order was sent in or before."""
+        self._known_slots: NDArray[np.void] | None = None
+        self._handle = np.zeros(3, np.int64)
 
     def submit(self, order: Order) -> None:
         """Send ``order``; order ids must rise. Its reports come out of ``due_reports`` when their time has come."""
-        arrays = self._arrays
-        latency, slippage = self._settings.latency, self._settings.slippage
+        latency, slippage, generator = self._settings.latency, self._settings.slippage, self._generator
         index = self._index[order.instrument]
-        terms = (
-            order.order_id,
-            index,
-            int(order.side),
-            int(order.order_type),
-            int(order.time_in_force),
-            order.quantity,
-            order.price or 0,
-            order.stop_price or 0,
-            order.ts,
-            max(order.ts + latency.order_ns(self._generator), order.effective_ts),
-            self._expiry(order, index),
-            latency.report_ns(self._generator),
-            slippage.slippage_ticks(order, self._generator),
-            order.parent or 0,
-            order.oco_group,
-            int(order.reduce_only),
-            order.trail_ticks,
-            order.display_quantity,
-        )
-        if not place_order(arrays.step, arrays.slots, *terms):
+        arrives = max(order.ts + latency.order_ns(generator), order.effective_ts)
+        expires = self._expiry(order, index)
+        report_latency = latency.report_ns(generator)
+        slips = slippage.slippage_ticks(order, generator)
+        while not _place_at(
+            self._ready_handle(), order.order_id, index, int(order.side), int(order.order_type), int(order.time_in_force),
+            order.quantity, order.price or 0, order.stop_price or 0, order.ts, arrives, expires, report_latency, slips,
+            order.parent or 0, order.oco_group, int(order.reduce_only), order.trail_ticks, order.display_quantity,
+        ):  # fmt: skip
+            arrays = self._arrays
             larger = np.zeros(2 * len(arrays.slots), SLOT)
             larger[: len(arrays.slots)] = arrays.slots
             arrays.slots = larger
-            place_order(arrays.step, arrays.slots, *terms)
         self.last_order_id = order.order_id
+
+    def _ready_handle(self) -> NDArray[np.int64]:
+        """Addresses of the arrays that ``_place_at`` works on."""
+        slots = self._arrays.slots
+        if slots is not self._known_slots:
+            self._known_slots = slots
+            self._handle = np.array([self._arrays.step.ctypes.data, slots.ctypes.data, len(slots)], np.int64)
+        return self._handle
 
     def cancel(self, request: CancelOrder) -> None:
         """Send a cancel; where the order has already ended the venue answers that it is too late."""
@@ -144,27 +159,30 @@ class SimulatedExchange:
         slot["new_price"] = UNDEFINED_PRICE if request.price is None else request.price
         slot["new_stop"] = UNDEFINED_PRICE if request.stop_price is None else request.stop_price
 
-    def due_reports(self) -> tuple[ExecutionReport, ...]:
-        """The reports that have reached us by now, in the order in which the venue sent them; each is handed out once."""
+    def due_reports(self) -> tuple[tuple[ExecutionReport, ...], NDArray[np.int64]]:
+        """The reports that have reached us by now, in the order in which the venue sent them, and the same as rows (K, fields of ``REPORT``).
+
+        Each is handed out once.
+        """
         arrays = self._arrays
         values = arrays.values
         head, tail, now = int(values[_HEAD]), int(values[_TAIL]), int(values[_NOW])
-        end = head
-        rows = arrays.reports
+        rows = arrays.report_values
+        due = rows[head:tail].copy()
         found = []
         for (
-            due, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason, arrival, kind,
-        ) in rows[head:tail].tolist():  # fmt: skip
-            if due > now:
+            ts_init, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason, arrival, kind,
+        ) in due.tolist():  # fmt: skip
+            if ts_init > now:
                 break
             is_priced = lots > 0 and kind > 0
             found.append(
                 ExecutionReport(
-                    exec_id=ExecId(exec_id),
-                    order_id=OrderId(order_id),
+                    exec_id=exec_id,
+                    order_id=order_id,
                     exec_type=_EXEC_TYPES[exec_type],
                     ts_event=ts_event,
-                    ts_init=due,
+                    ts_init=ts_init,
                     last_quantity=lots,
                     last_price=price,
                     leaves=leaves,
@@ -175,7 +193,7 @@ class SimulatedExchange:
                     arrival_reference=_REFERENCES[kind] if is_priced else PriceReference.NONE,
                 )
             )
-            end += 1
+        end = head + len(found)
         if end == tail:
             values[_HEAD] = values[_TAIL] = 0
         elif end > _COMPACT_AT:
@@ -183,7 +201,7 @@ class SimulatedExchange:
             values[_HEAD], values[_TAIL] = 0, tail - end
         else:
             values[_HEAD] = end
-        return tuple(found)
+        return tuple(found), due[: len(found)]
 
     def generator_state(self) -> dict[str, object]:
         """The generator's state, for a snapshot."""

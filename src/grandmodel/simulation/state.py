@@ -135,26 +135,6 @@ SLOT = np.dtype(
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""
 
-REPORT = np.dtype(
-    [
-        ("due", _I8),
-        ("ts_event", _I8),
-        ("exec_id", _I8),
-        ("order_id", _I8),
-        ("instrument", _I8),
-        ("exec_type", _I8),  # the ASCII code of the FIX value
-        ("last_quantity", _I8),
-        ("last_price", _I8),
-        ("leaves", _I8),
-        ("cumulative", _I8),
-        ("maker", _I8),
-        ("reason", _I8),
-        ("arrival_price", _I8),
-        ("arrival_kind", _I8),
-    ]
-)
-"""One row a report on its way to us."""
-
 
 class SlotState(enum.IntEnum):
     """Where an order is in its life at the venue."""

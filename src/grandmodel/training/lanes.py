@@ -44,6 +44,7 @@ from grandmodel.domain.blocks import UNDEFINED_PRICE, Flag
 from grandmodel.domain.events import Advance, Cause
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.orders import OrderType, TimeInForce
+from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
 from grandmodel.kernels import kernel, pointer_to
@@ -72,7 +73,7 @@ from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSe
 from grandmodel.simulation.depth import DEPTH
 from grandmodel.simulation.matching import drop_ended, match_bar, place_order, run_venue, venue_due
 from grandmodel.simulation.models import ConstantLatency, FixedSlippage, NoSlippage, PerLotFee, VenueSettings
-from grandmodel.simulation.state import INSTRUMENT, REPORT, SLOT, STEP, Feed, SlotState
+from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, Feed, SlotState
 from grandmodel.training.errors import TrainingDataError, TrainingSettingsError
 from grandmodel.training.market import TrainingMarket
 

@@ -15,7 +15,6 @@ from grandmodel.risk.checks import CHECK_NAMES
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, RiskSettings
-from grandmodel.risk.working import WorkingOrders
 from risk import desk, fuzz_gate, fuzz_pair, planted
 
 WARM = desk.gate().running.save()
@@ -54,9 +53,9 @@ def test_the_compiled_checks_say_what_the_plain_ones_say_in_every_state() -> Non
     ("where", "name", "fault"),
     [
         (RiskGate, "check", planted.check_fills_of_a_group_as_room),
-        (WorkingOrders, "report", planted.report_always_takes),
+        (RiskGate, "on_reports", planted.reports_always_take),
         (RiskGate, "check", planted.in_one_batch(RiskGate.check)),
-        (WorkingOrders, "report", planted.report_leaves_asleep),
+        (RiskGate, "on_reports", planted.reports_leave_asleep),
         (RiskGate, "_see", planted.see_half),
     ],
 )
@@ -78,8 +77,8 @@ def test_the_fuzz_finds_a_planted_fault(
         (RiskGate, "check", planted.check_fills_of_a_group_as_room),
         (RiskGate, "check", planted.in_one_batch(RiskGate.check)),
         (RiskGate, "_see", planted.see_half),
-        (WorkingOrders, "report", planted.report_always_takes),
-        (WorkingOrders, "report", planted.report_leaves_asleep),
+        (RiskGate, "on_reports", planted.reports_always_take),
+        (RiskGate, "on_reports", planted.reports_leave_asleep),
     ],
 )
 def test_the_comparison_finds_a_planted_fault(

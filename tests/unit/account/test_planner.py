@@ -54,7 +54,7 @@ def bracketed(gate: RiskGate) -> None:
     """Three lots long with a stop and a target around them, numbers 1 to 3."""
     rows = pursue(gate, 3, stop_ticks=40, target_ticks=60, last_order=0)
     assert told(rows) == [("new", 3, "entry"), ("new", -3, "stop"), ("new", -3, "target")]
-    gate.on_report(desk.report(1, ExecType.TRADE, last_quantity=3, leaves=0), None)
+    desk.hear(gate, desk.report(1, ExecType.TRADE, last_quantity=3, leaves=0))
 
 
 def test_an_entry_with_protection_is_a_bracket() -> None:
@@ -92,7 +92,7 @@ def test_protection_shrinks_with_the_position_until_a_change_is_under_way_or_it_
     bracketed(gate)
     assert told(pursue(gate, 2, held=3)) == [("change", 2, 2), ("change", 3, 2), ("new", -1, "exit")]
     assert gate.working.ask_cancel(3, desk.START)
-    gate.on_report(desk.report(11, ExecType.TRADE, last_quantity=1, leaves=0), None)
+    desk.hear(gate, desk.report(11, ExecType.TRADE, last_quantity=1, leaves=0))
     later = {"ts": desk.START + 10**9, "positions": [2, 0, 0]}  # An equal order at once would be a duplicate.
     assert told(pursue(gate, 1, view=later, last_order=11)) == [
         ("change", 2, "change_under_way"),

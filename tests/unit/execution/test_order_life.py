@@ -30,7 +30,7 @@ def test_an_order_s_life_in_fix_states():
     for kind, lots, leaves in (
         (ExecType.NEW, 0, 10), (ExecType.TRADE, 4, 6), (ExecType.TRIGGERED, 0, 6), (ExecType.TRADE, 6, 0),
     ):  # fmt: skip
-        lives.apply(report(len(seen), 1, kind, lots, leaves))
+        life = lives.apply(report(len(seen), 1, kind, lots, leaves))
         seen.append((life.status, life.leaves))
     assert seen == [
         (OrdStatus.PENDING_NEW, 10),
@@ -150,15 +150,13 @@ def bracketed(*levels):
 def test_a_child_with_nothing_open_waits_for_its_parent_and_ends_with_it():
     lives = bracketed(105)
     lives.apply(report(1, 1, ExecType.TRADE, 1, 2))
-    child = lives.open[OrderId(2)]
-    assert child.most_lots == 1
-    lives.apply(report(2, 2, ExecType.TRADE, 1, 0))
+    assert lives.life(OrderId(2)).most_lots == 1
+    child = lives.apply(report(2, 2, ExecType.TRADE, 1, 0))
     assert (child.status, child.most_lots) == (OrdStatus.PARTIALLY_FILLED, 0)
     lives.apply(report(3, 1, ExecType.TRADE, 1, 1))
-    assert child.most_lots == 1
+    assert lives.life(OrderId(2)).most_lots == 1
     lives.apply(report(4, 1, ExecType.CANCELED))
-    lives.apply(report(5, 2, ExecType.TRADE, 1, 0))
-    assert child.status is OrdStatus.FILLED
+    assert lives.apply(report(5, 2, ExecType.TRADE, 1, 0)).status is OrdStatus.FILLED
     assert not lives.open
 
 

@@ -191,7 +191,7 @@ def test_halt_cancels_first_and_flattens_once_the_cancel_is_confirmed() -> None:
     close = desk.order(2, instrument=InstrumentId("CL"), quantity=2, ts=view.ts)
     assert gate.check(close, view).reason == ""
     gate.on_order(close)
-    gate.on_report(desk.report(1, ExecType.CANCELED), None)
+    desk.tell(gate, desk.report(1, ExecType.CANCELED))
     assert _kinds(gate.react(_at(view, 1))[0]) == [("target", "NQ", 0)]
     close = desk.order(3, side=Side.SELL, quantity=3, ts=view.ts)
     assert gate.check(close, view).reason == ""
@@ -205,7 +205,7 @@ def test_a_close_out_goes_at_the_very_report_that_confirms_the_cancel() -> None:
     gate.on_order(desk.order(1, side=Side.SELL, order_type=OrderType.STOP, stop_price=79_000))
     assert _kinds(gate.on_command(_command(CommandKind.FLATTEN, view.ts), view)[0]) == [("cancel", "NQ", 1)]
     assert gate.react(view)[0] == ()
-    gate.on_report(desk.report(1, ExecType.CANCELED), None)
+    desk.tell(gate, desk.report(1, ExecType.CANCELED))
     assert _kinds(gate.react(view)[0]) == [("target", "NQ", 0)]
     assert gate.react(view)[0] == (), "asked again only after the interval, should it have come to nothing"
 
@@ -249,7 +249,7 @@ def test_reduce_cuts_the_largest_component_in_slices_until_its_target() -> None:
         assert gate.react(_at(view, 2))[0] == ()  # one slice at a time
         price = desk.MARKS[index]
         trade = desk.report(sent.order_id, ExecType.TRADE, steps, view.ts, last_quantity=abs(lots), last_price=price)
-        gate.on_report(trade, desk.fill(sent.order_id, abs(lots), price, side, intent.instrument, view.ts))
+        desk.tell(gate, trade, desk.fill(sent.order_id, abs(lots), price, side, intent.instrument, view.ts))
         view.positions[index] = intent.lots
         steps += 1
     assert gate.value_at_risk(view) <= 0.5 * start
@@ -338,7 +338,7 @@ def test_losing_round_trips_in_a_row_trip_the_ladder() -> None:
         for side, price in ((Side.SELL, 80_000), (Side.BUY, 79_990 if win else 80_010)):
             gate.on_order(desk.order(number, side=side, quantity=1))
             trade = desk.report(number, ExecType.TRADE, number, last_quantity=1, last_price=price)
-            gate.on_report(trade, desk.fill(number, 1, price, side))
+            desk.tell(gate, trade, desk.fill(number, 1, price, side))
             number += 1
         if number <= 11:
             assert gate.state is N
@@ -350,7 +350,7 @@ def test_a_flip_through_zero_ends_one_trade_and_starts_another() -> None:
     for number, (side, lots, price) in enumerate(((Side.BUY, 2, 100), (Side.SELL, 5, 90), (Side.BUY, 3, 91)), start=1):
         gate.on_order(desk.order(number, side=side, quantity=lots))
         trade = desk.report(number, ExecType.TRADE, number, last_quantity=lots, last_price=price)
-        gate.on_report(trade, desk.fill(number, lots, price, side))
+        desk.tell(gate, trade, desk.fill(number, lots, price, side))
         assert gate.state is (C if number == 3 else N)
 
 
@@ -358,7 +358,7 @@ def test_venue_rejects_within_the_window_trip_the_ladder() -> None:
     gate = desk.gate()
     for k in range(5):
         gate.on_order(desk.order(k + 1))
-        gate.on_report(desk.report(k + 1, ExecType.REJECTED, k, desk.START + k * SECOND), None)
+        desk.tell(gate, desk.report(k + 1, ExecType.REJECTED, k, desk.START + k * SECOND))
         assert gate.state is (C if k == 4 else N)
     assert gate.working.orders == {}
     assert gate.working.buys == [0, 0, 0]
@@ -385,7 +385,7 @@ def test_value_at_risk_over_its_limit_trips_the_ladder_at_the_next_bar() -> None
 
 def test_an_unknown_report_is_an_alert() -> None:
     gate = desk.gate()
-    gate.on_report(desk.report(77, ExecType.CANCELED), None)
+    desk.tell(gate, desk.report(77, ExecType.CANCELED))
     assert _alerts(gate, desk.view()) == ["unknown_report"]
     assert _alerts(gate, desk.view()) == []
 
@@ -413,7 +413,7 @@ def test_the_whole_gate_is_saved_and_restored() -> None:
     assert copy.save() == gate.save()
     trade = desk.report(1, ExecType.TRADE, last_quantity=2, last_price=80_000, leaves=1, cumulative=2)
     for each in (gate, copy):
-        each.on_report(trade, desk.fill(1, 2, 80_000))
+        desk.tell(each, trade, desk.fill(1, 2, 80_000))
         each.react(view)
     assert copy.check(desk.order(5, quantity=7), view) == gate.check(desk.order(5, quantity=7), view)
     assert copy.save() == gate.save()

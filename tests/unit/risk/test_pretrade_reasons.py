@@ -274,7 +274,8 @@ def _churn(gate: RiskGate, view: RiskView, rounds: int) -> None:
     for k in range(rounds):
         sent = desk.order(100 + k)
         gate.on_order(sent)
-        gate.on_report(
+        desk.tell(
+            gate,
             desk.report(sent.order_id, ExecType.TRADE, k, last_quantity=2, last_price=80_000, cumulative=2),
             desk.fill(sent.order_id, 2, 80_000),
         )

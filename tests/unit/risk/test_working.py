@@ -29,8 +29,8 @@ class Book:
         assert self.gate.put(0, order, index)
         send(self.gate.account.rows, 0, 0, order.quantity)
 
-    def report(self, report: ExecutionReport) -> tuple[int, bool] | None:
-        return self.working.report(report)
+    def report(self, report: ExecutionReport) -> bool | None:
+        return desk.hear(self.gate, report)
 
     def best_opposite(self, index: int, side: int) -> int | None:
         best = best_opposite(self.gate.account.rows.working, 0, self.working.count, index, side)

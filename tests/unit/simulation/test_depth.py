@@ -330,9 +330,9 @@ def filled_rows(script):
         schema = market.begin(block)
         while (stop := market.walk(block, schema)) is not Stop.END:
             if stop is Stop.REPORTS:
-                found |= {one.order_id: one.ts_event for one in venue.due_reports() if one.last_quantity}
+                found |= {one.order_id: one.ts_event for one in venue.due_reports()[0] if one.last_quantity}
         for one in asked:
             venue.submit(msgspec.structs.replace(one, ts=int(script[at][0]["ts_init"])))
         start = at + 1
-    found |= {one.order_id: one.ts_event for one in venue.due_reports() if one.last_quantity}
+    found |= {one.order_id: one.ts_event for one in venue.due_reports()[0] if one.last_quantity}
     return found

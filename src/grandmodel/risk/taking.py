@@ -1,0 +1,244 @@
+"""What risk takes from the venue's reports: what is still open, how often we fill, and how round trips end.
+
+One kernel walks the reports of a step. It comes back at the first of which risk has something to tell (an order that it does not know,
+too many executions on one side, a losing streak, a reject), so that what ``RiskGate`` does about it comes before the next report.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
+
+from grandmodel.domain.orders import ExecType
+from grandmodel.domain.report_rows import HEARD, REPORT, TAKEN
+from grandmodel.kernels import kernel, pointer_to
+from grandmodel.risk.breakers import BreakerState
+from grandmodel.risk.rows import AccountRows, rows_of
+from grandmodel.risk.working import apply_report, place_of
+
+Rows = NDArray[Any]
+"""Structured rows; numpy has no type for their fields."""
+Row = Any
+"""One row of a structured array inside compiled code."""
+
+_I8 = "<i8"
+
+TRADE = np.dtype(
+    [
+        ("lots", _I8),
+        ("cash_ticks", _I8),  # paid for the lots and got for them, in ticks
+        ("fees", _I8),  # micros
+    ]
+)
+"""One row an instrument: running result of its position since it was last flat."""
+
+TRADES = np.dtype(
+    [
+        ("streak", _I8),  # losing round trips in a row
+        ("repeat_window_ns", _I8),
+        ("max_repeats", _I8),
+        ("lost_at", "<f8"),  # the streak from which the ladder asks for something
+    ]
+)
+"""One row: what is counted over all instruments, and what it is held against."""
+
+EXECUTIONS = np.dtype([("head", _I8), ("tail", _I8), ("throttled", _I8)])
+"""One row a side of an instrument (2 i buys, 2 i + 1 sells): [head, tail) of its times within the window; 1 while it is stopped."""
+
+UNKNOWN_ORDER, FREED, OFTEN, LOST, REJECTED = 1, 2, 4, 8, 16
+"""What risk has to tell of a report, added up."""
+
+_FILL, _REJECT, _REFUSED_CANCEL = (
+    ord(kind.value) for kind in (ExecType.TRADE, ExecType.REJECTED, ExecType.CANCEL_REJECTED)
+)
+_HALT = int(BreakerState.HALT)
+
+
+@kernel
+def _count_execution(executions: Rows, times: NDArray[np.int64], side: int, ts: int, totals: Row) -> bool:
+    """An execution of ``side`` that opened or added; True where that has just made too many. There must be room for its time."""
+    row = executions[side]
+    times[side, row.tail] = ts
+    row.tail += 1
+    while row.head < row.tail and times[side, row.head] <= ts - totals.repeat_window_ns:
+        row.head += 1
+    if row.tail - row.head <= totals.max_repeats or row.throttled != 0:
+        return False
+    row.throttled = 1
+    return True
+
+
+@kernel
+def _count_trade(trade: Row, totals: Row, signed: int, price: int, fee: int, tick_value: int) -> bool:
+    """The fill's part in its round trip; True where that ended in a loss."""
+    before = trade.lots
+    trade.lots += signed
+    trade.cash_ticks -= signed * price
+    trade.fees += fee
+    if before == 0 or (trade.lots != 0 and (trade.lots > 0) == (before > 0)):
+        return False
+    # Flat, or through zero: what is left is marked at the fill and starts the next trade.
+    result = (trade.cash_ticks + trade.lots * price) * tick_value - trade.fees
+    trade.cash_ticks, trade.fees = -trade.lots * price, 0
+    totals.streak = totals.streak + 1 if result < 0 else 0
+    return bool(result < 0)
+
+
+@kernel
+def take_report(
+    rows: AccountRows, n: int, m: int, report: Row, heard: Row, trades: Rows, totals: Rows, executions: Rows, times: NDArray[np.int64]
+) -> int:  # fmt: skip
+    """Take one report on an order of account ``n`` that was folded in; what there is to tell of it."""
+    told = 0
+    place = place_of(rows.working, n, rows.out[n].count, report.order_id)
+    heard.sequence = -1 if place < 0 else rows.working[n, place].sequence
+    _, has_ended = apply_report(
+        rows,
+        n,
+        report.order_id,
+        report.exec_type,
+        report.last_quantity,
+        report.last_price,
+        report.leaves,
+        report.ts_event,
+    )
+    if place < 0 and report.exec_type != _REFUSED_CANCEL:
+        told |= UNKNOWN_ORDER
+    standing = rows.standing[n]
+    if has_ended and (standing.state == _HALT or standing.flattening != 0):
+        told |= FREED
+    if report.exec_type == _FILL:
+        i, signed = heard.instrument, report.last_quantity * heard.side
+        if trades[i].lots * signed >= 0 and _count_execution(
+            executions, times, 2 * i + (heard.side < 0), report.due, totals[0]
+        ):
+            told |= OFTEN
+        tick_value = rows.limits[m, i].tick_value
+        if _count_trade(trades[i], totals[0], signed, report.last_price, heard.fee, tick_value):
+            told |= LOST if totals[0].streak >= totals[0].lost_at else 0
+    elif report.exec_type == _REJECT:
+        told |= REJECTED
+    return told
+
+
+@kernel
+def take_reports_at(
+    handle: NDArray[np.int64], results: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64], first: int
+) -> int:  # fmt: skip
+    """Take ``reports`` (K, fields of ``REPORT``) from number ``first`` on for account 0; the first of which there is something to tell.
+
+    ``handle`` is ``AccountState.handle``, ``results`` that of ``Results``; ``heard`` (K, fields of ``HEARD``) says what came of each report.
+    K where nothing has to be told.
+    """
+    rows = rows_of(handle)
+    count, instruments = reports.shape[0], results[1]
+    trades = carray(pointer_to(results[0]), (instruments,), TRADE)
+    totals = carray(pointer_to(results[2]), (1,), TRADES)
+    executions = carray(pointer_to(results[3]), (2 * instruments,), EXECUTIONS)
+    times = carray(pointer_to(results[4]), (2 * instruments, results[5]), np.int64)
+    said = carray(pointer_to(reports.ctypes.data), (count,), REPORT)
+    came = carray(pointer_to(heard.ctypes.data), (count,), HEARD)
+    for k in range(first, count):
+        if came[k].code != TAKEN:
+            continue
+        came[k].risk = take_report(rows, 0, 0, said[k], came[k], trades, totals, executions, times)
+        if came[k].risk != 0:
+            return k
+    return int(count)
+
+
+class Results:
+    """Round trips and executions of one account over ``instruments`` instruments; see ``take_report``."""
+
+    def __init__(self, instruments: int, repeat_window_ns: int, max_repeats: int, lost_at: float) -> None:
+        self.trades: Rows = np.zeros(instruments, TRADE)
+        self.totals: Rows = np.zeros(1, TRADES)
+        self.totals[0]["repeat_window_ns"], self.totals[0]["max_repeats"] = repeat_window_ns, max_repeats
+        self.totals[0]["lost_at"] = lost_at
+        self._executions: Rows = np.zeros(2 * instruments, EXECUTIONS)
+        self._times = np.zeros((2 * instruments, 64), np.int64)
+        self._room = 64
+        self._take()
+
+    def _take(self) -> None:
+        self.handle = np.array(
+            [
+                self.trades.ctypes.data, len(self.trades), self.totals.ctypes.data, self._executions.ctypes.data,
+                self._times.ctypes.data, self._times.shape[1],
+            ],
+            np.int64,
+        )  # fmt: skip
+        """For ``take_reports_at``; another one after room was made."""
+
+    @property
+    def streak(self) -> int:
+        """Losing round trips in a row."""
+        return int(self.totals[0]["streak"])
+
+    @streak.setter
+    def streak(self, value: int) -> None:
+        self.totals[0]["streak"] = value
+
+    def split(self, index: int, lots: int, paid_ticks: int) -> None:
+        """An instrument was split: ``lots`` are held now, and ``paid_ticks`` came for the part of a lot."""
+        self.trades[index]["lots"] = lots
+        self.trades[index]["cash_ticks"] += paid_ticks
+
+    def make_room(self, reports: int) -> None:
+        """Room for ``reports`` more executions on any side."""
+        self._room -= reports
+        if self._room >= 0:
+            return
+        kept = self.times()
+        longest = max(len(times) for times in kept)
+        while self._times.shape[1] < 2 * (longest + reports):
+            self._times = np.zeros((len(kept), 2 * self._times.shape[1]), np.int64)
+        self._put(kept)
+        self._room = self._times.shape[1] - longest - reports
+        self._take()
+
+    def times(self) -> list[list[int]]:
+        """By side, when its executions within the window were; int64 ns."""
+        return [
+            row[int(one["head"]) : int(one["tail"])].tolist()
+            for row, one in zip(self._times, self._executions, strict=True)
+        ]
+
+    def _put(self, times: list[list[int]]) -> None:
+        for row, one, kept in zip(self._times, self._executions, times, strict=True):
+            row[: len(kept)] = kept
+            one["head"], one["tail"] = 0, len(kept)
+
+    def executions(self, index: int, side: int) -> int:
+        """How many one side has had within the window."""
+        row = self._executions[2 * index + (side < 0)]
+        return int(row["tail"] - row["head"])
+
+    def stop(self, index: int, side: int) -> None:
+        """One side is stopped for its executions."""
+        self._executions[2 * index + (side < 0)]["throttled"] = 1
+
+    def open(self, index: int, side: int) -> None:
+        """One side is open again, and its executions are forgotten."""
+        row = self._executions[2 * index + (side < 0)]
+        row["throttled"], row["head"] = 0, row["tail"]
+
+    def save(self) -> tuple[bytes, int, list[list[int]]]:
+        """The state: trades, streak and times."""
+        return self.trades.tobytes(), int(self.totals[0]["streak"]), self.times()
+
+    def restore(self, saved: tuple[bytes, int, list[list[int]]]) -> None:
+        """Continue from what ``save`` of another with as many instruments gave; which sides are stopped is for ``stop``."""
+        trades, streak, times = saved
+        self.trades[:] = np.frombuffer(trades, TRADE)
+        self.totals[0]["streak"] = streak
+        self._executions["throttled"] = 0
+        longest = max((len(one) for one in times), default=0)
+        while self._times.shape[1] < 2 * longest:
+            self._times = np.zeros((len(times), 2 * self._times.shape[1]), np.int64)
+        self._put(times)
+        self._room = self._times.shape[1] - longest
+        self._take()
