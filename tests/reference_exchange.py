@@ -12,9 +12,10 @@ import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Flag, schema_of
 from grandmodel.domain.orders import CancelOrder, OrderType, ReplaceOrder, TimeInForce
+from grandmodel.domain.report_rows import REPORT, report_of
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.runtime.market_step import MarketStep, Stop
-from grandmodel.simulation.exchange import SimulatedExchange
+from grandmodel.simulation.exchange import SimulatedExchange, due_count, hand_out
 from grandmodel.simulation.models import FillRuleName, LiquidityName
 
 NONE = None
@@ -681,12 +682,12 @@ def drive_compiled(script, settings, schedules, instruments, seed=5):
         block = np.array([row], dtype=row.dtype)
         schema = market.begin(block)
         while (stop := market.walk(block, schema_of(block))) is not Stop.END:
-            _listen(stop, venue, said)
+            _listen(stop, market, said)
         assert schema is schema_of(block)
         for request in requests:
             _send(venue, replace_ts(request, int(row["ts_init"])))
     while (stop := market.advance(NEVER_NS - 1)) is not Stop.END:
-        _listen(stop, venue, said)
+        _listen(stop, market, said)
     return said
 
 
@@ -707,7 +708,7 @@ def _send(venue, request):
         venue.submit(request)
 
 
-def _listen(stop, venue, said):
+def _listen(stop, market, said):
     if stop is Stop.REPORTS:
         said += [
             Said(
@@ -724,8 +725,15 @@ def _listen(stop, venue, said):
                 one.reason.value,
                 NONE if one.arrival_price is None else (one.arrival_reference.value, one.arrival_price),
             )
-            for one in venue.due_reports()[0]
+            for one in reports_due(market)
         ]
 
 
-__all__ = ["Said", "drive", "drive_compiled"]
+def reports_due(market):
+    """The reports of the compiled venue that are due, each handed out once."""
+    said = np.zeros(due_count(market.step, market.reports), REPORT)
+    hand_out(market.step, market.reports, said, len(said))
+    return [report_of(row.tolist()) for row in said]
+
+
+__all__ = ["Said", "drive", "drive_compiled", "reports_due"]

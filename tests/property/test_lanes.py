@@ -141,9 +141,9 @@ def test_the_episodes_above_meet_everything_that_can_happen(monkeypatch):
             seen[f"{change}{TAGS[row['tag']]} {REASONS[row['reason']] or 'whole'}"] += 1
         return take_row(planner, step, deed, k, instrument, asked)
 
-    def count_reports(books, step, reports, rows):
+    def count_reports(books, step, reports):
         seen.update(f"{report.exec_type.name} {report.reason.value}".strip() for report in reports)
-        return apply_reports(books, step, reports, rows)
+        return apply_reports(books, step, reports)
 
     def count_stops(engine, stop, block):
         seen[Stop(stop).name] += 1

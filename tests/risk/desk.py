@@ -10,8 +10,11 @@ from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.domain.report_rows import EXEC_CODES, HEARD, REPORT, report_row
+from grandmodel.kernels import kernel
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
+from grandmodel.risk.rows import rows_of
 from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.taking import results_of, take_report
 from grandmodel.risk.working import apply_report
 
 CAPITAL = 10_000_000 * 1_000_000
@@ -135,10 +138,20 @@ def hear(gate: RiskGate, report: ExecutionReport) -> bool | None:
 
 def tell(gate: RiskGate, report: ExecutionReport, fill: Fill | None = None) -> None:
     """Let the gate take one report as the engine does; ``fill`` is what it filled."""
-    reports, heard = np.zeros(1, REPORT), np.zeros(1, HEARD)
-    reports[0] = report_row(report)
+    said, heard = np.zeros(1, REPORT), np.zeros(1, HEARD)
+    said[0] = report_row(report)
     if fill is not None:
         heard["instrument"] = [one.id for one in gate.instruments].index(fill.instrument)
         heard["side"], heard["fee"] = int(fill.side), fill.fee_micros
-        reports["last_price"], reports["last_quantity"] = fill.price, fill.quantity
-    gate.on_reports(reports.view(np.int64).reshape(1, -1), heard.view(np.int64).reshape(1, -1))
+        said["last_price"], said["last_quantity"] = fill.price, fill.quantity
+    gate.results.make_room(1)
+    told = _take(gate.account.handle, gate.results.handle, said, heard)
+    if told:
+        came = heard[0]
+        gate.on_report(report.ts_init, int(came["instrument"]), int(came["side"]), told, int(came["sequence"]))
+
+
+@kernel
+def _take(account, results, said, heard):
+    trades, totals, executions, times = results_of(results)
+    return take_report(rows_of(account), 0, 0, said[0], heard[0], trades, totals, executions, times)

@@ -10,15 +10,14 @@ from typing import Any
 
 import msgspec
 
-from grandmodel.domain.orders import Order
-from grandmodel.domain.report_rows import REPORT
+from grandmodel.domain.orders import ExecutionReport, Fill, Order
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
 from grandmodel.risk.leaving import leave_at
 from grandmodel.risk.working import recount
 from grandmodel.runtime.order_planner import OrderPlanner
+from risk import desk
 
-_ask, _check, _on_reports, _see = OrderPlanner._ask, RiskGate.check, RiskGate.on_reports, RiskGate._see
-_NUMBER, _LOTS = ((REPORT.names or ()).index(name) for name in ("order_id", "last_quantity"))
+_ask, _check, _tell, _see = OrderPlanner._ask, RiskGate.check, desk.tell, RiskGate._see
 
 
 def _filled_before(gate: RiskGate, order: Order) -> int:
@@ -81,26 +80,25 @@ _SIZES = frozenset(
 )
 
 
-def reports_always_take(gate: RiskGate, reports: Any, heard: Any) -> None:
-    """``RiskGate.on_reports``: a fill is taken from every other of the group, also from one that joined after it."""
+def tell_always_takes(gate: RiskGate, report: ExecutionReport, fill: Fill | None = None) -> None:
+    """``desk.tell``: a fill is taken from every other of the group, also from one that joined after it."""
     before, rows = gate.working.orders, gate.account.rows
-    _on_reports(gate, reports, heard)
-    for number, lots in reports[:, [_NUMBER, _LOTS]].tolist():
-        order = before.get(number)
-        if order is not None and order.group and lots:
-            for row in rows.working[0, : gate.working.count]:
-                others = row["group"] == order.group and row["instrument"] == order.instrument
-                if others and row["order_id"] != order.order_id:
-                    row["reduced"] = before[int(row["order_id"])].reduced + lots
-            recount(rows, 0, order.instrument)
+    _tell(gate, report, fill)
+    order = before.get(report.order_id)
+    if order is not None and order.group and report.last_quantity:
+        for row in rows.working[0, : gate.working.count]:
+            others = row["group"] == order.group and row["instrument"] == order.instrument
+            if others and row["order_id"] != order.order_id:
+                row["reduced"] = before[int(row["order_id"])].reduced + report.last_quantity
+        recount(rows, 0, order.instrument)
 
 
-def reports_leave_asleep(gate: RiskGate, reports: Any, heard: Any) -> None:
-    """``RiskGate.on_reports``: a bracket's children do not count, though their parent has filled."""
-    _on_reports(gate, reports, heard)
+def tell_leaves_asleep(gate: RiskGate, report: ExecutionReport, fill: Fill | None = None) -> None:
+    """``desk.tell``: a bracket's children do not count, though their parent has filled."""
+    _tell(gate, report, fill)
     rows = gate.account.rows
     for row in rows.working[0, : gate.working.count]:
-        if row["parent"] in reports[:, _NUMBER]:
+        if row["parent"] == report.order_id:
             row["woken"] = 0
             recount(rows, 0, int(row["instrument"]))
 

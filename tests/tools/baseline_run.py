@@ -118,8 +118,8 @@ def baseline_run(paths: tuple[tuple[str, Path], ...], policy: RollPolicy) -> Bas
             if moment.bars or moment.ts not in equity:
                 # A roll inside a session is booked at the close of the bar before it: the equity of that bar is what it closed at.
                 equity[moment.ts] = moment.equity_micros
-        for fill in record.fills:
-            fills[fill.instrument].append(fill)
+            for fill in moment.fills:
+                fills[fill.instrument].append(fill)
 
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "baseline"

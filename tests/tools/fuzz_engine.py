@@ -39,11 +39,10 @@ from grandmodel.domain.events import Advance, Command, CommandKind, End
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN, Instrument
 from grandmodel.domain.orders import OrderType, Side, TimeInForce
-from grandmodel.domain.report_rows import HEARD, REPEATED, REPORT
+from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_SECOND, THIRTY_MINUTES_NS
 from grandmodel.journal.format import encode_record
-from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import BreakerSettings, FlowLimits, Thresholds
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.engine import Engine
@@ -339,29 +338,33 @@ def _approve_all() -> contextlib.AbstractContextManager[object]:
 
 def _forgotten_fee() -> contextlib.AbstractContextManager[object]:
     """The ledger drops one fee in fifty."""
-    plain = Books._book_all
+    plain = Books.apply_reports
     calls = iter(range(10**12))
 
-    def book_all(self, step, rows, heard, fills):
-        for k, _ in fills:
+    def apply(self, step, reports):
+        fills = plain(self, step, reports)
+        for fill in fills:
             if next(calls) % 50 == 49:
-                heard[k, HEARD.names.index("fee")] = 0
-        plain(self, step, rows, heard, fills)
+                self.ledger.move_cash(self.instruments[self.index[fill.instrument]].currency, fill.fee_micros)
+                self.follow_ledger()
+        return fills
 
-    return mock.patch.object(Books, "_book_all", book_all)
+    return mock.patch.object(Books, "apply_reports", apply)
 
 
 def _lost_fills() -> contextlib.AbstractContextManager[object]:
-    """Risk does not hear of one fill in twenty."""
-    plain = RiskGate.on_reports
+    """Risk does not hear of one step of fills in twenty."""
+    plain = Books.apply_reports
     calls = iter(range(10**12))
 
-    def on_reports(self, reports, heard):
-        lost = [bool(lots) and next(calls) % 20 == 19 for lots in reports[:, REPORT.names.index("last_quantity")]]
-        heard[lost, HEARD.names.index("code")] = REPEATED
-        plain(self, reports, heard)
+    def apply(self, step, reports):
+        before = self.gate.working.save()
+        fills = plain(self, step, reports)
+        if fills and next(calls) % 20 == 19:
+            self.gate.working.restore(before)
+        return fills
 
-    return mock.patch.object(RiskGate, "on_reports", on_reports)
+    return mock.patch.object(Books, "apply_reports", apply)
 
 
 def _early_forgetting() -> contextlib.AbstractContextManager[object]:
@@ -393,17 +396,17 @@ def _greedy_stops() -> contextlib.AbstractContextManager[object]:
     """What the record says of a stop's fill is a tick better than its trigger."""
     plain = Books.apply_reports
 
-    def apply(self, step, reports, rows):
-        changed, rows = [], rows.copy()
-        for row, report in zip(rows, reports, strict=True):
+    def apply(self, step, reports):
+        changed = []
+        for k, report in enumerate(reports):
             order = self.lives.order(report.order_id)
             if report.last_quantity and order is not None and order.order_type is OrderType.STOP:
                 better = order.stop_price - int(order.side)
-                row[REPORT.names.index("last_price")] = better
+                self.intake._said[k, REPORT.names.index("last_price")] = better
                 changed.append(msgspec.structs.replace(report, last_price=better))
             else:
                 changed.append(report)
-        return plain(self, step, tuple(changed), rows)
+        return plain(self, step, tuple(changed))
 
     return mock.patch.object(Books, "apply_reports", apply)
 

@@ -108,17 +108,15 @@ class Observer:
             for bar in moment.bars:
                 if not bar.flags & 8:  # A bad stretch makes no mark.
                     self._marks[bar.instrument] = bar.close
-            if self.checks_equity_at_bars and moment.cause is Cause.BAR and record.quiet is not None:
+            for alert in moment.alerts:
+                if alert.code == "limit_broken":  # The engine's own look found what the gate had let through.
+                    self._fault(f"record {record.number}: the engine says that a limit is broken: {alert.text}")
+            self._take_reports(moment)
+            self._take_orders(moment)
+            self._take_alerts(moment)
+            self._check_limits(moment)
+            if self.checks_equity_at_bars and moment.cause is Cause.BAR:
                 self._check_equity(moment)
-        for alert in record.alerts:
-            if alert.code == "limit_broken":  # The engine's own look found what the gate had let through.
-                self._fault(f"record {record.number}: the engine says that a limit is broken: {alert.text}")
-        self._take_reports(record)
-        self._take_orders(record)
-        self._take_alerts(record)
-        self._check_limits(record)
-        if self.checks_equity_at_bars and record.cause is Cause.BAR:
-            self._check_equity(record)
 
     def finish(self) -> None:
         """The last record says how things stand; it must be what the sums say."""

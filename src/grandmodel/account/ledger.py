@@ -130,12 +130,13 @@ class Ledger:
         """Of cash flows and splits that were booked."""
         self.repeated = 0
         """Cash flows and splits that came again, and were left."""
+        self.handle = np.zeros(4, np.int64)
+        """For kernels (``booking.books_of``)."""
         self._take()
 
     def _take(self) -> None:
         holdings, cash = self._holdings, self._cash
-        self.handle = np.array([holdings.ctypes.data, len(holdings), cash.ctypes.data, len(cash)], np.int64)
-        """For kernels (``booking.books_of``); another one after a currency was added."""
+        self.handle[:] = holdings.ctypes.data, len(holdings), cash.ctypes.data, len(cash)
 
     @property
     def cash_micros(self) -> dict[str, int]:

@@ -305,7 +305,7 @@ class Cause(enum.StrEnum):
     BEGIN = "begin"
     BAR = "bar"
     QUIET = "quiet"
-    """Bars closed, again and again, and nothing came of it: ``Record.quiet`` holds those moments (``domain/moments.py``)."""
+    """Bars closed and orders filled, again and again, and nobody said anything: ``Record.quiet`` holds those moments (``domain/moments.py``)."""
     REPORT = "report"
     ROLL = "roll"
     """An instrument's data changed contract: the position is rolled, its working orders are cancelled."""
@@ -373,13 +373,18 @@ class Alert(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_
 
 
 class QuietMoments(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
-    """Moments at which bars closed and nothing came of it, oldest first; ``domain.moments.moments_of`` reads them."""
+    """Moments at which bars closed or the venue reported and nothing else came of it, oldest first; ``domain.moments.moments_of`` reads them."""
 
     instruments: tuple[InstrumentId, ...]
     """The run's, in the order of the numbers in ``rows``."""
     rows: bytes
-    """By moment: its ts, position, equity in micros and number of bars; then by bar the fields of ``ClosedBar`` in their order, the instrument
-    as a place in ``instruments``. How they become bytes: ``domain.moments.packed``."""
+    """By moment: its ts, position, equity in micros, and how many bars and reports; then by bar the fields of ``ClosedBar`` in their order, the
+    instrument as a place in ``instruments``; then by report what ``domain.moments.REPORT_WORDS`` says. How they become bytes:
+    ``domain.moments.packed``."""
+    tags: tuple[str, ...] = ()
+    """Of the orders that filled, by the numbers in ``rows``."""
+    fills: int = 0
+    """How many there are in ``rows``."""
 
 
 class Record(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

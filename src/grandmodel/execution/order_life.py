@@ -19,7 +19,7 @@ from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.groups import was_there
 from grandmodel.domain.ids import InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, ReplaceOrder
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, PriceReference, ReplaceOrder
 from grandmodel.domain.report_rows import HEARD, NOT_OPEN, REPEATED, REPORT, TAKEN, TOO_MUCH, UNKNOWN, report_row
 from grandmodel.kernels import kernel, pointer_to
 
@@ -47,6 +47,11 @@ LIFE = np.dtype(
         ("batch", _I8),  # the step in which it was sent
         ("ts", _I8),  # when that was
         ("reference", _I8),  # the mark when it was decided, in ticks; UNDEFINED_PRICE where there was none
+        ("tag", _I8),  # its number among the tags (``OrderLives.tags``)
+        ("price", _I8),  # as the venue has confirmed it, like the next; UNDEFINED_PRICE: none
+        ("stop_price", _I8),
+        ("new_price", _I8),  # of a change under way
+        ("new_stop", _I8),
         ("cancel_asked", _I8),
         ("changing", _I8),
         ("withdrawn", _I8),  # 1 where the simulated venue has been told that nothing of it may fill any more
@@ -82,6 +87,9 @@ for _status in OrdStatus:
 _PENDING, _FILLED, _PARTLY = (
     ord(status.value) for status in (OrdStatus.PENDING_NEW, OrdStatus.FILLED, OrdStatus.PARTIALLY_FILLED)
 )
+_NONE, _TRIGGER, _LIMIT = (
+    list(PriceReference).index(kind) for kind in (PriceReference.NONE, PriceReference.TRIGGER, PriceReference.LIMIT)
+)
 _STATUSES = {ord(status.value): status for status in OrdStatus}
 
 
@@ -106,7 +114,7 @@ def _place_of(lives: Rows, count: int, order_id: int) -> int:
 @kernel
 def add(
     lives: Rows, counts: Rows, order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
-    reference: int,
+    reference: int, tag: int, price: int, stop_price: int,
 ) -> None:  # fmt: skip
     """An order has been sent. There must be a free row."""
     count = counts[0]
@@ -116,7 +124,9 @@ def add(
     row.quantity = row.pending = quantity
     row.filled = row.reduced = row.woken = row.cancel_asked = row.changing = row.withdrawn = 0
     row.is_child = 1 if above >= 0 and lives[above].filled == 0 else 0
-    row.parent, row.group, row.batch, row.ts, row.reference = parent, group, batch, ts, reference
+    row.parent, row.group, row.batch, row.ts, row.reference, row.tag = parent, group, batch, ts, reference, tag
+    row.price = row.new_price = price
+    row.stop_price = row.new_stop = stop_price
     count.open += 1
     count.last_order_id = max(count.last_order_id, order_id)
 
@@ -169,7 +179,23 @@ def _touch_others(lives: Rows, counts: Rows, place: int, lots: int, ts_event: in
 
 
 @kernel
-def _fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, heard: Row) -> int:
+def _note_slippage(row: Row, report: Row, heard: Row) -> None:
+    """The price, in ticks, that a fill's slippage is measured from, and which it is: each kind of order promises another one.
+
+    The terms are those that the order has now. None where a venue does not tell what a market order met.
+    """
+    if row.stop_price != UNDEFINED_PRICE:
+        heard.slippage_from, heard.slippage_kind = row.stop_price, _TRIGGER
+    elif row.price != UNDEFINED_PRICE:
+        heard.slippage_from, heard.slippage_kind = row.price, _LIMIT
+    elif report.arrival_kind != _NONE:
+        heard.slippage_from, heard.slippage_kind = report.arrival_price, report.arrival_kind
+    else:
+        heard.slippage_from, heard.slippage_kind = UNDEFINED_PRICE, _NONE
+
+
+@kernel
+def fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, heard: Row) -> int:
     """Fold one report in; what came of it."""
     count = counts[0]
     if _is_repeated(counts, beyond, report.exec_id):
@@ -179,7 +205,7 @@ def _fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, hea
     if place < 0:
         return NOT_OPEN if report.exec_type == _REFUSED_CANCEL else UNKNOWN
     row = lives[place]
-    heard.instrument, heard.side, heard.reference = row.instrument, row.side, row.reference
+    heard.instrument, heard.side, heard.reference, heard.tag = row.instrument, row.side, row.reference, row.tag
     if report.exec_type != _REFUSED_CANCEL:
         count.heard = max(count.heard, row.batch)
     if report.exec_type == _FILL:
@@ -187,6 +213,7 @@ def _fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, hea
         if row.filled > row.quantity or report.last_quantity <= 0:
             heard.filled = row.filled
             return TOO_MUCH
+        _note_slippage(row, report, heard)
         _touch_others(lives, counts, place, report.last_quantity, report.ts_event)
         has_ended = row.filled == row.quantity
         if report.leaves == 0 and not has_ended:
@@ -196,10 +223,11 @@ def _fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, hea
         row.status = _FILLED if has_ended else _PARTLY
     elif report.exec_type == _CHANGED:
         row.quantity = row.pending = report.cumulative + row.reduced + report.leaves
+        row.price, row.stop_price = row.new_price, row.new_stop
         row.changing = 0
     elif report.exec_type == _REFUSED_CANCEL:
         row.cancel_asked = row.changing = 0
-        row.pending = row.quantity
+        row.pending, row.new_price, row.new_stop = row.quantity, row.price, row.stop_price
     elif _NEXT_STATUS[report.exec_type] != 0:
         row.status = _NEXT_STATUS[report.exec_type]
     heard.filled, heard.status = row.filled, row.status
@@ -259,29 +287,24 @@ def lives_of(handle: NDArray[np.int64]) -> tuple[Rows, Rows, NDArray[np.int64]]:
 
 
 @kernel
-def _fold_at(handle: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64]) -> int:
-    """Fold ``reports`` (K, fields of ``REPORT``) in, and say in ``heard`` (K, fields of ``HEARD``) what came of each.
-
-    The number of the first that cannot be true, with nothing of it or behind it folded in; K where all are.
-    """
+def _fold_at(handle: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64]) -> None:
+    """``fold`` of one report (1, fields of ``REPORT``) behind ``handle``; what came of it goes into ``heard`` (1, fields of ``HEARD``)."""
     lives, counts, beyond = lives_of(handle)
-    said = carray(pointer_to(reports.ctypes.data), (reports.shape[0],), REPORT)
-    told = carray(pointer_to(heard.ctypes.data), (heard.shape[0],), HEARD)
-    for k in range(reports.shape[0]):
-        told[k].code = _fold(lives, counts, beyond, said[k], told[k])
-        if told[k].code > NOT_OPEN:
-            return k
-    return int(reports.shape[0])
+    said = carray(pointer_to(reports.ctypes.data), (1,), REPORT)
+    told = carray(pointer_to(heard.ctypes.data), (1,), HEARD)
+    told[0].code = fold(lives, counts, beyond, said[0], told[0])
 
 
 @kernel
 def _add_at(
     handle: NDArray[np.int64], order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
-    reference: int,
+    reference: int, tag: int, price: int, stop_price: int,
 ) -> None:  # fmt: skip
     """``add`` behind ``handle``."""
     lives, counts, _ = lives_of(handle)
-    add(lives, counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference)
+    add(
+        lives, counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference, tag, price, stop_price
+    )  # fmt: skip
 
 
 @kernel
@@ -343,15 +366,16 @@ class OrderLives:
         self._counts: Rows = np.zeros(1, COUNTS)
         self._counts["heard"] = -1
         self._values = self._counts.view(np.int64)
-        self._heard: NDArray[np.int64] = np.zeros((64, len(HEARD.names or ())), np.int64)
+        self._tags: dict[str, int] = {}
+        self.tags: list[str] = []
+        """Of the orders so far, by the number that rows know each by."""
+        self.handle = np.zeros(5, np.int64)
+        """For kernels (``lives_of``)."""
         self._take()
 
     def _take(self) -> None:
         rows, beyond = self._rows, self._beyond
-        self.handle = np.array(
-            [rows.ctypes.data, len(rows), self._counts.ctypes.data, beyond.ctypes.data, len(beyond)], np.int64
-        )
-        """For kernels (``lives_of``); another one after rows were added."""
+        self.handle[:] = rows.ctypes.data, len(rows), self._counts.ctypes.data, beyond.ctypes.data, len(beyond)
 
     @property
     def ended(self) -> int:
@@ -375,11 +399,12 @@ class OrderLives:
 
     def orders_of(self, instrument: InstrumentId) -> list[Order]:
         """The orders themselves of one instrument that are open, oldest first."""
-        return [order for order in self._orders.values() if order.instrument == instrument]
+        ids = self._rows["order_id"][: self._values[_OPEN]].tolist()
+        return [order for order in (self._orders[number] for number in ids) if order.instrument == instrument]
 
     def order(self, order_id: OrderId) -> Order | None:
         """An open order with the terms that the venue has confirmed; None where it is not open."""
-        return self._orders.get(order_id)
+        return None if _place_at(self.handle, order_id) < 0 else self._orders[order_id]
 
     def life(self, order_id: OrderId) -> OrderLife | None:
         """An open order and what has become of it; None where it is not open."""
@@ -397,11 +422,19 @@ class OrderLives:
         """An order has been sent; ``batch`` numbers the step and rises."""
         if self._values[_OPEN] == len(self._rows):
             self._make_room()
+        tag = self._tags.get(order.tag)
+        if tag is None:
+            tag = self._tags[order.tag] = len(self.tags)
+            self.tags.append(order.tag)
+        price, stop_price = order.price, order.stop_price
         _add_at(
             self.handle, order.order_id, self.number_of(order.instrument), int(order.side), order.quantity, order.parent or 0,
-            order.oco_group, batch, order.ts, UNDEFINED_PRICE if reference_price is None else reference_price,
+            order.oco_group, batch, order.ts, UNDEFINED_PRICE if reference_price is None else reference_price, tag,
+            UNDEFINED_PRICE if price is None else price, UNDEFINED_PRICE if stop_price is None else stop_price,
         )  # fmt: skip
         self._orders[order.order_id] = order
+        if len(self._orders) > 2 * int(self._values[_OPEN]) + 64:
+            self._forget_ended()
 
     def take_back(self, order_id: OrderId) -> None:
         """An order that was added did not leave after all."""
@@ -422,6 +455,10 @@ class OrderLives:
         if row is None or row["cancel_asked"] or row["changing"]:
             return False
         row["changing"], row["pending"] = 1, request.quantity
+        if request.price is not None:
+            row["new_price"] = request.price
+        if request.stop_price is not None:
+            row["new_stop"] = request.stop_price
         self._changes[request.order_id] = request
         return True
 
@@ -430,6 +467,7 @@ class OrderLives:
         row = self._row(order_id)
         if row is not None:
             row["changing"], row["pending"] = 0, row["quantity"]
+            row["new_price"], row["new_stop"] = row["price"], row["stop_price"]
             del self._changes[order_id]
 
     def withdraw(self, order_id: OrderId) -> None:
@@ -438,49 +476,51 @@ class OrderLives:
         if row is not None:
             row["withdrawn"] = 1
 
-    def fold(self, reports: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Fold ``reports`` (K, fields of ``REPORT``) in; (K, fields of ``HEARD``) what came of each, good until the next call.
-
-        Raises ``InvariantError`` for one that cannot be true.
-        """
-        count = len(reports)
-        while count > len(self._heard) or self._values[_BEYOND] + count > len(self._beyond):
+    def make_room(self, reports: int) -> None:
+        """Room for ``reports`` more reports."""
+        while self._values[_BEYOND] + reports > len(self._beyond):
             self._make_room()
-        heard = self._heard[:count]
-        done = _fold_at(self.handle, reports, heard)
-        if done < count:
-            self._refuse(reports[done].tolist(), heard[done].tolist())
-        return heard
 
-    def follow(self, order_id: OrderId, heard: list[int], exec_type: ExecType) -> Order | None:
-        """The order of a report that was folded in, as it stood before: an ended one is forgotten, and one that the venue changed has new terms.
-
-        None where the report was not taken. To be called once for each row of ``fold``.
-        """
-        if heard[_CODE] != TAKEN:
-            return None
-        order = self._orders[order_id]
+    def follow(self, order_id: OrderId, exec_type: ExecType, status: int) -> None:
+        """A report was folded in that led to ``status``: an order that the venue changed has new terms, one that has ended is forgotten."""
         if exec_type is ExecType.REPLACED:
-            self._confirm_change(order)
+            self._confirm_change(self._orders[order_id])
         elif exec_type is ExecType.CANCEL_REJECTED:
             self._changes.pop(order_id, None)
-        elif _IS_FINAL[heard[_STATUS]]:
+        elif _IS_FINAL[status]:
             del self._orders[order_id]
             self._changes.pop(order_id, None)
-        return order
+
+    def refuse(self, report: list[int], heard: list[int]) -> None:
+        """Raise ``InvariantError`` for a report (a row of ``REPORT``) that cannot be true; ``heard`` (a row of ``HEARD``) says why."""
+        named = dict(zip(REPORT.names or (), report, strict=True))
+        if heard[_CODE] == UNKNOWN:
+            raise InvariantError(
+                f"report {named['exec_id']}: found order {named['order_id']}, expected one that is open (last sent: "
+                f"{int(self._counts[0]['last_order_id'])})"
+            )
+        quantity = self._orders[OrderId(named["order_id"])].quantity
+        raise InvariantError(
+            f"order {named['order_id']}: found {heard[_LOTS_FILLED]} lots filled of {quantity} (last fill {named['last_quantity']})"
+        )
 
     def apply(self, report: ExecutionReport) -> OrderLife | None:
         """Fold one report in and return its order as it now is; None for a report seen before or of an ended order."""
-        before = self._row(report.order_id)
+        before, order = self._row(report.order_id), self._orders.get(report.order_id)
         row = None if before is None else before.copy()
-        heard = self.fold(np.array([report_row(report)], np.int64))[0].tolist()
-        order = self.follow(report.order_id, heard, report.exec_type)
-        if order is None or row is None:
+        self.make_room(1)
+        said, heard = np.array([report_row(report)], np.int64), np.zeros((1, len(HEARD.names or ())), np.int64)
+        _fold_at(self.handle, said, heard)
+        came = heard[0].tolist()
+        if came[_CODE] > NOT_OPEN:
+            self.refuse(said[0].tolist(), came)
+        if came[_CODE] != TAKEN or row is None:
             return None
+        self.follow(report.order_id, report.exec_type, came[_STATUS])
         life = self.life(report.order_id)
         if life is not None:
             return life
-        row["status"], row["filled"] = heard[_STATUS], heard[_LOTS_FILLED]
+        row["status"], row["filled"] = came[_STATUS], came[_LOTS_FILLED]
         return self._life_of(row, order)
 
     def most_open(self, instrument: InstrumentId) -> tuple[int, int]:
@@ -488,13 +528,14 @@ class OrderLives:
         found: tuple[int, int] = _most_open_at(self.handle, self._numbers.get(instrument, -1))
         return found
 
-    def save(self) -> tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder]]:
+    def save(self) -> tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[str]]:
         """Everything that is remembered, for a snapshot."""
+        self._forget_ended()
         rows, beyond = self._rows[: self._values[_OPEN]], self._beyond[: self._values[_BEYOND]]
         orders, changes = list(self._orders.values()), list(self._changes.values())
-        return rows.tobytes(), self._counts.tobytes(), beyond.tobytes(), orders, changes
+        return rows.tobytes(), self._counts.tobytes(), beyond.tobytes(), orders, changes, self.tags
 
-    def restore(self, saved: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder]]) -> None:
+    def restore(self, saved: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[str]]) -> None:
         """Put back what ``save`` of another with the same instruments gave."""
         rows, beyond = np.frombuffer(saved[0], LIFE), np.frombuffer(saved[2], np.int64)
         while len(rows) > len(self._rows) or len(beyond) > len(self._beyond):
@@ -503,6 +544,8 @@ class OrderLives:
         self._counts[:] = np.frombuffer(saved[1], COUNTS)
         self._orders = {order.order_id: order for order in saved[3]}
         self._changes = {change.order_id: change for change in saved[4]}
+        self.tags = saved[5]
+        self._tags = {tag: k for k, tag in enumerate(self.tags)}
 
     def _row(self, order_id: OrderId) -> Any:
         """The row of an open order, None where it is none."""
@@ -512,7 +555,7 @@ class OrderLives:
     def _life_of(self, row: Any, order: Order | None = None) -> OrderLife:
         """The order in ``row``; ``order`` where it has ended."""
         number, _, _, status, quantity, pending, filled, reduced, woken, is_child, *_ = row.tolist()
-        *_, reference, cancel_asked, _, withdrawn = row.tolist()
+        *_, reference, _, _, _, _, _, cancel_asked, _, withdrawn = row.tolist()
         has_ended = order is not None
         return OrderLife(
             order=order or self._orders[number],
@@ -538,25 +581,17 @@ class OrderLives:
                 stop_price=order.stop_price if change.stop_price is None else change.stop_price,
             )
 
-    def _refuse(self, report: list[int], heard: list[int]) -> None:
-        """Raise for a report that cannot be true."""
-        named = dict(zip(REPORT.names or (), report, strict=True))
-        if heard[_CODE] == UNKNOWN:
-            raise InvariantError(
-                f"report {named['exec_id']}: found order {named['order_id']}, expected one that is open (last sent: "
-                f"{int(self._counts[0]['last_order_id'])})"
-            )
-        quantity = self._orders[OrderId(named["order_id"])].quantity
-        raise InvariantError(
-            f"order {named['order_id']}: found {heard[_LOTS_FILLED]} lots filled of {quantity} (last fill {named['last_quantity']})"
-        )
+    def _forget_ended(self) -> None:
+        """Let go of the orders that have ended."""
+        ids = self._rows["order_id"][: self._values[_OPEN]].tolist()
+        self._orders = {number: self._orders[number] for number in ids}
+        self._changes = {number: change for number, change in self._changes.items() if number in self._orders}
 
     def _make_room(self) -> None:
         """Double the room for everything."""
         rows, beyond = np.zeros(2 * len(self._rows), LIFE), np.zeros(2 * len(self._beyond), np.int64)
         rows[: len(self._rows)], beyond[: len(self._beyond)] = self._rows, self._beyond
         self._rows, self._beyond = rows, beyond
-        self._heard = np.zeros((2 * len(self._heard), self._heard.shape[1]), np.int64)
         self._take()
 
 

@@ -11,7 +11,7 @@ order's own instrument is taken at its worst end, and every other instrument's w
 undiversified, which bounds every combination from above.
 
 The engine asks and lets leave in one call on the rows of ``account`` (``leaving.ask``), a bracket's parent before its children;
-``check`` and ``on_order`` are the same apart, for whoever has an order and a ``RiskView`` at hand. What the engine owes the gate besides: ``on_reports`` in the step that also updates ``RiskView.positions``, ``on_bars``
+``check`` and ``on_order`` are the same apart, for whoever has an order and a ``RiskView`` at hand. What the engine owes the gate besides: each report to ``taking.take_report`` in the step that also updates ``RiskView.positions``, ``on_bars``
 and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
 """
 
@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.decisions import CancelIntent, Intent, TargetPosition, Urgency
@@ -31,7 +30,6 @@ from grandmodel.domain.events import Alert, ClosedBar, Command, CommandKind
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import Order, OrderType
-from grandmodel.domain.report_rows import HEARD, REPORT
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
@@ -48,7 +46,7 @@ from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS,
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.standing import AccountStanding, moved_peak
-from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, Results, take_reports_at
+from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, Results
 from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
@@ -207,23 +205,14 @@ class RiskGate:
             raise RiskInputError(f"order {order.order_id}: found a number that is none, expected an approved order")
         leave_at(self.account.handle, 0, order.quantity)
 
-    def on_reports(self, reports: NDArray[np.int64], heard: NDArray[np.int64]) -> None:
-        """The venue answered: ``reports`` (K, fields of ``REPORT``), and what came of each (K, fields of ``HEARD``), with fees.
+    def on_report(self, ts: int, index: int, side: int, told: int, sequence: int) -> None:
+        """A report known at ``ts``, on an order of ``side`` in instrument ``index``, was taken; ``told`` is what ``taking.take_report`` said.
 
-        The engine updates its positions in the same step.
+        ``sequence`` is the order's among those that left.
         """
-        count, first = len(reports), 0
-        self.results.make_room(count)
-        while (first := take_reports_at(self.account.handle, self.results.handle, reports, heard, first)) < count:
-            self._tell_of_report(reports[first], heard[first])
-            first += 1
-
-    def _tell_of_report(self, report: NDArray[np.int64], heard: NDArray[np.int64]) -> None:
-        """Do what ``take_reports_at`` came back for."""
-        ts, told, index, side = int(report[_DUE]), int(heard[_RISK]), int(heard[_INSTRUMENT]), int(heard[_SIDE])
         if told & UNKNOWN_ORDER:
             self._unknown_reports += 1
-        if told & FREED and heard[_SEQUENCE] <= self._state_sequence:
+        if told & FREED and sequence <= self._state_sequence:
             # The last that was open before a halt or FLATTEN has ended: its position need not wait for the next asking.
             self._next_action_ts = NO_FLOOR
         if told & OFTEN:
@@ -669,12 +658,6 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     unknown_reports: int
     alerts: list[Alert]
     pace: tuple[list[int], list[int], list[int]]
-
-
-_DUE = (REPORT.names or ()).index("due")
-_RISK, _INSTRUMENT, _SIDE, _SEQUENCE = (
-    (HEARD.names or ()).index(name) for name in ("risk", "instrument", "side", "sequence")
-)
 
 
 def _target(instrument: Instrument, lots: int, why: str) -> TargetPosition:

@@ -318,6 +318,10 @@ _DTYPES = (
 """Of the fields of ``AccountRows``, in their order."""
 
 
+HANDLE_WORDS = 9 + len(_DTYPES)
+"""Length of a handle: nine lengths, and an address an array."""
+
+
 def in_one_piece(rows: AccountRows) -> tuple[NDArray[np.int64], AccountRows]:
     """``rows`` laid end to end in one array, and the same rows as views into it.
 
@@ -403,11 +407,12 @@ class AccountState:
     __slots__ = ("asked", "handle", "rows")
 
     def __init__(self, rows: AccountRows) -> None:
+        self.handle = handle_of(rows)
         self._take(rows)
 
     def _take(self, rows: AccountRows) -> None:
         self.rows = rows
-        self.handle = handle_of(rows)
+        self.handle[:] = handle_of(rows)  # In place: others know where it stands.
         self.asked: NDArray[np.int64] = rows.asked.view(np.int64).reshape(rows.asked.shape[1], -1)
         """(K, fields) what is asked, as plain integers."""
 

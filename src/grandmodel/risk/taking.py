@@ -1,7 +1,7 @@
 """What risk takes from the venue's reports: what is still open, how often we fill, and how round trips end.
 
-One kernel walks the reports of a step. It comes back at the first of which risk has something to tell (an order that it does not know,
-too many executions on one side, a losing streak, a reject), so that what ``RiskGate`` does about it comes before the next report.
+The reports of a step are taken one by one (``runtime.report_intake``), up to the first of which risk has something to tell (an order that it
+does not know, too many executions on one side, a losing streak, a reject), so that what ``RiskGate`` does about it comes before the next.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.orders import ExecType
-from grandmodel.domain.report_rows import HEARD, REPORT, TAKEN
 from grandmodel.kernels import kernel, pointer_to
 from grandmodel.risk.breakers import BreakerState
-from grandmodel.risk.rows import AccountRows, rows_of
+from grandmodel.risk.rows import AccountRows
 from grandmodel.risk.working import apply_report, place_of
 
 Rows = NDArray[Any]
@@ -125,29 +124,24 @@ def take_report(
 
 
 @kernel
-def take_reports_at(
-    handle: NDArray[np.int64], results: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64], first: int
-) -> int:  # fmt: skip
-    """Take ``reports`` (K, fields of ``REPORT``) from number ``first`` on for account 0; the first of which there is something to tell.
+def results_of(handle: NDArray[np.int64]) -> tuple[Rows, Rows, Rows, NDArray[np.int64]]:
+    """Trades, totals, executions and their times behind ``Results.handle``."""
+    instruments = handle[1]
+    return (
+        carray(pointer_to(handle[0]), (instruments,), TRADE),
+        carray(pointer_to(handle[2]), (1,), TRADES),
+        carray(pointer_to(handle[3]), (2 * instruments,), EXECUTIONS),
+        carray(pointer_to(handle[4]), (2 * instruments, handle[5]), np.int64),
+    )
 
-    ``handle`` is ``AccountState.handle``, ``results`` that of ``Results``; ``heard`` (K, fields of ``HEARD``) says what came of each report.
-    K where nothing has to be told.
-    """
-    rows = rows_of(handle)
-    count, instruments = reports.shape[0], results[1]
-    trades = carray(pointer_to(results[0]), (instruments,), TRADE)
-    totals = carray(pointer_to(results[2]), (1,), TRADES)
-    executions = carray(pointer_to(results[3]), (2 * instruments,), EXECUTIONS)
-    times = carray(pointer_to(results[4]), (2 * instruments, results[5]), np.int64)
-    said = carray(pointer_to(reports.ctypes.data), (count,), REPORT)
-    came = carray(pointer_to(heard.ctypes.data), (count,), HEARD)
-    for k in range(first, count):
-        if came[k].code != TAKEN:
-            continue
-        came[k].risk = take_report(rows, 0, 0, said[k], came[k], trades, totals, executions, times)
-        if came[k].risk != 0:
-            return k
-    return int(count)
+
+@kernel
+def has_room(executions: Rows, times: NDArray[np.int64], reports: int) -> bool:
+    """True where every side has room for ``reports`` more executions."""
+    longest = 0
+    for side in range(executions.shape[0]):
+        longest = max(longest, executions[side].tail)
+    return bool(longest + reports <= times.shape[1])
 
 
 class Results:
@@ -160,18 +154,15 @@ class Results:
         self.totals[0]["lost_at"] = lost_at
         self._executions: Rows = np.zeros(2 * instruments, EXECUTIONS)
         self._times = np.zeros((2 * instruments, 64), np.int64)
-        self._room = 64
+        self.handle = np.zeros(6, np.int64)
+        """For kernels (``results_of``)."""
         self._take()
 
     def _take(self) -> None:
-        self.handle = np.array(
-            [
-                self.trades.ctypes.data, len(self.trades), self.totals.ctypes.data, self._executions.ctypes.data,
-                self._times.ctypes.data, self._times.shape[1],
-            ],
-            np.int64,
+        self.handle[:] = (
+            self.trades.ctypes.data, len(self.trades), self.totals.ctypes.data, self._executions.ctypes.data,
+            self._times.ctypes.data, self._times.shape[1],
         )  # fmt: skip
-        """For ``take_reports_at``; another one after room was made."""
 
     @property
     def streak(self) -> int:
@@ -189,16 +180,8 @@ class Results:
 
     def make_room(self, reports: int) -> None:
         """Room for ``reports`` more executions on any side."""
-        self._room -= reports
-        if self._room >= 0:
-            return
-        kept = self.times()
-        longest = max(len(times) for times in kept)
-        while self._times.shape[1] < 2 * (longest + reports):
-            self._times = np.zeros((len(kept), 2 * self._times.shape[1]), np.int64)
-        self._put(kept)
-        self._room = self._times.shape[1] - longest - reports
-        self._take()
+        if int(self._executions["tail"].max()) + reports > self._times.shape[1]:
+            self._put(self.times(), reports)
 
     def times(self) -> list[list[int]]:
         """By side, when its executions within the window were; int64 ns."""
@@ -207,10 +190,17 @@ class Results:
             for row, one in zip(self._times, self._executions, strict=True)
         ]
 
-    def _put(self, times: list[list[int]]) -> None:
+    def _put(self, times: list[list[int]], reports: int) -> None:
+        """Keep ``times``, with room for ``reports`` more and as much again."""
+        longest = max((len(one) for one in times), default=0)
+        length = self._times.shape[1]
+        while length < 2 * (longest + reports):
+            length *= 2
+        self._times = np.zeros((len(times), length), np.int64)
         for row, one, kept in zip(self._times, self._executions, times, strict=True):
             row[: len(kept)] = kept
             one["head"], one["tail"] = 0, len(kept)
+        self._take()
 
     def executions(self, index: int, side: int) -> int:
         """How many one side has had within the window."""
@@ -236,9 +226,4 @@ class Results:
         self.trades[:] = np.frombuffer(trades, TRADE)
         self.totals[0]["streak"] = streak
         self._executions["throttled"] = 0
-        longest = max((len(one) for one in times), default=0)
-        while self._times.shape[1] < 2 * longest:
-            self._times = np.zeros((len(times), 2 * self._times.shape[1]), np.int64)
-        self._put(times)
-        self._room = self._times.shape[1] - longest
-        self._take()
+        self._put(times, 0)

@@ -7,33 +7,32 @@ market step at each, to the last millionth. Read next: ``order_planner.py`` (how
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
-from grandmodel.account.booking import BOOKED, book, books_of, equity_of, marked_base
 from grandmodel.account.ledger import Ledger
 from grandmodel.domain.agents import Standing
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, convert_micros
-from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, PriceReference, Side
-from grandmodel.domain.report_rows import EXEC_CODES, HEARD, REPORT, TAKEN
+from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, Side
+from grandmodel.domain.report_rows import HEARD, TAKEN, fill_of
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.execution.order_life import OrderLives
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.rows import AccountState, rows_of
 from grandmodel.runtime.market_step import MarketStep
-from grandmodel.runtime.position_limits import PositionLimits
+from grandmodel.runtime.position_limits import BrokenLimit, PositionLimits
+from grandmodel.runtime.report_intake import DONE, FALSE_REPORT, LATE, NOT_BOOKED, OFF, RISK_TELLS, ReportIntake
 from grandmodel.runtime.settings import RollPolicy, RunSettings
 from grandmodel.runtime.step import Step
 from grandmodel.simulation.exchange import SimulatedExchange
+from grandmodel.simulation.models import fee_micros
 from grandmodel.simulation.state import INSTRUMENT, STEP, VIEWED
 
 SETTLED = "settlement"
@@ -76,14 +75,13 @@ class Books:
         self.gate = RiskGate(settings.risk, instruments, account.capital_micros)
         self.account = self.gate.account
         self.limits = PositionLimits(settings.risk, self.ids, self.lives)
+        fees = settings.venue.fees
+        self.intake = ReportIntake(self.gate, self.lives, self.ledger, self.limits, self.market, fees)
         self.market.step[0]["equity_floor"] = self.gate.equity_floor_micros()
         self.own_reports = 0
         self._schedules = tuple(schedules)
         self._view: RiskView | None = None
         self._is_seen = False
-        self._to_book: NDArray[np.int64] = np.zeros((1, len(REPORT.names or ())), np.int64)
-        self._to_book[0, _EXEC_TYPE] = EXEC_CODES[ExecType.TRADE]
-        self._booked: NDArray[np.int64] = np.zeros((1, len(HEARD.names or ())), np.int64)
         self._day = -1
         self._day_from = self._day_until = 0
 
@@ -148,58 +146,57 @@ class Books:
             day_start_micros=day_start,
         )
 
-    def apply_reports(self, step: Step, reports: tuple[ExecutionReport, ...], rows: NDArray[np.int64]) -> list[Fill]:
-        """Fold reports into orders, ledger, market step and risk; ``rows`` (K, fields of ``REPORT``) are the same reports.
+    def apply_reports(self, step: Step, reports: tuple[ExecutionReport, ...]) -> list[Fill]:
+        """Fold the reports at hand (``ReportIntake``) into orders, ledger, market step, risk and limits; ``reports`` are the same for people.
 
         Raises ``InvariantError`` for one that cannot be true, and where ledger and market step do not agree.
         """
         step.reports = reports
-        heard = self.lives.fold(rows)
-        touched, fills = set(), []
-        for k, came in enumerate(heard.tolist()):
-            report = reports[k]
-            order = self.lives.follow(report.order_id, came, report.exec_type)
-            if order is None:
-                continue
-            index = came[_INSTRUMENT]
-            touched.add(index)
-            if report.exec_type is ExecType.TRADE:
-                fill = self._fill(order, report, index, came[_REFERENCE])
-                heard[k, _FEE] = fill.fee_micros
-                fills.append((k, fill))
-        if fills:
-            self._book_all(step, rows, heard, fills)
-        self.gate.on_reports(rows, heard)
-        for index in sorted(touched):
-            self.halt_where_broken(step, index)
+        intake, told = self.intake, 0
+        self.forget_view()
+        while (code := intake.go_on()) != DONE:
+            place = intake.place
+            if code == FALSE_REPORT:
+                self.lives.refuse(intake.said(place), intake.heard(place, place + 1)[0])
+            elif code == NOT_BOOKED:
+                came = intake.heard(place, place + 1)[0]
+                self._check_booked(came[_BOOKED], came[_INSTRUMENT], reports[place].last_price)
+            elif code == LATE:
+                self._tell_fills(step, reports, told, place)
+                told = place
+                self._close_ended(step, intake.heard(place - 1, place)[0][_INSTRUMENT], reports[place - 1].ts_event)
+            elif code == RISK_TELLS:
+                came = intake.heard(place - 1, place)[0]
+                ts = reports[place - 1].ts_init
+                self.gate.on_report(ts, came[_INSTRUMENT], came[_SIDE], came[_RISK], came[_SEQUENCE])
+            else:
+                position = self.ledger.positions[place - 1].lots
+                self._halt(step, self.limits.broken(intake.limit, place - 1, position))
+        self._tell_fills(step, reports, told, len(reports))
         return step.fills
 
-    def _book_all(
-        self, step: Step, rows: NDArray[np.int64], heard: NDArray[np.int64], fills: list[tuple[int, Fill]]
-    ) -> None:
-        """Enter ``fills``, each with its number among ``rows``, into the ledger, and tell the market step what we now hold."""
-        self.forget_view()
-        done, count, market = 0, len(rows), self.market
-        while (
-            done := book_fills(self.ledger.handle, market.values, market.instrument_values, rows, heard, done)
-        ) < count:
-            self._check_booked(rows[done].tolist(), heard[done].tolist())
-            while fills and fills[0][0] <= done:
-                step.fills.append(fills.pop(0)[1])
-            # A fill from before the final settlement was heard of only now: what it opened ended at the settlement price.
-            index, ts_event = int(heard[done, _INSTRUMENT]), int(rows[done, _TS_EVENT])
-            position = self.ledger.positions[index]
-            trade = (-position.lots, position.settled_ticks)
-            self.book_mark(step, index, SETTLED, [trade], ts_event, is_free=True)
-            done += 1
-        step.fills.extend([fill for _, fill in fills])
+    def _tell_fills(self, step: Step, reports: tuple[ExecutionReport, ...], first: int, last: int) -> None:
+        """Put the fills among ``reports`` from ``first`` until before ``last`` down, and let the open orders follow what was said."""
+        for report, came in zip(reports[first:last], self.intake.heard(first, last), strict=True):
+            code, index, side, status, _, reference, tag, slippage_from, kind, fee, *_ = came
+            if code != TAKEN:
+                continue
+            self.lives.follow(report.order_id, report.exec_type, status)
+            if report.exec_type is ExecType.TRADE:
+                name = self.lives.tags[tag]
+                step.fills.append(fill_of(report, self.ids[index], side, fee, reference, name, slippage_from, kind))
 
-    def _check_booked(self, report: list[int], heard: list[int]) -> None:
+    def _close_ended(self, step: Step, index: int, ts_event: int) -> None:
+        """A fill from before the final settlement was heard of only now: what it opened ended at the settlement price."""
+        position = self.ledger.positions[index]
+        trade = (-position.lots, position.settled_ticks)
+        self.book_mark(step, index, SETTLED, [trade], ts_event, is_free=True)
+
+    def _check_booked(self, code: int, index: int, price: int) -> None:
         """Raise ``InvariantError`` where a fill could not be booked, or the books did not agree before it."""
-        if heard[_BOOKED] == OFF:
+        if code == OFF:
             self.check_equity()
-        elif heard[_BOOKED] != LATE:
-            self.ledger.check_booked(heard[_BOOKED], heard[_INSTRUMENT], report[_LAST_PRICE])
+        self.ledger.check_booked(code, index, price)
 
     def halt_where_broken(self, step: Step, index: int, *, leaving: bool = False) -> bool:
         """Look at what an instrument's position can become; True, and trading halts, where a limit on lots is broken.
@@ -211,44 +208,23 @@ class Books:
         broken = self.limits.look(index, self.ledger.positions[index].lots, closes_only=is_halted)
         if broken is None:
             return False
-        step.alerts.extend(self.gate.halt_on_broken_limit(broken.text, broken.value, broken.limit, self.market.now))
+        self._halt(step, broken)
         return True
 
-    def _fill(self, order: Order, report: ExecutionReport, index: int, reference: int) -> Fill:
-        fee = self.settings.venue.fees.fee_micros(
-            self.instruments[index], report.last_quantity, report.last_price, maker=report.maker
-        )
-        slippage_from, slippage_reference = _slippage_from(order, report)
-        return Fill(
-            exec_id=report.exec_id,
-            order_id=order.order_id,
-            instrument=order.instrument,
-            side=order.side,
-            quantity=report.last_quantity,
-            price=report.last_price,
-            fee_micros=fee,
-            ts_event=report.ts_event,
-            ts_init=report.ts_init,
-            maker=report.maker,
-            reference_price=None if reference == UNDEFINED_PRICE else reference,
-            tag=order.tag,
-            slippage_from=slippage_from,
-            slippage_reference=slippage_reference,
-        )
+    def _halt(self, step: Step, broken: BrokenLimit) -> None:
+        step.alerts.extend(self.gate.halt_on_broken_limit(broken.text, broken.value, broken.limit, self.market.now))
 
     def book(self, fill: Fill) -> None:
         """Enter a fill that no report told of into the ledger, and tell the market step what we now hold."""
-        row, came = self._to_book, self._booked
-        row[0, _LAST_QUANTITY], row[0, _LAST_PRICE] = fill.quantity, fill.price
-        came[0, _INSTRUMENT], came[0, _SIDE], came[0, _FEE] = self.index[fill.instrument], fill.side, fill.fee_micros
-        book_fills(self.ledger.handle, self.market.values, self.market.instrument_values, row, came, 0)
-        self._check_booked(row[0].tolist(), came[0].tolist())
+        index = self.index[fill.instrument]
+        code = self.intake.book(index, fill.signed_quantity, fill.price, fill.fee_micros)
+        self._check_booked(code, index, fill.price)
         self.forget_view()
 
     def follow_ledger(self) -> None:
         """Something was booked that is no fill: tell the market step what we hold, what it is worth, and the equity that follows."""
         for index in range(len(self.instruments)):
-            follow(self.ledger.handle, self.market.values, self.market.instrument_values, index)
+            self.intake.tell_market(index)
         self.forget_view()
 
     def check_equity(self) -> None:
@@ -270,8 +246,8 @@ class Books:
         """Book (signed lots, price) that no order asked for, with their fees: a roll, the way out of a bad stretch, a final settlement (free)."""
         for signed, price in trades:
             self.own_reports -= 1
-            fees = self.settings.venue.fees
-            fee = 0 if is_free else fees.fee_micros(self.instruments[index], abs(signed), price, maker=False)
+            fees, instrument = self.settings.venue.fees, self.instruments[index]
+            fee = 0 if is_free else fee_micros(fees, instrument, abs(signed), price, maker=False)
             fill = Fill(
                 exec_id=ExecId(self.own_reports),
                 order_id=OrderId(0),
@@ -355,81 +331,12 @@ class MarketView(RiskView):
 _LISTS = frozenset(("positions", "marks", "mark_ts", "best_bids", "best_asks", "halted", "rates_micros", "in_session"))
 
 
-def _slippage_from(order: Order, report: ExecutionReport) -> tuple[int | None, PriceReference]:
-    """The price, in ticks, that a fill's slippage is measured from, and which it is: each kind of order promises another one.
-
-    The terms are those that the order has now. None where a venue does not tell what a market order met.
-    """
-    if order.stop_price is not None:
-        return order.stop_price, PriceReference.TRIGGER
-    if order.price is not None:
-        return order.price, PriceReference.LIMIT
-    return report.arrival_price, report.arrival_reference
-
-
-OFF, LATE = -1, -2
-"""What came of a fill beside ``booking.BOOKED`` and its like: ledger and market step did not agree; the instrument has ended."""
-
-
-@kernel
-def _follow(holdings: Any, cash: Any, step: NDArray[np.int64], market: NDArray[np.int64], i: int) -> None:
-    """Tell the market step what is held of instrument ``i``, what it is worth, and the equity that follows."""
-    held = holdings[i]
-    market[i, _POSITION], market[i, _COST], market[i, _MARK] = held.lots, held.cost, held.mark
-    market[i, _MARKED_BASE] = marked_base(holdings, cash, i)
-    step[_EQUITY] = equity_of(holdings, cash)
-
-
-@kernel
-def follow(ledger: NDArray[np.int64], step: NDArray[np.int64], market: NDArray[np.int64], i: int) -> None:
-    """``_follow`` behind the ledger's handle; ``step`` and ``market`` (I, fields) are ``STEP`` and ``INSTRUMENT`` as plain integers."""
-    holdings, cash = books_of(ledger)
-    _follow(holdings, cash, step, market, i)
-
-
-@kernel
-def book_fills(
-    ledger: NDArray[np.int64], step: NDArray[np.int64], market: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64],
-    first: int,
-) -> int:  # fmt: skip
-    """Book the fills among ``reports`` (K, fields of ``REPORT``) from number ``first`` on; K, or the first with something to tell.
-
-    The ledger is held against the market step before each, to the last millionth. ``heard`` (K, fields of ``HEARD``) has what came of the
-    reports, and their fees; what came of the fills is put down there. ``step`` and ``market`` are as for ``follow``.
-    """
-    holdings, cash = books_of(ledger)
-    count = reports.shape[0]
-    said = carray(pointer_to(reports.ctypes.data), (count,), REPORT)
-    came = carray(pointer_to(heard.ctypes.data), (count,), HEARD)
-    for k in range(first, count):
-        if came[k].code != TAKEN or said[k].exec_type != _FILL:
-            continue
-        for j in range(holdings.shape[0]):
-            holdings[j].mark = market[j, _MARK]
-        i = came[k].instrument
-        came[k].booked = OFF
-        if equity_of(holdings, cash) != step[_EQUITY]:
-            return k
-        came[k].booked = book(holdings, cash, i, said[k].last_quantity * came[k].side, said[k].last_price, came[k].fee)
-        if came[k].booked != BOOKED:
-            return k
-        _follow(holdings, cash, step, market, i)
-        if holdings[i].settled != UNDEFINED_PRICE and holdings[i].lots != 0:
-            came[k].booked = LATE
-            return k
-    return int(count)
-
-
-_FILL = EXEC_CODES[ExecType.TRADE]
-_EXEC_TYPE, _TS_EVENT, _LAST_QUANTITY, _LAST_PRICE = (
-    (REPORT.names or ()).index(name) for name in ("exec_type", "ts_event", "last_quantity", "last_price")
-)
-_INSTRUMENT, _SIDE, _REFERENCE, _FEE, _BOOKED = (
-    (HEARD.names or ()).index(name) for name in ("instrument", "side", "reference", "fee", "booked")
+_INSTRUMENT, _SIDE, _BOOKED, _RISK, _SEQUENCE = (
+    (HEARD.names or ()).index(name) for name in ("instrument", "side", "booked", "risk", "sequence")
 )
 _COLUMNS = {name: k for k, name in enumerate(INSTRUMENT.names or ())}
 _POSITION, _MARK, _MARK_TS, _BID, _ASK, _HALTED, _RATE, _OPEN, _CLOSE = (_COLUMNS[name] for name in VIEWED)
-_COST, _MARKED_BASE, _IN_BAD_STRETCH = (_COLUMNS[name] for name in ("cost", "marked_base", "in_bad_stretch"))
+_IN_BAD_STRETCH = _COLUMNS["in_bad_stretch"]
 _NOW, _EQUITY, _EQUITY_PEAK = ((STEP.names or ()).index(name) for name in ("now", "equity", "equity_peak"))
 
 

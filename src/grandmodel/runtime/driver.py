@@ -82,7 +82,7 @@ class Driver:
         self.journal.append_record(encode_record(record))
         self.records += 1
         self.orders += len(record.orders)
-        self.fills += len(record.fills)
+        self.fills += len(record.fills) if record.quiet is None else record.quiet.fills
         self._uncommitted += 1
         if self._outbox is not None:
             self._unsent.append(record)

@@ -32,7 +32,6 @@ from grandmodel.domain.events import (
     End,
     ExchangeRate,
     ModelRefresh,
-    QuietMoments,
     Record,
     Settlement,
     Signal,
@@ -46,7 +45,6 @@ from grandmodel.domain.orders import (
     ExecutionReport,
     Fill,
 )
-from grandmodel.domain.report_rows import report_row
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_MINUTE
 from grandmodel.models.loaded import LoadedModel
@@ -89,6 +87,9 @@ _END, _REPORTS, _BARS, _EQUITY_LINE, _ROLL, _BAD_ROW, _ASK, _RISK, _FULL, _REACT
         Stop.REACT,
     )
 )
+
+_SHARED = (Cause.BAR, Cause.REPORT)
+"""Causes of moments that may share a record."""
 
 RISK = "risk"
 """The name under which the risk gate's own intents stand on the record."""
@@ -157,10 +158,12 @@ class Engine:
         self.quiet = QuietWalk(
             self.market,
             self.gate,
+            self.books.intake,
             self.books.ids,
             schedules,
             [self._compiled_rule(place) for place in self._wake_places],
             asks=not heard or self.features is not None,
+            hears=bool(self.asking.hear_reports),
             most=settings.moments_a_record,
         )
 
@@ -218,12 +221,8 @@ class Engine:
         yield from self.on_advance(Advance(ts=answer.report.ts_init))
         step = Step()
         self.books.forget_view()
-        repeated = self.lives.repeated_reports
-        rows = np.array([report_row(answer.report)], np.int64)
-        fills = self.books.apply_reports(step, (answer.report,), rows)
-        if self.lives.repeated_reports == repeated:
-            self._tell_agents(step, (answer.report,), fills)
-        yield from self._finish(Cause.REPORT, step)
+        self.books.intake.put(answer.report)
+        yield from self._on_reports(step, (answer.report,))
 
     def on_command(self, command: Command) -> Iterator[Record]:
         """A person told the engine something."""
@@ -342,13 +341,11 @@ class Engine:
         if stop == _FULL:
             return (self._quiet_record(),)
         step = Step()
-        if stop == _REACT:
+        if stop == _REACT and not self.quiet.is_of_reports:
             step.bars = self.quiet.closed_bars()
             return self._finish(Cause.BAR, step)
-        if stop == _REPORTS:
-            reports, rows = self.exchange.due_reports()
-            self._tell_agents(step, reports, self.books.apply_reports(step, reports, rows))
-            return self._finish(Cause.REPORT, step)
+        if stop in (_REPORTS, _REACT):
+            return self._on_reports(step, self.books.intake.fetch())
         if stop == _EQUITY_LINE:
             return self._finish(Cause.RISK_LINE, step)
         if stop == _BAD_ROW:
@@ -374,7 +371,7 @@ class Engine:
         for intent in intents:
             self.planner.act(step, RISK, intent, carries=self.books.carries)
         self.market.set_lines(self.gate.equity_floor_micros())
-        if cause is Cause.BAR and self._shares and step.is_quiet:
+        if self._shares and cause in _SHARED and step.is_silent:
             return (self._quiet_record(),) if self.quiet.append() else ()
         return self._records_of(cause, step, note)
 
@@ -407,6 +404,15 @@ class Engine:
             step = Step()
         step.bars = bars
         return self._finish(Cause.BAR, step)
+
+    def _on_reports(self, step: Step, reports: tuple[ExecutionReport, ...]) -> Sequence[Record]:
+        """The venue reported: take the reports at hand, as far as compiled code has not, and let the agents answer and risk react."""
+        repeated = self.lives.repeated_reports
+        fills = self.books.apply_reports(step, reports)
+        self.quiet.show_reports()
+        if self.lives.repeated_reports == repeated:
+            self._tell_agents(step, reports, fills)
+        return self._finish(Cause.REPORT, step)
 
     def _places_asked(self) -> Iterable[int]:
         """The agents that are to be asked of the bars at hand, by place."""
@@ -454,15 +460,8 @@ class Engine:
         """The record of the open stretch, which is closed."""
         number = self._records
         self._records = self.planner.batch = number + 1
-        ts, position, equity, instruments, rows = self.quiet.take_stretch()
-        return Record(
-            number=number,
-            ts=ts,
-            cause=Cause.QUIET,
-            position=position,
-            equity_micros=equity,
-            quiet=QuietMoments(instruments=instruments, rows=rows),
-        )
+        ts, position, equity, moments = self.quiet.take_stretch()
+        return Record(number=number, ts=ts, cause=Cause.QUIET, position=position, equity_micros=equity, quiet=moments)
 
     def _records_of(self, cause: Cause, step: Step, note: Mapping[str, object] | None = None) -> Sequence[Record]:
         """The record of the open stretch, if there is one, and that of ``step`` behind it."""

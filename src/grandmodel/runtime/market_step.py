@@ -166,7 +166,7 @@ class MarketStep:
         self.builders["width"] = np.asarray(widths_ns, np.int64)[None, :]
         self.closed = np.zeros(count * len(widths_ns), BUILDER)
         self.slots = np.zeros(64, SLOT)
-        self._take_reports(np.zeros(1024, REPORT))
+        self.reports = np.zeros(1024, REPORT)
         self.depth = np.zeros(0, DEPTH)
         self._values = self.step.view(np.int64)
         self.values = self._values
@@ -339,9 +339,7 @@ class MarketStep:
             rows, data = saved[name]
             array = getattr(self, name)
             found = np.frombuffer(data, dtype=dtype)
-            if name == "reports":
-                self._take_reports(found.copy())
-            elif name in ("slots", "depth"):
+            if name in ("slots", "reports", "depth"):
                 setattr(self, name, found.copy())
             elif rows != len(array) or found.size != array.size:
                 raise UsageError(f"snapshot: found {rows} rows of {name}, expected {len(array)}")
@@ -353,12 +351,7 @@ class MarketStep:
         """Enlarge the report array to ``rows``."""
         larger = np.zeros(rows, REPORT)
         larger[: len(self.reports)] = self.reports
-        self._take_reports(larger)
-
-    def _take_reports(self, reports: NDArray[np.void]) -> None:
-        self.reports = reports
-        self.report_values = reports.view(np.int64).reshape(len(reports), -1)
-        """``reports`` as plain integers, (R, fields)."""
+        self.reports = larger
 
 
 @kernel

@@ -14,6 +14,7 @@ was not asked for, once it has been told) may shrink and may stay, so that the w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,6 +24,9 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.execution.order_life import OrderLives, lives_of, most_open
 from grandmodel.kernels import kernel
 from grandmodel.risk.settings import RiskSettings
+
+Rows = NDArray[Any]
+"""Structured rows; numpy has no type for their fields."""
 
 
 class BrokenLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,28 +42,36 @@ _LONG, _SHORT, _OVERALL = 1, 2, 3
 
 
 @kernel
-def look_at(
-    lives: NDArray[np.int64], tops: NDArray[np.int64], ends: NDArray[np.int64], index: int, position: int, closes_only: bool
+def look(
+    lives: Rows, counts: Rows, tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, closes_only: bool
 ) -> int:  # fmt: skip
-    """Reckon instrument ``index`` anew at ``position``: which limit it has grown beyond, if any; ``lives`` is ``OrderLives.handle``.
+    """Reckon instrument ``i`` anew at ``position``: which limit it has grown beyond, if any.
 
     ``tops`` (I + 1, 2) are the limits, long and short, the last row the one over all. ``ends`` (I + 1, 2) are the lots that each can be
     long and short with everything of that side filled, and in the last row their sum; they are brought up to date.
     """
-    rows, counts, _ = lives_of(lives)
-    buys, sells = most_open(rows, counts, index)
+    buys, sells = most_open(lives, counts, i)
     overall = tops.shape[0] - 1
-    long, short, was_long, was_short = position + buys, sells - position, ends[index, 0], ends[index, 1]
+    long, short, was_long, was_short = position + buys, sells - position, ends[i, 0], ends[i, 1]
     before = ends[overall, 0]
     total = before + max(long, short, 0) - max(was_long, was_short, 0)
-    ends[overall, 0], ends[index, 0], ends[index, 1] = total, long, short
-    if long > (0 if closes_only else tops[index, 0]) and long > was_long:
+    ends[overall, 0], ends[i, 0], ends[i, 1] = total, long, short
+    if long > (0 if closes_only else tops[i, 0]) and long > was_long:
         return _LONG
-    if short > (0 if closes_only else tops[index, 1]) and short > was_short:
+    if short > (0 if closes_only else tops[i, 1]) and short > was_short:
         return _SHORT
     if total > tops[overall, 0] and total > before:
         return _OVERALL
     return 0
+
+
+@kernel
+def _look_at(
+    lives: NDArray[np.int64], tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, closes_only: bool
+) -> int:  # fmt: skip
+    """``look`` behind ``OrderLives.handle``."""
+    rows, counts, _ = lives_of(lives)
+    return look(rows, counts, tops, ends, i, position, closes_only)
 
 
 class PositionLimits:
@@ -70,24 +82,27 @@ class PositionLimits:
         self._lives = lives
         limits = [settings.instruments.get(name, settings.limits) for name in ids]
         tops = [(one.max_long_lots, one.max_short_lots) for one in limits]
-        self._tops = np.array([*tops, (settings.portfolio.max_overall_lots, 0)], np.int64)
-        self._ends = np.zeros_like(self._tops)
+        self.tops = np.array([*tops, (settings.portfolio.max_overall_lots, 0)], np.int64)
+        """(I + 1, 2) the limits, as ``look`` has them."""
+        self.ends = np.zeros_like(self.tops)
 
     def look(self, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit | None:
         """Reckon instrument ``index`` anew at ``position`` (signed lots); the first limit that it has grown beyond, if any.
 
         With ``closes_only`` the limits of the instrument are 0.
         """
-        code = look_at(self._lives.handle, self._tops, self._ends, index, position, closes_only)
-        if not code:
-            return None
+        code = _look_at(self._lives.handle, self.tops, self.ends, index, position, closes_only)
+        return self.broken(code, index, position, closes_only=closes_only) if code else None
+
+    def broken(self, code: int, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit:
+        """What to say of the limit that ``look`` found broken."""
         name = self._ids[index]
         if code == _OVERALL:
-            total, limit = int(self._ends[-1, 0]), int(self._tops[-1, 0])
+            total, limit = int(self.ends[-1, 0]), int(self.tops[-1, 0])
             text = f"{name} and the others: what is held and open can become {total} lots over all instruments; the limit is {limit}"
             return BrokenLimit(text=text, value=total, limit=limit)
-        end = int(self._ends[index, code - 1])
-        limit = 0 if closes_only else int(self._tops[index, code - 1])
+        end = int(self.ends[index, code - 1])
+        limit = 0 if closes_only else int(self.tops[index, code - 1])
         why = "trading is halted and nothing may open" if closes_only else f"the limit is {limit}"
         way = "long" if code == _LONG else "short"
         text = f"{name}: {position} lots held and what is open can become {end} lots {way}; {why}"

@@ -1,7 +1,8 @@
-"""The compiled loop over quiet moments: bars close, nothing comes of it, and the walk goes on without Python.
+"""The compiled loop over quiet moments: bars close, orders fill, nobody says anything, and the walk goes on without Python.
 
-One call walks the market step to its next stop. Where bars closed there it takes them into risk, asks the agents' wake rules, and, where
-no agent is to be asked and risk has nothing to tell, appends the moment to the open stretch and walks on. It comes back for everything
+One call walks the market step to its next stop. Where bars closed there it takes them into risk and asks the agents' wake rules; where the
+venue's reports came it takes them (``report_intake.py``). Where no agent is to be asked and risk has nothing to tell, it appends the moment to
+the open stretch and walks on. It comes back for everything
 else, and before it has changed anything that Python then does: ``Engine.on_stop`` goes on with the same kernels from there. Whether a
 moment is quiet is a matter of what came of it, never of who found that out, so that a wake rule changes no record.
 
@@ -21,9 +22,9 @@ from grandmodel.data.market.bar_building import BUILDER
 from grandmodel.domain.agents import WakeRule
 from grandmodel.domain.blocks import BAR, BOOK, TICK, Block, Schema
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.events import ClosedBar
+from grandmodel.domain.events import ClosedBar, QuietMoments
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS, packed
+from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS, REPORT_WORDS, counted, packed
 from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY
@@ -34,6 +35,7 @@ from grandmodel.risk.running import OPEN, POSITIONS, RATES, ROWS
 from grandmodel.risk.standing import STANDING
 from grandmodel.runtime.addresses import call_condition, condition_address
 from grandmodel.runtime.market_step import MarketStep, Stop, advance_to, walk_bars, walk_book, walk_ticks
+from grandmodel.runtime.report_intake import ReportIntake, at_hand, hear, put_reports
 from grandmodel.simulation.depth import DEPTH
 from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, Feed
 
@@ -46,6 +48,9 @@ STRETCH = np.dtype(
     [
         ("usual", _I8),  # 1: risk has nothing to look at but the account's standing
         ("pending", _I8),  # 1: nobody had anything to say of the moment at hand; risk has not reacted to it yet
+        ("hears", _I8),  # 1: Python is asked of every report of the venue
+        ("reports", _I8),  # at hand; 0 at a moment of bars
+        ("fills", _I8),  # in the open stretch
         ("asks", _I8),  # 1: Python is asked at every moment
         ("heeds", _I8),  # 1: wake rules are asked
         ("most", _I8),  # moments that share a record
@@ -64,12 +69,12 @@ STRETCH = np.dtype(
 )
 """One row: the open stretch, and what the loop must know besides the market step and risk."""
 
-_SAVED = ("moments", "words", "ts", "position", "equity")
+_SAVED = ("moments", "words", "ts", "position", "equity", "fills")
 _NAMES = STRETCH.names or ()
 _MOMENTS, _WORDS = (_NAMES.index(name) for name in ("moments", "words"))
 
-_BARS, _ASK, _RISK, _FULL, _REACT, _ROOM = (
-    int(stop) for stop in (Stop.BARS, Stop.ASK, Stop.RISK, Stop.FULL, Stop.REACT, Stop.ROOM)
+_BARS, _REPORTS, _ASK, _RISK, _FULL, _REACT, _ROOM = (
+    int(stop) for stop in (Stop.BARS, Stop.REPORTS, Stop.ASK, Stop.RISK, Stop.FULL, Stop.REACT, Stop.ROOM)
 )
 _END, _GROW = int(Stop.END), int(Stop.GROW)
 _FEED_BARS = int(Feed.BARS)
@@ -81,21 +86,23 @@ class QuietWalk:
     """The walk of one engine, and its open stretch.
 
     ``rules`` are the wake rules of the agents that have one, in their order; ``asks``: Python is to come in at every closed bar whatever
-    they say; ``most`` moments share a record.
+    they say, ``hears``: at every report of the venue; ``most`` moments share a record.
     """
 
     def __init__(
         self,
         market: MarketStep,
         gate: RiskGate,
+        intake: ReportIntake,
         instruments: Sequence[InstrumentId],
         schedules: Sequence[SessionSchedule],
         rules: Sequence[WakeRule],
         *,
         asks: bool,
+        hears: bool,
         most: int,
     ) -> None:
-        self._market, self._gate = market, gate
+        self._market, self._gate, self._intake = market, gate, intake
         self._instruments = tuple(instruments)
         self._memories = [rule.memory for rule in rules]
         self._rules = np.array(
@@ -112,6 +119,7 @@ class QuietWalk:
         self._words = np.zeros(1024, dtype=np.int64)
         row = self._stretch[0]
         row["asks"], row["heeds"], row["most"], row["widths"] = asks, True, most, market.builders.shape[1]
+        row["hears"] = hears
         row["day_until"] = -(2**63)
         self._table: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
         self._held: tuple[NDArray[Any], ...] = ()
@@ -184,7 +192,17 @@ class QuietWalk:
 
     def show_bars(self) -> None:
         """Bars closed and compiled code has done nothing about it yet: keep them for ``closed_bars`` and ``append``."""
+        self._stretch[0]["reports"] = 0
         _show(self._market.step, self._market.closed, self._shown)
+
+    def show_reports(self) -> None:
+        """The moment at hand is that of the reports that the intake holds."""
+        self._stretch[0]["reports"], self._shown[0] = self._intake.count, 0
+
+    @property
+    def is_of_reports(self) -> bool:
+        """True where the moment at hand is one of reports."""
+        return bool(self._stretch[0]["reports"])
 
     def ask_rules(self) -> None:
         """Ask every wake rule of the moment at hand, whose bars risk has taken."""
@@ -199,20 +217,23 @@ class QuietWalk:
 
     def append(self) -> bool:
         """Append the moment at hand to the stretch; True where that is full now."""
-        while not _append(self._stretch, self._market.step, self._shown, self._words):
+        while not _append(self._stretch, self._market.step, self._shown, self._words, self._intake.table):
             self._make_room()
         return bool(self._values[_MOMENTS] >= self._stretch[0]["most"])
 
-    def take_stretch(self) -> tuple[int, int, int, tuple[InstrumentId, ...], bytes]:
-        """Close the open stretch: (ts, position, equity) of its last moment, the instruments' names, and its words, packed."""
+    def take_stretch(self) -> tuple[int, int, int, QuietMoments]:
+        """Close the open stretch: (ts, position, equity) of its last moment, and all of them."""
         row = self._stretch[0]
-        words = packed(self._words[: int(row["words"])])
-        row["moments"] = row["words"] = 0
-        return int(row["ts"]), int(row["position"]), int(row["equity"]), self._instruments, words
+        rows, fills = packed(self._words[: int(row["words"])]), int(row["fills"])
+        row["moments"] = row["words"] = row["fills"] = 0
+        moments = QuietMoments(
+            instruments=self._instruments, rows=rows, tags=self._intake.tags if fills else (), fills=fills
+        )
+        return int(row["ts"]), int(row["position"]), int(row["equity"]), moments
 
     def stop_asking(self, *, asks: bool) -> None:
         """No agent is asked any more; ``asks`` as before."""
-        self._stretch[0]["heeds"], self._stretch[0]["asks"] = False, asks
+        self._stretch[0]["heeds"], self._stretch[0]["asks"], self._stretch[0]["hears"] = False, asks, False
 
     def failed_rule(self) -> int:
         """The place of the wake rule that was asked last."""
@@ -265,6 +286,7 @@ class QuietWalk:
             market.sessions, market.session_ranges, running.lots, running.closes, running.row, running.covariance.tables,
             running.covariance.clock, running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, gate.pace.table,
             gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._asked, self._shown,
+            self._intake.table,
         )  # fmt: skip
         if not all(one.flags.c_contiguous for one in self._held):
             raise UsageError("found an array of the engine that is not contiguous, expected each to be")
@@ -304,6 +326,8 @@ class StepArrays(NamedTuple):
     rules: Rows
     asked: Rows
     shown: Rows
+    said: Rows
+    """``ReportIntake.table``"""
 
 
 @kernel
@@ -341,6 +365,7 @@ def _unpacked(table: Rows) -> StepArrays:
         carray(pointer_to(table[27, 0]), (table[27, 1], 4), np.int64),
         carray(pointer_to(table[28, 0]), (table[28, 1],), np.int64),
         carray(pointer_to(table[29, 0]), (table[29, 1],), np.int64),
+        carray(pointer_to(table[30, 0]), (table[30, 1],), np.int64),
     )
 
 
@@ -355,9 +380,12 @@ def _go_on_in_bars(table: Rows, is_pending: bool, is_usual: bool) -> int:
             block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
-        if code != _BARS:
+        if code == _REPORTS:
+            code = _hear(arrays)
+        elif code == _BARS:
+            code = _take_moment(arrays)
+        else:
             return code
-        code = _take_moment(arrays)
     return code
 
 
@@ -372,9 +400,12 @@ def _go_on_in_ticks(table: Rows, is_pending: bool, is_usual: bool) -> int:
             block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
-        if code != _BARS:
+        if code == _REPORTS:
+            code = _hear(arrays)
+        elif code == _BARS:
+            code = _take_moment(arrays)
+        else:
             return code
-        code = _take_moment(arrays)
     return code
 
 
@@ -389,9 +420,12 @@ def _go_on_in_book(table: Rows, is_pending: bool, is_usual: bool) -> int:
             block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
-        if code != _BARS:
+        if code == _REPORTS:
+            code = _hear(arrays)
+        elif code == _BARS:
+            code = _take_moment(arrays)
+        else:
             return code
-        code = _take_moment(arrays)
     return code
 
 
@@ -404,9 +438,12 @@ def _go_on_in_time(table: Rows, is_pending: bool, is_usual: bool, ts: int) -> in
         code = advance_to(
             arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth, ts
         )  # fmt: skip
-        if code != _BARS:
+        if code == _REPORTS:
+            code = _hear(arrays)
+        elif code == _BARS:
+            code = _take_moment(arrays)
+        else:
             return code
-        code = _take_moment(arrays)
     return code
 
 
@@ -437,11 +474,22 @@ def _take_moment(arrays: StepArrays) -> int:
         arrays.intake[0].code = code
         return _RISK
     # The record's bars are kept before anybody's rule sees the rows.
+    stretch[0].reports = 0
     _show(step, closed, arrays.shown)
     is_asked = _ask_rules(stretch, arrays.rules, arrays.asked, closed, count, lots)
     if is_asked or stretch[0].asks or stretch[0].most == 1:
         return _ASK
     stretch[0].pending = 1
+    return _settle(arrays)
+
+
+@kernel
+def _hear(arrays: StepArrays) -> int:
+    """Reports reached us: take them, and settle the moment where nobody wants to hear of it; a stop code or 0."""
+    state = arrays.stretch[0]
+    if state.hears or state.most == 1 or hear(arrays.said, arrays.step, arrays.reports) < 0:
+        return _REPORTS
+    arrays.shown[0], state.reports, state.pending = 0, at_hand(arrays.said), 1
     return _settle(arrays)
 
 
@@ -481,7 +529,7 @@ def _settle(arrays: StepArrays) -> int:
     state, account, market = arrays.stretch[0], arrays.standing[0], arrays.step[0]
     if state.usual == 0 or account.state != 0 or account.flattening != 0:
         return _REACT
-    if state.words + MOMENT_WORDS + BAR_WORDS * arrays.shown[0] > arrays.words.shape[0]:
+    if _words_after(arrays.stretch, arrays.shown) > arrays.words.shape[0]:
         return _ROOM
     day = _trading_day(arrays.stretch, arrays.sessions, arrays.ranges, arrays.days, market.now)
     if day < 0:
@@ -492,23 +540,34 @@ def _settle(arrays: StepArrays) -> int:
     market.equity_floor = account.floor
     market.equity_peak = market.equity
     state.pending = 0
-    _append(arrays.stretch, arrays.step, arrays.shown, arrays.words)
+    _append(arrays.stretch, arrays.step, arrays.shown, arrays.words, arrays.said)
     return _FULL if state.moments >= state.most else 0
 
 
 @kernel
-def _append(stretch: Rows, step: Rows, shown: Rows, words: Rows) -> bool:
-    """Append the moment at hand to the stretch, its bars from ``shown``; False, and nothing done, where there is no room."""
+def _words_after(stretch: Rows, shown: Rows) -> int:
+    """Words of the stretch once the moment at hand is appended."""
+    state = stretch[0]
+    return int(state.words + MOMENT_WORDS + BAR_WORDS * shown[0] + REPORT_WORDS * state.reports)
+
+
+@kernel
+def _append(stretch: Rows, step: Rows, shown: Rows, words: Rows, said: Rows) -> bool:
+    """Append the moment at hand to the stretch, its bars from ``shown``, its reports from the intake; False, and nothing done, without room."""
     state, market = stretch[0], step[0]
-    at, count = state.words, shown[0]
-    if at + MOMENT_WORDS + BAR_WORDS * count > words.shape[0]:
+    after = _words_after(stretch, shown)
+    if after > words.shape[0]:
         return False
+    at, bars = state.words, BAR_WORDS * shown[0]
     state.ts, state.position, state.equity = market.now, state.rows_before + market.row, market.equity
-    words[at], words[at + 1], words[at + 2], words[at + 3] = state.ts, state.position, state.equity, count
+    words[at], words[at + 1], words[at + 2] = state.ts, state.position, state.equity
+    words[at + 3] = counted(shown[0], state.reports)
     at += MOMENT_WORDS
-    for k in range(BAR_WORDS * count):
+    for k in range(bars):
         words[at + k] = shown[1 + k]
-    state.words = at + BAR_WORDS * count
+    if state.reports > 0:
+        state.fills += put_reports(said, words, at + bars)
+    state.words = after
     state.moments += 1
     return True
 

@@ -228,19 +228,12 @@ def load_results(folder: Path) -> RunResults:
 def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], widest: int) -> None:
     results.records += 1
     results.causes[record.cause.value] += 1
-    for fill in record.fills:
-        results.fills.append(fill)
-        lots[fill.instrument] += fill.signed_quantity
-    if record.cause in _ACCOUNT_CAUSES and isinstance(record.note, msgspec.Raw):
-        _add_account_event(results, msgspec.json.decode(record.note, type=_AccountNote), lots)
-    for alert in record.alerts:
-        results.alerts.append((record.ts, alert))
-    results.orders += len(record.orders)
-    results.cancels += len(record.cancels)
-    results.replaces += len(record.replaces)
-    for intent in record.intents:
-        results.refusals.add(intent)
     for moment in moments_of(record):
+        for fill in moment.fills:
+            results.fills.append(fill)
+            lots[fill.instrument] += fill.signed_quantity
+        if record.cause in _ACCOUNT_CAUSES and isinstance(record.note, msgspec.Raw):
+            _add_account_event(results, msgspec.json.decode(record.note, type=_AccountNote), lots)
         results.times.append(moment.ts)
         results.equity.append(moment.equity_micros)
         for bar in moment.bars:
@@ -249,6 +242,13 @@ def _add(results: RunResults, record: Record, lots: dict[InstrumentId, int], wid
                 history.times.append(bar.ts_event)
                 history.closes.append(bar.close)
                 history.lots.append(lots[bar.instrument])
+    for alert in record.alerts:
+        results.alerts.append((record.ts, alert))
+    results.orders += len(record.orders)
+    results.cancels += len(record.cancels)
+    results.replaces += len(record.replaces)
+    for intent in record.intents:
+        results.refusals.add(intent)
     if isinstance(record.note, msgspec.Raw):
         _add_note(results, record, record.note)
 

@@ -24,7 +24,7 @@ class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     arrays: dict[str, tuple[int, bytes]]
     rows_before: int
     ledger: tuple[list[str], bytes, bytes, list[str], int]
-    lives: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder]]
+    lives: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[str]]
     exchange: tuple[str, int]
     gate: bytes
     agents: list[tuple[str, bytes]]

@@ -24,15 +24,14 @@ class Step:
         self.alerts: list[Alert] = []
 
     @property
-    def is_quiet(self) -> bool:
-        """True where nothing came of the step but the bars that closed."""
+    def is_silent(self) -> bool:
+        """True where nobody said anything: no decision, wish, order, change, cancel or alert, and no fill that no report tells of."""
         return not (
-            self.reports
-            or self.fills
-            or self.decisions
+            self.decisions
             or self.intents
             or self.orders
             or self.cancels
             or self.replaces
             or self.alerts
+            or any(not fill.order_id for fill in self.fills)
         )

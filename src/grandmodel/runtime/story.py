@@ -31,6 +31,7 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Begin, DecidedIntent, Record
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import Instrument, currency_text
+from grandmodel.domain.moments import expanded
 from grandmodel.domain.orders import ExecutionReport, Fill
 from grandmodel.domain.time import NEVER_NS, NS_PER_SECOND
 from grandmodel.execution.order_life import OrderLife, OrderLives
@@ -538,7 +539,7 @@ def _opened(folder: Path) -> Iterator[tuple[_Run, Iterator[Record]]]:
         first = next(reader.inputs(), None)
         if first is None or not isinstance(first[1], Begin):
             raise UsageError(f"{folder}: found a journal without a beginning, expected a run")
-        begin, records = first[1], (decode_record(row.body) for row in reader.record_rows())
+        begin, records = first[1], expanded(decode_record(row.body) for row in reader.record_rows())
         opening = next(records, None)
         if opening is None:
             yield _run_of(begin), records

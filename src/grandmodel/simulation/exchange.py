@@ -1,4 +1,4 @@
-"""The Python side of the simulated exchange: orders go into the compiled arrays, reports come out as domain events."""
+"""The Python side of the simulated exchange: orders go into the compiled arrays, reports come out as rows."""
 
 from __future__ import annotations
 
@@ -12,22 +12,14 @@ from numpy.typing import NDArray
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import Instrument
-from grandmodel.domain.orders import (
-    CancelOrder,
-    ExecType,
-    ExecutionReport,
-    Order,
-    PriceReference,
-    Reason,
-    ReplaceOrder,
-    TimeInForce,
-)
+from grandmodel.domain.orders import CancelOrder, ExecType, Order, Reason, ReplaceOrder, TimeInForce
+from grandmodel.domain.report_rows import EXEC_CODES
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel, pointer_to
 from grandmodel.simulation.matching import place_order
 from grandmodel.simulation.models import VenueSettings
-from grandmodel.simulation.state import REASON_CODES, REFERENCE_CODES, SLOT, STEP, SlotState
+from grandmodel.simulation.state import SLOT, STEP, SlotState
 
 
 def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
@@ -55,33 +47,52 @@ def _place_at(
     )  # fmt: skip
 
 
-_EXEC_TYPES = {ord(exec_type.value): exec_type for exec_type in ExecType}
-_REASONS = [Reason(code) for code in REASON_CODES]
-_REFERENCES = [PriceReference(code) for code in REFERENCE_CODES]
-_TOO_LATE = REASON_CODES.index(Reason.TOO_LATE)
-_NOW, _HEAD, _TAIL = ((STEP.names or ()).index(name) for name in ("now", "report_head", "report_tail"))
+_TOO_LATE, _UNKNOWN_ORDER = (list(Reason).index(reason) for reason in (Reason.TOO_LATE, Reason.UNKNOWN_ORDER))
 _COMPACT_AT = 512
 """Reports handed out before those still on their way move to the front of the array."""
-_UNKNOWN_ORDER = REASON_CODES.index(Reason.UNKNOWN_ORDER)
+
+
+@kernel
+def due_count(step: NDArray[np.void], reports: NDArray[np.void]) -> int:
+    """How many reports have reached us by now and were not handed out yet."""
+    state = step[0]
+    end = state.report_head
+    while end < state.report_tail and reports[end].due <= state.now:
+        end += 1
+    return int(end - state.report_head)
+
+
+@kernel
+def hand_out(step: NDArray[np.void], reports: NDArray[np.void], said: NDArray[np.void], count: int) -> None:
+    """Hand the next ``count`` reports over into ``said``, in the order in which the venue sent them; each is handed out once."""
+    state = step[0]
+    head, tail = state.report_head, state.report_tail
+    for k in range(count):
+        said[k] = reports[head + k]
+    end = head + count
+    if end == tail:
+        state.report_head = state.report_tail = 0
+    elif end > _COMPACT_AT:
+        for k in range(tail - end):
+            reports[k] = reports[end + k]
+        state.report_head, state.report_tail = 0, tail - end
+    else:
+        state.report_head = end
 
 
 class VenueArrays(Protocol):
     """The arrays of the market step that the venue works on."""
 
     step: NDArray[np.void]
-    values: NDArray[np.int64]
-    """``step`` as plain integers."""
     slots: NDArray[np.void]
     reports: NDArray[np.void]
-    report_values: NDArray[np.int64]
-    """``reports`` as plain integers, (R, fields)."""
 
     def make_room(self, rows: int) -> None:
         """Enlarge the report array."""
 
 
 class SimulatedExchange:
-    """Takes orders, cancels and changes; hands out the reports that are due.
+    """Takes orders, cancels and changes.
 
     ``seed`` feeds the one generator from which latency and slippage are drawn, in the order in which orders are sent.
     """
@@ -106,7 +117,7 @@ class SimulatedExchange:
         self._handle = np.zeros(3, np.int64)
 
     def submit(self, order: Order) -> None:
-        """Send ``order``; order ids must rise. Its reports come out of ``due_reports`` when their time has come."""
+        """Send ``order``; order ids must rise. Its reports are handed out when their time has come (``hand_out``)."""
         latency, slippage, generator = self._settings.latency, self._settings.slippage, self._generator
         index = self._index[order.instrument]
         arrives = max(order.ts + latency.order_ns(generator), order.effective_ts)
@@ -159,50 +170,6 @@ class SimulatedExchange:
         slot["new_price"] = UNDEFINED_PRICE if request.price is None else request.price
         slot["new_stop"] = UNDEFINED_PRICE if request.stop_price is None else request.stop_price
 
-    def due_reports(self) -> tuple[tuple[ExecutionReport, ...], NDArray[np.int64]]:
-        """The reports that have reached us by now, in the order in which the venue sent them, and the same as rows (K, fields of ``REPORT``).
-
-        Each is handed out once.
-        """
-        arrays = self._arrays
-        values = arrays.values
-        head, tail, now = int(values[_HEAD]), int(values[_TAIL]), int(values[_NOW])
-        rows = arrays.report_values
-        due = rows[head:tail].copy()
-        found = []
-        for (
-            ts_init, ts_event, exec_id, order_id, _, exec_type, lots, price, leaves, cumulative, maker, reason, arrival, kind,
-        ) in due.tolist():  # fmt: skip
-            if ts_init > now:
-                break
-            is_priced = lots > 0 and kind > 0
-            found.append(
-                ExecutionReport(
-                    exec_id=exec_id,
-                    order_id=order_id,
-                    exec_type=_EXEC_TYPES[exec_type],
-                    ts_event=ts_event,
-                    ts_init=ts_init,
-                    last_quantity=lots,
-                    last_price=price,
-                    leaves=leaves,
-                    cumulative=cumulative,
-                    maker=maker == 1,
-                    reason=_REASONS[reason],
-                    arrival_price=arrival if is_priced else None,
-                    arrival_reference=_REFERENCES[kind] if is_priced else PriceReference.NONE,
-                )
-            )
-        end = head + len(found)
-        if end == tail:
-            values[_HEAD] = values[_TAIL] = 0
-        elif end > _COMPACT_AT:
-            rows[: tail - end] = rows[end:tail].copy()
-            values[_HEAD], values[_TAIL] = 0, tail - end
-        else:
-            values[_HEAD] = end
-        return tuple(found), due[: len(found)]
-
     def generator_state(self) -> dict[str, object]:
         """The generator's state, for a snapshot."""
         return dict(self._generator.bit_generator.state)
@@ -244,7 +211,7 @@ class SimulatedExchange:
         state["exec_id"] += 1
         reason = _TOO_LATE if order_id <= self.last_order_id else _UNKNOWN_ORDER
         arrays.reports[tail] = (
-            due, ts, int(state["exec_id"]), order_id, -1, ord(ExecType.CANCEL_REJECTED.value), 0, 0, 0, 0, 0, reason, 0, 0,
+            due, ts, int(state["exec_id"]), order_id, -1, EXEC_CODES[ExecType.CANCEL_REJECTED], 0, 0, 0, 0, 0, reason, 0, 0,
         )  # fmt: skip
         state["last_report_due"] = due
         state["report_tail"] = tail + 1

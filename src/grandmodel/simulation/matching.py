@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.orders import ORDER_TYPES, OrderType, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, OrderType, PriceReference, Reason, TimeInForce
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel
 from grandmodel.simulation.state import UNKNOWN_QUEUE, Feed, FillRule, Liquidity, SlotState
@@ -57,13 +57,17 @@ _BARS, _BOOK = int(Feed.BARS), int(Feed.BOOK)
 _NEW, _TRADE, _CANCELED, _REPLACED = ord("0"), ord("F"), ord("4"), ord("5")
 _REJECTED, _EXPIRED, _TRIGGERED, _CANCEL_REJECTED = ord("8"), ord("C"), ord("L"), ord("9")
 
-# Positions in state.REASON_CODES.
-_NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED = range(8)
-_TOO_LATE = 10
-_REDUCE_ONLY = 12
-
-# Positions in state.REFERENCE_CODES.
-_MARKED, _QUOTED, _TRIGGERED_AT = 1, 2, 3
+# Places in ``Reason`` and ``PriceReference``.
+_NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED, _TOO_LATE, _REDUCE_ONLY = (
+    list(Reason).index(reason)
+    for reason in (
+        Reason.NONE, Reason.ASKED, Reason.OCO, Reason.PARENT, Reason.SESSION_CLOSE, Reason.GOOD_TILL_DATE, Reason.NOT_FILLABLE,
+        Reason.HALTED, Reason.TOO_LATE, Reason.REDUCE_ONLY,
+    )
+)  # fmt: skip
+_MARKED, _QUOTED, _TRIGGERED_AT = (
+    list(PriceReference).index(kind) for kind in (PriceReference.MARK, PriceReference.QUOTE, PriceReference.TRIGGER)
+)
 
 _WAITS = np.array([ORDER_TYPES[OrderType(k)].waits if k in ORDER_TYPES else 0 for k in range(max(OrderType) + 1)])
 """``OrderTerms.waits`` by order type: 0 for one that meets the market at once."""

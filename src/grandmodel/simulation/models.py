@@ -1,8 +1,8 @@
 """The assumptions of the simulated venue, one named and swappable model each.
 
 Fill rule and liquidity are compiled (``state.FillRule``, ``state.Liquidity``); the docstring of ``matching.py`` says what
-they do and ignore. Fees, latency and slippage are small Python objects asked once per order or fill, so a desk adds its
-own as one more struct with one method, and its name to the union at the end. Every draw comes from the generator that is handed in.
+they do and ignore. Latency and slippage are small Python objects asked once per order, fees give three rates to compiled code, so a desk
+adds its own as one more struct with a method or two, and its name to the union at the end. Every draw comes from the generator that is handed in.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
+from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.orders import ORDER_TYPES, Order
+from grandmodel.kernels import kernel
 from grandmodel.simulation.state import FillRule, Liquidity
 
 
@@ -49,11 +50,28 @@ class LiquidityName(enum.StrEnum):
         return int(Liquidity[self.name])
 
 
+FEES = np.dtype([("per_lot", "<i8"), ("maker_ppm", "<i8"), ("taker_ppm", "<i8")])
+"""What a fill costs, one row: so many micros a lot, and a share of the notional in millionths, for maker and taker apart."""
+
+
+@kernel
+def fee_of(lots: int, notional: int, per_lot: int, ppm: int) -> int:
+    """The fee of ``lots`` worth ``notional`` micros, both positive; the share is rounded up to the next millionth, also for a rebate."""
+    whole, rest = notional // 1_000_000, notional % 1_000_000
+    return per_lot * lots + whole * ppm - (-rest * ppm) // 1_000_000
+
+
 class FeeModel(Protocol):
     """What a fill costs."""
 
-    def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
-        """The fee of one fill in millionths of the instrument's currency; a rebate is negative."""
+    def rates(self) -> tuple[int, int, int]:
+        """A row of ``FEES``."""
+
+
+def fee_micros(fees: FeeModel, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
+    """The fee of one fill in millionths of the instrument's currency; a rebate is negative."""
+    per_lot, maker_ppm, taker_ppm = fees.rates()
+    return fee_of(lots, abs(instrument.value_micros(price_ticks, lots)), per_lot, maker_ppm if maker else taker_ppm)
 
 
 class LatencyModel(Protocol):
@@ -86,9 +104,9 @@ class PerLotFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Refuse a fee that pays."""
         _check_not_negative("per_lot_micros", self.per_lot_micros)
 
-    def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:  # noqa: ARG002
-        """``per_lot_micros`` times ``lots``."""
-        return self.per_lot_micros * lots
+    def rates(self) -> tuple[int, int, int]:
+        """``per_lot_micros``, and no share."""
+        return self.per_lot_micros, 0, 0
 
 
 class ProportionalFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="proportional"):
@@ -106,10 +124,9 @@ class ProportionalFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         """Refuse a taker who is paid; a maker may be."""
         _check_not_negative("taker_ppm", self.taker_ppm)
 
-    def fee_micros(self, instrument: Instrument, lots: int, price_ticks: int, *, maker: bool) -> int:
-        """The maker's or taker's share of the notional."""
-        notional = abs(instrument.value_micros(price_ticks, lots))
-        return -(-notional * (self.maker_ppm if maker else self.taker_ppm) // MICROS_PER_UNIT)
+    def rates(self) -> tuple[int, int, int]:
+        """The maker's and the taker's share."""
+        return 0, self.maker_ppm, self.taker_ppm
 
 
 class ConstantLatency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="constant"):

@@ -130,7 +130,7 @@ SLOT = np.dtype(
             "arrival_price",
             _I8,
         ),  # of a market order: what stood in the market on arrival; of a trailing stop: its trigger at last
-        ("arrival_kind", _I8),  # what that is: a position in REFERENCE_CODES
+        ("arrival_kind", _I8),  # what that is: a place in ``PriceReference``
     ]
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""
@@ -184,23 +184,3 @@ UNKNOWN_QUEUE = 2**62
 
 UNSHOWN_SIZE = 2**31 - 1
 """What a price without a size is taken to offer: a feed that gives prices only (spot FX) shows 0, which is not "nothing"."""
-
-REASON_CODES = (
-    "",
-    "asked",
-    "oco",
-    "parent",
-    "session_close",
-    "good_till_date",
-    "not_fillable",
-    "halted",
-    "out_of_session",
-    "unknown_order",
-    "too_late",
-    "invalid",
-    "reduce_only",
-)
-"""``Reason`` values by the integer that compiled code uses."""
-
-REFERENCE_CODES = ("", "mark", "quote", "trigger")
-"""``PriceReference`` values of ``arrival_kind`` by the integer that compiled code uses."""

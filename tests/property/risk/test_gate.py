@@ -53,9 +53,9 @@ def test_the_compiled_checks_say_what_the_plain_ones_say_in_every_state() -> Non
     ("where", "name", "fault"),
     [
         (RiskGate, "check", planted.check_fills_of_a_group_as_room),
-        (RiskGate, "on_reports", planted.reports_always_take),
+        (desk, "tell", planted.tell_always_takes),
         (RiskGate, "check", planted.in_one_batch(RiskGate.check)),
-        (RiskGate, "on_reports", planted.reports_leave_asleep),
+        (desk, "tell", planted.tell_leaves_asleep),
         (RiskGate, "_see", planted.see_half),
     ],
 )
@@ -77,8 +77,8 @@ def test_the_fuzz_finds_a_planted_fault(
         (RiskGate, "check", planted.check_fills_of_a_group_as_room),
         (RiskGate, "check", planted.in_one_batch(RiskGate.check)),
         (RiskGate, "_see", planted.see_half),
-        (RiskGate, "on_reports", planted.reports_always_take),
-        (RiskGate, "on_reports", planted.reports_leave_asleep),
+        (desk, "tell", planted.tell_always_takes),
+        (desk, "tell", planted.tell_leaves_asleep),
     ],
 )
 def test_the_comparison_finds_a_planted_fault(

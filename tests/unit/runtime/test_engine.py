@@ -320,7 +320,7 @@ def test_a_limit_that_an_outside_venue_breaks_halts_with_a_critical_alert():
 def test_what_is_held_beyond_a_lowered_limit_may_shrink_and_alarms_nobody():
     engine = build_engine((steps(_3=[target(5)], _6=[target(3)], _8=[target(4)]),), risk=lots_risk(5))
     records = list(engine.on_block(stack(flat_bars(10)[:5])))
-    engine.books.limits._tops[0] = 2
+    engine.books.limits.tops[0] = 2
     records += list(engine.on_block(stack(flat_bars(10)[5:8])))
     assert engine.books.lots(NQ.id) == 3
     assert not broken(records)

@@ -21,6 +21,7 @@ from grandmodel.simulation.depth import DEPTH, DEPTH_ORDERS, apply_book_event, b
 from grandmodel.simulation.exchange import SimulatedExchange
 from grandmodel.simulation.models import FillRuleName, LiquidityName, VenueSettings
 from grandmodel.simulation.state import SLOT
+from reference_exchange import reports_due
 from shared_data import shared
 from strategies import MID, NQ, START
 from venue_scripts import BUY, LIMIT, QUEUE, SELL, THROUGH, change, fills, order, said
@@ -330,9 +331,9 @@ def filled_rows(script):
         schema = market.begin(block)
         while (stop := market.walk(block, schema)) is not Stop.END:
             if stop is Stop.REPORTS:
-                found |= {one.order_id: one.ts_event for one in venue.due_reports()[0] if one.last_quantity}
+                found |= {one.order_id: one.ts_event for one in reports_due(market) if one.last_quantity}
         for one in asked:
             venue.submit(msgspec.structs.replace(one, ts=int(script[at][0]["ts_init"])))
         start = at + 1
-    found |= {one.order_id: one.ts_event for one in venue.due_reports()[0] if one.last_quantity}
+    found |= {one.order_id: one.ts_event for one in reports_due(market) if one.last_quantity}
     return found

@@ -1,0 +1,355 @@
+"""What a step's reports do to orders, ledger, market step, risk and limits: compiled, report after report, in one fixed order.
+
+``go_on`` takes the reports that stand in ``said`` through four stages: they are folded into our orders (``execution.order_life``), their
+fills are booked (``account.booking``; the ledger is held against the market step before each), risk takes them (``risk.taking``), and the limits on
+lots are reckoned again (``position_limits``). It comes back where Python has something to do, and goes on from there when it is called again.
+The compiled loop over quiet moments (``quiet.py``) and ``Books.apply_reports`` both call it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
+
+from grandmodel.account.booking import BOOKED, book, books_of, equity_of, marked_base
+from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.moments import put_report
+from grandmodel.domain.orders import ExecType, ExecutionReport
+from grandmodel.domain.report_rows import EXEC_CODES, HEARD, NOT_OPEN, REPORT, TAKEN, report_of, report_row
+from grandmodel.execution.order_life import fold, lives_of
+from grandmodel.kernels import kernel, pointer_to
+from grandmodel.risk.rows import HANDLE_WORDS, AccountRows, rows_of
+from grandmodel.risk.taking import has_room, results_of, take_report
+from grandmodel.runtime.position_limits import look
+from grandmodel.simulation.exchange import due_count, hand_out
+from grandmodel.simulation.models import FEES, FeeModel, fee_of
+from grandmodel.simulation.state import INSTRUMENT, STEP
+
+if TYPE_CHECKING:
+    from grandmodel.account.ledger import Ledger
+    from grandmodel.execution.order_life import OrderLives
+    from grandmodel.risk.gate import RiskGate
+    from grandmodel.runtime.market_step import MarketStep
+    from grandmodel.runtime.position_limits import PositionLimits
+
+Rows = NDArray[Any]
+"""Structured rows; numpy has no type for their fields."""
+
+Row = Any
+"""One row of a structured array inside compiled code."""
+
+_I8 = "<i8"
+
+STAGE = np.dtype(
+    [
+        ("stage", _I8),  # where ``go_on`` stands
+        ("place", _I8),  # the report, or in the last stage the instrument, that comes next
+        ("count", _I8),  # reports at hand
+        ("fetched", _I8),  # 1 where compiled code had the venue hand them out and Python has not seen them
+        ("limit", _I8),  # which limit is broken
+        ("untold", _I8),  # why ``go_on`` came back to compiled code, for Python to deal with
+    ]
+)
+"""One row."""
+
+_FRESH, _FOLD, _BOOK, _RISK, _LIMITS, _TAKEN = range(6)
+
+DONE, NO_ROOM, FALSE_REPORT, NOT_BOOKED, LATE, RISK_TELLS, LIMIT_BROKEN = range(7)
+"""Why ``go_on`` came back: all is done; arrays must grow; a report cannot be true; a fill could not be booked, or the books did not agree
+before it; a fill of an instrument that has ended was booked; risk has something to tell; a limit on lots is broken."""
+
+OFF = -1
+"""What came of a fill beside ``booking.BOOKED`` and its like: ledger and market step did not agree before it."""
+
+_FILL = EXEC_CODES[ExecType.TRADE]
+_NEEDS_PYTHON = np.zeros(128, np.int64)
+for _kind in (ExecType.REPLACED, ExecType.CANCEL_REJECTED, ExecType.REJECTED):
+    _NEEDS_PYTHON[EXEC_CODES[_kind]] = 1
+
+_ACCOUNT, _LIVES, _LEDGER, _RESULTS, _TOPS, _ENDS, _COUNT, _STEP, _MARKET, _FEES, _AT, _SAID, _HEARD, _ROOM = range(14)
+"""Places in ``ReportIntake.table``: addresses, but for the number of instruments and the room for reports."""
+
+
+@kernel
+def tell_market(holdings: Rows, cash: Rows, step: Rows, market: Rows, i: int) -> None:
+    """Tell the market step what is held of instrument ``i``, what it is worth, and the equity that follows."""
+    held, known = holdings[i], market[i]
+    known.position, known.cost, known.mark = held.lots, held.cost, held.mark
+    known.marked_base = marked_base(holdings, cash, i)
+    step[0].equity = equity_of(holdings, cash)
+
+
+@kernel
+def book_one(
+    holdings: Rows, cash: Rows, step: Rows, market: Rows, i: int, signed_lots: int, price: int, fee: int
+) -> int:
+    """Enter one fill, and tell the market step; ``BOOKED``, or why it was not. Ledger and market step must agree before it: else ``OFF``."""
+    for j in range(holdings.shape[0]):
+        holdings[j].mark = market[j].mark
+    if equity_of(holdings, cash) != step[0].equity:
+        return OFF
+    code = book(holdings, cash, i, signed_lots, price, fee)
+    if code == BOOKED:
+        tell_market(holdings, cash, step, market, i)
+    return code
+
+
+@kernel
+def _fold_all(state: Row, said: Rows, heard: Rows, lives: Rows, counts: Rows, beyond: NDArray[np.int64]) -> int:
+    """Fold the reports into our orders."""
+    while state.place < state.count:
+        k = state.place
+        heard[k].code = fold(lives, counts, beyond, said[k], heard[k])
+        if heard[k].code > NOT_OPEN:
+            return FALSE_REPORT
+        state.place += 1
+    return DONE
+
+
+@kernel
+def _book_all(
+    state: Row, said: Rows, heard: Rows, holdings: Rows, cash: Rows, step: Rows, market: Rows, fees: Row
+) -> int:
+    """Book the fills among the reports."""
+    while state.place < state.count:
+        report, came = said[state.place], heard[state.place]
+        if came.code != TAKEN or report.exec_type != _FILL:
+            state.place += 1
+            continue
+        i, lots, price = came.instrument, report.last_quantity, report.last_price
+        ppm = fees.maker_ppm if report.maker != 0 else fees.taker_ppm
+        came.fee = fee_of(lots, abs(lots * price * holdings[i].tick_value), fees.per_lot, ppm)
+        came.booked = book_one(holdings, cash, step, market, i, lots * came.side, price, came.fee)
+        if came.booked != BOOKED:
+            return NOT_BOOKED
+        state.place += 1
+        if holdings[i].settled != UNDEFINED_PRICE and holdings[i].lots != 0:
+            return LATE
+    return DONE
+
+
+@kernel
+def _take_all(
+    state: Row, said: Rows, heard: Rows, rows: AccountRows, trades: Rows, totals: Rows, executions: Rows, times: NDArray[np.int64]
+) -> int:  # fmt: skip
+    """Let risk take the reports."""
+    while state.place < state.count:
+        k = state.place
+        state.place += 1
+        if heard[k].code != TAKEN:
+            continue
+        heard[k].risk = take_report(rows, 0, 0, said[k], heard[k], trades, totals, executions, times)
+        if heard[k].risk != 0:
+            return RISK_TELLS
+    return DONE
+
+
+@kernel
+def _look_all(
+    state: Row, heard: Rows, lives: Rows, counts: Rows, holdings: Rows, tops: NDArray[np.int64], ends: NDArray[np.int64]
+) -> int:
+    """Reckon the limits of every instrument that the reports touched again."""
+    while state.place < holdings.shape[0]:
+        i = state.place
+        state.place += 1
+        for k in range(state.count):
+            if heard[k].code == TAKEN and heard[k].instrument == i:
+                state.limit = look(lives, counts, tops, ends, i, holdings[i].lots, False)
+                if state.limit != 0:
+                    return LIMIT_BROKEN
+                break
+    return DONE
+
+
+@kernel
+def go_on(table: NDArray[np.int64]) -> int:
+    """Take the reports at hand further; why it came back. ``table`` is that of ``ReportIntake``."""
+    state = carray(pointer_to(table[_AT]), (1,), STAGE)[0]
+    instruments, room, code = table[_COUNT], table[_ROOM], DONE
+    said = carray(pointer_to(table[_SAID]), (room,), REPORT)
+    heard = carray(pointer_to(table[_HEARD]), (room,), HEARD)
+    lives, counts, beyond = lives_of(carray(pointer_to(table[_LIVES]), (5,), np.int64))
+    trades, totals, executions, times = results_of(carray(pointer_to(table[_RESULTS]), (6,), np.int64))
+    holdings, cash = books_of(carray(pointer_to(table[_LEDGER]), (4,), np.int64))
+    while code == DONE and state.stage != _TAKEN:
+        if state.stage == _FRESH:
+            if counts[0].beyond + state.count > beyond.shape[0] or not has_room(executions, times, state.count):
+                return NO_ROOM
+        elif state.stage == _FOLD:
+            code = _fold_all(state, said, heard, lives, counts, beyond)
+        elif state.stage == _BOOK:
+            step = carray(pointer_to(table[_STEP]), (1,), STEP)
+            market = carray(pointer_to(table[_MARKET]), (instruments,), INSTRUMENT)
+            fees = carray(pointer_to(table[_FEES]), (1,), FEES)[0]
+            code = _book_all(state, said, heard, holdings, cash, step, market, fees)
+        elif state.stage == _RISK:
+            rows = rows_of(carray(pointer_to(table[_ACCOUNT]), (HANDLE_WORDS,), np.int64))
+            code = _take_all(state, said, heard, rows, trades, totals, executions, times)
+        else:
+            tops = carray(pointer_to(table[_TOPS]), (instruments + 1, 2), np.int64)
+            ends = carray(pointer_to(table[_ENDS]), (instruments + 1, 2), np.int64)
+            code = _look_all(state, heard, lives, counts, holdings, tops, ends)
+        if code == DONE:
+            state.stage += 1
+            state.place = 0
+    return code
+
+
+@kernel
+def hear(table: NDArray[np.int64], step: Rows, reports: Rows) -> int:
+    """Take the reports of the simulated venue that are due as far as no Python is needed: how many, all done; -1 where Python must go on.
+
+    Where some of them need Python by their kind nothing has been done.
+    """
+    state = carray(pointer_to(table[_AT]), (1,), STAGE)[0]
+    state.fetched = 0
+    count = due_count(step, reports)
+    if count > table[_ROOM]:
+        return -1
+    head = step[0].report_head
+    for k in range(count):
+        if _NEEDS_PYTHON[reports[head + k].exec_type] != 0:
+            return -1
+    hand_out(step, reports, carray(pointer_to(table[_SAID]), (table[_ROOM],), REPORT), count)
+    state.stage, state.count, state.fetched = _FRESH, count, 1
+    state.untold = go_on(table)
+    return int(count) if state.untold == DONE else -1
+
+
+@kernel
+def at_hand(table: NDArray[np.int64]) -> int:
+    """How many reports are at hand."""
+    return int(carray(pointer_to(table[_AT]), (1,), STAGE)[0].count)
+
+
+@kernel
+def put_reports(table: NDArray[np.int64], words: NDArray[np.int64], at: int) -> int:
+    """Write the reports at hand and what came of them into ``words`` from ``at`` on (``domain.moments``); how many of them are fills."""
+    count, room, fills = at_hand(table), table[_ROOM], 0
+    said = carray(pointer_to(table[_SAID]), (room,), REPORT)
+    heard = carray(pointer_to(table[_HEARD]), (room,), HEARD)
+    for k in range(count):
+        at = put_report(words, at, said[k], heard[k])
+        fills += heard[k].code == TAKEN and said[k].exec_type == _FILL
+    return int(fills)
+
+
+@kernel
+def _book_at(
+    ledger: NDArray[np.int64], step: Rows, market: Rows, i: int, signed_lots: int, price: int, fee: int
+) -> int:
+    """``book_one`` behind the ledger's handle."""
+    holdings, cash = books_of(ledger)
+    return book_one(holdings, cash, step, market, i, signed_lots, price, fee)
+
+
+@kernel
+def _tell_market_at(ledger: NDArray[np.int64], step: Rows, market: Rows, i: int) -> None:
+    """``tell_market`` behind the ledger's handle."""
+    holdings, cash = books_of(ledger)
+    tell_market(holdings, cash, step, market, i)
+
+
+class ReportIntake:
+    """The reports at hand and what came of them, and the addresses of everything that they change."""
+
+    def __init__(
+        self,
+        gate: RiskGate,
+        lives: OrderLives,
+        ledger: Ledger,
+        limits: PositionLimits,
+        market: MarketStep,
+        fees: FeeModel,
+    ) -> None:
+        self._gate, self._lives, self._ledger, self._limits, self._market = gate, lives, ledger, limits, market
+        self._fees: Rows = np.array([fees.rates()], FEES)
+        self._at: Rows = np.zeros(1, STAGE)
+        self._said: NDArray[np.int64] = np.zeros((64, len(REPORT.names or ())), np.int64)
+        self._heard: NDArray[np.int64] = np.zeros((64, len(HEARD.names or ())), np.int64)
+        self.table = np.zeros(14, np.int64)
+        """For ``go_on`` and ``hear``."""
+        self._take()
+
+    def _take(self) -> None:
+        gate, limits, market = self._gate, self._limits, self._market
+        self.table[:] = (
+            gate.account.handle.ctypes.data, self._lives.handle.ctypes.data, self._ledger.handle.ctypes.data,
+            gate.results.handle.ctypes.data, limits.tops.ctypes.data, limits.ends.ctypes.data, len(market.instruments),
+            market.step.ctypes.data, market.instruments.ctypes.data, self._fees.ctypes.data, self._at.ctypes.data, self._said.ctypes.data,
+            self._heard.ctypes.data, len(self._said),
+        )  # fmt: skip
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Of the orders so far, by their numbers in the rows."""
+        return tuple(self._lives.tags)
+
+    @property
+    def count(self) -> int:
+        """Reports at hand."""
+        return int(self._at[0]["count"])
+
+    def fetch(self) -> tuple[ExecutionReport, ...]:
+        """The reports of the simulated venue that have reached us by now, each handed out once, or those that compiled code has begun with."""
+        state, market = self._at[0], self._market
+        if not state["fetched"]:
+            count = due_count(market.step, market.reports)
+            self._make_room(count)
+            hand_out(market.step, market.reports, self._said.view(REPORT).reshape(-1), count)
+            state["stage"], state["count"] = _FRESH, count
+        state["fetched"] = 0
+        return tuple([report_of(values) for values in self._said[: self.count].tolist()])
+
+    def put(self, report: ExecutionReport) -> None:
+        """A report from outside is at hand."""
+        self._said[0] = report_row(report)
+        self._at[0]["stage"], self._at[0]["count"] = _FRESH, 1
+
+    def go_on(self) -> int:
+        """``go_on``, from where compiled code stopped; never ``NO_ROOM``."""
+        code = int(self._at[0]["untold"]) or go_on(self.table)
+        self._at[0]["untold"] = DONE
+        while code == NO_ROOM:
+            self._lives.make_room(self.count)
+            self._gate.results.make_room(self.count)
+            code = go_on(self.table)
+        return code
+
+    @property
+    def place(self) -> int:
+        """What comes next where ``go_on`` came back: a report, or where a limit is broken an instrument."""
+        return int(self._at[0]["place"])
+
+    @property
+    def limit(self) -> int:
+        """Which limit is broken, as ``position_limits`` numbers them."""
+        return int(self._at[0]["limit"])
+
+    def said(self, k: int) -> list[int]:
+        """Report ``k`` as a row of ``REPORT``."""
+        values: list[int] = self._said[k].tolist()
+        return values
+
+    def heard(self, first: int, last: int) -> list[list[int]]:
+        """What came of the reports from ``first`` until before ``last``, as rows of ``HEARD``."""
+        values: list[list[int]] = self._heard[first:last].tolist()
+        return values
+
+    def book(self, index: int, signed_lots: int, price: int, fee: int) -> int:
+        """``book_one`` for a fill that no report told of."""
+        market = self._market
+        return int(_book_at(self._ledger.handle, market.step, market.instruments, index, signed_lots, price, fee))
+
+    def tell_market(self, index: int) -> None:
+        """``tell_market`` after something was booked that is no fill."""
+        _tell_market_at(self._ledger.handle, self._market.step, self._market.instruments, index)
+
+    def _make_room(self, count: int) -> None:
+        if count > len(self._said):
+            self._said = np.zeros((2 * count, self._said.shape[1]), np.int64)
+            self._heard = np.zeros((2 * count, self._heard.shape[1]), np.int64)
+            self._take()
