@@ -103,10 +103,32 @@ class Silent(Agent):
         return ()
 
 
-AGENTS = ((Often,), (Cross,), (Hold, Above), (Often, Cross, Above), (Silent,), (Silent, Often), (Restless, Cross), ())
+class Deaf(Restless):
+    """Wishes of every kind, now and then, and hears no report: compiled code takes them all."""
+
+    name = "deaf"
+    on_reports = Agent.on_reports
+
+    def on_bars(self, bars, account):
+        return super().on_bars(bars, account) if self.generator.random() < 0.4 else ()
+
+
+AGENTS = (
+    (Deaf,),
+    (Deaf, Often),
+    (Often,),
+    (Cross,),
+    (Hold, Above),
+    (Often, Cross, Above),
+    (Silent,),
+    (Silent, Often),
+    (Restless, Cross),
+    (),
+)
 BREAKERS = (
     {},
     {"volatility": Thresholds(caution=1.01), "drawdown": Thresholds(caution=1e-6, reduce=2e-6, halt=1e-4)},
+    {"loss_streak": Thresholds(caution=1, reduce=2, halt=4), "order_rejects": Thresholds(caution=1)},
     {"daily_loss": Thresholds(caution=1e-7), "data_quality": Thresholds(caution=1), "var_breach": Thresholds(caution=1e-5)},
 )  # fmt: skip
 
