@@ -115,7 +115,6 @@ CHOSEN = {
     "execution.brokers.errors:BrokerUnavailableError": "raised by brokers, which satisfy runtime.recovery.Broker",
     "risk.controls:CONTROLS": "the list of controls for people, held complete by a test",
     "risk.controls:TRIGGERS": "the list of controls for people, held complete by a test",
-    "risk.gate:RiskGate.on_order": "tells the gate of an order that left by another way than the planner, as the tests' desks do",
     "runtime.market_step:MarketStep.closed_rows": "whoever walks the market step alone, as the benchmarks do",
     "kernels:_Cache.load_overload": "numba calls it",
     "kernels:_Callee.add_overload": "numba calls it",
