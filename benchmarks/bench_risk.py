@@ -6,9 +6,10 @@ Paths, units and what a regression means:
   what-if number costs. Beside numpy's three lines, one thread, and skfolio's measures on the same matrix.
 - ``EWMA update``: one row of returns into the running covariance; runs at every bar.
 - ``update + shock + VaR + components``: all that a bar of 100 instruments costs risk before the gate's own Python.
-- ``checks of one order``: the 26 checks; in every order's way. ``judge`` is the compiled checks on rows that are filled (the mean of a
-  hundred calls), ``as on the record`` makes the record's values of what they found, and ``RiskGate.check`` is all of it for one who has only a
-  ``RiskView``, with filling the rows. And what a bar and an engine step cost the gate.
+- ``checks of one order``: every check; in every order's way. ``judge`` is the compiled checks on rows that are filled (the mean of a
+  hundred calls from compiled code, as for a wish), ``as on the record`` makes the record's values of what they found, and ``put, asked, on
+  the record`` is what the engine does for an order of its agent's own: into the rows, every check, counted, its values. It is taken back
+  within the time, so that the next one meets the same account. And what a bar and an engine step cost the gate.
 - ``Monte Carlo``: 10,000 scenarios of 500 instruments, linear and with full revaluation of 500 options.
 
 Results are checked against numpy before they are timed. Times are medians of CPU seconds of this process (two shared
@@ -43,17 +44,20 @@ from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import Order, OrderType, Side
 from grandmodel.kernels import kernel
-from grandmodel.risk.checks import checked
+from grandmodel.risk.checks import CHECK_NAMES, checked, judge
 from grandmodel.risk.correlation import EwmaCovariance
+from grandmodel.risk.flow import forget_flow
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.ladder import revalue_on_ladder
-from grandmodel.risk.leaving import judge_at
+from grandmodel.risk.leaving import ask_at
+from grandmodel.risk.rows import rows_of
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.var import monte_carlo, parametric
 
 CAPITAL = 10**13
-WIDTH = 30 * 60 * 10**9
+SECOND = 10**9
+WIDTH = 30 * 60 * SECOND
 Z99 = 2.3263478740408408
 _R2PI = 1.0 / math.sqrt(2.0 * math.pi)
 
@@ -202,15 +206,11 @@ def make_gate(n: int) -> tuple[RiskGate, RiskView, list[str]]:
     names = [f"N{k}" for k in range(n)]
     instruments = [msgspec.structs.replace(nq, id=InstrumentId(x), tick_size=Decimal("0.25")) for x in names]
     gate = RiskGate(RiskSettings(), instruments, CAPITAL)
-    none = [UNDEFINED_PRICE] * n
     view = RiskView(
         ts=0,
         equity_micros=CAPITAL,
         positions=[0] * n,
         marks=[80_000] * n,
-        mark_ts=[0] * n,
-        best_bids=none,
-        best_asks=list(none),
         in_session=[True] * n,
         halted=[False] * n,
         rates_micros=[1_000_000] * n,
@@ -219,21 +219,50 @@ def make_gate(n: int) -> tuple[RiskGate, RiskView, list[str]]:
     for k in range(1, 200):
         view.ts = k * WIDTH
         gate.on_bars(row_of_bars(names, view.ts, rng.integers(79_900, 80_100, n).tolist()), view)
-    view.mark_ts = [view.ts] * n
+    gate.account.make_room(n + 1)
+    rows = gate.account.rows
+    seen = rows.seen[0]
+    seen["bid"] = seen["ask"] = UNDEFINED_PRICE
+    seen["mark"], seen["rate"], seen["in_session"], seen["max_age"] = 80_000, 1_000_000, 1, gate.pace.max_ages
+    rows.moment["equity"] = CAPITAL
     for k in range(0, n, 2):
         view.positions[k] = 1 if k % 4 else -1
-        gate.on_order(
-            Order(
-                order_id=OrderId(1000 + k),
-                instrument=InstrumentId(names[k]),
-                side=Side.SELL,
-                quantity=1,
-                order_type=OrderType.LIMIT,
-                price=80_200,
-                ts=0,
-            )
-        )
+        tell_time(gate, k * SECOND)
+        order = limit_order(1000 + k, names[k], Side.SELL, 1, 80_200, k * SECOND)
+        assert gate.put(0, order, k)
+        assert ask_at(gate.account.handle, 0) == 1
+    seen["position"] = view.positions
+    tell_time(gate, view.ts)
     return gate, view, names
+
+
+def tell_time(gate: RiskGate, ts: int) -> None:
+    """It is ``ts``, and every mark is of now."""
+    rows = gate.account.rows
+    rows.moment["ts"] = rows.seen["mark_ts"] = ts
+    gate.running.fill(rows.seen[0], rows.moment)
+
+
+def limit_order(number: int, name: str, side: Side, quantity: int, price: int, ts: int) -> Order:
+    """A limit order as an agent's wish makes it."""
+    return Order(
+        order_id=OrderId(number),
+        instrument=InstrumentId(name),
+        side=side,
+        quantity=quantity,
+        order_type=OrderType.LIMIT,
+        price=price,
+        ts=ts,
+    )
+
+
+@kernel
+def judge_often(handle: np.ndarray, times: int) -> int:
+    """Every check of the order in the first row, so many times; the lots that may go."""
+    rows, quantity = rows_of(handle), 0
+    for _ in range(times):
+        quantity = judge(rows, 0, 0, 0)
+    return quantity
 
 
 def row_of_bars(names: list[str], ts: int, closes: list[int]) -> list[ClosedBar]:
@@ -259,18 +288,7 @@ def bench_gate(seconds: float) -> list[Figure]:
     figures = []
     for n, aim in ((2, 1.5), (10, None), (100, 3.0)):
         gate, view, names = make_gate(n)
-        order = Order(
-            order_id=OrderId(1),
-            instrument=InstrumentId(names[0]),
-            side=Side.BUY,
-            quantity=2,
-            order_type=OrderType.LIMIT,
-            price=79_990,
-            ts=view.ts,
-        )
-        verdict = gate.check(order, view)
-        assert verdict.order == order, verdict.reason
-        assert len(verdict.checks) == 26
+        orders = [limit_order(1, names[0], Side.BUY, 2, 79_990, view.ts + k * SECOND) for k in range(1 << 15)]
         rng = np.random.default_rng(1)
         rows = [rng.integers(79_900, 80_100, n).tolist() for _ in range(64)]
         made = [row_of_bars(names, (1000 + k) * WIDTH, row) for k, row in enumerate(rows * (400 if n < 100 else 20))]
@@ -286,20 +304,44 @@ def bench_gate(seconds: float) -> list[Figure]:
             count[0] += 1
             gate.on_bars(row, view)
 
-        assert gate.put(0, order, 0)
-        assert judge_at(gate.account.handle, 0) == order.quantity
-
-        def hundred(handle: np.ndarray = gate.account.handle) -> None:
-            for _ in range(100):
-                judge_at(handle, 0)
-
-        judged = timed(f"checks of one order, {n} instruments: judge", hundred, seconds)
+        assert gate.put(0, orders[0], 0)
+        assert judge_often(gate.account.handle, 1) == 2
+        judged = timed(
+            f"checks of one order, {n} instruments: judge",
+            lambda g=gate: judge_often(g.account.handle, 100),
+            seconds,
+        )
         judged = replace(judged, median_us=judged.median_us / 100, p99_us=judged.p99_us / 100, aim_us=aim)
-        rows = gate.account.rows
+        found = gate.account.rows
+        assert len(checked(found, 0, 1, 0).values) == len(CHECK_NAMES)
+        marked, clock, turn = found.seen["mark_ts"], found.moment["ts"], [0]
+
+        def asked(
+            gate: RiskGate = gate,
+            orders: list[Order] = orders,
+            marked: np.ndarray = marked,
+            clock: np.ndarray = clock,
+            turn: list[int] = turn,
+        ) -> None:
+            if turn[0] == len(orders):
+                turn[0] = 0
+                forget_flow(gate.account.rows)
+            order = orders[turn[0]]
+            turn[0] += 1
+            clock[0] = marked[0, 0] = order.ts
+            gate.put(0, order, 0)
+            if ask_at(gate.account.handle, 0) != order.quantity:
+                raise RuntimeError(
+                    f"order at {order.ts}: found {checked(gate.account.rows, 0, 1, 1)}, expected it whole"
+                )
+            *_, noted = gate.account.asked[0].tolist()
+            checked(gate.account.rows, 0, order.order_id, noted)
+            gate.working.take_back(order.order_id)
+
         figures += [
             judged,
-            timed("  as on the record", lambda r=rows: checked(r, 0, 1, 0), seconds),
-            timed("  RiskGate.check", lambda g=gate, o=order, v=view: g.check(o, v), seconds),
+            timed("  as on the record", lambda r=found: checked(r, 0, 1, 0), seconds),
+            timed("  put, asked, on the record", asked, seconds),
             timed(f"react, {n} instruments", lambda g=gate, v=view: g.react(v), seconds),
             timed(f"a row of closed bars, {n} instruments", one_row, min(seconds, 0.2)),
         ]

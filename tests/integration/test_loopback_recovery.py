@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import broker_contract
 import loopback_venue
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.orders import (
@@ -180,14 +181,20 @@ def test_under_every_fault_each_request_is_taken_once(start_venue, fault):
     broker.close()
 
 
-def test_runs_do_not_see_each_other(start_venue):
-    _, port = start_venue()
-    one, other = LoopbackBroker(port, RUN), LoopbackBroker(port, RunId("other"))
-    one.send(order(1))
-    assert other.known_requests() == frozenset()
-    assert list(other.reports_since(0)) == []
-    one.close()
-    other.close()
+def test_the_loopback_broker_keeps_to_what_every_broker_must(start_venue):
+    process, port = start_venue()
+    brokers = []
+
+    def connect(run):
+        brokers.append(LoopbackBroker(port, run))
+        return brokers[-1]
+
+    broker_contract.check_broker(connect)
+    process.kill()
+    process.wait()
+    broker_contract.check_out_of_reach(connect(RUN))
+    for broker in brokers:
+        broker.close()
 
 
 def test_a_venue_started_again_is_in_the_same_state(start_venue):

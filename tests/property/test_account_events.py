@@ -134,13 +134,7 @@ def fresh(seed):
 
 
 def take(engine, given):
-    handlers = {
-        CashFlow: engine.on_cash_flow,
-        ExchangeRate: engine.on_rate,
-        Settlement: engine.on_settlement,
-        Split: engine.on_split,
-    }
-    return list(handlers[type(given)](msgspec.structs.replace(given, ts=max(engine.now, START))))
+    return list(engine.book(msgspec.structs.replace(given, ts=max(engine.now, START))))
 
 
 def feed(engine, stream):

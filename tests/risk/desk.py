@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+import msgspec
 import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.decisions import CheckedOrder, RiskCheck
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.domain.report_rows import EXEC_CODES, HEARD, REPORT, report_row
 from grandmodel.kernels import kernel
-from grandmodel.risk.gate import RiskGate, RiskView, Verdict
+from grandmodel.risk.checks import REASONS, checked, judge, listed
+from grandmodel.risk.gate import RiskGate, RiskView
+from grandmodel.risk.leaving import leave
 from grandmodel.risk.rows import rows_of
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.taking import results_of, take_report
@@ -24,11 +30,64 @@ START = 1_700_000_000 * 10**9
 MARKS = [80_000, 7_500, 110_000]
 
 
+@dataclass(slots=True)
+class View(RiskView):
+    """What the gate is told, and what else stands in the rows that the checks read; ``DeskGate.see`` puts it there."""
+
+    mark_ts: list[int] = field(default_factory=list)
+    best_bids: list[int] = field(default_factory=list)
+    best_asks: list[int] = field(default_factory=list)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the gate says of one order: what may go (perhaps smaller), or None, and every check."""
+
+    order: Order | None
+    checked: CheckedOrder
+    reason: str
+
+    @property
+    def checks(self) -> tuple[RiskCheck, ...]:
+        return listed(self.checked)
+
+
+class DeskGate(RiskGate):
+    """The gate for whoever has one order and a view at hand: the kernels of the engine, asked one after another."""
+
+    def see(self, view: View) -> None:
+        """Put ``view`` into the rows, as the engine does from its market step (``Books.look``)."""
+        rows = self.account.rows
+        seen = rows.seen[0]
+        for name, values in (
+            ("position", view.positions), ("mark", view.marks), ("mark_ts", view.mark_ts), ("bid", view.best_bids),
+            ("ask", view.best_asks), ("halted", view.halted), ("rate", view.rates_micros), ("in_session", view.in_session),
+        ):  # fmt: skip
+            seen[name] = values
+        rows.moment[0]["ts"], rows.moment[0]["equity"] = view.ts, view.equity_micros
+        seen["max_age"] = self.pace.max_ages
+        self.running.fill(seen, rows.moment)
+
+    def check(self, order: Order, view: View) -> Verdict:
+        """Run every check on ``order``; one with the id of a working order is a change of it. Nothing is counted."""
+        self.see(view)
+        assert self.put(0, order, self._index[order.instrument])
+        quantity = judge(self.account.rows, 0, 0, 0)
+        *_, reason, noted = self.account.asked[0].tolist()
+        sent = msgspec.structs.replace(order, quantity=quantity) if quantity > 0 else None
+        return Verdict(sent, checked(self.account.rows, 0, order.order_id, noted), REASONS[reason])
+
+    def on_order(self, order: Order) -> None:
+        """``order`` leaves as it is: it counts at once, in full. One with a working order's id changes that one."""
+        self.account.make_room(1)
+        assert self.put(0, order, self._index[order.instrument])
+        leave(self.account.rows, 0, 0, order.quantity)
+
+
 def instruments(names: tuple[str, ...] = NAMES) -> list:
     return [BUILT_IN[InstrumentId(name)] for name in names]
 
 
-def view(names: tuple[str, ...] = NAMES, **changes: object) -> RiskView:
+def view(names: tuple[str, ...] = NAMES, **changes: object) -> View:
     n = len(names)
     fields: dict = {
         "ts": START,
@@ -42,7 +101,7 @@ def view(names: tuple[str, ...] = NAMES, **changes: object) -> RiskView:
         "halted": [False] * n,
         "rates_micros": [1_000_000] * n,
     }
-    return RiskView(**{**fields, **changes})
+    return View(**{**fields, **changes})
 
 
 def order(number: int = 1, **changes: object) -> Order:
@@ -90,8 +149,8 @@ def warm(gate: RiskGate, names: tuple[str, ...] = NAMES, count: int = 60, seed: 
         gate.on_bars(bars(ts, [int(c) for c in closes], names), quiet)
 
 
-def gate(settings: RiskSettings | None = None, names: tuple[str, ...] = NAMES, *, warmed: bool = True) -> RiskGate:
-    made = RiskGate(settings or RiskSettings(), instruments(names), CAPITAL)
+def gate(settings: RiskSettings | None = None, names: tuple[str, ...] = NAMES, *, warmed: bool = True) -> DeskGate:
+    made = DeskGate(settings or RiskSettings(), instruments(names), CAPITAL)
     if warmed:
         warm(made, names)
     return made

@@ -23,7 +23,6 @@ from scipy import stats
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ORDER_TYPES, ExecType, ExecutionReport, Fill, Order, OrderType, Side
-from grandmodel.risk.gate import Verdict
 from grandmodel.risk.settings import (
     BreakerSettings,
     FlowLimits,
@@ -33,6 +32,7 @@ from grandmodel.risk.settings import (
     Thresholds,
 )
 from risk import desk, fuzz_pair
+from risk.desk import Verdict
 from risk.plain_checks import PlainBook, assert_same
 
 RATES = [1_000_000, 1_000_000, 1_100_000]

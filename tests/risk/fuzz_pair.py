@@ -21,7 +21,6 @@ from grandmodel.domain.instruments import BUILT_IN, Instrument
 from grandmodel.domain.orders import ExecType, Order, OrderType, Side, TimeInForce
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.checks import CHECK_NAMES
-from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.settings import (
     BreakerSettings,
     FlowLimits,
@@ -32,6 +31,7 @@ from grandmodel.risk.settings import (
 )
 from grandmodel.risk.working import best_opposite
 from risk import desk
+from risk.desk import DeskGate, View
 from risk.plain_checks import PlainBook, assert_same
 
 _EXACT = 8
@@ -59,7 +59,7 @@ def instruments_of(n: int) -> tuple[Instrument, ...]:
 def running_of(n: int, known_from: int) -> bytes:
     """The state of a running risk that has seen bars of the instruments from number ``known_from`` on."""
     made = instruments_of(n)
-    gate = RiskGate(RiskSettings(), made, desk.CAPITAL)
+    gate = DeskGate(RiskSettings(), made, desk.CAPITAL)
     draw, seen = random.Random(n), desk.view(tuple(one.id for one in made), marks=[1] * n)
     closes = [desk.MARKS[k % 3] for k in range(n)]
     for row in range(60):
@@ -99,12 +99,12 @@ class Pair:
         self.instruments = instruments_of(n)
         self.ids = [one.id for one in self.instruments]
         self.capital = draw.choice((*(desk.CAPITAL,) * 8, desk.CAPITAL // 20, 2**60))
-        self.gate = RiskGate(self.settings(), self.instruments, self.capital)
+        self.gate = DeskGate(self.settings(), self.instruments, self.capital)
         self.gate.results.totals["max_repeats"] = 2**62  # The plain gate counts no executions.
         if (known_from := draw.choice((0, 0, 0, 0, 1, n))) < n:
             self.gate.running.restore(running_of(n, known_from))
         self.plain = PlainBook(self.gate)
-        self.view = RiskView(
+        self.view = View(
             ts=desk.START, equity_micros=self.capital, positions=[0] * n, marks=[0] * n, mark_ts=[0] * n, best_bids=[0] * n,
             best_asks=[0] * n, in_session=[True] * n, halted=[False] * n, rates_micros=[1_000_000] * n,
         )  # fmt: skip
@@ -246,7 +246,7 @@ class Pair:
             group = draw.choice((0, -above.order_id))
         return Order(
             order_id=number,
-            instrument=self.ids[j] if draw.random() < 0.99 else InstrumentId("none of ours"),
+            instrument=self.ids[j],
             side=draw.choice((Side.BUY, Side.SELL)),
             quantity=self.quantity(),
             order_type=order_type,

@@ -19,7 +19,7 @@ from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.running import Coefficients, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.standing import AccountStanding
-from grandmodel.risk.view import RiskView, Verdict
+from risk.desk import Verdict, View
 from risk.plain_flow import OrderFlow
 from risk.plain_working import WorkingOrders
 
@@ -90,18 +90,14 @@ class PlainChecks:
         self._caution_scale = settings.breakers.caution_scale
         self._shrink = settings.shrink
 
-    def check(self, order: Order, view: RiskView) -> PlainVerdict:
+    def check(self, order: Order, view: View) -> PlainVerdict:
         """Every check of ``order``, and what of it may go. Nothing is counted here."""
-        i = self._index.get(order.instrument, -1)
-        if not _inputs_are_numbers(order, view, self._n):
-            return _hopeless("inputs", RiskReason.INVALID_INPUT)
-        if i < 0:
-            return _hopeless("authorised_instrument", RiskReason.UNKNOWN_INSTRUMENT)
+        i = self._index[order.instrument]
         return self.check_step_by_step(order, view, i)
 
-    def check_step_by_step(self, order: Order, view: RiskView, i: int) -> PlainVerdict:
+    def check_step_by_step(self, order: Order, view: View, i: int) -> PlainVerdict:
         """Every check of ``order`` in instrument ``i``, one after the other; ``view`` holds numbers only."""
-        checks: list[RiskCheck] = [_INPUTS]
+        checks: list[RiskCheck] = []
         side = 1 if order.side > 0 else -1
         position = view.positions[i]
         asked, counted, child = self._working.side_lots_with(order, i)
@@ -127,7 +123,7 @@ class PlainChecks:
     # -- what the order is ----------------------------------------------------------------------------------------
 
     def _order_checks(
-        self, order: Order, view: RiskView, i: int, side: int, checks: list[RiskCheck], *, closes: bool
+        self, order: Order, view: View, i: int, side: int, checks: list[RiskCheck], *, closes: bool
     ) -> bool:
         """authorised_instrument to price_collar.
 
@@ -219,7 +215,7 @@ class PlainChecks:
     # -- how fast orders come -------------------------------------------------------------------------------------
 
     def _flow_checks(
-        self, order: Order, view: RiskView, i: int, side: int, reducing: bool, child: bool, checks: list[RiskCheck]
+        self, order: Order, view: View, i: int, side: int, reducing: bool, child: bool, checks: list[RiskCheck]
     ) -> bool:
         """order_rate to self_match. What reduces is free of the order rate and of the throttle.
 
@@ -269,7 +265,7 @@ class PlainChecks:
 
     def _size_checks(
         self,
-        view: RiskView,
+        view: View,
         i: int,
         side: int,
         asked: int,
@@ -448,7 +444,7 @@ class PlainChecks:
     def _state_checks(
         self,
         order: Order,
-        view: RiskView,
+        view: View,
         i: int,
         asked: int,
         end: int,
@@ -539,22 +535,7 @@ class PlainChecks:
         return RiskCheck(name=name, outcome=outcome, value=value, limit=limit, reason=code)
 
 
-def _inputs_are_numbers(order: Order, view: RiskView, n: int) -> bool:
-    """False where any number that risk reads is missing, NaN or infinite, or a list has the wrong length."""
-    try:
-        total = sum(view.marks, sum(view.mark_ts, sum(view.positions, sum(view.rates_micros, view.equity_micros))))
-        total += sum(view.best_bids, sum(view.best_asks, order.quantity + view.ts))
-        if order.price is not None:
-            total += order.price
-        if order.stop_price is not None:
-            total += order.stop_price
-        total += order.trail_ticks + order.display_quantity
-        return total - total == 0 and len(view.marks) == n and len(view.positions) == n
-    except (TypeError, OverflowError):
-        return False
-
-
-def _collar_distances(order: Order, view: RiskView, i: int, mark: int, side: int) -> tuple[int, int]:
+def _collar_distances(order: Order, view: View, i: int, mark: int, side: int) -> tuple[int, int]:
     """Ticks by which the order may pay beyond the mark, and by which it lies away from it on the passive side."""
     price, stop = order.price, order.stop_price
     terms = ORDER_TYPES[order.order_type]
@@ -568,7 +549,7 @@ def _collar_distances(order: Order, view: RiskView, i: int, mark: int, side: int
     return (0, 0) if touch == UNDEFINED_PRICE else (side * (touch - mark), 0)
 
 
-def _would_match(order: Order, side: int, ours: int, view: RiskView, i: int) -> bool:
+def _would_match(order: Order, side: int, ours: int, view: View, i: int) -> bool:
     """Would ``order`` trade with our own resting limit at ``ours``? One that waits for a trigger does not rest; it is not asked."""
     if order.price is not None:
         return side * (order.price - ours) >= 0
@@ -611,12 +592,6 @@ def _refused(name: str, value: float | None, limit: float | None, code: RiskReas
     return RiskCheck(name=name, outcome=_REFUSED, value=value, limit=limit, reason=code)
 
 
-def _hopeless(name: str, code: RiskReason) -> PlainVerdict:
-    """A verdict where the check ``name`` made every later one impossible; those before it passed."""
-    passed = [RiskCheck(name=before, outcome=_PASSED) for before in CHECK_NAMES[: CHECK_NAMES.index(name)]]
-    return _cut_short([*passed, _refused(name, None, None, code)], code)
-
-
 def _cut_short(checks: list[RiskCheck], reason: RiskReason) -> PlainVerdict:
     """Complete the list: what could not be computed is refused. The reason is the first refusal's."""
     missing = CHECK_NAMES[len(checks) :]
@@ -625,7 +600,6 @@ def _cut_short(checks: list[RiskCheck], reason: RiskReason) -> PlainVerdict:
     return PlainVerdict(None, listed, first)
 
 
-_INPUTS = RiskCheck(name="inputs", outcome=_PASSED)
 _AUTHORISED = RiskCheck(name="authorised_instrument", outcome=_PASSED)
 _SESSION = RiskCheck(name="session", outcome=_PASSED)
 _RULES = RiskCheck(name="order_rules", outcome=_PASSED)
@@ -655,7 +629,7 @@ class PlainBook:
             gate.flow.throttled,
         )
 
-    def check(self, order: Order, view: RiskView) -> PlainVerdict:
+    def check(self, order: Order, view: View) -> PlainVerdict:
         self.working.batch = self.gate.working.batch
         self._checks.max_ages = self.gate.pace.max_ages.tolist()
         return self._checks.check(order, view)

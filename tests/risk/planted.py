@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.orders import ExecutionReport, Fill, Order
-from grandmodel.risk.gate import RiskGate, RiskView, Verdict
-from grandmodel.risk.leaving import leave_at
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.leaving import leave
 from grandmodel.risk.working import recount
 from grandmodel.runtime.order_planner import OrderPlanner
 from risk import desk
+from risk.desk import DeskGate, Verdict, View
 
-_ask, _check, _tell, _see = OrderPlanner._ask, RiskGate.check, desk.tell, RiskGate._see
+_ask, _check, _tell, _see = OrderPlanner._ask, DeskGate.check, desk.tell, DeskGate.see
 
 
 def _filled_before(gate: RiskGate, order: Order) -> int:
@@ -29,8 +30,8 @@ def _filled_before(gate: RiskGate, order: Order) -> int:
     return max(0, min(max(one.filled + one.reduced for one in others), order.quantity - 1))
 
 
-def check_fills_of_a_group_as_room(gate: RiskGate, order: Order, view: RiskView) -> Verdict:
-    """``RiskGate.check``: what the others of a group filled before is room for a new one."""
+def check_fills_of_a_group_as_room(gate: DeskGate, order: Order, view: View) -> Verdict:
+    """``DeskGate.check``: what the others of a group filled before is room for a new one."""
     filled = _filled_before(gate, order)
     verdict = _check(gate, msgspec.structs.replace(order, quantity=order.quantity - filled), view)
     if verdict.order is None:
@@ -67,7 +68,7 @@ def asks_whole(concerns: Callable[[Order], bool]) -> Callable[..., int]:
         if quantity and not changes:
             gate.working.take_back(order.order_id)
         gate.put(0, order, gate._index[order.instrument])
-        leave_at(account.handle, 0, order.quantity)
+        leave(account.rows, 0, 0, order.quantity)
         deed.refused = refused
         deed.checks[-1] = msgspec.structs.replace(said, shrunk=0, refused=0, reasons=())
         return order.quantity
@@ -104,9 +105,9 @@ def tell_leaves_asleep(gate: RiskGate, report: ExecutionReport, fill: Fill | Non
 
 
 def in_one_batch(method: Callable[..., Any]) -> Callable[..., Any]:
-    """``RiskGate.check`` and ``on_order``: one that has just joined a group counts with the others, though they may fill before."""
+    """``DeskGate.check`` and ``on_order``: one that has just joined a group counts with the others, though they may fill before."""
 
-    def call(gate: RiskGate, *given: Any) -> Any:
+    def call(gate: DeskGate, *given: Any) -> Any:
         batch, gate.working.batch = gate.working.batch, 0
         found = method(gate, *given)
         gate.working.batch = batch
@@ -115,11 +116,11 @@ def in_one_batch(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def see_half(gate: RiskGate, view: RiskView) -> bool:
-    """``RiskGate._see``: what is out counts half."""
+def see_half(gate: DeskGate, view: View) -> None:
+    """``DeskGate.see``: what is out counts half."""
     seen = gate.account.rows.seen[0]
     for i in range(len(seen)):
         recount(gate.account.rows, 0, i)
     seen["buys"] //= 2
     seen["sells"] //= 2
-    return _see(gate, view)
+    _see(gate, view)

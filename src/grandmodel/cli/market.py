@@ -11,12 +11,12 @@ import typer
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
 
 if TYPE_CHECKING:
-    from grandmodel.charts import Page
+    from grandmodel.charts import Page, Section
     from grandmodel.domain.instruments import Instrument
     from grandmodel.simulation.market import SimulatedMarket
     from grandmodel.simulation.market_fit import BarSeries
     from grandmodel.simulation.market_parameters import SimulatedParameters
-    from grandmodel.simulation.market_resemblance import Compared
+    from grandmodel.simulation.market_resemblance import Compared, Measured
 
 app = typer.Typer(help="The simulated market: fit it to real bars, show it beside them.", no_args_is_help=True)
 
@@ -139,10 +139,7 @@ def _page(
     table: Sequence[Compared],
 ) -> Page:
     """The same pictures of real and simulated bars, one over the other."""
-    import numpy as np
-
-    from grandmodel.charts import BarChart, Bars, Column, Histogram, LineChart, Page, Points, Sample, Series, XYChart
-    from grandmodel.simulation.market_resemblance import absolute_autocorrelation, measure
+    from grandmodel.charts import Column, Page
 
     made = Page(
         "Simulated market beside the real one",
@@ -153,73 +150,90 @@ def _page(
         "need not agree, their behaviour should."
     )
     for one, other in zip(real, simulated, strict=True):
-        name = str(one.instrument.id)
-        truth, drawn = measure(one)[0], measure(other)[0]
-        section = made.section(name)
-        section.add_chart(
-            LineChart(
-                title=f"{name}: closes of 30-minute bars",
-                series=[
-                    Series(label, bars["ts_event"], one.instrument.prices_from_ticks(bars["close"]))
-                    for label, bars in (("real", one.bars), ("simulated", other.bars))
-                ],
-            )
-        )
-        count = min(len(truth.volatility_bp), len(drawn.volatility_bp))
-        hours = [f"{(18 * 60 + 30 * k) // 60 % 24:02d}:{30 * (k % 2):02d}" for k in range(count)]
-        if one.instrument.session_open != "18:00":
-            hours = [f"+{30 * k} min" for k in range(count)]
-        for title, left, right, unit in (
-            ("volatility by half hour of the session", truth.volatility_bp, drawn.volatility_bp, "bps"),
-            ("median volume by half hour of the session", truth.volume, drawn.volume, "lots"),
-        ):
-            section.add_chart(
-                BarChart(
-                    title=f"{name}: {title}",
-                    labels=hours,
-                    bars=[Bars("real", left[:count]), Bars("simulated", right[:count])],
-                    unit=unit,
-                )
-            )
-        probabilities = np.concatenate([np.linspace(0.02, 0.98, 49), [0.99, 0.995, 0.999, 0.9995]])
-        section.add_chart(
-            XYChart(
-                title=f"{name}: quantiles of absolute returns over bucket volatility",
-                points=[
-                    Points(
-                        "quantiles",
-                        np.quantile(truth.absolute_scaled, probabilities),
-                        np.quantile(drawn.absolute_scaled, probabilities),
-                    )
-                ],
-                x_label="real",
-                y_label="simulated",
-                diagonal="equal",
-            ),
-            is_half=True,
-        )
-        lags = np.unique(np.round(np.geomspace(1, 920, 40)).astype(int))
-        section.add_chart(
-            XYChart(
-                title=f"{name}: autocorrelation of absolute returns",
-                points=[
-                    Points(label, lags, absolute_autocorrelation(measured, lags), line=True)
-                    for label, measured in (("real", truth), ("simulated", drawn))
-                ],
-                x_label="lag, bars",
-            ),
-            is_half=True,
-        )
-        section.add_chart(
-            Histogram(
-                title=f"{name}: absolute returns over bucket volatility",
-                samples=[Sample("real", truth.absolute_scaled), Sample("simulated", drawn.absolute_scaled)],
-                value_range=(0.0, 5.0),
-            )
-        )
+        _add_pictures(made.section(str(one.instrument.id)), one, other)
     numbers = made.section("Numbers")
     numbers.add_table(
         ["instrument", "statistic", Column("real", decimals=4), Column("simulated", decimals=4)],
         [[row.instrument, row.statistic, row.real, row.simulated] for row in table],
     )
     return made
+
+
+def _add_pictures(section: Section, one: BarSeries, other: BarSeries) -> None:
+    """Closes of the real bars ``one`` and the simulated ``other``, their session, and how far their returns are alike."""
+    from grandmodel.charts import BarChart, Bars, LineChart, Series
+    from grandmodel.simulation.market_resemblance import measure
+
+    name = str(one.instrument.id)
+    truth, drawn = measure(one)[0], measure(other)[0]
+    section.add_chart(
+        LineChart(
+            title=f"{name}: closes of 30-minute bars",
+            series=[
+                Series(label, bars["ts_event"], one.instrument.prices_from_ticks(bars["close"]))
+                for label, bars in (("real", one.bars), ("simulated", other.bars))
+            ],
+        )
+    )
+    count = min(len(truth.volatility_bp), len(drawn.volatility_bp))
+    hours = [f"{(18 * 60 + 30 * k) // 60 % 24:02d}:{30 * (k % 2):02d}" for k in range(count)]
+    if one.instrument.session_open != "18:00":
+        hours = [f"+{30 * k} min" for k in range(count)]
+    for title, left, right, unit in (
+        ("volatility by half hour of the session", truth.volatility_bp, drawn.volatility_bp, "bps"),
+        ("median volume by half hour of the session", truth.volume, drawn.volume, "lots"),
+    ):
+        section.add_chart(
+            BarChart(
+                title=f"{name}: {title}",
+                labels=hours,
+                bars=[Bars("real", left[:count]), Bars("simulated", right[:count])],
+                unit=unit,
+            )
+        )
+    _add_returns(section, name, truth, drawn)
+
+
+def _add_returns(section: Section, name: str, truth: Measured, drawn: Measured) -> None:
+    """Absolute returns over the volatility of their half hour: quantiles, memory, distribution."""
+    import numpy as np
+
+    from grandmodel.charts import Histogram, Points, Sample, XYChart
+    from grandmodel.simulation.market_resemblance import absolute_autocorrelation
+
+    probabilities = np.concatenate([np.linspace(0.02, 0.98, 49), [0.99, 0.995, 0.999, 0.9995]])
+    section.add_chart(
+        XYChart(
+            title=f"{name}: quantiles of absolute returns over bucket volatility",
+            points=[
+                Points(
+                    "quantiles",
+                    np.quantile(truth.absolute_scaled, probabilities),
+                    np.quantile(drawn.absolute_scaled, probabilities),
+                )
+            ],
+            x_label="real",
+            y_label="simulated",
+            diagonal="equal",
+        ),
+        is_half=True,
+    )
+    lags = np.unique(np.round(np.geomspace(1, 920, 40)).astype(int))
+    section.add_chart(
+        XYChart(
+            title=f"{name}: autocorrelation of absolute returns",
+            points=[
+                Points(label, lags, absolute_autocorrelation(measured, lags), line=True)
+                for label, measured in (("real", truth), ("simulated", drawn))
+            ],
+            x_label="lag, bars",
+        ),
+        is_half=True,
+    )
+    section.add_chart(
+        Histogram(
+            title=f"{name}: absolute returns over bucket volatility",
+            samples=[Sample("real", truth.absolute_scaled), Sample("simulated", drawn.absolute_scaled)],
+            value_range=(0.0, 5.0),
+        )
+    )

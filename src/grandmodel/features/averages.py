@@ -143,11 +143,19 @@ def ema_update(state: Floats, at: int, value: float) -> float:
     if math.isnan(value):
         state[at + 1] = 0.0
         return math.nan
+    return smoothed(state, at, value, 2.0 / (state[at] + 1.0))
+
+
+@kernel(inline=True)
+def smoothed(state: Floats, at: int, value: float, weight: float) -> float:
+    """The mean of the first ``period`` values, and from there on last x (1 - ``weight``) + ``value`` x ``weight``; NaN before.
+
+    Three slots from ``at``: period, values seen (at most the period), the average (the sum, while fewer).
+    """
     period: float = state[at]
     seen: float = state[at + 1]
     if seen == period:
-        factor = 2.0 / (period + 1.0)
-        average: float = state[at + 2] * (1.0 - factor) + value * factor
+        average: float = state[at + 2] * (1.0 - weight) + value * weight
         state[at + 2] = average
         return average
     total: float = value if seen == 0.0 else state[at + 2] + value

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from grandmodel.features.arrays import Floats, as_columns, check_period, unknown
+from grandmodel.features.averages import smoothed
 from grandmodel.features.extremes import larger
 from grandmodel.kernels import kernel
 
@@ -84,21 +85,7 @@ def atr_update(state: Floats, at: int, high: float, low: float, close: float) ->
     reach = true_range_update(state, at + 3, high, low, close)
     if math.isnan(reach):
         return math.nan
-    period: float = state[at]
-    seen: float = state[at + 1]
-    if seen == period:
-        part = 1.0 / period
-        average: float = state[at + 2] * (1.0 - part) + reach * part
-        state[at + 2] = average
-        return average
-    total: float = reach if seen == 0.0 else state[at + 2] + reach
-    seen += 1.0
-    state[at + 1] = seen
-    if seen < period:
-        state[at + 2] = total
-        return math.nan
-    state[at + 2] = total / period
-    return total / period
+    return smoothed(state, at, reach, 1.0 / state[at])
 
 
 @kernel

@@ -106,13 +106,11 @@ def decide_strategic(
     1, 2 ... of as many as any layer has inputs; ``room`` (``numbers_of_room``,), ``masks`` (S,) and ``drawn`` (A + 1, 3, S) are scratch,
     S being ``samples`` filled up to a whole vector. -1, or the first place that is not finite: a cell, or, behind them, of the tail.
     """
-    cells, agents = units.shape[1], plan[HEADS]
-    bad = normalise(window.reshape(-1), tail, units, room)
+    agents = plan[HEADS]
+    bad = look(window, tail, units, weights, plan, places, room, features)
     if bad >= 0:
         return bad
-    behind = whole_vectors(cells)
-    seen = room[behind:]
-    run_trunks(weights, plan, places, room, behind, features)
+    seen = room[whole_vectors(units.shape[1]) :]
     beliefs, points = numbers[: 3 * agents], numbers[3 * agents : 6 * agents]
     shares, rest = numbers[6 * agents : 7 * agents], numbers[7 * agents :]
     for agent in range(agents):
@@ -153,13 +151,10 @@ def decide_tactical(
     ``numbers``: the three agents' distributions, the Tactical agent's without dropout (3,), stances (3, 3), the collapsed stance
     (3,) and the five of ``write_uncertainty``, those of entropy the Tactical agent's own.
     """
-    cells = units.shape[1]
-    bad = normalise(window.reshape(-1), tail, units, room)
+    bad = look(window, tail, units, weights, plan, places, room, features)
     if bad >= 0:
         return bad
-    behind = whole_vectors(cells)
-    seen = room[behind:]
-    run_trunks(weights, plan, places, room, behind, features)
+    seen = room[whole_vectors(units.shape[1]) :]
     write_seen(features[0], tail, seen)
     actions = plan[LOGITS]
     point = numbers[actions : actions + OUTCOMES]
@@ -182,6 +177,27 @@ def decide_tactical(
         stance[k] = rho[k, k]
     write_uncertainty(rho, tactical, mean_entropy(drawn[0], samples), rest[12:])
     return -1
+
+
+@kernel
+def look(
+    window: Floats,
+    tail: Singles,
+    units: Floats,
+    weights: Singles,
+    plan: Integers,
+    places: Integers,
+    room: Singles,
+    features: Singles,
+) -> int:
+    """What every decision begins with: the window (R, C) normalised, and every trunk's features of it into ``features`` (T, 32).
+
+    -1, or the first place that is not finite, and then nothing is looked at.
+    """
+    bad = normalise(window.reshape(-1), tail, units, room)
+    if bad < 0:
+        run_trunks(weights, plan, places, room, whole_vectors(units.shape[1]), features)
+    return bad
 
 
 @kernel

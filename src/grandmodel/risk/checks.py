@@ -74,10 +74,7 @@ class CheckEntry(NamedTuple):
 
 _R = RiskReason
 CHECKS = (
-    CheckEntry("inputs", Kind.WORD, (_R.INVALID_INPUT,), "every number that risk reads is one"),
-    CheckEntry(
-        "authorised_instrument", Kind.WORD, (_R.UNKNOWN_INSTRUMENT, _R.NOT_AUTHORISED), "the instrument may be traded"
-    ),
+    CheckEntry("authorised_instrument", Kind.WORD, (_R.NOT_AUTHORISED,), "the instrument may be traded"),
     CheckEntry("session", Kind.WORD, (_R.OUT_OF_SESSION, _R.TRADING_HALTED), "its market is open and not halted"),
     CheckEntry(
         "order_rules",
@@ -124,7 +121,7 @@ REASONS = ("", *(reason.value for reason in RiskReason))
 """The codes by their number in the rows."""
 
 (
-    _INPUTS, _AUTHORISED, _SESSION, _RULES, _QUANTITY, _NOTIONAL, _COLLAR, _ORDER_RATE, _MESSAGE_RATE, _REPEATED, _DUPLICATE,
+    _AUTHORISED, _SESSION, _RULES, _QUANTITY, _NOTIONAL, _COLLAR, _ORDER_RATE, _MESSAGE_RATE, _REPEATED, _DUPLICATE,
     _SELF_MATCH, _LONG, _SHORT, _OVERALL, _GROSS, _NET, _CONCENTRATION, _MARGIN, _VAR, _STRESSED, _DRAWDOWN, _DAILY_LOSS,
     _RESTRICTED, _STALE, _BREAKER,
 ) = range(COUNT)  # fmt: skip
@@ -652,7 +649,7 @@ def _never_now(kind: int, state: int, paused: bool, flattening: bool, new_child:
 
 _REALS = tuple(k for k, check in enumerate(CHECKS) if check.kind is Kind.REAL)
 _OUTCOMES = (CheckOutcome.PASSED, CheckOutcome.SHRUNK, CheckOutcome.REFUSED)
-_BARE = (_INPUTS, _AUTHORISED, _SESSION, _RULES, _RESTRICTED)
+_BARE = (_AUTHORISED, _SESSION, _RULES, _RESTRICTED)
 """Checks that have nothing to show where they refuse; those that pass with a word only hold 0 on the record."""
 
 
@@ -681,15 +678,6 @@ def checked(rows: AccountRows, k: int, order_id: int, noted: int) -> CheckedOrde
             shrunk |= 1 << check
     reasons = tuple(REASONS[code] for code in codes if code)
     return CheckedOrder(OrderId(order_id), tuple(values), tuple(bounds), shrunk, refused, reasons)
-
-
-def hopeless(order_id: int, name: str, code: RiskReason) -> CheckedOrder:
-    """Where the check ``name`` made every later one impossible; those before it passed."""
-    place = CHECK_NAMES.index(name)
-    refused = (1 << COUNT) - (1 << place)
-    reasons = (code.value, *(RiskReason.NOT_COMPUTED.value for _ in range(place + 1, COUNT)))
-    nothing = (None,) * COUNT
-    return CheckedOrder(OrderId(order_id), nothing, nothing, 0, refused, reasons)
 
 
 _WORDS = frozenset(check.name for check in CHECKS if check.kind is Kind.WORD)

@@ -10,9 +10,9 @@ takes a position, exposure, margin or value at risk beyond its limit at the mark
 order's own instrument is taken at its worst end, and every other instrument's working orders add their own volatility
 undiversified, which bounds every combination from above.
 
-The engine asks and lets leave in one call on the rows of ``account`` (``leaving.ask``), a bracket's parent before its children;
-``check`` and ``on_order`` are the same apart, for whoever has an order and a ``RiskView`` at hand. What the engine owes the gate besides: each report to ``taking.take_report`` in the step that also updates ``RiskView.positions``, ``on_bars``
-and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
+Whoever has an order puts it into the rows of ``account`` (``put``), asks and lets leave in one call (``leaving.ask``), a bracket's
+parent before its children. What the engine owes the gate besides: each report to ``taking.take_report`` in the step that also updates
+``RiskView.positions``, ``on_bars`` and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
 """
 
 from __future__ import annotations
@@ -33,24 +33,22 @@ from grandmodel.domain.orders import Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
-from grandmodel.risk.checks import COUNT, REASONS, checked, hopeless
+from grandmodel.risk.checks import COUNT
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import OrderFlow, count_recent
 from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, lines_of, renew_lines, take_bars
-from grandmodel.risk.leaving import judge_at, leave_at
 from grandmodel.risk.pace import FeedPace
-from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.rows import AccountState, Rows, account_rows, limit_rows, portfolio_row
 from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.standing import AccountStanding, moved_peak
 from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, Results
-from grandmodel.risk.view import NO_FLOOR, RiskView, Verdict
+from grandmodel.risk.view import NO_FLOOR, RiskView
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
-__all__ = ["NO_FLOOR", "RiskGate", "RiskView", "Verdict"]
+__all__ = ["NO_FLOOR", "RiskGate", "RiskView"]
 
 _NORMAL, _CAUTION, _REDUCE, _HALT, _KILLED = BreakerState
 _NOTHING: tuple[tuple[Intent, ...], tuple[Alert, ...]] = ((), ())
@@ -138,31 +136,6 @@ class RiskGate:
 
     # -- orders ---------------------------------------------------------------------------------------------------
 
-    def check(self, order: Order, view: RiskView) -> Verdict:
-        """Run every check on ``order``; an order with the id of a working one is a change of it.
-
-        Nothing is counted here: ``on_order`` does that for what is sent.
-        """
-        i = self._index.get(order.instrument, -1)
-        if not self._see(view):
-            return Verdict(None, hopeless(order.order_id, "inputs", RiskReason.INVALID_INPUT), RiskReason.INVALID_INPUT)
-        if i < 0:
-            checked_order = hopeless(order.order_id, "authorised_instrument", RiskReason.UNKNOWN_INSTRUMENT)
-            return Verdict(None, checked_order, RiskReason.UNKNOWN_INSTRUMENT)
-        if not self.put(0, order, i):
-            return Verdict(None, hopeless(order.order_id, "inputs", RiskReason.INVALID_INPUT), RiskReason.INVALID_INPUT)
-        return self.verdict(0, order, judge_at(self.account.handle, 0))
-
-    def verdict(self, k: int, order: Order, quantity: int) -> Verdict:
-        """What the checks said of ``order``, which stands in row ``k`` of what is asked, and of which ``quantity`` lots may go."""
-        *_, reason, noted = self.account.asked[k].tolist()
-        found, reason = checked(self.account.rows, k, order.order_id, noted), REASONS[reason]
-        if quantity <= 0:
-            return Verdict(None, found, reason)
-        if quantity == order.quantity:
-            return Verdict(order, found, reason)
-        return Verdict(msgspec.structs.replace(order, quantity=quantity), found, reason)
-
     def put(self, k: int, order: Order, i: int) -> bool:
         """Put ``order`` of instrument ``i`` into row ``k`` of what is asked; False where one of its numbers is none."""
         price, stop = order.price, order.stop_price
@@ -178,32 +151,6 @@ class RiskGate:
         except (TypeError, ValueError, OverflowError):
             return False
         return True
-
-    def _see(self, view: RiskView) -> bool:
-        """Put ``view`` into the rows that the checks read; False where any number of it is missing, NaN or infinite."""
-        rows = self.account.rows
-        seen = rows.seen[0]
-        try:
-            for name, values in (
-                ("position", view.positions), ("mark", view.marks), ("mark_ts", view.mark_ts), ("bid", view.best_bids),
-                ("ask", view.best_asks), ("halted", view.halted), ("rate", view.rates_micros), ("in_session", view.in_session),
-            ):  # fmt: skip
-                if len(values) != self._n:
-                    return False
-                seen[name] = values
-            rows.moment[0]["ts"], rows.moment[0]["equity"] = view.ts, view.equity_micros
-        except (TypeError, ValueError, OverflowError):
-            return False
-        seen["max_age"] = self.pace.max_ages
-        self.running.fill(seen, rows.moment)
-        return True
-
-    def on_order(self, order: Order) -> None:
-        """An approved order was sent: it counts at once, in full. One with a working order's id changes that one."""
-        self.account.make_room(1)
-        if not self.put(0, order, self._index[order.instrument]):
-            raise RiskInputError(f"order {order.order_id}: found a number that is none, expected an approved order")
-        leave_at(self.account.handle, 0, order.quantity)
 
     def on_report(self, ts: int, index: int, side: int, told: int, sequence: int) -> None:
         """A report known at ``ts``, on an order of ``side`` in instrument ``index``, was taken; ``told`` is what ``taking.take_report`` said.

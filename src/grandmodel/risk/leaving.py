@@ -32,18 +32,6 @@ def ask(rows: AccountRows, n: int, m: int, k: int) -> int:
 
 
 @kernel
-def judge_at(handle: NDArray[np.int64], k: int) -> int:
-    """``judge`` for account 0 behind ``handle``."""
-    return judge(rows_of(handle), 0, 0, k)
-
-
-@kernel
-def leave_at(handle: NDArray[np.int64], k: int, quantity: int) -> None:
-    """``leave`` for account 0 behind ``handle``."""
-    leave(rows_of(handle), 0, k, quantity)
-
-
-@kernel
 def ask_at(handle: NDArray[np.int64], k: int) -> int:
     """``ask`` for account 0 behind ``handle``."""
     return ask(rows_of(handle), 0, 0, k)

@@ -8,9 +8,7 @@ import enum
 class RiskReason(enum.StrEnum):
     """One code per way in which a check can say no. The comment of each names its check."""
 
-    INVALID_INPUT = "invalid_input"  # inputs: NaN, infinity, a missing or wrong-typed number anywhere
-    NOT_COMPUTED = "not_computed"  # any check after an input that made it impossible
-    UNKNOWN_INSTRUMENT = "unknown_instrument"  # authorised_instrument
+    NOT_COMPUTED = "not_computed"  # a check that a missing price, rate or mark made impossible
     NOT_AUTHORISED = "not_authorised"  # authorised_instrument
     OUT_OF_SESSION = "out_of_session"  # session
     TRADING_HALTED = "trading_halted"  # session

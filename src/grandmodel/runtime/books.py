@@ -317,9 +317,7 @@ class MarketView(RiskView):
         if name not in _LISTS:
             raise AttributeError(f"a view has no {name}")
         now = self.ts
-        (
-            self.positions, self.marks, self.mark_ts, self.best_bids, self.best_asks, halted, self.rates_micros, opens, closes,
-        ) = self._market.viewed()  # fmt: skip
+        self.positions, self.marks, _, _, _, halted, self.rates_micros, opens, closes = self._market.viewed()
         self.halted = [flag != 0 for flag in halted]
         self.in_session = [
             opens[i] <= now < closes[i] or self._schedules[i].index_at(now) >= 0 for i in range(len(opens))
@@ -328,7 +326,7 @@ class MarketView(RiskView):
         return found
 
 
-_LISTS = frozenset(("positions", "marks", "mark_ts", "best_bids", "best_asks", "halted", "rates_micros", "in_session"))
+_LISTS = frozenset(("positions", "marks", "halted", "rates_micros", "in_session"))
 
 
 _INSTRUMENT, _SIDE, _BOOKED, _RISK, _SEQUENCE = (

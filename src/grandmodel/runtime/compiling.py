@@ -16,9 +16,11 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import NS_PER_DAY, ns_from_text
 from grandmodel.features import StrategicState, TacticalState
+from grandmodel.risk.gate import RiskGate
+from grandmodel.risk.settings import RiskSettings
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.feeds import SimulatedFeed, instruments_named
-from grandmodel.runtime.model_loading import LEARNING_AGENT, Layer, find_model, load_model
+from grandmodel.runtime.model_loading import LEARNING_AGENT, find_model, load_model
 from grandmodel.runtime.runs import run_feed
 from grandmodel.runtime.settings import AccountSettings, AgentSettings, RunSettings
 
@@ -52,22 +54,32 @@ def _engine() -> None:
         build_agent(LEARNING_AGENT, {"strategic": "live", "tactical": "live"}, known, settings.seed)
 
 
+def _risk() -> None:
+    """The numbers of risk that an order is checked against, of an account that holds nothing."""
+    gate = RiskGate(RiskSettings(), instruments_named(("NQ",)), MICROS_PER_UNIT)
+    gate.running.fill(gate.account.rows.seen[0], gate.account.rows.moment)
+
+
 def _features() -> None:
     """One bar into each matrix."""
     StrategicState().update(1.0, 1.0, 1.0, 1.0, 1.0, ns_from_text(_BEGIN))
     TacticalState().update(1.0, 1.0, 1.0, 1.0, 1.0)
 
 
-def _model(layer: Layer) -> None:
-    """The live model of a layer, where there is one: loading it meets every function that it decides with."""
-    with suppress(UsageError):
-        load_model(layer, find_model(layer, "live"))
+def _models() -> None:
+    """The live model of each layer, where there is one: loading it meets every function that it decides with.
+
+    One after the other in one process: what both decide with is compiled once there, and for each in two.
+    """
+    for layer in ("strategic", "tactical"):
+        with suppress(UsageError):
+            load_model(layer, find_model(layer, "live"))
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "strategic": lambda: _model("strategic"),
     "engine": _engine,
+    "risk": _risk,
+    "models": _models,
     "features": _features,
-    "tactical": lambda: _model("tactical"),
 }
-"""In the order in which they should begin: the long ones first."""
+"""In the order in which they should begin: the engine is the longest, and finds the numbers of risk done when it comes to them."""

@@ -36,7 +36,6 @@ from grandmodel.domain.events import (
     Settlement,
     Signal,
     SignalTrigger,
-    Split,
     VenueReport,
 )
 from grandmodel.domain.ids import InstrumentId
@@ -264,24 +263,11 @@ class Engine:
         self.gate.on_signal(Trigger(signal.trigger.value), signal.value, self.market.now)
         yield from self._finish(Cause.SIGNAL, step, note={"signal": signal})
 
-    def on_cash_flow(self, flow: CashFlow) -> Iterator[Record]:
-        """Cash moved without a trade. Raises ``UsageError``, with nothing changed, where the account cannot book it."""
-        yield from self._on_account_event(flow)
+    def book(self, given: AccountEvent) -> Iterator[Record]:
+        """Book what happened to the account without an order, hold the ledger against the market step before and after, and write one record.
 
-    def on_rate(self, rate: ExchangeRate) -> Iterator[Record]:
-        """A currency is worth something else from here on. Raises ``UsageError`` for a rate of the base currency."""
-        yield from self._on_account_event(rate)
-
-    def on_settlement(self, settlement: Settlement) -> Iterator[Record]:
-        """An instrument's settlement price came. Raises ``UsageError``, with nothing changed, where its kind has none."""
-        yield from self._on_account_event(settlement)
-
-    def on_split(self, given: Split) -> Iterator[Record]:
-        """An equity was split. Raises ``UsageError``, with nothing changed, for anything else."""
-        yield from self._on_account_event(given)
-
-    def _on_account_event(self, given: AccountEvent) -> Iterator[Record]:
-        """Book ``given``, hold the ledger against the market step before and after, and write one record."""
+        Raises ``UsageError``, with nothing changed, where the account cannot book it.
+        """
         books = self.books
         check_account_event(books, given)
         yield from self.on_advance(Advance(ts=given.ts))

@@ -29,6 +29,7 @@ from grandmodel.journal.errors import ReplayError
 from grandmodel.journal.format import ContentResolver, JournalReader, decode_record, encode_record
 from grandmodel.models.architecture import BELIEF, STRATEGIC_TAIL, TACTICAL_STANCES, TACTICAL_TAIL
 from grandmodel.models.loaded import Inputs, LoadedModel
+from grandmodel.models.track import Unready
 from grandmodel.runtime import story
 from grandmodel.runtime.agents import BUILT_IN_ONLY
 from grandmodel.runtime.engine import AgentFactory, Engine
@@ -388,7 +389,7 @@ def _agent_line(agent: str, weight: float, actions: tuple[str, ...], probabiliti
 
 
 def _reasons(codes: tuple[str, ...], known: type[StrategicReason | TacticalReason]) -> tuple[ReasonLine, ...]:
-    meanings = {reason.value: reason.meaning for reason in known}
+    meanings = {reason.value: reason.meaning for reason in (*Unready, *known)}
     return tuple(ReasonLine(code=code, meaning=meanings.get(code, "a code of the agent's own")) for code in codes)
 
 

@@ -16,24 +16,21 @@ from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.events import (
     Advance,
     Begin,
-    CashFlow,
     Command,
     End,
-    ExchangeRate,
     Input,
     MarketData,
     ModelRefresh,
     Record,
     SessionTimes,
-    Settlement,
     Signal,
-    Split,
     VenueReport,
 )
 from grandmodel.domain.ids import RunId
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.risk.checks import CHECK_NAMES
+from grandmodel.runtime.account_events import AccountEvent
 from grandmodel.runtime.agents import BUILT_IN_ONLY
 from grandmodel.runtime.engine import AgentFactory, Engine
 from grandmodel.runtime.model_loading import model_of
@@ -102,14 +99,8 @@ class InputEngine:
             return engine.on_signal(given)
         if isinstance(given, ModelRefresh):
             return engine.on_refresh(given, model_of(given))
-        if isinstance(given, CashFlow):
-            return engine.on_cash_flow(given)
-        if isinstance(given, ExchangeRate):
-            return engine.on_rate(given)
-        if isinstance(given, Settlement):
-            return engine.on_settlement(given)
-        if isinstance(given, Split):
-            return engine.on_split(given)
+        if isinstance(given, AccountEvent):
+            return engine.book(given)
         if isinstance(given, End):
             return engine.on_end(given)
         raise InvariantError(f"input {number}: found {type(given).__name__}, expected an input that the engine knows")

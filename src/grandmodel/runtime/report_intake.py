@@ -188,7 +188,7 @@ def go_on(table: NDArray[np.int64]) -> int:
         elif state.stage == _RISK:
             rows = rows_of(carray(pointer_to(table[_ACCOUNT]), (HANDLE_WORDS,), np.int64))
             code = _take_all(state, said, heard, rows, trades, totals, executions, times)
-        else:
+        elif state.stage == _LIMITS:
             tops = carray(pointer_to(table[_TOPS]), (instruments + 1, 2), np.int64)
             ends = carray(pointer_to(table[_ENDS]), (instruments + 1, 2), np.int64)
             code = _look_all(state, heard, lives, counts, holdings, tops, ends)

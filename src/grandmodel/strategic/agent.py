@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.agents import Account, Standing
-from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import Belief, NoDecision, StrategicDecision
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import ClosedBar
@@ -31,12 +30,10 @@ from grandmodel.models.conformal import ConformalState
 from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
 from grandmodel.models.scale import MoveScale
 from grandmodel.models.tails import write_strategic_tail
-from grandmodel.strategic.decision import Evidence, StrategicReason, StrategicSettings, size_exposure
+from grandmodel.models.track import SavedTrack, Track, Unready, is_break
+from grandmodel.strategic.decision import Evidence, StrategicSettings, size_exposure
 
 LAYER = "strategic"
-_BREAK = int(Flag.ROLL | Flag.BAD_STRETCH)
-_BAD = int(Flag.BAD_STRETCH)
-_NEVER = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +52,21 @@ NOTHING = InForce(0.0, 0.0, -1)
 """No decision holds: nothing is held on it."""
 
 
-class _SavedStrategicTrack(msgspec.Struct, array_like=True):
+class _SavedStrategicTrack(SavedTrack, array_like=True):
     """One track as plain values."""
 
-    scale: list[float]
-    bars: int
-    since_bad: int
-    lots: int
-    bars_held: int
     exposure: float
     full_lots: float
     ts: int
     conformal: bytes
 
 
-@dataclass(slots=True)
-class StrategicTrack:
+@dataclass(slots=True, kw_only=True)
+class StrategicTrack(Track):
     """What is remembered of one instrument."""
 
-    scale: MoveScale
     conformal: ConformalState
-    tail: NDArray[np.float32]
-    bars: int = 0
-    """30-minute bars seen."""
-    since_bad: int = _NEVER
-    """Bars since the last one inside a bad stretch."""
-    lots: int = 0
-    """Held at the bar before."""
-    bars_held: int = 0
     in_force: InForce = NOTHING
-    inputs: Inputs | None = None
 
 
 class StrategicLayer:
@@ -132,15 +114,18 @@ class StrategicLayer:
     def on_bar(self, bar: ClosedBar, account: Account, standing: Standing) -> StrategicDecision | NoDecision:
         """Decide at the close of a 30-minute bar; ``standing`` is the account's for its instrument."""
         track = self._tracks[bar.instrument]
-        scale = self._take_in(track, bar, account.lots(bar.instrument))
+        track.conformal.observe(bar.close, is_break=is_break(bar))
+        scale = track.take_in(bar, account.lots(bar.instrument))
         window = account.strategic_window(bar.instrument)
         equity = account.equity_micros / len(self._tracks)
         full_lots = self._full.lots(scale, standing.tick_value_micros, equity)
-        refusal = self._refusal(track, bar, window, scale, full_lots)
+        refusal = track.unready(bar, window, scale, self.model, self._clean_bars)
+        if refusal is None and not full_lots > 0.0:
+            refusal = Unready.NO_ROOM
         if refusal is not None:
             track.in_force = NOTHING
             return NoDecision(
-                instrument=bar.instrument, ts=bar.ts_event, layer=LAYER, reasons=(refusal,), model=self.model.name
+                instrument=bar.instrument, ts=bar.ts_event, layer=LAYER, reasons=(refusal.value,), model=self.model.name
             )
         unit = scale * self._root
         self._write_tail(
@@ -206,11 +191,8 @@ class StrategicLayer:
         self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _SavedStrategicTrack]])
         for name, saved in tracks.items():
             track = self._new_track(name)
-            track.scale.restore(saved.scale)
+            track.take_back(saved)
             track.conformal.restore(saved.conformal)
-            track.bars, track.since_bad, track.lots, track.bars_held = (
-                saved.bars, saved.since_bad, saved.lots, saved.bars_held
-            )  # fmt: skip
             track.in_force = InForce(saved.exposure, saved.full_lots, saved.ts)
             self._tracks[name] = track
 
@@ -260,32 +242,6 @@ class StrategicLayer:
             track, np.zeros((1, _DAY_OF_WEEK + 1)), _FLAT, track.scale.update(0, is_break=True), 0.0, 1, 0.0
         )
         self._full.lots(1.0, 1.0, 1.0)
-
-    def _take_in(self, track: StrategicTrack, bar: ClosedBar, lots: int) -> float:
-        """Count the bar, settle what it makes known, and the scale of moves after it; NaN while not known."""
-        is_break = bool(bar.flags & _BREAK)
-        track.bars += 1
-        track.since_bad = 0 if bar.flags & _BAD else min(track.since_bad + 1, _NEVER)
-        track.bars_held = track.bars_held + 1 if lots == track.lots else 0
-        track.lots = lots
-        track.conformal.observe(bar.close, is_break=is_break)
-        return track.scale.update(bar.close, is_break=is_break)
-
-    def _refusal(
-        self, track: StrategicTrack, bar: ClosedBar, window: NDArray[np.float64], scale: float, full_lots: float
-    ) -> StrategicReason | None:
-        """Why no decision may be taken at this close; None where one may."""
-        if not self.model.knows(bar.instrument):
-            return StrategicReason.INSTRUMENT_NOT_IN_MODEL
-        if bar.flags & _BAD:
-            return StrategicReason.BAD_STRETCH
-        if track.since_bad < self._clean_bars:
-            return StrategicReason.WARM_UP
-        if not self.model.is_whole(window):
-            return StrategicReason.WARM_UP if track.bars < self._clean_bars else StrategicReason.FEATURE_UNKNOWN
-        if not scale > 0.0:
-            return StrategicReason.SCALE_UNKNOWN
-        return None if full_lots > 0.0 else StrategicReason.NO_ROOM
 
 
 _TIME_OF_DAY, _DAY_OF_WEEK = TIME_COLUMNS

@@ -3,7 +3,7 @@
     close -> may a decision be taken? -> tail with the strategic exposure in force, novelty -> compiled inference
           -> each agent's choice by its mode, the joint stance -> lots, urgency, stop (``decision.py``)
 
-What must be remembered is kept per instrument in a ``TacticalTrack`` and goes through ``save`` and ``restore`` exactly. It draws no random
+What must be remembered is kept per instrument in a ``Track`` and goes through ``save`` and ``restore`` exactly. It draws no random
 number: the dropout seed of a decision is a hash of the run's seed and the decision's number. ``runtime.learning`` joins it to the
 strategic layer; ``docs/concepts/decisions.md`` follows one decision through both.
 """
@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from grandmodel.domain.agents import Account, Standing
-from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import AgentChoice, NoDecision, TacticalDecision, TargetPosition, Urgency
 from grandmodel.domain.events import ClosedBar
 from grandmodel.domain.ids import InstrumentId
@@ -28,39 +25,11 @@ from grandmodel.models.architecture import TACTICAL_TAIL
 from grandmodel.models.loaded import Inputs, LoadedModel, day_loss_of, decision_seed
 from grandmodel.models.scale import MoveScale
 from grandmodel.models.tails import write_tactical_tail
+from grandmodel.models.track import SavedTrack, Track, Unready
 from grandmodel.tactical.decision import TacticalReason, TacticalSettings, collapse, plan_trade
 
 LAYER = "tactical"
-_BREAK = int(Flag.ROLL | Flag.BAD_STRETCH)
-_BAD = int(Flag.BAD_STRETCH)
-_NEVER = 2**31
 _PROTECTIVE = ("stop", "target")
-
-
-class _SavedTacticalTrack(msgspec.Struct, array_like=True):
-    """One track as plain values."""
-
-    scale: list[float]
-    bars: int
-    since_bad: int
-    lots: int
-    bars_held: int
-
-
-@dataclass(slots=True)
-class TacticalTrack:
-    """What is remembered of one instrument."""
-
-    scale: MoveScale
-    tail: NDArray[np.float32]
-    bars: int = 0
-    """5-minute bars seen."""
-    since_bad: int = _NEVER
-    """Bars since the last one inside a bad stretch."""
-    lots: int = 0
-    """Held at the bar before."""
-    bars_held: int = 0
-    inputs: Inputs | None = None
 
 
 class TacticalLayer:
@@ -101,15 +70,19 @@ class TacticalLayer:
         """
         name = bar.instrument
         track = self._tracks[name]
-        scale = self._take_in(track, bar, account.lots(name))
+        scale = track.take_in(bar, account.lots(name))
         window = account.tactical_window(name)
         full_lots = self._full.lots(scale, standing.tick_value_micros, account.equity_micros / len(self._tracks))
-        refusal = self._refusal(track, bar, window, scale, full_lots, decided_ts)
+        refusal: Unready | TacticalReason | None = track.unready(bar, window, scale, self.model, self._clean_bars)
+        if refusal is None and decided_ts < 0:
+            refusal = TacticalReason.NO_STRATEGY
+        elif refusal is None and not full_lots > 0.0:
+            refusal = Unready.NO_ROOM
         if refusal is not None:
             none = NoDecision(
                 instrument=name, ts=bar.ts_event, layer=LAYER, reasons=(refusal.value,), model=self.model.name
             )
-            if refusal is TacticalReason.INSTRUMENT_NOT_IN_MODEL:  # Whoever asks trades it without this layer.
+            if refusal is Unready.INSTRUMENT_NOT_IN_MODEL:  # Whoever asks trades it without this layer.
                 return none, None
             return none, self._way_out(name, track, decided_ts, exposure)
         working = any(order.tag not in _PROTECTIVE for order in account.working(name))
@@ -169,29 +142,25 @@ class TacticalLayer:
     def save(self) -> bytes:
         """Everything that the next decision depends on, the model aside."""
         tracks = {
-            name: _SavedTacticalTrack(track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held)
+            name: SavedTrack(track.scale.save(), track.bars, track.since_bad, track.lots, track.bars_held)
             for name, track in self._tracks.items()
         }
         return msgspec.msgpack.encode((self.decisions, tracks))
 
     def restore(self, data: bytes) -> None:
         """Go on from what ``save`` gave."""
-        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, _SavedTacticalTrack]])
+        self.decisions, tracks = msgspec.msgpack.decode(data, type=tuple[int, dict[InstrumentId, SavedTrack]])
         for name, saved in tracks.items():
             track = self._new_track()
-            track.scale.restore(saved.scale)
-            track.bars, track.since_bad = saved.bars, saved.since_bad
-            track.lots, track.bars_held = saved.lots, saved.bars_held
+            track.take_back(saved)
             self._tracks[name] = track
 
-    def _new_track(self) -> TacticalTrack:
-        return TacticalTrack(
-            scale=MoveScale(self.model.manifest.scale_decay), tail=np.zeros(len(TACTICAL_TAIL), np.float32)
-        )
+    def _new_track(self) -> Track:
+        return Track(scale=MoveScale(self.model.manifest.scale_decay), tail=np.zeros(len(TACTICAL_TAIL), np.float32))
 
     def _write_tail(
         self,
-        track: TacticalTrack,
+        track: Track,
         standing: Standing,
         scale: float,
         full_lots: float,
@@ -233,41 +202,7 @@ class TacticalLayer:
             settings=self.settings,
         )
 
-    def _take_in(self, track: TacticalTrack, bar: ClosedBar, lots: int) -> float:
-        """Count the bar; the scale of moves after it, NaN while not known."""
-        track.bars += 1
-        track.since_bad = 0 if bar.flags & _BAD else min(track.since_bad + 1, _NEVER)
-        track.bars_held = track.bars_held + 1 if lots == track.lots else 0
-        track.lots = lots
-        return track.scale.update(bar.close, is_break=bool(bar.flags & _BREAK))
-
-    def _refusal(
-        self,
-        track: TacticalTrack,
-        bar: ClosedBar,
-        window: NDArray[np.float64],
-        scale: float,
-        full_lots: float,
-        decided_ts: int,
-    ) -> TacticalReason | None:
-        """Why no decision may be taken at this close; None where one may."""
-        if not self.model.knows(bar.instrument):
-            return TacticalReason.INSTRUMENT_NOT_IN_MODEL
-        if bar.flags & _BAD:
-            return TacticalReason.BAD_STRETCH
-        if track.since_bad < self._clean_bars:
-            return TacticalReason.WARM_UP
-        if not self.model.is_whole(window):
-            return TacticalReason.WARM_UP if track.bars < self._clean_bars else TacticalReason.FEATURE_UNKNOWN
-        if not scale > 0.0:
-            return TacticalReason.SCALE_UNKNOWN
-        if decided_ts < 0:
-            return TacticalReason.NO_STRATEGY
-        return None if full_lots > 0.0 else TacticalReason.NO_ROOM
-
-    def _way_out(
-        self, name: InstrumentId, track: TacticalTrack, decided_ts: int, exposure: float
-    ) -> TargetPosition | None:
+    def _way_out(self, name: InstrumentId, track: Track, decided_ts: int, exposure: float) -> TargetPosition | None:
         """Where neither layer can say anything, nothing is held."""
         if track.lots == 0 or (decided_ts >= 0 and exposure != 0.0):
             return None

@@ -34,18 +34,6 @@ _AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
 class TacticalReason(ReasonCode):
     """Why a tactical decision is what it is, or why there was none. ``meaning`` says it in a sentence."""
 
-    WARM_UP = (
-        "warm_up",
-        "no decision: a column of the window is not known yet, or too few bars have passed since the last bad stretch",
-    )
-    FEATURE_UNKNOWN = (
-        "feature_unknown",
-        "no decision: a column that the model needs is not known, long after the warm-up",
-    )
-    BAD_STRETCH = "bad_stretch", "no decision: the bar lies in a stretch of data that is marked bad"
-    SCALE_UNKNOWN = "scale_unknown", "no decision: fewer than 48 moves of the price are known, or it has not moved"
-    INSTRUMENT_NOT_IN_MODEL = "instrument_not_in_model", "no decision: the model's file does not name this instrument"
-    NO_ROOM = "no_room", "no decision: the account is worth nothing, so no exposure stands for any lots"
     NO_STRATEGY = "no_strategy", "no decision: the strategic layer has not decided yet"
     ENTER = "enter", "the tactical agent works towards the strategic exposure"
     HOLD = "hold", "the tactical agent keeps the position"

@@ -5,17 +5,17 @@ import pytest
 from grandmodel.account.planner import CANCEL, CHANGE, NEW, WHYS, position_coming, pursue_target_at
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.orders import ExecType, OrderType, Side
-from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.rows import ASKED
 from grandmodel.risk.settings import InstrumentLimits, RiskSettings
 from risk import desk
+from risk.desk import DeskGate
 
 MARK = desk.MARKS[0]
 FAR = InstrumentLimits(away_fraction=0.001)
 """A stop further than 80 ticks away is refused."""
 
 
-def pursue(gate: RiskGate, lots: int, *, held: int = 0, view: dict | None = None, **wish: object) -> list[dict]:
+def pursue(gate: DeskGate, lots: int, *, held: int = 0, view: dict | None = None, **wish: object) -> list[dict]:
     """The rows that a wish for ``lots`` of NQ puts down while ``held`` are held."""
     defaults = {
         "passive": False,
@@ -26,7 +26,7 @@ def pursue(gate: RiskGate, lots: int, *, held: int = 0, view: dict | None = None
         "last_order": 10,
     }
     given = defaults | wish
-    assert gate._see(desk.view(**({"positions": [held, 0, 0]} | (view or {}))))
+    gate.see(desk.view(**({"positions": [held, 0, 0]} | (view or {}))))
     gate.account.make_room(6)
     count, last = pursue_target_at(gate.account.handle, 0, lots, *given.values())
     found = [dict(zip(ASKED.names, row, strict=True)) for row in gate.account.asked[:count].tolist()]
@@ -50,7 +50,7 @@ def told(rows: list[dict]) -> list[tuple]:
     ]
 
 
-def bracketed(gate: RiskGate) -> None:
+def bracketed(gate: DeskGate) -> None:
     """Three lots long with a stop and a target around them, numbers 1 to 3."""
     rows = pursue(gate, 3, stop_ticks=40, target_ticks=60, last_order=0)
     assert told(rows) == [("new", 3, "entry"), ("new", -3, "stop"), ("new", -3, "target")]
@@ -143,7 +143,7 @@ def test_what_market_orders_on_their_way_lead_to_counts_a_group_once_and_a_way_o
     gate = desk.gate()
 
     def coming(held: int) -> int:
-        assert gate._see(desk.view(positions=[held, 0, 0]))
+        gate.see(desk.view(positions=[held, 0, 0]))
         return position_coming(gate.account.rows, 0, 0)
 
     gate.on_order(desk.order(1, quantity=1, oco_group=7))

@@ -49,8 +49,8 @@ def test_the_parts_of_compile_are_all_of_a_default_run_s():
     from grandmodel.domain.errors import UsageError
     from grandmodel.runtime.compiling import PARTS, compile_part
 
-    assert set(PARTS) == {"engine", "features", "strategic", "tactical"}
-    with pytest.raises(UsageError, match="expected one of strategic, engine"):
+    assert set(PARTS) == {"engine", "risk", "models", "features"}
+    with pytest.raises(UsageError, match="expected one of engine, risk"):
         compile_part("nothing")
 
 

@@ -13,9 +13,10 @@ from grandmodel.domain.orders import ExecType, OrderType, Side
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.errors import RiskInputError
-from grandmodel.risk.gate import NO_FLOOR, RiskGate, RiskView
+from grandmodel.risk.gate import NO_FLOOR
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
 from risk import desk
+from risk.desk import DeskGate, View
 
 SECOND = 10**9
 N, C, R, H, K = BreakerState
@@ -126,7 +127,7 @@ def test_the_ladder_is_saved_and_restored() -> None:
 # -- in the gate ---------------------------------------------------------------------------------------------------
 
 
-def _at(view: RiskView, seconds: float = 0, **changes: object) -> RiskView:
+def _at(view: View, seconds: float = 0, **changes: object) -> View:
     view.ts += int(seconds * SECOND)
     view.mark_ts = [view.ts] * len(view.mark_ts)
     for name, value in changes.items():
@@ -134,7 +135,7 @@ def _at(view: RiskView, seconds: float = 0, **changes: object) -> RiskView:
     return view
 
 
-def _alerts(gate: RiskGate, view: RiskView) -> list[str]:
+def _alerts(gate: DeskGate, view: View) -> list[str]:
     return [a.code for a in gate.react(view)[1]]
 
 
@@ -169,9 +170,9 @@ def test_a_day_given_by_the_engine_is_the_day() -> None:
     gate, view = desk.gate(), desk.view(day_ns=5)
     gate.react(view)
     gate.react(_at(view, 3 * 86_400, equity_micros=int(0.985 * desk.CAPITAL)))
-    assert gate.check(desk.order(), view).checks[22].value == pytest.approx(0.015)
+    assert gate.check(desk.order(), view).checks[21].value == pytest.approx(0.015)
     gate.react(_at(view, 1, day_ns=6))
-    assert gate.check(desk.order(), view).checks[22].value == pytest.approx(0.0)
+    assert gate.check(desk.order(), view).checks[21].value == pytest.approx(0.0)
 
 
 def _kinds(intents: tuple[Intent, ...]) -> list[object]:
@@ -408,7 +409,7 @@ def test_the_whole_gate_is_saved_and_restored() -> None:
     gate.on_order(desk.order(2, side=Side.SELL, order_type=OrderType.STOP, stop_price=79_000, parent=1, quantity=3))
     gate.on_signal(Trigger.LATENCY, 1.0, view.ts)
     gate.on_bars(desk.bars(view.ts + desk.WIDTH, [80_001, 7_500, 110_000])[:1], view)
-    copy = RiskGate(RiskSettings(), desk.instruments(), desk.CAPITAL)
+    copy = DeskGate(RiskSettings(), desk.instruments(), desk.CAPITAL)
     copy.restore(gate.save())
     assert copy.save() == gate.save()
     trade = desk.report(1, ExecType.TRADE, last_quantity=2, last_price=80_000, leaves=1, cumulative=2)
@@ -418,11 +419,11 @@ def test_the_whole_gate_is_saved_and_restored() -> None:
     assert copy.check(desk.order(5, quantity=7), view) == gate.check(desk.order(5, quantity=7), view)
     assert copy.save() == gate.save()
     with pytest.raises(RiskInputError, match="instruments"):
-        RiskGate(RiskSettings(), desk.instruments(("NQ",)), desk.CAPITAL).restore(gate.save())
+        DeskGate(RiskSettings(), desk.instruments(("NQ",)), desk.CAPITAL).restore(gate.save())
 
 
 def test_settings_that_name_a_foreign_instrument_are_refused() -> None:
     with pytest.raises(RiskInputError, match="GC"):
-        RiskGate(RiskSettings(restricted=("GC",)), desk.instruments(), desk.CAPITAL)
+        DeskGate(RiskSettings(restricted=("GC",)), desk.instruments(), desk.CAPITAL)
     with pytest.raises(RiskInputError, match="capital"):
-        RiskGate(RiskSettings(), desk.instruments(), 0)
+        DeskGate(RiskSettings(), desk.instruments(), 0)

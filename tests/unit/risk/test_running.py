@@ -132,7 +132,7 @@ def test_a_pair_that_never_traded_together_is_unknown_as_a_pair() -> None:
     assert running.value_at_risk([1, 0, 0], RATES) > 0.0
     assert running.value_at_risk([0, -5, 0], RATES) > 0.0
     assert math.isnan(running.value_at_risk([1, -5, 0], RATES))
-    gate = desk.RiskGate(desk.RiskSettings(var=SETTINGS), desk.instruments(), desk.CAPITAL)
+    gate = desk.DeskGate(desk.RiskSettings(var=SETTINGS), desk.instruments(), desk.CAPITAL)
     gate.running = running
     assert gate.check(desk.order(), desk.view()).order is not None
     assert gate.check(desk.order(), desk.view(positions=[0, -5, 0])).reason == "var_unknown"

@@ -77,7 +77,7 @@ def drawdown(engine):
 
 def test_a_deposit_is_no_gain_and_its_loss_later_is_measured_from_it():
     engine = held()
-    record = only(engine.on_cash_flow(flow(CashKind.DEPOSIT, CAPITAL)))
+    record = only(engine.book(flow(CashKind.DEPOSIT, CAPITAL)))
     assert (record.cause, record.equity_micros) == (Cause.CASH, 2 * CAPITAL)
     assert note_of(record)["moved_micros"] == CAPITAL
     assert drawdown(engine) == (0.0, 0.0)
@@ -90,7 +90,7 @@ def test_a_withdrawal_is_no_loss_and_trips_no_breaker():
     list(engine.on_block(stack([flat(30, 500)])))  # 4 lots x 500 ticks x 5 USD = 10,000: one per cent
     before = drawdown(engine)
     assert before == (pytest.approx(0.01), pytest.approx(0.01))
-    record = only(engine.on_cash_flow(flow(CashKind.WITHDRAWAL, -CAPITAL // 2)))
+    record = only(engine.book(flow(CashKind.WITHDRAWAL, -CAPITAL // 2)))
     assert record.equity_micros == 490_000 * 10**6
     assert not record.alerts
     assert drawdown(engine) == (pytest.approx(before[0], abs=1e-11), before[1])
@@ -98,16 +98,16 @@ def test_a_withdrawal_is_no_loss_and_trips_no_breaker():
 
 def test_a_dividend_is_a_gain_and_a_fee_is_a_loss():
     engine = held()
-    only(engine.on_cash_flow(flow(CashKind.DIVIDEND, 240 * 10**6)))
-    record = only(engine.on_cash_flow(flow(CashKind.FEE, -40 * 10**6, "2")))
+    only(engine.book(flow(CashKind.DIVIDEND, 240 * 10**6)))
+    record = only(engine.book(flow(CashKind.FEE, -40 * 10**6, "2")))
     assert record.equity_micros == CAPITAL + 200 * 10**6
     assert engine.gate.references(engine.books.risk_view()) == (CAPITAL + 240 * 10**6, CAPITAL)
 
 
 def test_the_same_id_twice_is_counted_and_changes_nothing():
     engine = held()
-    only(engine.on_cash_flow(flow(CashKind.INTEREST, 7)))
-    record = only(engine.on_cash_flow(flow(CashKind.INTEREST, 7)))
+    only(engine.book(flow(CashKind.INTEREST, 7)))
+    record = only(engine.book(flow(CashKind.INTEREST, 7)))
     assert record.equity_micros == CAPITAL + 7
     assert note_of(record)["repeated"]
     assert [alert.code for alert in record.alerts] == ["repeated_cash_flow"]
@@ -121,7 +121,7 @@ def test_a_withdrawal_beyond_cash_is_a_loan_that_the_margin_check_sees():
         (lambda call, _bars, _account: [TargetPosition(instrument=NQ.id, lots=2)] if call == 7 else [],), risk=risk
     )
     quiet(engine)
-    record = only(engine.on_cash_flow(flow(CashKind.WITHDRAWAL, -CAPITAL - 5)))
+    record = only(engine.book(flow(CashKind.WITHDRAWAL, -CAPITAL - 5)))
     assert (record.equity_micros, [alert.code for alert in record.alerts]) == (-5, ["cash_below_zero"])
     made = list(engine.on_block(stack([flat(30, 1_000), flat(35, 1_000)])))
     (intent,) = [intent for record in made for intent in record.intents if intent.agent == "scripted"]
@@ -153,13 +153,13 @@ def test_what_no_account_can_book_is_refused_before_anything_changes():
         (flow(CashKind.DIVIDEND, 5, instrument=InstrumentId("XX")), "instrument XX"),
     ):
         with pytest.raises(UsageError, match=words):
-            list(engine.on_cash_flow(given))
+            list(engine.book(given))
     with pytest.raises(UsageError, match="a rate of USD"):
-        list(engine.on_rate(ExchangeRate(ts=START, currency="USD", rate_micros=2, **SAID)))
+        list(engine.book(ExchangeRate(ts=START, currency="USD", rate_micros=2, **SAID)))
     with pytest.raises(UsageError, match="expected an equity"):
-        list(engine.on_split(Split(ts=START, id="1", instrument=NQ.id, into=2, of=1, price=5, **SAID)))
+        list(engine.book(Split(ts=START, id="1", instrument=NQ.id, into=2, of=1, price=5, **SAID)))
     with pytest.raises(UsageError, match="one above 0"):
-        list(engine.on_settlement(Settlement(ts=START, instrument=NQ.id, price=0, final=True, **SAID)))
+        list(engine.book(Settlement(ts=START, instrument=NQ.id, price=0, final=True, **SAID)))
     assert engine.equity_micros == CAPITAL
     for amount, kind in ((0, CashKind.FEE), (-5, CashKind.DEPOSIT), (5, CashKind.WITHDRAWAL)):
         with pytest.raises(ValueError, match="expected"):
@@ -175,7 +175,7 @@ def test_a_rate_values_cash_and_positions_anew_and_risk_sees_it():
     engine = held(instrument=IF, account=AccountSettings(rates={"CNY": 150_000}))
     list(engine.on_block(stack([flat(30, 1_010)])))  # 4 x 10 ticks x 60 CNY
     assert engine.equity_micros == CAPITAL + 360 * 10**6
-    record = only(engine.on_rate(ExchangeRate(ts=START, currency="CNY", rate_micros=140_000, **SAID)))
+    record = only(engine.book(ExchangeRate(ts=START, currency="CNY", rate_micros=140_000, **SAID)))
     assert record.equity_micros == CAPITAL + 336 * 10**6
     assert note_of(record)["before_micros"] == 150_000
     assert engine.books.risk_view().rates_micros == [140_000]
@@ -185,8 +185,8 @@ def test_a_rate_values_cash_and_positions_anew_and_risk_sees_it():
 
 def test_a_currency_is_known_from_its_first_rate():
     engine = held()
-    only(engine.on_rate(ExchangeRate(ts=START, currency="CHF", rate_micros=1_100_000, **SAID)))
-    record = only(engine.on_cash_flow(flow(CashKind.ADJUSTMENT, 10, currency="CHF")))
+    only(engine.book(ExchangeRate(ts=START, currency="CHF", rate_micros=1_100_000, **SAID)))
+    record = only(engine.book(flow(CashKind.ADJUSTMENT, 10, currency="CHF")))
     assert record.equity_micros == CAPITAL + 11
 
 
@@ -196,7 +196,7 @@ def test_a_currency_is_known_from_its_first_rate():
 def test_a_daily_settlement_pays_the_gain_out_and_moves_no_equity():
     engine = held()
     list(engine.on_block(stack([flat(30, 1_010)])))
-    record = only(engine.on_settlement(Settlement(ts=START, instrument=NQ.id, price=1_008, final=False, **SAID)))
+    record = only(engine.book(Settlement(ts=START, instrument=NQ.id, price=1_008, final=False, **SAID)))
     assert note_of(record)["paid_micros"] == 4 * 8 * 5 * 10**6
     assert record.equity_micros == CAPITAL + 4 * 10 * 5 * 10**6
     assert engine.ledger.cash_micros["USD"] == CAPITAL + 160 * 10**6
@@ -213,9 +213,7 @@ def test_an_expiry_closes_at_its_price_cancels_what_works_and_nothing_is_sent_an
     quiet(engine)
     list(engine.on_advance(Advance(ts=START + 30 * MINUTE)))
     assert len(engine.books.working(NQ.id)) == 2
-    record = only(
-        engine.on_settlement(Settlement(ts=START + 31 * MINUTE, instrument=NQ.id, price=1_003, final=True, **SAID))
-    )
+    record = only(engine.book(Settlement(ts=START + 31 * MINUTE, instrument=NQ.id, price=1_003, final=True, **SAID)))
     assert len(record.cancels) == 2
     assert fills_of([record]) == [(-1, 4, 1_003, "settlement")]
     assert record.fills[0].fee_micros == 0
@@ -224,7 +222,7 @@ def test_an_expiry_closes_at_its_price_cancels_what_works_and_nothing_is_sent_an
     assert not [fill for one in later for fill in one.fills]
     assert not engine.books.working(NQ.id)
     assert record.equity_micros == engine.equity_micros
-    again = only(engine.on_settlement(Settlement(ts=START, instrument=NQ.id, price=1_500, final=True, **SAID)))
+    again = only(engine.book(Settlement(ts=START, instrument=NQ.id, price=1_500, final=True, **SAID)))
     assert [alert.code for alert in again.alerts] == ["settled_already"]
 
 
@@ -233,7 +231,7 @@ def test_a_wish_in_what_has_ended_is_refused_by_name():
         (lambda call, _bars, _account: [TargetPosition(instrument=NQ.id, lots=1)] if call > 6 else [],)
     )
     quiet(engine)
-    list(engine.on_settlement(Settlement(ts=START + 30 * MINUTE, instrument=NQ.id, price=1_000, final=True, **SAID)))
+    list(engine.book(Settlement(ts=START + 30 * MINUTE, instrument=NQ.id, price=1_000, final=True, **SAID)))
     made = list(engine.on_block(stack([flat(30, 1_000), flat(35, 1_000), flat(40, 1_000)])))
     assert {intent.refused for one in made for intent in one.intents} == {"instrument_ended"}
     assert not any(one.orders for one in made)
@@ -244,9 +242,7 @@ def test_a_fill_heard_of_after_the_expiry_ends_at_its_price_too():
     engine = build_engine((buy(4),), venue=slow)
     quiet(engine, until=20)
     assert engine.books.lots(NQ.id) == 0
-    *_, record = engine.on_settlement(
-        Settlement(ts=START + 21 * MINUTE, instrument=NQ.id, price=1_002, final=True, **SAID)
-    )
+    *_, record = engine.book(Settlement(ts=START + 21 * MINUTE, instrument=NQ.id, price=1_002, final=True, **SAID))
     assert not record.fills
     made = list(engine.on_advance(Advance(ts=START + 40 * MINUTE)))
     assert fills_of(made) == [(1, 4, 1_000, "entry"), (-1, 4, 1_002, "settlement")]
@@ -259,7 +255,7 @@ def test_a_fill_heard_of_after_the_expiry_ends_at_its_price_too():
 def test_a_split_makes_shares_of_shares_and_pays_the_part_of_one():
     engine = held(lots=5, instrument=SHARE)
     before = engine.equity_micros
-    record = only(engine.on_split(Split(ts=START, id="1", instrument=SHARE.id, into=3, of=2, price=667, **SAID)))
+    record = only(engine.book(Split(ts=START, id="1", instrument=SHARE.id, into=3, of=2, price=667, **SAID)))
     # 5 x 3/2 = 7 and a half: 3.335 USD for the half; 1,000 ticks become 667 (666.67).
     position = engine.ledger.positions[0]
     assert (position.lots, position.mark_ticks) == (7, 667)
@@ -267,7 +263,7 @@ def test_a_split_makes_shares_of_shares_and_pays_the_part_of_one():
     assert record.equity_micros == before - 5 * 10_000_000 + 7 * 6_670_000 + 3_335_000
     assert position.cost_micros == 50_000_000 - 50_000_000 // 15
     assert int(engine.market.instruments[0]["venue_position"]) == 7
-    again = only(engine.on_split(Split(ts=START, id="1", instrument=SHARE.id, into=3, of=2, price=667, **SAID)))
+    again = only(engine.book(Split(ts=START, id="1", instrument=SHARE.id, into=3, of=2, price=667, **SAID)))
     assert (again.equity_micros, engine.books.lots(SHARE.id)) == (record.equity_micros, 7)
 
 
@@ -278,7 +274,7 @@ def test_risk_tells_the_old_returns_in_new_shares():
     list(engine.on_block(stack([flat(5 * k, close) for k, close in enumerate(closes)])))
     list(engine.on_advance(Advance(ts=START + 31 * MINUTE)))
     before = engine.gate.running.value_at_risk([10], [10**6])
-    list(engine.on_split(Split(ts=START, id="1", instrument=SHARE.id, into=4, of=1, price=260, **SAID)))
+    list(engine.book(Split(ts=START, id="1", instrument=SHARE.id, into=4, of=1, price=260, **SAID)))
     assert engine.gate.running.value_at_risk([40], [10**6]) == pytest.approx(before, rel=1e-12)
     assert engine.gate.running.closes[CLOSE].tolist() == [260]
     list(engine.on_block(stack([flat(30, 260), flat(35, 260)])))
@@ -289,5 +285,5 @@ def test_a_split_larger_than_the_limit_on_lots_halts_nothing():
     risk = open_risk()
     risk = msgspec.structs.replace(risk, limits=msgspec.structs.replace(risk.limits, max_long_lots=5))
     engine = held(lots=5, instrument=SHARE, risk=risk)
-    record = only(engine.on_split(Split(ts=START, id="1", instrument=SHARE.id, into=4, of=1, price=250, **SAID)))
+    record = only(engine.book(Split(ts=START, id="1", instrument=SHARE.id, into=4, of=1, price=250, **SAID)))
     assert (engine.books.lots(SHARE.id), record.alerts, engine.gate.state) == (20, (), 0)

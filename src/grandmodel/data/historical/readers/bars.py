@@ -452,22 +452,37 @@ def _text_table(content: bytes, where: str, profile: ImportProfile, limits: Read
     width = _commonest(counts[data]) + 1
     ragged = data & (counts != width - 1)
     lines = np.arange(1, len(ends) + 1, dtype=np.int64)
-    findings = []
-    if others:
-        shown = "; ".join(" ".join(" ".join(cells(line)).split())[:60] for line in others[:3])
-        text = f"lines above the rows beside the heading (line {(heading or 0) + 1}) are passed over: {shown}"
-        findings.append(
-            Finding("lines_above_the_table", Treatment.NOTED, len(others), text, tuple(line + 1 for line in others[:5]))
-        )
-    if ragged.any():
-        text = f"rows without {width} fields as the others have are left out"
-        findings.append(Finding("broken_rows", Treatment.DROPPED, int(ragged.sum()), text, first_lines(lines, ragged)))
+    above = [cells(line) for line in others]
     keep = data & ~ragged
     if keep[first_row:].all():
         body = raw[starts[first_row] :].tobytes()
     else:
         sizes = ends - starts + 1
         body = raw[np.repeat(keep, sizes)].tobytes()
+    frame = _split(body, delimiter, int(keep.sum()), width, where)
+    names = [name.strip() for name in cells(heading)] if heading is not None else None
+    table = _Table(where, frame, names, lines[keep])
+    if others:
+        shown = "; ".join(" ".join(" ".join(line).split())[:60] for line in above[:3])
+        text = f"lines above the rows beside the heading (line {(heading or 0) + 1}) are passed over: {shown}"
+        places_above = tuple(line + 1 for line in others[:5])
+        table.findings.append(Finding("lines_above_the_table", Treatment.NOTED, len(others), text, places_above))
+    if ragged.any():
+        text = f"rows without {width} fields as the others have are left out"
+        count = int(ragged.sum())
+        table.findings.append(Finding("broken_rows", Treatment.DROPPED, count, text, first_lines(lines, ragged)))
+    table.evidence = [written] if written else []
+    table.other_headings = [[name.strip() for name in line] for line in above]
+    table.symbol = _symbol_above(table.other_headings, where)
+    table.delimiter, table.width, table.first_line = delimiter, width, first_row + 1
+    table.lines_above = tuple((counts[places[places < first_row]] + 1).tolist())
+    if names is not None and len(names) == frame.width - 1 and frame.to_series(frame.width - 1).is_null().all():
+        table.frame = frame.drop(frame.columns[-1])  # every row ends with a delimiter, the heading does not
+    return table
+
+
+def _split(body: bytes, delimiter: str, rows: int, width: int, where: str) -> pl.DataFrame:
+    """The fields of ``body`` as text: ``rows`` lines of ``width`` fields each, or a ``ReadError``."""
     try:
         frame = pl.read_csv(
             io.BytesIO(body),
@@ -480,21 +495,12 @@ def _text_table(content: bytes, where: str, profile: ImportProfile, limits: Read
         )
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise ReadError(f"{where}: the table does not parse ({str(error).splitlines()[0]})") from error
-    if frame.height != int(keep.sum()) or frame.width != width:
+    if frame.height != rows or frame.width != width:
         raise ReadError(
-            f"{where}: found {frame.height} rows of {frame.width} fields, expected {int(keep.sum())} of {width}; the "
+            f"{where}: found {frame.height} rows of {frame.width} fields, expected {rows} of {width}; the "
             "file has line ends or control characters inside its fields"
         )
-    names = [name.strip() for name in cells(heading)] if heading is not None else None
-    table = _Table(where, frame, names, lines[keep], findings)
-    table.evidence = [written] if written else []
-    table.other_headings = [[name.strip() for name in cells(line)] for line in others]
-    table.symbol = _symbol_above(table.other_headings, where)
-    table.delimiter, table.width, table.first_line = delimiter, width, first_row + 1
-    table.lines_above = tuple((counts[places[places < first_row]] + 1).tolist())
-    if names is not None and len(names) == frame.width - 1 and frame.to_series(frame.width - 1).is_null().all():
-        table.frame = frame.drop(frame.columns[-1])  # every row ends with a delimiter, the heading does not
-    return table
+    return frame
 
 
 def _commonest(counts: NDArray[np.int64]) -> int:

@@ -82,6 +82,25 @@ def _clock_at(raw: NDArray[np.uint8], start: int, end: int, needs_two: bool) -> 
 
 
 @kernel
+def _offset_at(raw: NDArray[np.uint8], place: int, end: int) -> int:
+    """Nanoseconds of a clock's offset from UTC, +0530 or +05:30, from its sign to ``end``; ``_NONE`` where it is written otherwise."""
+    hours = minutes = count = 0
+    for at in range(place + 1, end):
+        if raw[at] == 58 and count == 2:
+            continue
+        if not 48 <= raw[at] <= 57 or count == 4:
+            return _NONE
+        if count < 2:
+            hours = hours * 10 + raw[at] - 48
+        else:
+            minutes = minutes * 10 + raw[at] - 48
+        count += 1
+    if count != 4 or raw[end - 1] == 58:
+        return _NONE
+    return (1 if raw[place] == 43 else -1) * (hours * _HOUR + minutes * _MINUTE)
+
+
+@kernel
 def _stamp_at(  # noqa: C901  one branch per way to write a stamp
     raw: NDArray[np.uint8], start: int, end: int, clock_start: int, clock_end: int, stamp: NDArray[np.int64]
 ) -> bool:
@@ -150,21 +169,9 @@ def _stamp_at(  # noqa: C901  one branch per way to write a stamp
             if raw[place] == 90 and place + 1 == end:
                 state |= UTC_KNOWN
             elif raw[place] in (43, 45):
-                sign = 1 if raw[place] == 43 else -1
-                hours = minutes = count = 0
-                for at in range(place + 1, end):
-                    if raw[at] == 58 and count == 2:
-                        continue
-                    if not 48 <= raw[at] <= 57 or count == 4:
-                        return False
-                    if count < 2:
-                        hours = hours * 10 + raw[at] - 48
-                    else:
-                        minutes = minutes * 10 + raw[at] - 48
-                    count += 1
-                if count != 4 or raw[end - 1] == 58:
+                offset_ns = _offset_at(raw, place, end)
+                if offset_ns == _NONE:
                     return False
-                offset_ns = sign * (hours * _HOUR + minutes * _MINUTE)
                 state |= UTC_KNOWN
             else:
                 return False
