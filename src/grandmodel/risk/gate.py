@@ -43,7 +43,7 @@ from grandmodel.risk.rows import AccountState, Rows, account_rows, limit_rows, p
 from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
-from grandmodel.risk.standing import AccountStanding, moved_peak
+from grandmodel.risk.standing import AccountStanding, moved_capital, moved_peak
 from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, Results
 from grandmodel.risk.view import NO_FLOOR, RiskView
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
@@ -57,8 +57,8 @@ _NOTHING: tuple[tuple[Intent, ...], tuple[Alert, ...]] = ((), ())
 class RiskGate:
     """Pre-trade checks, working orders, circuit breakers and the running covariance of one account.
 
-    ``instruments`` fixes the index of each instrument everywhere; ``capital_micros`` is the starting capital that money
-    limits are multiples of. Raises ``RiskInputError`` where the settings name an instrument that the run does not have, or where
+    ``instruments`` fixes the index of each instrument everywhere; ``capital_micros`` is the starting capital: money limits are
+    multiples of it and of what the owner brings or takes later (``on_transfer``). Raises ``RiskInputError`` where the settings name an instrument that the run does not have, or where
     the margin of a future is not known.
     """
 
@@ -72,7 +72,6 @@ class RiskGate:
         n = len(ids)
         self.settings = settings
         self.instruments = tuple(instruments)
-        self.capital_micros = capital_micros
         self.ladder = BreakerLadder(settings.breakers)
         self.running = RunningRisk(settings.var, instruments)
         self.shocks = ShockDetector(n, settings.shocks)
@@ -87,14 +86,14 @@ class RiskGate:
         self.pace = FeedPace([settings.instruments.get(name, settings.limits) for name in ids])
         self._n = n
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
-        self._var_limit = settings.portfolio.max_var * capital_micros
         self.intake: Rows = np.zeros(1, INTAKE)
         """How far the bars of the present moment are taken in."""
         intake = self.intake[0]
         intake["width"], intake["unit"] = settings.var.width_ns, self.running.unit
         intake["min_returns"], intake["min_history"] = settings.var.min_returns, settings.shocks.min_history
         intake["volatility_line"] = self.ladder.limits(Trigger.VOLATILITY)[0]
-        intake["var_line"], intake["var_limit"] = self.ladder.limits(Trigger.VAR_BREACH)[0], self._var_limit
+        intake["var_line"] = self.ladder.limits(Trigger.VAR_BREACH)[0]
+        intake["var_limit"] = settings.portfolio.max_var * capital_micros
         self.lines: FloatArray = lines_of(self.ladder)
         """The shares of equity that ask for caution, reduce and halt, for ``intake.renew_lines``."""
         self._lines_dirty = True
@@ -112,6 +111,20 @@ class RiskGate:
     def state(self) -> BreakerState:
         """Where the ladder stands."""
         return self.ladder.state
+
+    @property
+    def capital_micros(self) -> int:
+        """What money limits are multiples of: the starting capital, and what the owner brought or took since."""
+        return self._standing.capital_micros
+
+    def _take_capital(self, capital_micros: int) -> None:
+        """Money limits are multiples of ``capital_micros`` from now on."""
+        rows, settings = self.account.rows, self.settings
+        self._standing.capital_micros = capital_micros
+        rows.limits[0] = limit_rows(settings, self.instruments, capital_micros)
+        rows.portfolio[:] = portfolio_row(settings, capital_micros)
+        self.intake[0]["var_limit"] = settings.portfolio.max_var * capital_micros
+        self._lines_dirty = True
 
     @property
     def size_scale(self) -> float:
@@ -175,11 +188,16 @@ class RiskGate:
             self._observe(Trigger.ORDER_REJECTS, rejects, ts)
 
     def on_transfer(self, before_micros: int, after_micros: int) -> None:
-        """The owner brought or took money: no loss and no gain, so peak and day start move with the equity from ``before`` to ``after``."""
+        """The owner brought or took money, which took the equity from ``before`` to ``after``: no loss and no gain.
+
+        Capital and peak follow, so the limits fit the account that is left; the day's start moves so that the share lost today stays.
+        """
         standing = self._standing
+        capital = standing.capital_micros
+        moved = moved_capital(capital, before_micros, after_micros)
         standing.peak_micros = moved_peak(standing.peak_micros, before_micros, after_micros)
-        standing.day_start_micros += after_micros - before_micros
-        self._lines_dirty = True
+        standing.day_start_micros = after_micros - (before_micros - standing.day_start_micros) * moved // capital
+        self._take_capital(moved)
 
     def on_split(self, index: int, into: int, of: int, lots: int, paid_micros: int) -> None:
         """Instrument ``index`` was split ``into`` for ``of``: ``lots`` are held now, and ``paid_micros`` came for the part of a lot."""
@@ -253,7 +271,7 @@ class RiskGate:
                 self._observe(Trigger.VOLATILITY, ratio, view.ts)
         variance = float(intake["variance"])
         if variance != 0.0 and any(view.positions):
-            ratio = root(variance) / self._var_limit
+            ratio = root(variance) / float(intake["var_limit"])
             if ratio >= intake["var_line"]:
                 self._observe(Trigger.VAR_BREACH, ratio, view.ts)
 
@@ -537,6 +555,7 @@ class RiskGate:
                 flow=self.flow.save(),
                 running=self.running.save(),
                 shocks=self.shocks.save(),
+                capital_micros=standing.capital_micros,
                 peak_micros=standing.peak_micros,
                 day_start_micros=standing.day_start_micros,
                 paused=standing.paused,
@@ -569,6 +588,8 @@ class RiskGate:
         self.running.restore(saved.running)
         self.shocks.restore(saved.shocks)
         standing = self._standing
+        if saved.capital_micros != standing.capital_micros:
+            self._take_capital(saved.capital_micros)
         standing.peak_micros, standing.day_start_micros = saved.peak_micros, saved.day_start_micros
         standing.paused, standing.flattening = saved.paused, saved.flattening
         self._standing.day = saved.day
@@ -590,6 +611,7 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     flow: bytes
     running: bytes
     shocks: bytes
+    capital_micros: int
     peak_micros: int
     day_start_micros: int
     paused: bool

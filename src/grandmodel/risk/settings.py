@@ -1,6 +1,6 @@
 """The limits of the risk room, in one frozen tree with a default for everything.
 
-Money limits are multiples of the run's starting capital, so that one tree serves accounts of any size; lots are lots.
+Money limits are multiples of the run's capital (what was paid in: ``standing.moved_capital``), so that one tree serves accounts of any size; lots are lots.
 Times are nanoseconds. Unknown keys are refused. ``gate.py`` reads the limits, ``breakers.py`` the ladder's thresholds,
 ``shocks.py`` and ``sizing.py`` their own parts.
 """

@@ -40,8 +40,12 @@ class AccountStanding:
 
     @property
     def capital_micros(self) -> int:
-        """Starting capital."""
+        """What money limits are multiples of: the starting capital, and what the owner brought or took since."""
         return int(self._values[_CAPITAL])
+
+    @capital_micros.setter
+    def capital_micros(self, value: int) -> None:
+        self._values[_CAPITAL] = value
 
     @property
     def peak_micros(self) -> int:
@@ -105,6 +109,17 @@ class AccountStanding:
     @flattening.setter
     def flattening(self, value: bool) -> None:
         self._values[_FLATTENING] = value
+
+
+def moved_capital(capital_micros: int, before_micros: int, after_micros: int) -> int:
+    """The capital that limits are multiples of, after the owner brought or took money, with the equity ``before`` and ``after``.
+
+    A deposit adds to it. A withdrawal takes the share of it that it takes of the equity, rounded down, so that what was earned can be
+    taken out without the limits of a loser. In micros, above 0; where equity is not above 0 on both sides, it moves by the amount.
+    """
+    if after_micros < before_micros and after_micros > 0:
+        return max(capital_micros * after_micros // before_micros, 1)
+    return max(capital_micros + after_micros - before_micros, 1)
 
 
 def moved_peak(peak_micros: int, before_micros: int, after_micros: int) -> int:

@@ -64,7 +64,7 @@ class PlainGate(RiskGate):
                 view.ts,
             )
         if any(view.positions):
-            ratio = self.value_at_risk(view) / self._var_limit
+            ratio = self.value_at_risk(view) / (self.settings.portfolio.max_var * self.capital_micros)
             if not math.isnan(ratio):
                 self._observe(Trigger.VAR_BREACH, ratio, view.ts)
 

@@ -15,8 +15,9 @@ from grandmodel.domain.orders import OrderType, Side
 from grandmodel.risk.checks import listed
 from grandmodel.risk.running import CLOSE
 from grandmodel.risk.settings import Thresholds
-from grandmodel.risk.standing import moved_peak
+from grandmodel.risk.standing import moved_capital, moved_peak
 from grandmodel.runtime.settings import AccountSettings
+from grandmodel.runtime.step import Step
 from grandmodel.simulation.models import ConstantLatency, PerLotFee, VenueSettings
 from strategies import MINUTE, NQ, START, bar_row, stack
 
@@ -93,7 +94,67 @@ def test_a_withdrawal_is_no_loss_and_trips_no_breaker():
     record = only(engine.book(flow(CashKind.WITHDRAWAL, -CAPITAL // 2)))
     assert record.equity_micros == 490_000 * 10**6
     assert not record.alerts
-    assert drawdown(engine) == (pytest.approx(before[0], abs=1e-11), before[1])
+    assert drawdown(engine) == (pytest.approx(before[0], abs=1e-11), pytest.approx(before[1], abs=1e-11))
+
+
+def bounds(engine):
+    """What is allowed of one more lot, in micros: of one order, of this instrument, of all, gross and net, and of value at risk."""
+    asked = PlaceOrder(instrument=NQ.id, side=Side.BUY, quantity=1, order_type=OrderType.MARKET)
+    step = Step()
+    engine.planner.act(step, "agent", asked)
+    found = {check.name: check.limit for check in listed(step.intents[0].checks[0])}
+    names = ("order_notional", "concentration", "gross_exposure", "net_exposure", "var", "stressed_var")
+    return [found[name] / CAPITAL for name in names]
+
+
+def test_money_limits_follow_what_the_owner_brings_and_takes():
+    risk = msgspec.structs.replace(
+        open_risk(),
+        limits=msgspec.structs.replace(open_risk().limits, max_order_notional=900.0, max_concentration=800.0),
+        portfolio=msgspec.structs.replace(open_risk().portfolio, max_gross_exposure=700.0, max_net_exposure=600.0),
+    )
+    engine = held(risk=risk)
+    first = bounds(engine)
+    assert first[:4] == [900, 800, 700, 600]
+    only(engine.book(flow(CashKind.DEPOSIT, CAPITAL)))
+    assert bounds(engine) == pytest.approx([2 * one for one in first])
+    only(engine.book(flow(CashKind.WITHDRAWAL, -CAPITAL, "2")))
+    assert bounds(engine) == pytest.approx(first)
+    only(engine.book(flow(CashKind.DIVIDEND, CAPITAL, "3")))
+    assert bounds(engine) == pytest.approx(first)
+
+
+def test_the_day_s_loss_is_a_share_of_what_was_brought_as_well():
+    risk = open_risk(daily_loss=Thresholds(caution=0.015))
+    engine = held(risk=risk)
+    only(engine.book(flow(CashKind.DEPOSIT, CAPITAL)))
+    list(engine.on_block(stack([flat(30, 100)])))  # 4 lots x 900 ticks x 5 USD = 18,000: 0.9 per cent of two millions
+    assert drawdown(engine)[1] == pytest.approx(0.009)
+    assert engine.gate.state.name == "NORMAL"
+
+
+def test_what_was_earned_can_be_taken_out_and_leaves_limits_that_fit_what_is_left():
+    assert moved_capital(100, 100, 150) == 150
+    assert moved_capital(100, 400, 200) == 50
+    assert moved_capital(100, 400, 399) == 99
+    assert moved_capital(100, 50, 25) == 50
+    assert moved_capital(100, 5, 1) == 20
+    assert moved_capital(100, 50, -60) == 1
+    assert moved_capital(100, -50, 60) == 210
+
+
+def test_limits_that_followed_a_deposit_are_saved_and_restored():
+    engine, fresh = held(), build_engine((buy(4),), instruments=(NQ,))
+    only(engine.book(flow(CashKind.DEPOSIT, CAPITAL)))
+    fresh.gate.restore(engine.gate.save())
+    for one, two in (
+        (fresh.gate.account.rows.limits, engine.gate.account.rows.limits),
+        (fresh.gate.intake["var_limit"], engine.gate.intake["var_limit"]),
+    ):
+        assert (one == two).all()
+    assert fresh.gate.account.rows.portfolio == engine.gate.account.rows.portfolio
+    assert fresh.gate.capital_micros == 2 * CAPITAL
+    assert engine.gate.intake["var_limit"][0] == engine.gate.settings.portfolio.max_var * 2 * CAPITAL
 
 
 def test_a_dividend_is_a_gain_and_a_fee_is_a_loss():
