@@ -7,17 +7,9 @@ Executions are counted where fills are taken (``taking.py``); the rows hold whic
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
-
-import msgspec
-import numpy as np
 
 from grandmodel.kernels import kernel
-from grandmodel.risk.rows import PRINT, AccountRows, AccountState
-from grandmodel.risk.settings import FlowLimits
-
-if TYPE_CHECKING:
-    from grandmodel.risk.taking import Results
+from grandmodel.risk.rows import AccountRows
 
 
 @kernel
@@ -111,80 +103,6 @@ def forget_flow(rows: AccountRows) -> None:
     """Begin to count anew what every account of ``rows`` sent."""
     for name in ("messages_head", "messages_tail", "orders_head", "prints_head", "prints_tail"):
         rows.out[name] = 0
-
-
-class OrderFlow:
-    """What one account sent, for snapshots, and the sides that their executions stopped; ``results`` counts those."""
-
-    __slots__ = ("_account", "_results", "limits", "throttled")
-
-    def __init__(self, limits: FlowLimits, account: AccountState, results: Results) -> None:
-        self.limits = limits
-        self.throttled: dict[tuple[int, int], int] = {}
-        """(instrument index, side) stopped for repeated executions, and since when."""
-        self._account = account
-        self._results = results
-
-    def throttle(self, index: int, side: int, ts: int) -> None:
-        """Executions of one side have just become too many: it is stopped."""
-        self.throttled[index, side] = ts
-        self._mark_sides()
-
-    def open_by_rule(self, ts: int) -> list[tuple[int, int]]:
-        """Re-enable what has been stopped for ``throttle_release_ns``; (instrument index, side) of each. Never, where that is None."""
-        wait = self.limits.throttle_release_ns
-        if wait is None:
-            return []
-        opened = [key for key, since in self.throttled.items() if ts - since >= wait]
-        for key in opened:
-            del self.throttled[key]
-            self._results.open(*key)
-        if opened:
-            self._mark_sides()
-        return opened
-
-    def reset_throttle(self) -> None:
-        """Forget the executions and re-enable what was stopped."""
-        self.throttled.clear()
-        for index in range(self._account.rows.seen.shape[1]):
-            for side in (1, -1):
-                self._results.open(index, side)
-        self._mark_sides()
-
-    def _mark_sides(self) -> None:
-        seen = self._account.rows.seen[0]
-        seen["throttled_buys"] = seen["throttled_sells"] = 0
-        for index, side in self.throttled:
-            seen["throttled_buys" if side > 0 else "throttled_sells"][index] = 1
-
-    def save(self) -> bytes:
-        """The state as bytes."""
-        rows = self._account.rows
-        out = rows.out[0]
-        first = min(out["orders_head"], out["prints_head"])
-        return msgspec.msgpack.encode(
-            (
-                rows.message_ts[0, out["messages_head"] : out["messages_tail"]].tobytes(),
-                rows.prints[0, first : out["prints_tail"]].tobytes(),
-                sorted(self.throttled.items()),
-            )
-        )
-
-    def restore(self, data: bytes) -> None:
-        """Continue from ``data``, made by ``save``; what ``results`` remembers must have been put back."""
-        messages, prints, throttled = msgspec.msgpack.decode(
-            data, type=tuple[bytes, bytes, list[tuple[tuple[int, int], int]]]
-        )
-        times, sent = np.frombuffer(messages, np.int64), np.frombuffer(prints, PRINT)
-        forget_flow(self._account.rows)
-        self._account.make_room(max(len(times), len(sent)))
-        rows = self._account.rows
-        rows.message_ts[0, : len(times)], rows.prints[0, : len(sent)] = times, sent
-        rows.out["messages_tail"], rows.out["prints_tail"] = len(times), len(sent)
-        self.throttled = dict(throttled)
-        for key in self.throttled:
-            self._results.stop(*key)
-        self._mark_sides()
 
 
 def count_recent(times: deque[int], oldest: int) -> int:

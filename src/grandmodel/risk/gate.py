@@ -36,7 +36,7 @@ from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Tr
 from grandmodel.risk.checks import COUNT
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
-from grandmodel.risk.flow import OrderFlow, count_recent
+from grandmodel.risk.flow import count_recent
 from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_of, lines_of, renew_lines, take_bars
 from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.rows import AccountState, Rows, account_rows, limit_rows, portfolio_row
@@ -44,7 +44,7 @@ from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS,
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.standing import AccountStanding, moved_capital, moved_peak
-from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, Results
+from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, OrderFlow, Results
 from grandmodel.risk.view import NO_FLOOR, RiskView
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
