@@ -31,19 +31,19 @@ def ask(rows: AccountRows, n: int, m: int, k: int) -> int:
     return quantity
 
 
-@kernel
+@kernel(borrows=True)
 def judge_at(handle: NDArray[np.int64], k: int) -> int:
     """``judge`` for account 0 behind ``handle``."""
     return judge(rows_of(handle), 0, 0, k)
 
 
-@kernel
+@kernel(borrows=True)
 def leave_at(handle: NDArray[np.int64], k: int, quantity: int) -> None:
     """``leave`` for account 0 behind ``handle``."""
     leave(rows_of(handle), 0, k, quantity)
 
 
-@kernel
+@kernel(borrows=True)
 def ask_at(handle: NDArray[np.int64], k: int) -> int:
     """``ask`` for account 0 behind ``handle``."""
     return ask(rows_of(handle), 0, 0, k)
