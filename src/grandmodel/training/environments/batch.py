@@ -44,7 +44,7 @@ from grandmodel.training.lanes import (
     start_lane,
     walk_bar,
 )
-from grandmodel.training.seeds import episode_seed
+from grandmodel.training.seeds import episode_seeds
 
 ORDER_SLOTS = 8
 """Working orders of a copy that sends market orders alone. A tactical position carries a stop for each of its additions: one more a bar."""
@@ -203,8 +203,7 @@ class TradingBatch(BatchedEnv):
 
     def _restart(self, places: IntArray) -> None:
         self._episode_numbers[places] += 1
-        seeds = [episode_seed(self._seed, n, int(self._episode_numbers[n])) for n in places.tolist()]
-        start_copies(self._handle, places, np.array(seeds, np.int64))
+        start_copies(self._handle, places, episode_seeds(self._seed, places, self._episode_numbers[places]))
 
 
 def env_spec(ground: Ground) -> EnvSpec:
