@@ -280,11 +280,12 @@ def account_rows(
     orders: int = 64,
     asked: int = 16,
     explain: bool = True,
+    shares: bool = False,
 ) -> AccountRows:
     """Fresh rows of ``accounts`` accounts with room for ``orders`` open orders each and ``asked`` orders at a time.
 
-    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found. Without it all accounts
-    share the rows of what is asked and found: who asks for one has done with them before it asks for the next.
+    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found. With
+    ``shares`` all accounts share the rows of what is asked and found: who asks for one has done with them before it asks for the next.
     """
     instruments = limits.shape[1]
     seen = np.zeros((accounts, instruments), SEEN)
@@ -296,7 +297,7 @@ def account_rows(
     out = np.zeros(accounts, OUT)
     out["heard"] = -1
     standing = np.zeros(accounts, STANDING)
-    rows, kept = (accounts, asked) if explain else (1, 1)
+    rows, kept = 1 if shares else accounts, asked if explain else 1
     return AccountRows(
         standing=standing,
         moment=np.zeros(accounts, MOMENT),

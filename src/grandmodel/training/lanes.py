@@ -326,7 +326,8 @@ def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> Lane
     step["fill_rule"], step["liquidity"] = settings.venue.fill_rule.code, settings.venue.liquidity.code
     memory, rows = in_one_piece(
         account_rows(
-            np.zeros((count, 1), LIMITS), np.zeros(1, PORTFOLIO), COUNT, accounts=count, orders=orders, asked=2 * orders + 6, explain=False
+            np.zeros((count, 1), LIMITS), np.zeros(1, PORTFOLIO), COUNT, accounts=count, orders=orders, asked=2 * orders + 6,
+            explain=False, shares=True,
         )
     )  # fmt: skip
     return LaneArrays(
