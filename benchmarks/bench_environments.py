@@ -5,11 +5,12 @@ regression means:
 
 - ``batched, with observations``: what the trainer calls; every training run gets slower with it. Aim: design, section 7.
 - ``batched, accounts alone``: the same without the windows, to see where the time goes.
-- ``PettingZoo form``: over the real engine, one copy; what evaluation and outside users step.
+- ``PettingZoo form``: one copy, with its dictionaries and infos; what outside users step. Aim: 20,000.
+- ``PettingZoo form over the engine``: the same with a whole engine for an account; what the other two are held to.
 - peers: their own environment over the same bars, 48 rows in a window, random actions. They fill at the close at once, with one
   position and no orders; ours asks a risk gate and an exchange. Measured where ``.venv-peer-NAME`` is there; ``--peers`` makes them.
 
-Before timing, a batch and the PettingZoo form are played side by side and must agree in every number. Times are CPU seconds of
+Before timing, a batch and the form over the engine are played side by side and must agree in every number. Times are CPU seconds of
 one process on one thread, the median of some rounds in which all take turns; compilation is outside.
 
     python benchmarks/bench_environments.py [--json] [--quick] [--peers]
@@ -30,7 +31,6 @@ from typing import Any
 
 import numpy as np
 
-from grandmodel.kernels import kernel
 from grandmodel.training import strategic_env, tactical_env
 from grandmodel.training.environments import (
     EnvSettings,
@@ -39,11 +39,8 @@ from grandmodel.training.environments import (
     strategic_batch,
     tactical_batch,
 )
-from grandmodel.training.environments.batch import _play_bar
-from grandmodel.training.environments.episodes import take_stock
+from grandmodel.training.environments.batch import step_copies
 from grandmodel.training.environments.parallel_form import TradingParallel
-from grandmodel.training.environments.strategic import decide_strategic
-from grandmodel.training.environments.tactical import decide_tactical
 from grandmodel.training.parallel import ParallelBatch
 
 HERE = Path(__file__).resolve().parent
@@ -51,6 +48,7 @@ sys.path.insert(0, str(HERE / "peers"))
 PEERS = ("gym_anytrading", "gym_trading_env")
 COPIES = 256
 AIM = 1_000_000.0
+SINGLE_AIM = 20_000.0
 LAYERS: dict[str, tuple[Callable[..., TradingParallel], Callable[..., TradingBatch]]] = {
     "strategic": (strategic_env, strategic_batch),
     "tactical": (tactical_env, tactical_batch),
@@ -69,10 +67,10 @@ class Figure:
 
 
 def check_forms(layer: str, steps: int) -> None:
-    """Both forms must give the same rewards and observations."""
+    """The batch and the form over the engine must give the same rewards and observations."""
     make_env, make_batch = LAYERS[layer]
     settings = EnvSettings(episode_bars=50)
-    env = ParallelBatch(lambda: make_env(settings=settings), 2, with_state=True)
+    env = ParallelBatch(lambda: make_env(settings=settings, over_engine=True), 2, with_state=True)
     batch = make_batch(settings=settings, count=2)
     rng = np.random.default_rng(0)
     left, right = env.reset(1), batch.reset(1)
@@ -91,14 +89,10 @@ class BlindBatch(TradingBatch):
 
     def step_blind(self, actions: Any) -> None:
         """One step of every copy."""
-        play = _blind_strategic if self.ground.layer == "strategic" else _blind_tactical
-        play(
-            self.ground.tables, self.numbers, self.lanes, self.markets, self.episodes, actions, self.reward_terms,
-            self._rewards, self._ends,
-        )  # fmt: skip
-        ended = np.flatnonzero(self._ends)
+        step_copies(self._handle, actions, False)
+        ended = np.flatnonzero(self.copies.ends)
         if len(ended):
-            self._restart(ended, 1)
+            self._restart(ended)
 
 
 class BatchedPath:
@@ -122,48 +116,13 @@ class BatchedPath:
         return (time.process_time() - start) * steps / (rounds * COPIES)
 
 
-@kernel
-def _blind_strategic(
-    tables: Any,
-    numbers: Any,
-    lanes: Any,
-    markets: Any,
-    episodes: Any,
-    actions: Any,
-    terms: Any,
-    rewards: Any,
-    ends: Any,
-) -> None:
-    for n in range(len(episodes)):
-        take_stock(tables, numbers, lanes.account[n], episodes[n])
-        decide_strategic(numbers, lanes.account, episodes, n, actions)
-        ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, False, terms, rewards)
-
-
-@kernel
-def _blind_tactical(
-    tables: Any,
-    numbers: Any,
-    lanes: Any,
-    markets: Any,
-    episodes: Any,
-    actions: Any,
-    terms: Any,
-    rewards: Any,
-    ends: Any,
-) -> None:
-    for n in range(len(episodes)):
-        take_stock(tables, numbers, lanes.account[n], episodes[n])
-        decide_tactical(tables, numbers, lanes.account, episodes, n, actions)
-        ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, True, terms, rewards)
-
-
 class SinglePath:
-    """The PettingZoo form with random actions."""
+    """A PettingZoo form with random actions."""
 
-    def __init__(self, layer: str) -> None:
-        self.env = LAYERS[layer][0]()
-        self.name = f"{layer}, PettingZoo form over the engine"
+    def __init__(self, layer: str, *, over_engine: bool) -> None:
+        self.env = LAYERS[layer][0](over_engine=over_engine)
+        self.name = f"{layer}, PettingZoo form" + (" over the engine" if over_engine else "")
+        self.aim = None if over_engine else SINGLE_AIM
         self.numbers = sum(self.env.spec.observation_sizes)
         rng = np.random.default_rng(0)
         rows = rng.integers(0, self.env.spec.action_counts, (512, self.env.spec.agent_count)).tolist()
@@ -186,7 +145,7 @@ def measure(*, quick: bool, makes_peers: bool) -> tuple[list[Figure], dict[str, 
     for layer in LAYERS:
         check_forms(layer, 120)
     batched = [BatchedPath(layer, observes=observes) for layer in LAYERS for observes in (True, False)]
-    single = [SinglePath(layer) for layer in LAYERS]
+    single = [SinglePath(layer, over_engine=over_engine) for layer in LAYERS for over_engine in (False, True)]
     steps, few = (100_000, 300) if quick else (500_000, 1_500)
     rounds = 3 if quick else 5
     for path in batched:
@@ -205,7 +164,7 @@ def measure(*, quick: bool, makes_peers: bool) -> tuple[list[Figure], dict[str, 
             Figure(path.name, statistics.median(times[path.name]), path.numbers, AIM if path.numbers else None)
             for path in batched
         ]
-        figures += [Figure(one.name, statistics.median(times[one.name]), one.numbers) for one in single]
+        figures += [Figure(one.name, statistics.median(times[one.name]), one.numbers, one.aim) for one in single]
         for peer in peers:
             answer = peer.last["steps"]
             figures.append(

@@ -1,10 +1,12 @@
 """The one way this package compiles a function.
 
-``@kernel`` compiles with numba: nopython, without fast-math, without the GIL, cached on disk. It is ``numba.njit`` with three
-differences, all of them about the time that a program takes to start:
+``@kernel`` compiles with numba: nopython, without fast-math, without the GIL, cached on disk. It is ``numba.njit`` with some
+differences, about the time that a program takes to start and the time that a call takes:
 
 - A kernel that another kernel calls is compiled for that call only: no entry from Python, no machine code and no file of its
   own. Its code is optimised inside the kernel that Python calls, once. Numba would make all of it for every kernel on the way.
+  The optimiser knows that nobody else calls it, so one with a single caller becomes part of that caller.
+- Below a kernel that ``borrows`` no references are counted, and many arrays can be handed on as one table (``table_reader``).
 - Whole numbers in a call are a type, not a value: ``update(state, 0)`` and ``update(state, 7)`` are one compiled function.
 - The cache is looked for when a kernel is first called, not when it is defined, and without loading the compiler. Of several
   processes that want the same kernel one compiles it, and the others wait and read it.
@@ -18,26 +20,33 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 import llvmlite.binding as llvm
 import numba
+import numpy as np
 from numba.core import caching, cgutils, compiler, types
-from numba.core.codegen import CPUCodeLibrary
+from numba.core.codegen import CPUCodeLibrary, JITCodeLibrary
 from numba.core.compiler_lock import require_global_compiler_lock
 from numba.core.dispatcher import _FunctionCompiler
 from numba.core.environment import Environment
+from numba.core.imputils import lower_getattr_generic
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime import rtsys
-from numba.extending import intrinsic
+from numba.core.targetconfig import ConfigStack
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import intrinsic, models, register_model
+from numpy.typing import NDArray
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,16 +63,23 @@ _COMMENT = re.compile(r"#[^\n]*")
 @overload
 def kernel(function: Callable[P, R]) -> Callable[P, R]: ...
 @overload
-def kernel(*, inline: bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def kernel(function: Callable[P, R] | None = None, *, inline: bool = False) -> Any:
+def kernel(*, inline: bool = False, borrows: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def kernel(function: Callable[P, R] | None = None, *, inline: bool = False, borrows: bool = False) -> Any:
     """Compile ``function`` with numba (nopython, no fast-math, GIL released), cached on disk by source content.
 
     ``inline=True`` asks numba to paste the function into its callers, for leaves that run once per tick. Compilation
     happens at the first call with a given set of types; ``grandmodel compile`` and the start of a session do it up front.
+
+    ``borrows=True`` is for a kernel that Python calls and that makes no array, nor does anything that it calls. Its arrays live as long as
+    the call does, so nothing below it counts references; where arrays are handed from function to function the counting takes more
+    time than the work. An array that is made all the same is refused when the kernel is compiled.
     """
 
     def compile_function(python_function: Callable[P, R]) -> Callable[P, R]:
-        options = {"nopython": True, "nogil": True, "boundscheck": None, "inline": "always" if inline else "never"}
+        options: dict[str, Any] = {"nopython": True, "nogil": True, "boundscheck": None}
+        options["inline"] = "always" if inline else "never"
+        if borrows:
+            options["_nrt"] = False
         return cast("Callable[P, R]", _Kernel(python_function, targetoptions=options))
 
     return compile_function if function is None else compile_function(function)
@@ -80,8 +96,10 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]  # numba publishes no types
         pipeline_class: type = compiler.Compiler,
     ) -> None:
         super().__init__(py_func, locals, targetoptions, pipeline_class)
-        self._callee: _Callee | None = None
+        self._callees: dict[bool, _Callee] = {}
+        """By whether references are counted: as the caller does."""
         self._disk: _Cache | None = None
+        self._compiler = _EntryCompiler(py_func, self.targetdescr, targetoptions, locals, pipeline_class)
 
     def compile(self, sig: Any) -> Any:
         """Numba's: the compiled form for these types, from the cache or compiled now."""
@@ -111,13 +129,14 @@ class _Kernel(CPUDispatcher):  # type: ignore[misc]  # numba publishes no types
     @property
     def is_compiling(self) -> bool:
         """Numba's: how it sees that a function calls itself."""
-        callee = self._callee
-        return bool(self._compiling_counter) or (callee is not None and bool(callee._compiling_counter))  # noqa: SLF001
+        return bool(self._compiling_counter) or any(one._compiling_counter for one in self._callees.values())  # noqa: SLF001
 
     def _as_callee(self) -> _Callee:
-        if self._callee is None:
-            self._callee = _Callee(self.py_func, self.locals, self.targetoptions)
-        return self._callee
+        caller = ConfigStack().top_or_none()
+        counts = caller is None or bool(caller.nrt)
+        if counts not in self._callees:
+            self._callees[counts] = _Callee(self.py_func, self.locals, {**self.targetoptions, "_nrt": counts})
+        return self._callees[counts]
 
 
 class _Callee(CPUDispatcher):  # type: ignore[misc]  # numba publishes no types
@@ -153,16 +172,15 @@ def _is_number(given: Any) -> bool:
     return isinstance(given, types.Literal) and isinstance(given.literal_value, int)
 
 
-class _CalleeCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba publishes no types
-    """Numba's compiler of one function, which stops before machine code."""
+class _OwnCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba publishes no types
+    """Numba's compiler of one function, into a library of ours."""
 
     def _compile_core(self, args: Any, return_type: Any) -> Any:
         flags = compiler.Flags()
         self.targetdescr.options.parse_as_flags(flags, self.targetoptions)
-        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         context = self.targetdescr.target_context
         context.refresh()
-        library = _CalleeLibrary(context.codegen(), self.py_func.__qualname__)
+        library = self._library(context.codegen(), flags)
         library.enable_object_caching()
         return compiler.compile_extra(
             self.targetdescr.typing_context,
@@ -175,6 +193,24 @@ class _CalleeCompiler(_FunctionCompiler):  # type: ignore[misc]  # numba publish
             library=library,
             pipeline_class=self.pipeline_class,
         )
+
+    def _library(self, codegen: Any, flags: Any) -> CPUCodeLibrary:
+        raise NotImplementedError
+
+
+class _CalleeCompiler(_OwnCompiler):
+    """Stops before machine code."""
+
+    def _library(self, codegen: Any, flags: Any) -> CPUCodeLibrary:
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        return _CalleeLibrary(codegen, self.py_func.__qualname__)
+
+
+class _EntryCompiler(_OwnCompiler):
+    """Makes machine code of a kernel with all that it calls."""
+
+    def _library(self, codegen: Any, flags: Any) -> CPUCodeLibrary:  # noqa: ARG002
+        return _EntryLibrary(codegen, self.py_func.__qualname__)
 
 
 class _CalleeLibrary(CPUCodeLibrary):  # type: ignore[misc]  # numba publishes no types
@@ -189,6 +225,25 @@ class _CalleeLibrary(CPUCodeLibrary):  # type: ignore[misc]  # numba publishes n
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)  # noqa: SLF001  (numba's, pinned)
         self._finalize_dynamic_globals()
         self._finalized = True
+
+
+class _EntryLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba publishes no types
+    """The code of a kernel that Python calls, and of all that it calls."""
+
+    def finalize(self) -> None:
+        """Numba's; what is linked in is called from here alone."""
+        self._entries = {one.name for one in self._final_module.functions if not one.is_declaration}
+        super().finalize()
+
+    def _optimize_final_module(self) -> None:
+        """Numba's, after the optimiser was told which functions nobody else calls.
+
+        It then pastes those that are called once, and drops arguments that are constants or never read.
+        """
+        for one in self._final_module.functions:
+            if one.linkage == llvm.Linkage.linkonce_odr and one.name not in self._entries:
+                one.linkage = llvm.Linkage.internal
+        super()._optimize_final_module()
 
 
 class _Stored(caching.CompileResultCacheImpl):  # type: ignore[misc]  # numba publishes no types
@@ -337,3 +392,96 @@ def _pointer_to(_typing: Any, address: Any) -> Any:
 pointer_to: Any = intrinsic(_pointer_to)
 """An address as a pointer, for ``numba.carray`` in compiled code: one table of addresses costs as much to hand over as one array, and a
 structured array costs half a microsecond. Whoever fills the table keeps the arrays alive and fills it again where one is replaced."""
+
+
+class _ArrayTable(types.Type):  # type: ignore[misc]  # numba publishes no types
+    """A table of arrays as compiled code sees it: one address, whatever stands behind it."""
+
+    def __init__(self, name: str, columns: tuple[tuple[str, Any, int], ...]) -> None:
+        super().__init__(name=f"table of {name}")
+        self._columns = columns
+
+    @cached_property
+    def fields(self) -> dict[str, tuple[Any, int, int]]:
+        """By name: the array's type, its dimensions, and the place of its first word in the table."""
+        firsts = accumulate((2 + ndim for _, _, ndim in self._columns), initial=0)
+        return {
+            name: (types.Array(numba.from_dtype(np.dtype(dtype)), ndim, "C" if ndim == 1 else "A"), ndim, first)
+            for (name, dtype, ndim), first in zip(self._columns, firsts, strict=False)
+        }
+
+
+class _ArrayTableAttribute(AttributeTemplate):  # type: ignore[misc]  # numba publishes no types
+    key = _ArrayTable
+
+    def generic_resolve(self, table: _ArrayTable, name: str) -> Any:
+        found = table.fields.get(name)
+        return None if found is None else found[0]
+
+
+infer_getattr(_ArrayTableAttribute)
+register_model(_ArrayTable)(models.OpaqueModel)
+
+
+def _array_of(context: Any, builder: Any, table: _ArrayTable, address: Any, name: str) -> Any:
+    """The array ``name`` of a table, put together where it is read; nothing of it is counted or kept."""
+    kind, ndim, first = table.fields[name]
+    words = builder.bitcast(address, cgutils.intp_t.as_pointer())
+    # Nobody writes a table while compiled code runs, so a word need be read only once.
+    steady = builder.module.add_metadata([])
+
+    def word(place: int) -> Any:
+        found = builder.load(cgutils.gep_inbounds(builder, words, first + place))
+        found.set_metadata("invariant.load", steady)
+        return found
+
+    made = context.make_array(kind)(context, builder)
+    data = builder.inttoptr(word(0), made.data.type)
+    shape = [word(2 + k) for k in range(ndim)]
+    size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+    strides = [cgutils.intp_t(size)]
+    for length in shape[:1:-1]:
+        strides.insert(0, builder.mul(strides[0], length))
+    if ndim > 1:
+        strides.insert(0, word(1))
+    # With the compiler, which a start that finds all compiled does not load.
+    from numba.np.arrayobj import populate_array  # noqa: PLC0415
+
+    populate_array(made, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+    return made._getvalue()  # noqa: SLF001  (numba's way to the value)
+
+
+lower_getattr_generic(_ArrayTable)(_array_of)
+
+
+def table_of(arrays: Iterable[NDArray[Any]]) -> NDArray[np.int64]:
+    """Addresses, steps and lengths of ``arrays``, to be read by what ``table_reader`` makes: one array to hand over in the place of many.
+
+    The arrays must stay where they are and be kept alive by whoever holds the table. They are C-contiguous, or one row of such an array
+    stands for all of them (``np.broadcast_to``).
+    """
+    words: list[int] = []
+    for array in arrays:
+        is_shared = array.ndim > 1 and array.strides[0] == 0
+        if not (array[0] if is_shared else array).flags.c_contiguous:
+            raise ValueError(f"table: found an array of shape {array.shape} with gaps, expected one without")
+        step = 0 if is_shared else array.itemsize * math.prod(array.shape[1:])
+        words += (array.ctypes.data, step, *array.shape)
+    return np.array(words, np.int64)
+
+
+def table_reader(name: str, fields: Iterable[tuple[str, Any, int]]) -> Any:
+    """What opens a ``table_of`` in compiled code: ``reader(table).field`` is the array, for ``fields`` of (name, dtype, dimensions).
+
+    Kernels that hand arrays from one to another pass some ten numbers an array; a table is one number.
+    """
+    table = _ArrayTable(name, tuple(fields))
+
+    def open_table(_typing: Any, words: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            return builder.bitcast(array.data, cgutils.voidptr_t)
+
+        return table(words), generate
+
+    return intrinsic(open_table)

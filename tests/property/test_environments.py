@@ -1,4 +1,4 @@
-"""The PettingZoo form, over the real engine, and the compiled batch give the same trajectories for the same seed and actions."""
+"""The PettingZoo forms, over a lane and over the whole engine, and the compiled batch give the same trajectories for the same seed and actions."""
 
 from functools import lru_cache
 
@@ -73,10 +73,13 @@ def sticky_actions(generator, counts, steps, copies, stay):
 
 
 def assert_same_trajectories(layer, markets, chosen, seed, steps, *, copies=2, stay=0.5, **given_exposures):
-    """Play both forms side by side; what happened: ends by kind, and lots traded."""
+    """Play all forms side by side; what happened: ends by kind, and lots traded."""
     make_env, make_batch = FORMS[layer]
     batch = make_batch(markets, chosen, copies, **given_exposures)
-    envs = [make_env(markets, chosen, **given_exposures) for _ in range(copies)]
+    envs = [
+        Pair(make_env(markets, chosen, over_engine=form, **given_exposures) for form in (False, True))
+        for _ in range(copies)
+    ]
     agents = batch.spec.agents
     episodes = [0] * copies
     seen = batch.reset(seed)
@@ -112,6 +115,45 @@ def assert_same_trajectories(layer, markets, chosen, seed, steps, *, copies=2, s
     return happened
 
 
+class Pair:
+    """The form over a lane and the one over the engine, of which all that comes back must be the same."""
+
+    def __init__(self, forms):
+        self.forms = tuple(forms)
+
+    def __getattr__(self, name):
+        return (
+            self.same(getattr(form, name) for form in self.forms) if name == "agents" else getattr(self.forms[0], name)
+        )
+
+    def reset(self, *, seed):
+        return self.same(form.reset(seed=seed) for form in self.forms)
+
+    def step(self, actions):
+        return self.same(form.step(actions) for form in self.forms)
+
+    def state(self):
+        return self.same(form.state() for form in self.forms)
+
+    @staticmethod
+    def same(found):
+        lane, engine = found
+        assert_same(lane, engine)
+        return lane
+
+
+def assert_same(lane, engine):
+    if isinstance(lane, dict):
+        assert lane.keys() == engine.keys()
+        for name, value in lane.items():
+            assert_same(value, engine[name])
+    elif isinstance(lane, tuple | list):
+        for one, other in zip(lane, engine, strict=True):
+            assert_same(one, other)
+    else:
+        np.testing.assert_array_equal(lane, engine)
+
+
 def assert_sees(env, observations, seen, n):
     for a, agent in enumerate(env.possible_agents):
         observation = observations[agent]
@@ -132,7 +174,7 @@ def assert_sees(env, observations, seen, n):
     dead_band=st.sampled_from([0.0, 0.2]),
     stay=st.sampled_from([0.1, 0.9]),
 )
-def test_both_forms_give_the_same_trajectories(layer, seed, world, lane, bars, slices, dead_band, stay):
+def test_all_forms_give_the_same_trajectories(layer, seed, world, lane, bars, slices, dead_band, stay):
     chosen = EnvSettings(
         lane=lane,
         episode_bars=bars,
@@ -169,7 +211,7 @@ REAL = {
 @pytest.mark.shared
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
-def test_both_forms_give_the_same_trajectories_on_real_bars(name):
+def test_all_forms_give_the_same_trajectories_on_real_bars(name):
     file, instrument, layer, zone = REAL[name]
     blocks, _ = read_file(
         shared(f"data/bars/{file}"), BUILT_IN[instrument], ImportProfile(time_zone=zone, label=Label.OPEN)

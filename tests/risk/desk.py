@@ -212,5 +212,7 @@ def tell(gate: RiskGate, report: ExecutionReport, fill: Fill | None = None) -> N
 
 @kernel
 def _take(account, results, said, heard):
-    trades, totals, executions, times = results_of(results)
-    return take_report(rows_of(account), 0, 0, said[0], heard[0], trades, totals, executions, times)
+    found = results_of(results)
+    return take_report(
+        rows_of(account), 0, 0, said[0], heard[0], found.trades, found.totals, found.executions, found.times
+    )

@@ -118,10 +118,13 @@ CHOSEN = {
     "runtime.market_step:MarketStep.closed_rows": "whoever walks the market step alone, as the benchmarks do",
     "kernels:_Cache.load_overload": "numba calls it",
     "kernels:_Callee.add_overload": "numba calls it",
-    "kernels:_CalleeCompiler._compile_core": "numba calls it",
+    "kernels:_EntryLibrary._optimize_final_module": "numba calls it",
     "kernels:_Kernel.get_overload": "numba calls it",
     "kernels:_Kernel.is_compiling": "numba asks it",
+    "kernels:_OwnCompiler._compile_core": "numba calls it",
     "kernels:_Stored.rebuild": "numba calls it",
+    "kernels:_ArrayTableAttribute.generic_resolve": "numba calls it",
+    "training.environments.batch:TradingBatch.reward_terms": "whoever trains reads them; docs/models/environments.md",
     "vectors:_VectorModel": "registered with numba",
 }
 """Part of what the package offers, with who uses it."""

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba.core.errors import NumbaError
 
 from grandmodel import kernels
 
@@ -140,7 +142,7 @@ if __name__ == "__main__":
     print(json.dumps({
         "found": found,
         "entries": [len(one.overloads) for one in kernels],
-        "callees": [len(one._callee.overloads) if one._callee else 0 for one in kernels],
+        "callees": [sum(len(form.overloads) for form in one._callees.values()) for one in kernels],
         "from_cache": outer._cache_hits.total(),
         "compiler_loaded": "numba.np.linalg" in sys.modules,
     }))
@@ -188,3 +190,94 @@ def test_of_processes_that_want_one_kernel_at_once_one_compiles(tmp_path):
         said = [json.loads(one.communicate()[0]) for one in begun]
     assert sorted(one["from_cache"] for one in said) == [0, 1, 1]
     assert said[0]["found"] == said[1]["found"] == said[2]["found"]
+
+
+PLACE = np.dtype([("lots", "<i8"), ("price", "<f8")])
+open_both = kernels.table_reader("both", (("counts", np.int64, 1), ("places", PLACE, 2), ("found", np.float64, 3)))
+
+
+@kernels.kernel
+def add_up(counts, places, found, n, k):
+    places[n, k].lots += counts[n]
+    found[n, k, 1] = places[n, k].price
+    found[n, k][0] += 1.0
+    return (
+        len(counts) * 1_000_000 + places.shape[1] * 10_000 + found.shape[0] * 100 + found.shape[1] * 10 + found.shape[2]
+    )
+
+
+@kernels.kernel
+def add_up_in(both, n, k):
+    return add_up(both.counts, both.places, both.found, n, k)
+
+
+@kernels.kernel(borrows=True)
+def add_up_at(table, n, k):
+    return add_up_in(open_both(table), n, k)
+
+
+def test_a_table_is_the_arrays_behind_it_and_a_shared_row_is_everyones():
+    rng = np.random.default_rng(0)
+    counts, places, found = rng.integers(0, 9, 4), np.zeros((4, 3), PLACE), np.zeros((4, 3, 2))
+    places["lots"], places["price"] = rng.integers(0, 9, (4, 3)), rng.random((4, 3))
+    shared = np.lib.stride_tricks.as_strided(found[:1].copy(), found.shape, (0, *found.strides[1:]))
+    table = kernels.table_of((counts, places, shared))
+    plain = [counts.copy(), places.copy(), found]
+    for n, k in ((0, 0), (3, 2), (2, 0), (-1, 1), (2, -1)):
+        assert add_up_at(table, n, k) == add_up(*plain, n, k) == 4_030_432
+    np.testing.assert_array_equal(places, plain[1])
+    np.testing.assert_array_equal(shared[0][:, 0], found[:, :, 0].sum(axis=0))
+    for k in range(3):
+        assert set(shared[:, k, 1]) <= set(found[:, k, 1])
+
+
+def test_a_table_takes_no_array_with_gaps():
+    for array in (np.zeros(6)[::2], np.zeros((4, 4))[:, :2], np.zeros((4, 4)).T):
+        with pytest.raises(ValueError, match="with gaps"):
+            kernels.table_of((array,))
+
+
+@kernels.kernel
+def make_one(length):
+    return np.zeros(length)
+
+
+@kernels.kernel(borrows=True)
+def borrow_and_make(values):
+    return make_one(len(values))[0]
+
+
+@kernels.kernel
+def count_and_make(values):
+    return make_one(len(values))[0]
+
+
+def test_who_borrows_makes_no_array():
+    with pytest.raises(NumbaError):
+        borrow_and_make(np.zeros(3))
+    assert count_and_make(np.zeros(3)) == 0.0
+
+
+@kernels.kernel
+def first_of(values, others, k):
+    if k > 0:
+        return first_of(others, values, k - 1)
+    return values[0]
+
+
+@kernels.kernel(borrows=True)
+def borrowed_first(values, others, k):
+    return first_of(values, others, k)
+
+
+def test_below_a_kernel_that_borrows_no_references_are_counted_whoever_calls_first():
+    values, others = np.ones(2), np.zeros(2)
+    counted = kernels.kernel(lambda values, others: first_of(values, others, 3))
+    assert counted(values, others) == 0.0
+    before = sys.getrefcount(values)
+    assert borrowed_first(values, others, 4) == 1.0
+    assert sys.getrefcount(values) == before
+    for counts, form in first_of._callees.items():
+        (made,) = form.overloads.values()
+        assert ("call void @NRT_incref" in made.library.get_llvm_str()) == counts
+    assert set(first_of._callees) == {False, True}

@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.money import converted
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_reader
 
 Rows = NDArray[Any]
 """Structured rows; numpy has no type for their fields."""
@@ -120,24 +119,19 @@ def equity_of(holdings: Rows, cash: Rows) -> int:
     return total
 
 
-@kernel
-def books_of(handle: NDArray[np.int64]) -> tuple[Rows, Rows]:
-    """Holdings and cash behind ``Ledger.handle``."""
-    return (
-        carray(pointer_to(handle[0]), (handle[1],), HOLDING),
-        carray(pointer_to(handle[2]), (handle[3],), CASH),
-    )
+books_of = table_reader("Holdings", (("holdings", HOLDING, 1), ("cash", CASH, 1)))
+"""In compiled code: what is behind ``Ledger.handle``."""
 
 
-@kernel
+@kernel(borrows=True)
 def book_at(handle: NDArray[np.int64], i: int, signed_lots: int, price: int, fee: int) -> int:
     """``book`` behind ``handle``."""
-    holdings, cash = books_of(handle)
-    return book(holdings, cash, i, signed_lots, price, fee)
+    books = books_of(handle)
+    return book(books.holdings, books.cash, i, signed_lots, price, fee)
 
 
-@kernel
+@kernel(borrows=True)
 def equity_at(handle: NDArray[np.int64]) -> int:
     """``equity_of`` behind ``handle``."""
-    holdings, cash = books_of(handle)
-    return equity_of(holdings, cash)
+    books = books_of(handle)
+    return equity_of(books.holdings, books.cash)

@@ -36,6 +36,7 @@ from grandmodel.account.booking import (
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, InstrumentKind, convert_micros
+from grandmodel.kernels import table_of
 
 
 class Position:
@@ -130,13 +131,11 @@ class Ledger:
         """Of cash flows and splits that were booked."""
         self.repeated = 0
         """Cash flows and splits that came again, and were left."""
-        self.handle = np.zeros(4, np.int64)
+        self.handle = table_of((self._holdings, self._cash))
         """For kernels (``booking.books_of``)."""
-        self._take()
 
     def _take(self) -> None:
-        holdings, cash = self._holdings, self._cash
-        self.handle[:] = holdings.ctypes.data, len(holdings), cash.ctypes.data, len(cash)
+        self.handle[:] = table_of((self._holdings, self._cash))
 
     @property
     def cash_micros(self) -> dict[str, int]:

@@ -285,7 +285,7 @@ def _protect(
     return k, last_order, all_sent
 
 
-@kernel
+@kernel(borrows=True)
 def pursue_target_at(
     handle: NDArray[np.int64], instrument: int, lots: int, passive: bool, stop_ticks: int, target_ticks: int,
     effective_ts: int, in_bad_stretch: bool, last_order: int,

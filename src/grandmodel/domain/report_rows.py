@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
@@ -72,7 +74,7 @@ def report_row(report: ExecutionReport) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def report_of(values: list[int]) -> ExecutionReport:
+def report_of(values: Sequence[int]) -> ExecutionReport:
     """The report that a row of ``REPORT``, as plain values, stands for. What a market order met on arrival is told with its fills."""
     (
         ts_init,

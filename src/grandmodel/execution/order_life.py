@@ -6,13 +6,12 @@ a row as an ``OrderLife``. Nothing here is shared with the risk gate, whose own 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
@@ -21,7 +20,7 @@ from grandmodel.domain.groups import was_there
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, PriceReference, ReplaceOrder
 from grandmodel.domain.report_rows import HEARD, NOT_OPEN, REPEATED, REPORT, TAKEN, TOO_MUCH, UNKNOWN, report_row
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_of, table_reader
 
 Rows = NDArray[Any]
 """Structured rows; numpy has no type for their fields."""
@@ -276,56 +275,49 @@ def most_open(lives: Rows, counts: Rows, instrument: int) -> tuple[int, int]:
     return buys, sells
 
 
-@kernel
-def lives_of(handle: NDArray[np.int64]) -> tuple[Rows, Rows, NDArray[np.int64]]:
-    """Lives, counts and the numbers beyond behind ``OrderLives.handle``."""
-    return (
-        carray(pointer_to(handle[0]), (handle[1],), LIFE),
-        carray(pointer_to(handle[2]), (1,), COUNTS),
-        carray(pointer_to(handle[3]), (handle[4],), np.int64),
-    )
+lives_of = table_reader("Lives", (("lives", LIFE, 1), ("counts", COUNTS, 1), ("beyond", np.int64, 1)))
+"""In compiled code: what is behind ``OrderLives.handle``."""
+_open_report = table_reader("Report", (("said", REPORT, 1), ("heard", HEARD, 1)))
 
 
-@kernel
-def _fold_at(handle: NDArray[np.int64], reports: NDArray[np.int64], heard: NDArray[np.int64]) -> None:
-    """``fold`` of one report (1, fields of ``REPORT``) behind ``handle``; what came of it goes into ``heard`` (1, fields of ``HEARD``)."""
-    lives, counts, beyond = lives_of(handle)
-    said = carray(pointer_to(reports.ctypes.data), (1,), REPORT)
-    told = carray(pointer_to(heard.ctypes.data), (1,), HEARD)
-    told[0].code = fold(lives, counts, beyond, said[0], told[0])
+@kernel(borrows=True)
+def _fold_at(handle: NDArray[np.int64], report: NDArray[np.int64]) -> None:
+    """``fold`` of one report behind ``handle``; ``report`` is the table of a row of ``REPORT`` and of one of ``HEARD``."""
+    found, given = lives_of(handle), _open_report(report)
+    given.heard[0].code = fold(found.lives, found.counts, found.beyond, given.said[0], given.heard[0])
 
 
-@kernel
+@kernel(borrows=True)
 def _add_at(
     handle: NDArray[np.int64], order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
     reference: int, tag: int, price: int, stop_price: int,
 ) -> None:  # fmt: skip
     """``add`` behind ``handle``."""
-    lives, counts, _ = lives_of(handle)
+    found = lives_of(handle)
     add(
-        lives, counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference, tag, price, stop_price
+        found.lives, found.counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference, tag, price, stop_price
     )  # fmt: skip
 
 
-@kernel
+@kernel(borrows=True)
 def _most_open_at(handle: NDArray[np.int64], instrument: int) -> tuple[int, int]:
     """``most_open`` behind ``handle``."""
-    lives, counts, _ = lives_of(handle)
-    return most_open(lives, counts, instrument)
+    found = lives_of(handle)
+    return most_open(found.lives, found.counts, instrument)
 
 
-@kernel
+@kernel(borrows=True)
 def _place_at(handle: NDArray[np.int64], order_id: int) -> int:
     """``_place_of`` behind ``handle``."""
-    lives, counts, _ = lives_of(handle)
-    return _place_of(lives, counts[0].open, order_id)
+    found = lives_of(handle)
+    return _place_of(found.lives, found.counts[0].open, order_id)
 
 
-@kernel
+@kernel(borrows=True)
 def _drop_at(handle: NDArray[np.int64], order_id: int) -> None:
     """``_drop`` behind ``handle``, by the order's number."""
-    lives, counts, _ = lives_of(handle)
-    _drop(lives, counts, _place_of(lives, counts[0].open, order_id))
+    found = lives_of(handle)
+    _drop(found.lives, found.counts, _place_of(found.lives, found.counts[0].open, order_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,13 +361,11 @@ class OrderLives:
         self._tags: dict[str, int] = {}
         self.tags: list[str] = []
         """Of the orders so far, by the number that rows know each by."""
-        self.handle = np.zeros(5, np.int64)
+        self.handle = table_of((self._rows, self._counts, self._beyond))
         """For kernels (``lives_of``)."""
-        self._take()
 
     def _take(self) -> None:
-        rows, beyond = self._rows, self._beyond
-        self.handle[:] = rows.ctypes.data, len(rows), self._counts.ctypes.data, beyond.ctypes.data, len(beyond)
+        self.handle[:] = table_of((self._rows, self._counts, self._beyond))
 
     @property
     def ended(self) -> int:
@@ -491,7 +481,7 @@ class OrderLives:
             del self._orders[order_id]
             self._changes.pop(order_id, None)
 
-    def refuse(self, report: list[int], heard: list[int]) -> None:
+    def refuse(self, report: Sequence[int], heard: Sequence[int]) -> None:
         """Raise ``InvariantError`` for a report (a row of ``REPORT``) that cannot be true; ``heard`` (a row of ``HEARD``) says why."""
         named = dict(zip(REPORT.names or (), report, strict=True))
         if heard[_CODE] == UNKNOWN:
@@ -509,11 +499,12 @@ class OrderLives:
         before, order = self._row(report.order_id), self._orders.get(report.order_id)
         row = None if before is None else before.copy()
         self.make_room(1)
-        said, heard = np.array([report_row(report)], np.int64), np.zeros((1, len(HEARD.names or ())), np.int64)
-        _fold_at(self.handle, said, heard)
-        came = heard[0].tolist()
+        said: Rows = np.array([report_row(report)], REPORT)
+        heard: Rows = np.zeros(1, HEARD)
+        _fold_at(self.handle, table_of((said, heard)))
+        came = list(heard[0].tolist())
         if came[_CODE] > NOT_OPEN:
-            self.refuse(said[0].tolist(), came)
+            self.refuse(list(said[0].tolist()), came)
         if came[_CODE] != TAKEN or row is None:
             return None
         self.follow(report.order_id, report.exec_type, came[_STATUS])

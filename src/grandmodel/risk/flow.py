@@ -61,6 +61,8 @@ def since_equal(rows: AccountRows, n: int, k: int, ts: int) -> int:
 def count_message(rows: AccountRows, n: int, ts: int) -> None:
     """A message was sent: an order, a change or a cancel."""
     out = rows.out[n]
+    if out.messages_head == out.messages_tail:
+        out.messages_head = out.messages_tail = 0
     if out.messages_tail == rows.message_ts.shape[1]:
         if out.messages_head == 0:
             messages_within(rows, n, ts)
@@ -81,6 +83,10 @@ def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     window = rows.portfolio[0].duplicate_window_ns
     while out.prints_head < out.prints_tail and asked.ts - rows.prints[n, out.prints_head].ts >= window:
         out.prints_head += 1
+    if (
+        out.orders_head == out.prints_tail == out.prints_head
+    ):  # Nothing is left: begin at the front, where memory is warm.
+        out.orders_head = out.prints_head = out.prints_tail = 0
     if out.prints_tail == rows.prints.shape[1]:
         orders_within(rows, n, asked.ts)
         first = min(out.orders_head, out.prints_head)

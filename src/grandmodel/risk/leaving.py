@@ -31,7 +31,7 @@ def ask(rows: AccountRows, n: int, m: int, k: int) -> int:
     return quantity
 
 
-@kernel
+@kernel(borrows=True)
 def ask_at(handle: NDArray[np.int64], k: int) -> int:
     """``ask`` for account 0 behind ``handle``."""
     return ask(rows_of(handle), 0, 0, k)

@@ -6,16 +6,17 @@ training batch: account ``n`` is row ``n`` everywhere. Prices are ticks, quantit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.instruments import Instrument
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.risk.breakers import BreakerLadder, Trigger
 from grandmodel.risk.margins import check_margins
 from grandmodel.risk.settings import RiskSettings
@@ -279,10 +280,12 @@ def account_rows(
     orders: int = 64,
     asked: int = 16,
     explain: bool = True,
+    shares: bool = False,
 ) -> AccountRows:
     """Fresh rows of ``accounts`` accounts with room for ``orders`` open orders each and ``asked`` orders at a time.
 
-    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found.
+    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found. With
+    ``shares`` all accounts share the rows of what is asked and found: who asks for one has done with them before it asks for the next.
     """
     instruments = limits.shape[1]
     seen = np.zeros((accounts, instruments), SEEN)
@@ -294,7 +297,7 @@ def account_rows(
     out = np.zeros(accounts, OUT)
     out["heard"] = -1
     standing = np.zeros(accounts, STANDING)
-    kept = asked if explain else 1
+    rows, kept = 1 if shares else accounts, asked if explain else 1
     return AccountRows(
         standing=standing,
         moment=np.zeros(accounts, MOMENT),
@@ -303,12 +306,19 @@ def account_rows(
         working=np.zeros((accounts, orders), WORKING),
         message_ts=np.zeros((accounts, 4 * orders), np.int64),
         prints=np.zeros((accounts, 2 * orders), PRINT),
-        asked=np.zeros((accounts, asked), ASKED),
+        asked=for_all(np.zeros((rows, asked), ASKED), accounts),
         limits=limits,
         portfolio=portfolio,
-        found=np.zeros((accounts, kept, 4, checks), np.int64),
-        found_real=np.zeros((accounts, kept, 2, checks)),
+        found=for_all(np.zeros((rows, kept, 4, checks), np.int64), accounts),
+        found_real=for_all(np.zeros((rows, kept, 2, checks)), accounts),
     )
+
+
+def for_all(array: NDArray[Any], accounts: int) -> NDArray[Any]:
+    """``array`` with a row for each account: its own, or its only one for all of them."""
+    if len(array) == accounts:
+        return array
+    return as_strided(array, (accounts, *array.shape[1:]), (0, *array.strides[1:]))
 
 
 _DTYPES = (
@@ -316,78 +326,45 @@ _DTYPES = (
     np.dtype(np.int64), np.dtype(np.float64),
 )  # fmt: skip
 """Of the fields of ``AccountRows``, in their order."""
-
-
-HANDLE_WORDS = 9 + len(_DTYPES)
-"""Length of a handle: nine lengths, and an address an array."""
+_NDIMS = (1, 1, 2, 1, 2, 2, 2, 2, 2, 1, 4, 4)
+"""How many dimensions each has."""
 
 
 def in_one_piece(rows: AccountRows) -> tuple[NDArray[np.int64], AccountRows]:
     """``rows`` laid end to end in one array, and the same rows as views into it.
 
-    Compiled code that hands many arrays from function to function counts their references at each call; behind a handle there is one.
+    Whoever holds the one array then holds them all, and a handle of theirs is enough to find them.
     """
-    ends = np.cumsum([0, *(array.nbytes // 8 for array in rows)]).tolist()
+    own = [array[:1] if array.ndim > 1 and array.strides[0] == 0 else array for array in rows]
+    ends = np.cumsum([0, *(array.nbytes // 8 for array in own)]).tolist()
     memory = np.zeros(ends[-1], np.int64)
     views = []
-    for array, dtype, first, last in zip(rows, _DTYPES, ends[:-1], ends[1:], strict=True):
+    for array, whole, dtype, first, last in zip(own, rows, _DTYPES, ends[:-1], ends[1:], strict=True):
         view = memory[first:last].view(dtype).reshape(array.shape)
         view[...] = array
-        views.append(view)
+        views.append(for_all(view, len(whole)))
     return memory, AccountRows._make(views)
 
 
-def handle_of(rows: AccountRows) -> NDArray[np.int64]:
-    """Lengths and addresses of ``rows``: what a kernel that is called from Python takes in their place.
-
-    Handing over a structured array costs half a microsecond, and there are twelve. Whoever holds a handle must hold the rows too.
-    """
-    accounts, instruments = rows.seen.shape
-    lengths = (
-        accounts, instruments, rows.working.shape[1], rows.prints.shape[1], rows.message_ts.shape[1], rows.asked.shape[1],
-        rows.found.shape[1], rows.found.shape[3], len(rows.limits),
-    )  # fmt: skip
-    return np.array([*lengths, *(array.ctypes.data for array in rows)], np.int64)
-
-
 def views_of(handle: NDArray[np.int64], memory: NDArray[np.int64]) -> AccountRows:
-    """The rows whose ``handle_of`` this is, where ``memory`` (``in_one_piece``) holds all of them."""
-    n, i, s, f, g, k, e, c, m = handle[:9].tolist()
-    shapes = (
-        (n,), (n,), (n, i), (n,), (n, s), (n, g), (n, f), (n, k), (m, i), (1,), (n, e, 4, c), (n, e, 2, c),
-    )  # fmt: skip
+    """The rows whose ``table_of`` ``handle`` is, where ``memory`` (``in_one_piece``) holds all of them."""
+    words = iter(handle.tolist())
     start = memory.ctypes.data
     views = []
-    for address, shape, dtype in zip(handle[9:].tolist(), shapes, _DTYPES, strict=True):
-        first = (address - start) // 8
-        words = int(np.prod(shape)) * dtype.itemsize // 8
-        views.append(memory[first : first + words].view(dtype).reshape(shape))
+    for dtype, ndim in zip(_DTYPES, _NDIMS, strict=True):
+        first, step = (next(words) - start) // 8, next(words)
+        accounts, *rest = (next(words) for _ in range(ndim))
+        shape = (accounts if step else 1, *rest)
+        count = math.prod(shape) * dtype.itemsize // 8
+        views.append(for_all(memory[first : first + count].view(dtype).reshape(shape), accounts))
     return AccountRows._make(views)
 
 
-@kernel
-def rows_of(handle: NDArray[np.int64]) -> AccountRows:
-    """The rows whose ``handle_of`` this is."""
-    n, i, s, f, g, k, e, c, m = (
-        handle[0], handle[1], handle[2], handle[3], handle[4], handle[5], handle[6], handle[7], handle[8],
-    )  # fmt: skip
-    return AccountRows(
-        carray(pointer_to(handle[9]), (n,), STANDING),
-        carray(pointer_to(handle[10]), (n,), MOMENT),
-        carray(pointer_to(handle[11]), (n, i), SEEN),
-        carray(pointer_to(handle[12]), (n,), OUT),
-        carray(pointer_to(handle[13]), (n, s), WORKING),
-        carray(pointer_to(handle[14]), (n, g), np.int64),
-        carray(pointer_to(handle[15]), (n, f), PRINT),
-        carray(pointer_to(handle[16]), (n, k), ASKED),
-        carray(pointer_to(handle[17]), (m, i), LIMITS),
-        carray(pointer_to(handle[18]), (1,), PORTFOLIO),
-        carray(pointer_to(handle[19]), (n, e, 4, c), np.int64),
-        carray(pointer_to(handle[20]), (n, e, 2, c), np.float64),
-    )
+rows_of = table_reader("AccountRows", zip(AccountRows._fields, _DTYPES, _NDIMS, strict=True))
+"""In compiled code: the rows behind a handle, which is their ``table_of``. Whoever holds a handle must hold the rows too."""
 
 
-@kernel
+@kernel(borrows=True)
 def has_room_at(handle: NDArray[np.int64], asked: int) -> bool:
     """True where account 0 behind ``handle`` has room for ``asked`` more orders, and the messages and cancels that may go with them."""
     rows = rows_of(handle)
@@ -407,12 +384,12 @@ class AccountState:
     __slots__ = ("asked", "handle", "rows")
 
     def __init__(self, rows: AccountRows) -> None:
-        self.handle = handle_of(rows)
+        self.handle = table_of(rows)
         self._take(rows)
 
     def _take(self, rows: AccountRows) -> None:
         self.rows = rows
-        self.handle[:] = handle_of(rows)  # In place: others know where it stands.
+        self.handle[:] = table_of(rows)  # In place: others know where it stands.
         self.asked: NDArray[np.int64] = rows.asked.view(np.int64).reshape(rows.asked.shape[1], -1)
         """(K, fields) what is asked, as plain integers."""
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.orders import ExecType
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.flow import forget_flow
 from grandmodel.risk.rows import PRINT, AccountRows, AccountState
@@ -126,16 +125,10 @@ def take_report(
     return told
 
 
-@kernel
-def results_of(handle: NDArray[np.int64]) -> tuple[Rows, Rows, Rows, NDArray[np.int64]]:
-    """Trades, totals, executions and their times behind ``Results.handle``."""
-    instruments = handle[1]
-    return (
-        carray(pointer_to(handle[0]), (instruments,), TRADE),
-        carray(pointer_to(handle[2]), (1,), TRADES),
-        carray(pointer_to(handle[3]), (2 * instruments,), EXECUTIONS),
-        carray(pointer_to(handle[4]), (2 * instruments, handle[5]), np.int64),
-    )
+results_of = table_reader(
+    "Results", (("trades", TRADE, 1), ("totals", TRADES, 1), ("executions", EXECUTIONS, 1), ("times", np.int64, 2))
+)
+"""In compiled code: what is behind ``Results.handle``."""
 
 
 @kernel
@@ -157,15 +150,11 @@ class Results:
         self.totals[0]["lost_at"] = lost_at
         self._executions: Rows = np.zeros(2 * instruments, EXECUTIONS)
         self._times = np.zeros((2 * instruments, 64), np.int64)
-        self.handle = np.zeros(6, np.int64)
+        self.handle = table_of((self.trades, self.totals, self._executions, self._times))
         """For kernels (``results_of``)."""
-        self._take()
 
     def _take(self) -> None:
-        self.handle[:] = (
-            self.trades.ctypes.data, len(self.trades), self.totals.ctypes.data, self._executions.ctypes.data,
-            self._times.ctypes.data, self._times.shape[1],
-        )  # fmt: skip
+        self.handle[:] = table_of((self.trades, self.totals, self._executions, self._times))
 
     @property
     def streak(self) -> int:

@@ -301,7 +301,7 @@ def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
     return best
 
 
-@kernel
+@kernel(borrows=True)
 def ask_cancel_at(handle: NDArray[np.int64], order_id: int, ts: int) -> bool:
     """Note that the cancel of an order of account 0 is asked for; False where it has ended or one is under way."""
     rows = rows_of(handle)

@@ -65,13 +65,13 @@ def look(
     return 0
 
 
-@kernel
+@kernel(borrows=True)
 def _look_at(
     lives: NDArray[np.int64], tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, closes_only: bool
 ) -> int:  # fmt: skip
     """``look`` behind ``OrderLives.handle``."""
-    rows, counts, _ = lives_of(lives)
-    return look(rows, counts, tops, ends, i, position, closes_only)
+    found = lives_of(lives)
+    return look(found.lives, found.counts, tops, ends, i, position, closes_only)
 
 
 class PositionLimits:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from grandmodel.data.market.bar_building import BUILDER
@@ -28,7 +27,7 @@ from grandmodel.domain.moments import BAR_WORDS, MOMENT_WORDS, REPORT_WORDS, cou
 from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.intake import INTAKE, TAKEN, renew_lines, take_bars
 from grandmodel.risk.running import OPEN, POSITIONS, RATES, ROWS
@@ -78,8 +77,8 @@ _BARS, _REPORTS, _ASK, _RISK, _FULL, _REACT, _ROOM = (
 )
 _END, _GROW = int(Stop.END), int(Stop.GROW)
 _FEED_BARS = int(Feed.BARS)
-_ADDRESS, _MEMORY, _LENGTH, _IS_REAL = range(4)
-"""A row of the rules: where the condition is, where its memory is, how long that is, 1 where it is of floats."""
+_ADDRESS, _IS_REAL = range(2)
+"""A row of the rules: where the condition is, 1 where its memory is of floats."""
 
 
 class QuietWalk:
@@ -106,12 +105,12 @@ class QuietWalk:
         self._instruments = tuple(instruments)
         self._memories = [rule.memory for rule in rules]
         self._rules = np.array(
-            [
-                (condition_address(rule.condition, rule.memory), rule.memory.ctypes.data, len(rule.memory), rule.memory.dtype.kind == "f")
-                for rule in rules
-            ],
+            [(condition_address(rule.condition, rule.memory), rule.memory.dtype.kind == "f") for rule in rules],
             dtype=np.int64,
-        ).reshape(len(rules), 4)  # fmt: skip
+        ).reshape(len(rules), 2)
+        self._memories_at = np.array([table_of((rule.memory,)) for rule in rules], dtype=np.int64).reshape(
+            len(rules), 3
+        )
         self._asked = np.zeros(len(rules), dtype=np.int64)
         self._days = schedules[0].day_ns.astype(np.int64)
         self._stretch = np.zeros(1, STRETCH)
@@ -121,29 +120,27 @@ class QuietWalk:
         row["asks"], row["heeds"], row["most"], row["widths"] = asks, True, most, market.builders.shape[1]
         row["hears"] = hears
         row["day_until"] = -(2**63)
-        self._table: NDArray[np.int64] = np.zeros((0, 2), dtype=np.int64)
-        self._held: tuple[NDArray[Any], ...] = ()
-        self._slots: Any = None
-        self._reports: Any = None
-        self._depth: Any = None
+        self._table: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._held: StepArrays | None = None
         self._shown = np.zeros(1 + BAR_WORDS * len(market.closed), dtype=np.int64)
         self._is_pending = False
         self._block: Block = np.zeros(0, BAR)
+        self._block_table = table_of((self._block,))
         self._walk = _WALKS[Schema.BARS]
 
     def begin(self, block: Block) -> Schema:
         """Make ``block`` the one to walk, as ``MarketStep.begin`` does."""
         schema = self._market.begin(block)
         self._block = np.ascontiguousarray(block)
+        self._block_table = table_of((self._block,))
         self._walk = _WALKS[schema]
         self._stretch[0]["rows_before"] = self._market.rows_before
-        self._held = ()
         return schema
 
     def walk(self) -> int:
         """Go on with the block; a ``Stop`` as a number."""
         while True:
-            code: int = self._walk(self._ready_table(), self._is_pending, self._gate.is_usual)
+            code: int = self._walk(self._ready_table(), self._block_table, self._is_pending, self._gate.is_usual)
             if code >= _ASK:
                 self._is_pending = code == _ROOM
                 if code != _ROOM:
@@ -208,7 +205,13 @@ class QuietWalk:
         """Ask every wake rule of the moment at hand, whose bars risk has taken."""
         closed, step = self._market.closed, self._market.step
         _ask_rules(
-            self._stretch, self._rules, self._asked, closed, int(step[0]["closed_bars"]), self._gate.running.lots
+            self._stretch,
+            self._rules,
+            self._memories_at,
+            self._asked,
+            closed,
+            int(step[0]["closed_bars"]),
+            self._gate.running.lots,
         )
 
     def leave(self) -> None:
@@ -259,38 +262,35 @@ class QuietWalk:
         for memory, data in zip(self._memories, memories, strict=True):
             memory[:] = np.frombuffer(data, dtype=memory.dtype)
         self._is_pending = False
-        self._held = ()
+        self._held = None
 
     def _make_room(self) -> None:
         """Double the room for the stretch."""
         larger = np.zeros(2 * len(self._words), dtype=np.int64)
         larger[: int(self._values[_WORDS])] = self._words[: int(self._values[_WORDS])]
         self._words = larger
-        self._held = ()
+        self._held = None
 
     def _ready_table(self) -> NDArray[np.int64]:
-        """The table of addresses, brought up to date."""
+        """The table of ``StepArrays``, brought up to date."""
         market = self._market
         if (
-            self._held
-            and self._slots is market.slots
-            and self._reports is market.reports
-            and self._depth is market.depth
+            self._held is not None
+            and self._held.slots is market.slots
+            and self._held.reports is market.reports
+            and self._held.depth is market.depth
         ):
             return self._table
         gate = self._gate
         running, shocks = gate.running, gate.shocks
-        self._slots, self._reports, self._depth = market.slots, market.reports, market.depth
-        self._held = (
-            self._block, market.step, market.instruments, market.builders, market.slots, market.reports, market.closed, market.depth,
+        self._held = StepArrays(
+            market.step, market.instruments, market.builders, market.slots, market.reports, market.closed, market.depth,
             market.sessions, market.session_ranges, running.lots, running.closes, running.row, running.covariance.tables,
             running.covariance.clock, running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, gate.pace.table,
-            gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._asked, self._shown,
-            self._intake.table,
+            gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._memories_at,
+            self._asked, self._shown, self._intake.table,
         )  # fmt: skip
-        if not all(one.flags.c_contiguous for one in self._held):
-            raise UsageError("found an array of the engine that is not contiguous, expected each to be")
-        self._table = np.array([(one.ctypes.data, len(one)) for one in self._held], dtype=np.int64)
+        self._table = table_of(self._held)
         return self._table
 
 
@@ -324,60 +324,44 @@ class StepArrays(NamedTuple):
     words: Rows
     days: Rows
     rules: Rows
+    memories: Rows
+    """(R, 3) the table of each rule's memory"""
     asked: Rows
     shown: Rows
     said: Rows
     """``ReportIntake.table``"""
 
 
-@kernel
-def _unpacked(table: Rows) -> StepArrays:
-    """The arrays of the table, in its order, the block aside."""
-    n = table[2, 1]
-    stretch = carray(pointer_to(table[24, 0]), (1,), STRETCH)
-    return StepArrays(
-        carray(pointer_to(table[1, 0]), (1,), STEP),
-        carray(pointer_to(table[2, 0]), (n,), INSTRUMENT),
-        carray(pointer_to(table[3, 0]), (n, stretch[0].widths), BUILDER),
-        carray(pointer_to(table[4, 0]), (table[4, 1],), SLOT),
-        carray(pointer_to(table[5, 0]), (table[5, 1],), REPORT),
-        carray(pointer_to(table[6, 0]), (table[6, 1],), BUILDER),
-        carray(pointer_to(table[7, 0]), (table[7, 1],), DEPTH),
-        carray(pointer_to(table[8, 0]), (table[8, 1], 2), np.int64),
-        carray(pointer_to(table[9, 0]), (n, 2), np.int64),
-        carray(pointer_to(table[10, 0]), (5, n), np.int64),
-        carray(pointer_to(table[11, 0]), (3, n), np.int64),
-        carray(pointer_to(table[12, 0]), (2,), np.int64),
-        carray(pointer_to(table[13, 0]), (3, n, n), np.float64),
-        carray(pointer_to(table[14, 0]), (4,), np.float64),
-        carray(pointer_to(table[15, 0]), (2, n), np.float64),
-        carray(pointer_to(table[16, 0]), (2, n, n), np.float64),
-        carray(pointer_to(table[17, 0]), (n,), np.float64),
-        carray(pointer_to(table[18, 0]), (8, 3), np.float64),
-        carray(pointer_to(table[19, 0]), (1,), np.int64),
-        carray(pointer_to(table[20, 0]), (6, n), np.int64),
-        carray(pointer_to(table[21, 0]), (1,), INTAKE),
-        carray(pointer_to(table[22, 0]), (1,), STANDING),
-        carray(pointer_to(table[23, 0]), (2, 3), np.float64),
-        stretch,
-        carray(pointer_to(table[25, 0]), (table[25, 1],), np.int64),
-        carray(pointer_to(table[26, 0]), (table[26, 1],), np.int64),
-        carray(pointer_to(table[27, 0]), (table[27, 1], 4), np.int64),
-        carray(pointer_to(table[28, 0]), (table[28, 1],), np.int64),
-        carray(pointer_to(table[29, 0]), (table[29, 1],), np.int64),
-        carray(pointer_to(table[30, 0]), (table[30, 1],), np.int64),
-    )
+_unpacked = table_reader(
+    "StepArrays",
+    zip(
+        StepArrays._fields,
+        (
+            STEP, INSTRUMENT, BUILDER, SLOT, REPORT, BUILDER, DEPTH, np.int64, np.int64, np.int64, np.int64, np.int64, np.float64,
+            np.float64, np.float64, np.float64, np.float64, np.float64, np.int64, np.int64, INTAKE, STANDING, np.float64, STRETCH,
+            np.int64, np.int64, np.int64, np.int64, np.int64, np.int64, np.int64,
+        ),
+        (1, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 1, 3, 1, 2, 3, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 2, 1, 1, 1),
+        strict=True,
+    ),
+)  # fmt: skip
+"""In compiled code: the ``StepArrays`` of which one has the ``table_of``."""
+_whole_of = table_reader("WholeMemory", (("words", np.int64, 1),))
+_real_of = table_reader("RealMemory", (("words", np.float64, 1),))
+_bars_of = table_reader("Bars", (("rows", BAR, 1),))
+_ticks_of = table_reader("Ticks", (("rows", TICK, 1),))
+_events_of = table_reader("Events", (("rows", BOOK, 1),))
 
 
 @kernel
-def _go_on_in_bars(table: Rows, is_pending: bool, is_usual: bool) -> int:
+def _go_on_in_bars(table: Rows, block: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of bars to the next moment that Python must see; a stop code."""
     arrays = _unpacked(table)
-    block = carray(pointer_to(table[0, 0]), (table[0, 1],), BAR)
+    rows = _bars_of(block).rows
     code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
         code = walk_bars(
-            block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
+            rows, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
         if code == _REPORTS:
@@ -390,14 +374,14 @@ def _go_on_in_bars(table: Rows, is_pending: bool, is_usual: bool) -> int:
 
 
 @kernel
-def _go_on_in_ticks(table: Rows, is_pending: bool, is_usual: bool) -> int:
+def _go_on_in_ticks(table: Rows, block: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of trades and quotes to the next moment that Python must see; a stop code."""
     arrays = _unpacked(table)
-    block = carray(pointer_to(table[0, 0]), (table[0, 1],), TICK)
+    rows = _ticks_of(block).rows
     code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
         code = walk_ticks(
-            block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
+            rows, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
         if code == _REPORTS:
@@ -410,14 +394,14 @@ def _go_on_in_ticks(table: Rows, is_pending: bool, is_usual: bool) -> int:
 
 
 @kernel
-def _go_on_in_book(table: Rows, is_pending: bool, is_usual: bool) -> int:
+def _go_on_in_book(table: Rows, block: Rows, is_pending: bool, is_usual: bool) -> int:
     """Walk a block of order book events to the next moment that Python must see; a stop code."""
     arrays = _unpacked(table)
-    block = carray(pointer_to(table[0, 0]), (table[0, 1],), BOOK)
+    rows = _events_of(block).rows
     code = _settle_pending(arrays, is_pending, is_usual)
     while code == 0:
         code = walk_book(
-            block, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
+            rows, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
         if code == _REPORTS:
@@ -476,7 +460,7 @@ def _take_moment(arrays: StepArrays) -> int:
     # The record's bars are kept before anybody's rule sees the rows.
     stretch[0].reports = 0
     _show(step, closed, arrays.shown)
-    is_asked = _ask_rules(stretch, arrays.rules, arrays.asked, closed, count, lots)
+    is_asked = _ask_rules(stretch, arrays.rules, arrays.memories, arrays.asked, closed, count, lots)
     if is_asked or stretch[0].asks or stretch[0].most == 1:
         return _ASK
     stretch[0].pending = 1
@@ -502,18 +486,17 @@ def _settle_pending(arrays: StepArrays, is_pending: bool, is_usual: bool) -> int
 
 
 @kernel
-def _ask_rules(stretch: Rows, rules: Rows, asked: Rows, closed: Rows, count: int, lots: Rows) -> bool:
+def _ask_rules(stretch: Rows, rules: Rows, memories: Rows, asked: Rows, closed: Rows, count: int, lots: Rows) -> bool:
     """Ask every wake rule of the bars that closed; True where one wants its agent asked."""
     found = False
     if stretch[0].heeds:
         for k in range(rules.shape[0]):
             stretch[0].rule = k
-            place, length = pointer_to(rules[k, _MEMORY]), rules[k, _LENGTH]
             if rules[k, _IS_REAL]:
-                real = carray(place, (length,), np.float64)
+                real = _real_of(memories[k]).words
                 wants = call_condition(rules[k, _ADDRESS], closed, count, lots[POSITIONS], real)
             else:
-                whole = carray(place, (length,), np.int64)
+                whole = _whole_of(memories[k]).words
                 wants = call_condition(rules[k, _ADDRESS], closed, count, lots[POSITIONS], whole)
             asked[k] = wants
             found |= wants
@@ -551,7 +534,7 @@ def _words_after(stretch: Rows, shown: Rows) -> int:
     return int(state.words + MOMENT_WORDS + BAR_WORDS * shown[0] + REPORT_WORDS * state.reports)
 
 
-@kernel
+@kernel(borrows=True)
 def _append(stretch: Rows, step: Rows, shown: Rows, words: Rows, said: Rows) -> bool:
     """Append the moment at hand to the stretch, its bars from ``shown``, its reports from the intake; False, and nothing done, without room."""
     state, market = stretch[0], step[0]
@@ -572,7 +555,7 @@ def _append(stretch: Rows, step: Rows, shown: Rows, words: Rows, said: Rows) -> 
     return True
 
 
-@kernel
+@kernel(borrows=True)
 def _show(step: Rows, closed: Rows, shown: Rows) -> None:
     """Keep the bars that closed: how many, then field by field as ``ClosedBar`` has them."""
     shown[0] = step[0].closed_bars

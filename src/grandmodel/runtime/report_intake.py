@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.account.booking import BOOKED, book, books_of, equity_of, marked_base
@@ -20,8 +19,8 @@ from grandmodel.domain.moments import put_report
 from grandmodel.domain.orders import ExecType, ExecutionReport
 from grandmodel.domain.report_rows import EXEC_CODES, HEARD, NOT_OPEN, REPORT, TAKEN, report_of, report_row
 from grandmodel.execution.order_life import fold, lives_of
-from grandmodel.kernels import kernel, pointer_to
-from grandmodel.risk.rows import HANDLE_WORDS, AccountRows, rows_of
+from grandmodel.kernels import kernel, table_of, table_reader
+from grandmodel.risk.rows import AccountRows, rows_of
 from grandmodel.risk.taking import has_room, results_of, take_report
 from grandmodel.runtime.position_limits import look
 from grandmodel.simulation.exchange import due_count, hand_out
@@ -69,8 +68,15 @@ _NEEDS_PYTHON = np.zeros(128, np.int64)
 for _kind in (ExecType.REPLACED, ExecType.CANCEL_REJECTED, ExecType.REJECTED):
     _NEEDS_PYTHON[EXEC_CODES[_kind]] = 1
 
-_ACCOUNT, _LIVES, _LEDGER, _RESULTS, _TOPS, _ENDS, _COUNT, _STEP, _MARKET, _FEES, _AT, _SAID, _HEARD, _ROOM = range(14)
-"""Places in ``ReportIntake.table``: addresses, but for the number of instruments and the room for reports."""
+_open = table_reader(
+    "Intake",
+    (
+        ("at", STAGE, 1), ("said", REPORT, 1), ("heard", HEARD, 1), ("fees", FEES, 1), ("tops", np.int64, 2), ("ends", np.int64, 2),
+        ("step", STEP, 1), ("market", INSTRUMENT, 1), ("account", np.int64, 1), ("lives", np.int64, 1), ("ledger", np.int64, 1),
+        ("results", np.int64, 1),
+    ),
+)  # fmt: skip
+"""In compiled code: what is behind ``ReportIntake.table``; the last four are handles themselves."""
 
 
 @kernel
@@ -164,34 +170,28 @@ def _look_all(
     return DONE
 
 
-@kernel
+@kernel(borrows=True)
 def go_on(table: NDArray[np.int64]) -> int:
     """Take the reports at hand further; why it came back. ``table`` is that of ``ReportIntake``."""
-    state = carray(pointer_to(table[_AT]), (1,), STAGE)[0]
-    instruments, room, code = table[_COUNT], table[_ROOM], DONE
-    said = carray(pointer_to(table[_SAID]), (room,), REPORT)
-    heard = carray(pointer_to(table[_HEARD]), (room,), HEARD)
-    lives, counts, beyond = lives_of(carray(pointer_to(table[_LIVES]), (5,), np.int64))
-    trades, totals, executions, times = results_of(carray(pointer_to(table[_RESULTS]), (6,), np.int64))
-    holdings, cash = books_of(carray(pointer_to(table[_LEDGER]), (4,), np.int64))
+    given, code = _open(table), DONE
+    state, said, heard = given.at[0], given.said, given.heard
+    orders, results, books = lives_of(given.lives), results_of(given.results), books_of(given.ledger)
     while code == DONE and state.stage != _TAKEN:
         if state.stage == _FRESH:
-            if counts[0].beyond + state.count > beyond.shape[0] or not has_room(executions, times, state.count):
+            fits = orders.counts[0].beyond + state.count <= orders.beyond.shape[0]
+            if not fits or not has_room(results.executions, results.times, state.count):
                 return NO_ROOM
         elif state.stage == _FOLD:
-            code = _fold_all(state, said, heard, lives, counts, beyond)
+            code = _fold_all(state, said, heard, orders.lives, orders.counts, orders.beyond)
         elif state.stage == _BOOK:
-            step = carray(pointer_to(table[_STEP]), (1,), STEP)
-            market = carray(pointer_to(table[_MARKET]), (instruments,), INSTRUMENT)
-            fees = carray(pointer_to(table[_FEES]), (1,), FEES)[0]
-            code = _book_all(state, said, heard, holdings, cash, step, market, fees)
+            code = _book_all(state, said, heard, books.holdings, books.cash, given.step, given.market, given.fees[0])
         elif state.stage == _RISK:
-            rows = rows_of(carray(pointer_to(table[_ACCOUNT]), (HANDLE_WORDS,), np.int64))
-            code = _take_all(state, said, heard, rows, trades, totals, executions, times)
+            rows = rows_of(given.account)
+            code = _take_all(
+                state, said, heard, rows, results.trades, results.totals, results.executions, results.times
+            )
         elif state.stage == _LIMITS:
-            tops = carray(pointer_to(table[_TOPS]), (instruments + 1, 2), np.int64)
-            ends = carray(pointer_to(table[_ENDS]), (instruments + 1, 2), np.int64)
-            code = _look_all(state, heard, lives, counts, holdings, tops, ends)
+            code = _look_all(state, heard, orders.lives, orders.counts, books.holdings, given.tops, given.ends)
         if code == DONE:
             state.stage += 1
             state.place = 0
@@ -204,16 +204,17 @@ def hear(table: NDArray[np.int64], step: Rows, reports: Rows) -> int:
 
     Where some of them need Python by their kind nothing has been done.
     """
-    state = carray(pointer_to(table[_AT]), (1,), STAGE)[0]
+    given = _open(table)
+    state = given.at[0]
     state.fetched = 0
     count = due_count(step, reports)
-    if count > table[_ROOM]:
+    if count > given.said.shape[0]:
         return -1
     head = step[0].report_head
     for k in range(count):
         if _NEEDS_PYTHON[reports[head + k].exec_type] != 0:
             return -1
-    hand_out(step, reports, carray(pointer_to(table[_SAID]), (table[_ROOM],), REPORT), count)
+    hand_out(step, reports, given.said, count)
     state.stage, state.count, state.fetched = _FRESH, count, 1
     state.untold = go_on(table)
     return int(count) if state.untold == DONE else -1
@@ -222,35 +223,34 @@ def hear(table: NDArray[np.int64], step: Rows, reports: Rows) -> int:
 @kernel
 def at_hand(table: NDArray[np.int64]) -> int:
     """How many reports are at hand."""
-    return int(carray(pointer_to(table[_AT]), (1,), STAGE)[0].count)
+    return int(_open(table).at[0].count)
 
 
 @kernel
 def put_reports(table: NDArray[np.int64], words: NDArray[np.int64], at: int) -> int:
     """Write the reports at hand and what came of them into ``words`` from ``at`` on (``domain.moments``); how many of them are fills."""
-    count, room, fills = at_hand(table), table[_ROOM], 0
-    said = carray(pointer_to(table[_SAID]), (room,), REPORT)
-    heard = carray(pointer_to(table[_HEARD]), (room,), HEARD)
-    for k in range(count):
+    given, fills = _open(table), 0
+    said, heard = given.said, given.heard
+    for k in range(given.at[0].count):
         at = put_report(words, at, said[k], heard[k])
         fills += heard[k].code == TAKEN and said[k].exec_type == _FILL
     return int(fills)
 
 
-@kernel
+@kernel(borrows=True)
 def _book_at(
     ledger: NDArray[np.int64], step: Rows, market: Rows, i: int, signed_lots: int, price: int, fee: int
 ) -> int:
     """``book_one`` behind the ledger's handle."""
-    holdings, cash = books_of(ledger)
-    return book_one(holdings, cash, step, market, i, signed_lots, price, fee)
+    books = books_of(ledger)
+    return book_one(books.holdings, books.cash, step, market, i, signed_lots, price, fee)
 
 
-@kernel
+@kernel(borrows=True)
 def _tell_market_at(ledger: NDArray[np.int64], step: Rows, market: Rows, i: int) -> None:
     """``tell_market`` behind the ledger's handle."""
-    holdings, cash = books_of(ledger)
-    tell_market(holdings, cash, step, market, i)
+    books = books_of(ledger)
+    tell_market(books.holdings, books.cash, step, market, i)
 
 
 class ReportIntake:
@@ -268,19 +268,18 @@ class ReportIntake:
         self._gate, self._lives, self._ledger, self._limits, self._market = gate, lives, ledger, limits, market
         self._fees: Rows = np.array([fees.rates()], FEES)
         self._at: Rows = np.zeros(1, STAGE)
-        self._said: NDArray[np.int64] = np.zeros((64, len(REPORT.names or ())), np.int64)
-        self._heard: NDArray[np.int64] = np.zeros((64, len(HEARD.names or ())), np.int64)
-        self.table = np.zeros(14, np.int64)
+        self._said: Rows = np.zeros(64, REPORT)
+        self._heard: Rows = np.zeros(64, HEARD)
+        self.table = self._table()
         """For ``go_on`` and ``hear``."""
-        self._take()
 
-    def _take(self) -> None:
+    def _table(self) -> NDArray[np.int64]:
         gate, limits, market = self._gate, self._limits, self._market
-        self.table[:] = (
-            gate.account.handle.ctypes.data, self._lives.handle.ctypes.data, self._ledger.handle.ctypes.data,
-            gate.results.handle.ctypes.data, limits.tops.ctypes.data, limits.ends.ctypes.data, len(market.instruments),
-            market.step.ctypes.data, market.instruments.ctypes.data, self._fees.ctypes.data, self._at.ctypes.data, self._said.ctypes.data,
-            self._heard.ctypes.data, len(self._said),
+        return table_of(
+            (
+                self._at, self._said, self._heard, self._fees, limits.tops, limits.ends, market.step, market.instruments,
+                gate.account.handle, self._lives.handle, self._ledger.handle, gate.results.handle,
+            )
         )  # fmt: skip
 
     @property
@@ -299,7 +298,7 @@ class ReportIntake:
         if not state["fetched"]:
             count = due_count(market.step, market.reports)
             self._make_room(count)
-            hand_out(market.step, market.reports, self._said.view(REPORT).reshape(-1), count)
+            hand_out(market.step, market.reports, self._said, count)
             state["stage"], state["count"] = _FRESH, count
         state["fetched"] = 0
         return tuple([report_of(values) for values in self._said[: self.count].tolist()])
@@ -331,12 +330,11 @@ class ReportIntake:
 
     def said(self, k: int) -> list[int]:
         """Report ``k`` as a row of ``REPORT``."""
-        values: list[int] = self._said[k].tolist()
-        return values
+        return list(self._said[k].tolist())
 
-    def heard(self, first: int, last: int) -> list[list[int]]:
+    def heard(self, first: int, last: int) -> list[tuple[int, ...]]:
         """What came of the reports from ``first`` until before ``last``, as rows of ``HEARD``."""
-        values: list[list[int]] = self._heard[first:last].tolist()
+        values: list[tuple[int, ...]] = self._heard[first:last].tolist()
         return values
 
     def book(self, index: int, signed_lots: int, price: int, fee: int) -> int:
@@ -350,6 +348,5 @@ class ReportIntake:
 
     def _make_room(self, count: int) -> None:
         if count > len(self._said):
-            self._said = np.zeros((2 * count, self._said.shape[1]), np.int64)
-            self._heard = np.zeros((2 * count, self._heard.shape[1]), np.int64)
-            self._take()
+            self._said, self._heard = np.zeros(2 * count, REPORT), np.zeros(2 * count, HEARD)
+            self.table[:] = self._table()

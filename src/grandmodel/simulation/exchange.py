@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
@@ -16,7 +15,7 @@ from grandmodel.domain.orders import CancelOrder, ExecType, Order, Reason, Repla
 from grandmodel.domain.report_rows import EXEC_CODES
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.simulation.matching import place_order
 from grandmodel.simulation.models import VenueSettings
 from grandmodel.simulation.state import SLOT, STEP, SlotState
@@ -33,17 +32,20 @@ def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
     return (int(schedule.close_ns[before]) if before >= 0 else -NEVER_NS, int(schedule.close_ns[last]))
 
 
-@kernel
+_open = table_reader("Venue", (("step", STEP, 1), ("slots", SLOT, 1)))
+
+
+@kernel(borrows=True)
 def _place_at(
     handle: NDArray[np.int64], order_id: int, i: int, side: int, order_type: int, time_in_force: int, quantity: int, price: int,
     stop_price: int, ts: int, ts_active: int, ts_expire: int, report_latency: int, slippage: int, parent: int, oco_group: int,
     reduce_only: int, trail: int, display: int,
 ) -> bool:  # fmt: skip
-    """``place_order`` behind the addresses of step and slots."""
+    """``place_order`` behind the table of step and slots."""
+    arrays = _open(handle)
     return place_order(
-        carray(pointer_to(handle[0]), (1,), STEP), carray(pointer_to(handle[1]), (handle[2],), SLOT), order_id, i, side, order_type,
-        time_in_force, quantity, price, stop_price, ts, ts_active, ts_expire, report_latency, slippage, parent, oco_group, reduce_only,
-        trail, display,
+        arrays.step, arrays.slots, order_id, i, side, order_type, time_in_force, quantity, price, stop_price, ts, ts_active, ts_expire,
+        report_latency, slippage, parent, oco_group, reduce_only, trail, display,
     )  # fmt: skip
 
 
@@ -52,7 +54,7 @@ _COMPACT_AT = 512
 """Reports handed out before those still on their way move to the front of the array."""
 
 
-@kernel
+@kernel(borrows=True)
 def due_count(step: NDArray[np.void], reports: NDArray[np.void]) -> int:
     """How many reports have reached us by now and were not handed out yet."""
     state = step[0]
@@ -62,7 +64,7 @@ def due_count(step: NDArray[np.void], reports: NDArray[np.void]) -> int:
     return int(end - state.report_head)
 
 
-@kernel
+@kernel(borrows=True)
 def hand_out(step: NDArray[np.void], reports: NDArray[np.void], said: NDArray[np.void], count: int) -> None:
     """Hand the next ``count`` reports over into ``said``, in the order in which the venue sent them; each is handed out once."""
     state = step[0]
@@ -114,7 +116,7 @@ class SimulatedExchange:
         self._days = [(0, 0)] * len(self._schedules)
         """For each instrument the trading day that its last day order was sent in or before."""
         self._known_slots: NDArray[np.void] | None = None
-        self._handle = np.zeros(3, np.int64)
+        self._handle = np.zeros(0, np.int64)
 
     def submit(self, order: Order) -> None:
         """Send ``order``; order ids must rise. Its reports are handed out when their time has come (``hand_out``)."""
@@ -136,11 +138,11 @@ class SimulatedExchange:
         self.last_order_id = order.order_id
 
     def _ready_handle(self) -> NDArray[np.int64]:
-        """Addresses of the arrays that ``_place_at`` works on."""
+        """The table of the arrays that ``_place_at`` works on."""
         slots = self._arrays.slots
         if slots is not self._known_slots:
             self._known_slots = slots
-            self._handle = np.array([self._arrays.step.ctypes.data, slots.ctypes.data, len(slots)], np.int64)
+            self._handle = table_of((self._arrays.step, slots))
         return self._handle
 
     def cancel(self, request: CancelOrder) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from grandmodel.training.errors import EnvironmentContractError
 from grandmodel.training.spaces import BoolArray, Coder, FloatArray, VectorCoder
 
 IntArray: TypeAlias = NDArray[np.int64]
+V = TypeVar("V")
 
 
 class EnvSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +82,7 @@ class EnvSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.action_starts or (0,) * self.agent_count
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """What is seen at one moment in all N copies. The arrays may be reused by the environment at its next step."""
 
@@ -92,6 +94,58 @@ class Seen:
     """(N, A, K): which actions are legal; None means that every action an agent has is legal."""
     state: FloatArray | None = None
     """(N, S): the global state; None where the environment has none."""
+
+    def of(self, copies: IntArray) -> Seen:
+        """The rows of some copies, as arrays of their own; ``copies`` (K,) are their numbers."""
+        return Seen(
+            self.observations[copies],
+            self.alive[copies],
+            None if self.action_mask is None else self.action_mask[copies],
+            None if self.state is None else self.state[copies],
+        )
+
+
+class MergedSeen(Seen):
+    """``seen`` with other rows at ``copies`` (K,), which rise. Who looks at those alone (``of``) costs nobody a copy of the whole."""
+
+    _seen: Seen
+    _copies: IntArray
+    _rows: Seen
+
+    def __init__(self, seen: Seen, copies: IntArray, rows: Seen) -> None:
+        vars(self).update(_seen=seen, _copies=copies, _rows=rows)
+
+    def of(self, copies: IntArray) -> Seen:
+        """The rows of some copies."""
+        if np.array_equal(copies, self._copies):
+            return self._rows
+        return super().of(copies)
+
+    @cached_property
+    def observations(self) -> FloatArray:
+        """(N, A, F)"""
+        return self._merge(self._seen.observations, self._rows.observations)
+
+    @cached_property
+    def alive(self) -> BoolArray:
+        """(N, A)"""
+        return self._merge(self._seen.alive, self._rows.alive)
+
+    @cached_property
+    def action_mask(self) -> BoolArray | None:
+        """(N, A, K)"""
+        return self._merge(self._seen.action_mask, self._rows.action_mask)
+
+    @cached_property
+    def state(self) -> FloatArray | None:
+        """(N, S)"""
+        return self._merge(self._seen.state, self._rows.state)
+
+    def _merge(self, whole: V, rows: V) -> V:
+        if isinstance(whole, np.ndarray):
+            whole = whole.copy()
+            whole[self._copies] = rows
+        return whole
 
 
 @dataclass(frozen=True, slots=True)

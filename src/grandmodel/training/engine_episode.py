@@ -1,4 +1,4 @@
-"""One episode on the real engine: the account that the PettingZoo environments step, bar by bar.
+"""One episode on the real engine, bar by bar: what a lane is held to, and the account of ``environments/engine_form.py``.
 
 ``EngineEpisode`` owns a ``runtime.engine.Engine`` with one agent inside, which says what it was told to. A step of the
 environment is ``pursue`` (the wish at the close of the present bar) and ``advance`` (the next bar). Everything else is the engine: gate,

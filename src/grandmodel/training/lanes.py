@@ -33,7 +33,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from grandmodel.account.booking import book_fill, marked_value
@@ -47,7 +46,7 @@ from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
-from grandmodel.kernels import kernel, pointer_to
+from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.performance.drawdown import compiled_drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Trigger
 from grandmodel.risk.checks import COUNT
@@ -57,7 +56,7 @@ from grandmodel.risk.rows import (
     PORTFOLIO,
     AccountRows,
     account_rows,
-    handle_of,
+    for_all,
     in_one_piece,
     limit_rows,
     portfolio_row,
@@ -261,7 +260,9 @@ class AccountView:
 
 
 class LaneArrays(NamedTuple):
-    """The memory of N lanes. A lane's rows are one account; lanes share nothing, so threads may take disjoint ranges."""
+    """The memory of N lanes. A lane's rows are one account. What is asked, found and reported within a bar stands in rows that all lanes
+    share: one thread steps them.
+    """
 
     step: Rows
     """(N,) of ``STEP``"""
@@ -270,7 +271,7 @@ class LaneArrays(NamedTuple):
     slots: Rows
     """(N, S) of ``SLOT``"""
     reports: Rows
-    """(N, R) of ``REPORT``"""
+    """(N, R) of ``REPORT``; they are taken and forgotten within a bar, so all lanes share the same rows"""
     account: Rows
     """(N,) of ``ACCOUNT``"""
     depth: Rows
@@ -278,7 +279,19 @@ class LaneArrays(NamedTuple):
     memory: Integers
     """What risk knows of the N accounts, in one piece (``risk.rows.in_one_piece``)"""
     handle: Integers
-    """Where in it: compiled code reads the rows through this (``_rows_of``); ``rows_in`` is the same for Python"""
+    """Where in it: compiled code reads the rows through this (``risk.rows.rows_of``); ``rows_in`` is the same for Python"""
+
+
+open_lanes = table_reader(
+    "LaneArrays",
+    zip(
+        LaneArrays._fields,
+        (STEP, INSTRUMENT, SLOT, REPORT, ACCOUNT, DEPTH, np.dtype(np.int64), np.dtype(np.int64)),
+        (1, 1, 2, 2, 1, 1, 1, 1),
+        strict=True,
+    ),
+)
+"""In compiled code: the ``LaneArrays`` of which one has the ``table_of``. Every kernel here takes either."""
 
 
 class MarketArrays(NamedTuple):
@@ -296,6 +309,13 @@ class MarketArrays(NamedTuple):
     """(1,) of ``risk.rows.PORTFOLIO``"""
 
 
+open_markets = table_reader(
+    "MarketArrays",
+    zip(MarketArrays._fields, (LANE_BAR, LANE_MARKET, np.dtype(np.float64), LIMITS, PORTFOLIO), (1, 1, 2, 2, 1), strict=True),
+)  # fmt: skip
+"""In compiled code: the ``MarketArrays`` of which one has the ``table_of``."""
+
+
 def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> LaneArrays:
     """Memory for ``count`` lanes of at most ``orders`` working orders each; 8 are plenty where nothing but market orders is sent.
 
@@ -307,18 +327,19 @@ def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> Lane
     step["fill_rule"], step["liquidity"] = settings.venue.fill_rule.code, settings.venue.liquidity.code
     memory, rows = in_one_piece(
         account_rows(
-            np.zeros((1, 1), LIMITS), np.zeros(1, PORTFOLIO), COUNT, accounts=count, orders=orders, asked=2 * orders + 6, explain=False
+            np.zeros((count, 1), LIMITS), np.zeros(1, PORTFOLIO), COUNT, accounts=count, orders=orders, asked=2 * orders + 6,
+            explain=False, shares=True,
         )
     )  # fmt: skip
     return LaneArrays(
         step=step,
         instruments=np.zeros(count, INSTRUMENT),
         slots=np.zeros((count, orders), SLOT),
-        reports=np.zeros((count, 8 * orders + 16), REPORT),
+        reports=for_all(np.zeros((1, 8 * orders + 16), REPORT), count),
         account=np.zeros(count, ACCOUNT),
         depth=np.zeros(0, DEPTH),
         memory=memory,
-        handle=handle_of(rows),
+        handle=table_of(rows),
     )
 
 
@@ -452,7 +473,7 @@ _TRADE = ord("F")
 _FOREVER = 2**62
 
 
-@kernel
+@kernel(borrows=True)
 def start_lane(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -> None:
     """Begin an episode of lane ``n`` at the close of bar ``row`` of market ``m``: flat, full capital, nothing working.
 
@@ -489,6 +510,7 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     out.orders_head = out.prints_head = out.prints_tail = 0
     seen.buys = seen.sells = 0
     seen.max_age = _FOREVER
+    rows.limits[n, 0], rows.portfolio[0] = markets.limits[m, 0], markets.portfolio[0]
     account.market, account.row = m, row
     account.lots = account.open_profit_micros = account.bars_held = account.working = account.ended = 0
     account.equity_micros = account.cash_micros
@@ -498,7 +520,7 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     _react(lanes, n, markets, bar.day)
 
 
-@kernel
+@kernel(borrows=True)
 def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
     """Go on to the close of the next bar; False, and nothing done, where the episode or the segment has ended."""
     account = lanes.account[n]
@@ -532,7 +554,7 @@ def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
     return True
 
 
-@kernel
+@kernel(borrows=True)
 def settle_lane(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
     """Close lane ``n`` at the mark, with slippage and fee, and drop its orders: what an environment does at a segment's end.
 
@@ -638,7 +660,7 @@ def _react(lanes: LaneArrays, n: int, markets: MarketArrays, day: int) -> None:
 # -- from a wish to orders ---------------------------------------------------------------------------------------------
 
 
-@kernel
+@kernel(borrows=True)
 def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, urgency: int, stop_ticks: int) -> None:
     """Trade towards ``lots`` (signed) as the engine does for a ``TargetPosition``; nothing where the episode has ended.
 
@@ -658,23 +680,11 @@ def pursue_target(lanes: LaneArrays, n: int, markets: MarketArrays, lots: int, u
             "lanes: found every order slot of a lane in use, expected some free: build_lanes(orders=...)"
         )
     _look(lanes, n, markets)
-    rows = _rows_of(lanes, markets)
+    rows = rows_of(lanes.handle)
     wish = Target(0, lots, urgency == PASSIVE, stop_ticks, 0, 0, False)
-    asked, account.orders = plan_target(rows, n, account.market, wish, account.orders)
+    asked, account.orders = plan_target(rows, n, n, wish, account.orders)
     for k in range(asked):
         _hand_on(lanes, n, markets, k)
-
-
-@kernel(inline=True)
-def _rows_of(lanes: LaneArrays, markets: MarketArrays) -> AccountRows:
-    """The accounts' rows with the limits of the markets."""
-    rows = rows_of(lanes.handle)
-    limits = carray(pointer_to(markets.limits.ctypes.data), markets.limits.shape, LIMITS)
-    portfolio = carray(pointer_to(markets.portfolio.ctypes.data), markets.portfolio.shape, PORTFOLIO)
-    return AccountRows(
-        rows.standing, rows.moment, rows.seen, rows.out, rows.working, rows.message_ts, rows.prints, rows.asked,
-        limits, portfolio, rows.found, rows.found_real,
-    )  # fmt: skip
 
 
 @kernel
@@ -775,7 +785,7 @@ def walk_market(
         )
     kept = np.zeros((5, len(targets)), np.int64)
     lanes = build_lanes(1, settings)
-    _walk(lanes, markets, m, int(rows["first"]) + first, targets, kept)
+    _walk(table_of(lanes), table_of(markets), m, int(rows["first"]) + first, targets, kept)
     return WalkResult(
         equity_micros=kept[0],
         lots=kept[1],
@@ -786,9 +796,10 @@ def walk_market(
     )
 
 
-@kernel
-def _walk(lanes: LaneArrays, markets: MarketArrays, m: int, first: int, targets: Integers, kept: Integers) -> None:
+@kernel(borrows=True)
+def _walk(lanes_at: Integers, markets_at: Integers, m: int, first: int, targets: Integers, kept: Integers) -> None:
     """Fill ``kept`` (5, K): equity, lots, fees, traded lots, and 1 where the ladder would have left normal."""
+    lanes, markets = open_lanes(lanes_at), open_markets(markets_at)
     account, capital = lanes.account[0], markets.markets[m].capital
     account.cash_micros = account.equity_micros = capital
     standing = rows_of(lanes.handle).standing[0]

@@ -149,8 +149,9 @@ def _record_cut(rollout: Rollout, t: int, truncated: BoolArray, final: Seen) -> 
     copies = np.flatnonzero(truncated.any(axis=1))
     if not len(copies):
         return
-    state = final.state[copies] if final.state is not None else rollout.state[t, copies]
+    last = final.of(copies)
+    state = last.state if last.state is not None else rollout.state[t, copies]
     # A truncated agent no longer acts, but the value asked for is that of its going on.
-    alive = final.alive[copies] | truncated[copies]
+    alive = last.alive | truncated[copies]
     rollout.cut_at.append((np.full(len(copies), t, dtype=np.int64), copies.astype(np.int64)))
-    rollout.cut_seen.append((final.observations[copies].copy(), alive, state.copy()))
+    rollout.cut_seen.append((last.observations, alive, state))

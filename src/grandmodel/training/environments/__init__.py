@@ -1,8 +1,8 @@
 """The two environments: what an agent sees, does and earns. ``docs/models/environments.md`` explains them with a picture.
 
 Reading order: ``settings.py``, ``tables.py`` (what is fixed), ``episodes.py`` (one step, shared by all), ``strategic.py`` and ``tactical.py``
-(what each layer sees and asks), ``rewards.py``, ``batch.py`` (compiled, N copies), ``parallel_form.py`` (PettingZoo, over the real
-engine). Use ``grandmodel.training.strategic_env`` and ``tactical_env``, or the two functions here for the batched form.
+(what each layer sees and asks), ``rewards.py``, ``batch.py`` (compiled, N copies), ``parallel_form.py`` (PettingZoo, one copy),
+``engine_form.py`` (the same over a whole engine). Use ``grandmodel.training.strategic_env`` and ``tactical_env``, or the two functions here for the batched form.
 """
 
 from __future__ import annotations

@@ -1,53 +1,107 @@
 """Both environments in batched form: N copies stepped by compiled code over compiled accounts (``training/lanes.py``).
 
-The kernels of ``episodes.py``, ``strategic.py`` and ``tactical.py`` are called once a copy, in the order in which the PettingZoo form
-(``parallel_form.py``) calls them; only the account below is another. No Python runs per copy, except for the seed of an episode
+The kernels of ``episodes.py``, ``strategic.py`` and ``tactical.py`` are called once a copy, in the order in which the engine's form
+(``engine_form.py``) calls them; only the account below is another. No Python runs per copy, except for the seed of an episode
 that begins.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.kernels import kernel
+from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.risk.flow import forget_flow
-from grandmodel.training.batched import BatchedEnv, EnvSpec, IntArray, Outcome, Seen
+from grandmodel.training.batched import BatchedEnv, EnvSpec, IntArray, MergedSeen, Outcome, Seen
 from grandmodel.training.environments.episodes import (
     EPISODE,
     GOES_ON,
     TERMINATED,
     TRUNCATED,
-    Numbers,
     Rows,
     begin,
-    build_numbers,
     draw_start,
     find_end,
     next_exposure,
     reward,
+    take_stock,
 )
 from grandmodel.training.environments.rewards import TERMS
 from grandmodel.training.environments.strategic import decide_strategic, observe_strategic
-from grandmodel.training.environments.tables import Ground
+from grandmodel.training.environments.tables import Floats, Ground, Singles, open_tables
 from grandmodel.training.environments.tactical import decide_tactical, observe_tactical
 from grandmodel.training.lanes import (
-    LaneArrays,
-    MarketArrays,
+    ACCOUNT,
     build_lanes,
     build_market_arrays,
+    open_lanes,
+    open_markets,
     pursue_target,
     rows_in,
     settle_lane,
     start_lane,
     walk_bar,
 )
-from grandmodel.training.seeds import episode_seed
+from grandmodel.training.seeds import episode_seeds
 
 ORDER_SLOTS = 8
 """Working orders of a copy that sends market orders alone. A tactical position carries a stop for each of its additions: one more a bar."""
+
+
+class Copies(NamedTuple):
+    """What a step of N copies reads and writes. A form of the environment whose account is another one has no lanes and no markets."""
+
+    tables: IntArray
+    """``table_of`` the ground's ``Tables``"""
+    lanes: IntArray
+    """``table_of`` ``LaneArrays``"""
+    markets: IntArray
+    """``table_of`` ``MarketArrays``"""
+    account: Rows
+    """(N,) of ``lanes.ACCOUNT``"""
+    episodes: Rows
+    """(N,) of ``EPISODE``"""
+    observations: Singles
+    """(N, A, F)"""
+    state: Singles
+    """(N, S)"""
+    terms: Floats
+    """(N, 4): the ``TERMS`` of the newest step's rewards, before any restart."""
+    rewards: Singles
+    """(N, A)"""
+    ends: IntArray
+    """(N,): ``GOES_ON``, ``TERMINATED`` or ``TRUNCATED``"""
+
+
+_I8, _F4 = np.dtype(np.int64), np.dtype(np.float32)
+_open_copies = table_reader(
+    "Copies",
+    zip(
+        Copies._fields,
+        (_I8, _I8, _I8, ACCOUNT, EPISODE, _F4, _F4, np.dtype(np.float64), _F4, _I8),
+        (1, 1, 1, 1, 1, 3, 2, 2, 2, 1),
+        strict=True,
+    ),
+)
+
+
+def build_copies(ground: Ground, spec: EnvSpec, account: Rows, lanes: IntArray, markets: IntArray) -> Copies:
+    """Fresh memory for as many copies as ``account`` has rows."""
+    count, agents = len(account), spec.agent_count
+    return Copies(
+        tables=table_of(ground.tables),
+        lanes=lanes,
+        markets=markets,
+        account=account,
+        episodes=np.zeros(count, EPISODE),
+        observations=np.zeros((count, agents, spec.observation_width), np.float32),
+        state=np.zeros((count, spec.state_size), np.float32),
+        terms=np.zeros((count, len(TERMS))),
+        rewards=np.zeros((count, agents), np.float32),
+        ends=np.zeros(count, np.int64),
+    )
 
 
 class TradingBatch(BatchedEnv):
@@ -56,54 +110,53 @@ class TradingBatch(BatchedEnv):
     def __init__(self, ground: Ground, count: int) -> None:
         self.ground, self.count = ground, count
         self.spec = env_spec(ground)
-        self.numbers = build_numbers(ground.layer, ground.settings)
         self.markets = build_market_arrays(ground.markets, ground.settings.lane)
-        self.lanes = build_lanes(count, ground.settings.lane, orders=_order_slots(ground))
-        self.episodes = np.zeros(count, EPISODE)
-        self.reward_terms = np.zeros((count, len(TERMS)))
-        """(N, 4): the ``TERMS`` of the newest step's rewards, before any restart."""
-        agents = self.spec.agent_count
+        self.lanes = build_lanes(count, ground.settings.lane, orders=order_slots(ground))
+        self.copies = build_copies(ground, self.spec, self.lanes.account, table_of(self.lanes), table_of(self.markets))
+        self._handle = table_of(self.copies)
         self._seed = 0
         self._episode_numbers = np.zeros(count, np.int64)
-        self._observations = np.zeros((2, count, agents, self.spec.observation_width), np.float32)
-        self._state = np.zeros((2, count, self.spec.state_size), np.float32)
-        self._rewards = np.zeros((count, agents), np.float32)
-        self._ends = np.zeros(count, np.int64)
-        self._alive = np.ones((count, agents), np.bool_)
-        self._nobody = np.zeros((count, agents), np.bool_)
-        strategic = ground.layer == "strategic"
-        self._step = _step_strategic if strategic else _step_tactical
-        self._start = _start_strategic if strategic else _start_tactical
+        self._alive = np.ones((count, self.spec.agent_count), np.bool_)
+        self._nobody = np.zeros((count, self.spec.agent_count), np.bool_)
+        self._seen = Seen(self.copies.observations, self._alive, None, self.copies.state)
 
     @property
     def accounts(self) -> Rows:
         """(N,) of ``lanes.ACCOUNT``: how every copy's account stands."""
         return self.lanes.account
 
+    @property
+    def episodes(self) -> Rows:
+        """(N,) of ``EPISODE``."""
+        return self.copies.episodes
+
+    @property
+    def reward_terms(self) -> Floats:
+        """(N, 4): the ``TERMS`` of the newest step's rewards, before any restart."""
+        return self.copies.terms
+
     def reset(self, seed: int) -> Seen:
         """Start every copy anew."""
         self._seed = seed
         self._episode_numbers[:] = -1
-        self._restart(np.arange(self.count), 0)
-        return self._seen(0)
+        self._restart(np.arange(self.count))
+        return self._seen
 
     def step(self, actions: IntArray) -> Outcome:
         """Decide, trade one bar, reward; settle and restart the copies whose episode has ended."""
-        self._step(
-            self.ground.tables, self.numbers, self.lanes, self.markets, self.episodes, actions,
-            self._observations[0], self._state[0], self.reward_terms, self._rewards, self._ends,
-        )  # fmt: skip
-        final = self._seen(0)
-        restarted = self._ends != GOES_ON
+        copies, seen = self.copies, self._seen
+        step_copies(self._handle, actions, True)
+        ends = copies.ends
+        restarted = ends != GOES_ON
         if not restarted.any():
-            return Outcome(self._rewards, self._nobody, self._nobody, restarted, final, final)
-        terminated = (self._ends == TERMINATED)[:, None] & self._alive
-        truncated = (self._ends == TRUNCATED)[:, None] & self._alive
+            return Outcome(copies.rewards, self._nobody, self._nobody, restarted, seen, seen)
+        terminated = (ends == TERMINATED)[:, None] & self._alive
+        truncated = (ends == TRUNCATED)[:, None] & self._alive
         # A terminated copy has nobody left to see its end.
-        self._observations[1] = self._observations[0]
-        self._state[1] = self._state[0]
-        self._restart(np.flatnonzero(restarted), 1)
-        return Outcome(self._rewards, terminated, truncated, restarted, final, self._seen(1))
+        places = np.flatnonzero(restarted)
+        last = seen.of(places)
+        self._restart(places)
+        return Outcome(copies.rewards, terminated, truncated, restarted, MergedSeen(seen, places, last), seen)
 
     def save(self) -> dict[str, NDArray[np.generic]]:
         """Accounts, orders, episodes and seeds; structured rows as bytes."""
@@ -124,9 +177,8 @@ class TradingBatch(BatchedEnv):
         )  # One decision a bar meets no rate, and no order of another episode may pass for an equal one.
         self._episode_numbers[:] = saved["episode_numbers"]
         self._seed = int(saved["seed"][0])
-        observe = _observe_strategic if self.ground.layer == "strategic" else _observe_tactical
-        observe(self.ground.tables, self.numbers, self.lanes, self.episodes, self._observations[0], self._state[0])
-        return self._seen(0)
+        observe_copies(self._handle)
+        return self._seen
 
     def _rows(self, orders: int) -> dict[str, Rows]:
         """The structured arrays that change, the order slots as far as any copy uses them: between bars there are no reports."""
@@ -138,25 +190,20 @@ class TradingBatch(BatchedEnv):
             "account": lanes.account,
             "standing": rows.standing,
             "seen": rows.seen,
+            "limits": rows.limits,
+            "portfolio": rows.portfolio,
             "out": rows.out,
             "working": rows.working[:, :orders],
-            "episodes": self.episodes,
+            "episodes": self.copies.episodes,
         }
 
     def _most_orders(self) -> int:
         """The most orders that a copy has working."""
         return int(max(self.lanes.step["slots"].max(), rows_in(self.lanes).out["count"].max()))
 
-    def _restart(self, copies: IntArray, slot: int) -> None:
-        self._episode_numbers[copies] += 1
-        seeds = [episode_seed(self._seed, n, int(self._episode_numbers[n])) for n in copies.tolist()]
-        self._start(
-            self.ground.tables, self.numbers, self.lanes, self.markets, self.episodes, copies,
-            np.array(seeds, np.int64), self._observations[slot], self._state[slot],
-        )  # fmt: skip
-
-    def _seen(self, slot: int) -> Seen:
-        return Seen(self._observations[slot], self._alive, None, self._state[slot])
+    def _restart(self, places: IntArray) -> None:
+        self._episode_numbers[places] += 1
+        start_copies(self._handle, places, episode_seeds(self._seed, places, self._episode_numbers[places]))
 
 
 def env_spec(ground: Ground) -> EnvSpec:
@@ -170,7 +217,7 @@ def env_spec(ground: Ground) -> EnvSpec:
     )
 
 
-def _order_slots(ground: Ground) -> int:
+def order_slots(ground: Ground) -> int:
     """So many orders can work at once in the longest episode."""
     return ORDER_SLOTS + (ground.settings.bars_of("tactical") if ground.layer == "tactical" else 0)
 
@@ -179,95 +226,116 @@ def _as_bytes(array: Rows) -> NDArray[np.uint8]:
     return np.frombuffer(array.tobytes(), np.uint8).copy()
 
 
+# -- one step, from Python ---------------------------------------------------------------------------------------------
+
+
+@kernel(borrows=True)
+def start_copies(handle: IntArray, places: IntArray, seeds: IntArray) -> None:
+    """A new episode in each copy of ``places`` (K,), drawn from ``seeds`` (K,), and what is seen there; ``handle``: ``table_of(Copies)``."""
+    copies = _open_copies(handle)
+    tables, lanes, markets = open_tables(copies.tables), open_lanes(copies.lanes), open_markets(copies.markets)
+    for k in range(len(places)):
+        n = places[k]
+        market, g = draw_start(tables, seeds[k])
+        start_lane(lanes, n, markets, market, g)
+        begin(tables, copies.episodes[n], seeds[k], g)
+        take_stock(tables, copies.account[n], copies.episodes[n])
+        _observe(tables, copies, n)
+
+
+@kernel(borrows=True)
+def step_copies(handle: IntArray, actions: IntArray, observes: bool) -> None:
+    """One step of every copy: ``actions`` (N, A), the bar, the reward, the end, and with ``observes`` what is seen then."""
+    copies = _open_copies(handle)
+    tables, lanes, markets = open_tables(copies.tables), open_lanes(copies.lanes), open_markets(copies.markets)
+    for n in range(len(copies.episodes)):
+        account, episode = copies.account[n], copies.episodes[n]
+        _decide(tables, account, episode, actions, n)
+        if episode.wish_asked:
+            pursue_target(lanes, n, markets, episode.wish_lots, episode.wish_urgency, episode.wish_stop)
+        walk_bar(lanes, n, markets)
+        end = find_end(tables, account, episode)
+        if end != GOES_ON:
+            settle_lane(lanes, n, markets)
+        copies.ends[n] = end
+        _reward(tables, copies, n)
+        take_stock(tables, account, episode)
+    if observes:  # A pass of its own: the windows would push the accounts out of the nearest memory, one by one.
+        for n in range(len(copies.episodes)):
+            _observe(tables, copies, n)
+
+
+@kernel(borrows=True)
+def observe_copies(handle: IntArray) -> None:
+    """What is seen now in every copy."""
+    copies = _open_copies(handle)
+    for n in range(len(copies.episodes)):
+        _observe(open_tables(copies.tables), copies, n)
+
+
+# -- the parts of a step, for a form whose account is another one ------------------------------------------------------
+
+
+@kernel(borrows=True)
+def begin_copy(handle: IntArray, seed: int, g: int) -> None:
+    """The only copy begins at bar ``g``, where its account stands."""
+    copies = _open_copies(handle)
+    tables = open_tables(copies.tables)
+    begin(tables, copies.episodes[0], seed, g)
+    take_stock(tables, copies.account[0], copies.episodes[0])
+    _observe(tables, copies, 0)
+
+
+@kernel(borrows=True)
+def decide_copy(handle: IntArray, actions: IntArray) -> None:
+    """The wish of the only copy."""
+    copies = _open_copies(handle)
+    _decide(open_tables(copies.tables), copies.account[0], copies.episodes[0], actions, 0)
+
+
+@kernel(borrows=True)
+def end_copy(handle: IntArray) -> int:
+    """How the episode of the only copy stands after the bar."""
+    copies = _open_copies(handle)
+    copies.ends[0] = find_end(open_tables(copies.tables), copies.account[0], copies.episodes[0])
+    return int(copies.ends[0])
+
+
+@kernel(borrows=True)
+def reward_copy(handle: IntArray) -> None:
+    """The reward of the only copy, and what is seen then."""
+    copies = _open_copies(handle)
+    tables = open_tables(copies.tables)
+    _reward(tables, copies, 0)
+    take_stock(tables, copies.account[0], copies.episodes[0])
+    _observe(tables, copies, 0)
+
+
+@kernel(borrows=True)
+def start_of(handle: IntArray, seed: int) -> tuple[int, int]:
+    """The market and the bar at which the episode of ``seed`` begins."""
+    return draw_start(open_tables(_open_copies(handle).tables), seed)
+
+
 @kernel
-def _play_bar(
-    tables: Any,
-    numbers: Numbers,
-    lanes: LaneArrays,
-    markets: MarketArrays,
-    episodes: Rows,
-    n: int,
-    is_tactical: bool,
-    terms: Any,
-    rewards: Any,
-) -> int:
-    """One bar of copy ``n`` after its decision; how its episode stands."""
-    account, episode = lanes.account[n], episodes[n]
-    if episode.wish_asked:
-        pursue_target(lanes, n, markets, episode.wish_lots, episode.wish_urgency, episode.wish_stop)
-    walk_bar(lanes, n, markets)
-    end = find_end(tables, numbers, account, episode)
-    if end != GOES_ON:
-        settle_lane(lanes, n, markets)
-    rewards[n, :] = reward(tables, numbers, account, episode, is_tactical, terms[n])
+def _decide(tables: Any, account: Any, episode: Any, actions: IntArray, n: int) -> None:
+    if tables.numbers[0].is_tactical:
+        decide_tactical(tables, account, episode, actions, n)
+    else:
+        decide_strategic(tables, account, episode, actions, n)
+
+
+@kernel
+def _reward(tables: Any, copies: Any, n: int) -> None:
+    account, episode = copies.account[n], copies.episodes[n]
+    copies.rewards[n, :] = reward(tables, account, episode, copies.terms[n])
     next_exposure(tables, account, episode)
-    return end
 
 
 @kernel
-def _step_strategic(
-    tables: Any, numbers: Numbers, lanes: LaneArrays, markets: MarketArrays, episodes: Rows, actions: Any,
-    observations: Any, state: Any, terms: Any, rewards: Any, ends: Any,
-) -> None:  # fmt: skip
-    """One step of every copy."""
-    for n in range(len(episodes)):
-        decide_strategic(numbers, lanes.account, episodes, n, actions)
-        ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, False, terms, rewards)
-        observe_strategic(tables, numbers, lanes.account, episodes, n, observations, state)
-
-
-@kernel
-def _step_tactical(
-    tables: Any, numbers: Numbers, lanes: LaneArrays, markets: MarketArrays, episodes: Rows, actions: Any,
-    observations: Any, state: Any, terms: Any, rewards: Any, ends: Any,
-) -> None:  # fmt: skip
-    """One step of every copy."""
-    for n in range(len(episodes)):
-        decide_tactical(tables, numbers, lanes.account, episodes, n, actions)
-        ends[n] = _play_bar(tables, numbers, lanes, markets, episodes, n, True, terms, rewards)
-        observe_tactical(tables, numbers, lanes.account, episodes, n, observations, state)
-
-
-@kernel
-def _start_copy(tables: Any, lanes: LaneArrays, markets: MarketArrays, episodes: Rows, n: int, seed: int) -> None:
-    market, g = draw_start(tables, seed)
-    start_lane(lanes, n, markets, market, g)
-    begin(tables, episodes, n, seed, g)
-
-
-@kernel
-def _start_strategic(
-    tables: Any, numbers: Numbers, lanes: LaneArrays, markets: MarketArrays, episodes: Rows, copies: Any,
-    seeds: Any, observations: Any, state: Any,
-) -> None:  # fmt: skip
-    """A new episode in each of ``copies``."""
-    for k in range(len(copies)):
-        _start_copy(tables, lanes, markets, episodes, copies[k], seeds[k])
-        observe_strategic(tables, numbers, lanes.account, episodes, copies[k], observations, state)
-
-
-@kernel
-def _start_tactical(
-    tables: Any, numbers: Numbers, lanes: LaneArrays, markets: MarketArrays, episodes: Rows, copies: Any,
-    seeds: Any, observations: Any, state: Any,
-) -> None:  # fmt: skip
-    """A new episode in each of ``copies``."""
-    for k in range(len(copies)):
-        _start_copy(tables, lanes, markets, episodes, copies[k], seeds[k])
-        observe_tactical(tables, numbers, lanes.account, episodes, copies[k], observations, state)
-
-
-@kernel
-def _observe_strategic(
-    tables: Any, numbers: Numbers, lanes: LaneArrays, episodes: Rows, observations: Any, state: Any
-) -> None:
-    for n in range(len(episodes)):
-        observe_strategic(tables, numbers, lanes.account, episodes, n, observations, state)
-
-
-@kernel
-def _observe_tactical(
-    tables: Any, numbers: Numbers, lanes: LaneArrays, episodes: Rows, observations: Any, state: Any
-) -> None:
-    for n in range(len(episodes)):
-        observe_tactical(tables, numbers, lanes.account, episodes, n, observations, state)
+def _observe(tables: Any, copies: Any, n: int) -> None:
+    account, episode = copies.account[n], copies.episodes[n]
+    if tables.numbers[0].is_tactical:
+        observe_tactical(tables, account, episode, copies.observations, copies.state, n)
+    else:
+        observe_strategic(tables, account, episode, copies.observations, copies.state, n)

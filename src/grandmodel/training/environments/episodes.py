@@ -1,15 +1,14 @@
 """One episode's own numbers, and the kernels that both layers and both forms of an environment share.
 
 The way of an episode: ``begin``, then for every bar the layer's own ``observe`` and ``decide`` (``strategic.py``, ``tactical.py``), the bar itself
-(the engine, or ``training/lanes.py`` compiled), ``find_end``, ``reward`` and ``next_exposure``. A kernel
-here works on copy ``n`` of arrays with one row per copy, so that the batched form loops over it and the PettingZoo form, which has
-one copy, calls the very same code.
+(the engine, or ``training/lanes.py`` compiled), ``find_end``, ``reward`` and ``next_exposure``. A kernel here works on the rows of one
+copy, so that the batched form loops over it and the PettingZoo forms, which have one copy, call the very same code.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,22 +64,25 @@ FLAT_SHARE = 0.25
 """Of the drawn exposures, how many are zero."""
 
 
-class Numbers(NamedTuple):
-    """The settings that the kernels need."""
-
-    volatility_target: float
-    var_quantile: float
-    var_budget: float
-    drawdown_limit: float
-    day_loss_limit: float
-    horizon: float
-    profit_weight: float
-    drawdown_weight: float
-    implementation_weight: float
-    tracking_weight: float
-    dead_band: float
-    episode_bars: int
-    slices: int
+NUMBERS = np.dtype(
+    [
+        ("volatility_target", "<f8"),
+        ("var_quantile", "<f8"),
+        ("var_budget", "<f8"),
+        ("drawdown_limit", "<f8"),
+        ("day_loss_limit", "<f8"),
+        ("horizon", "<f8"),
+        ("profit_weight", "<f8"),
+        ("drawdown_weight", "<f8"),
+        ("implementation_weight", "<f8"),
+        ("tracking_weight", "<f8"),
+        ("dead_band", "<f8"),
+        ("episode_bars", "<i8"),
+        ("slices", "<i8"),
+        ("is_tactical", "<i8"),  # the layer
+    ]
+)
+"""The settings that the kernels need, one row."""
 
 
 is_too_little = kernel(is_inside_dead_band)
@@ -98,39 +100,39 @@ def draw_exposure(seed: int, counter: int) -> float:
 @kernel
 def draw_start(tables: Any, seed: int) -> tuple[int, int]:
     """The market and the bar at which the episode of ``seed`` begins: first the market, all alike, then one of its starts."""
-    markets = len(tables.tick_value)
+    markets = len(tables.markets)
     able = 0
     for m in range(markets):
-        able += tables.starts_from[m + 1] > tables.starts_from[m]
+        able += tables.markets[m].last_start > tables.markets[m].first_start
     chosen = draw_below(seed, MARKET, 0, able)
     market = -1
     for m in range(markets):
-        if tables.starts_from[m + 1] > tables.starts_from[m]:
+        if tables.markets[m].last_start > tables.markets[m].first_start:
             market = m
             if chosen == 0:
                 break
             chosen -= 1
-    first = tables.starts_from[market]
-    place = draw_below(seed, START, 0, tables.starts_from[market + 1] - first)
+    first = tables.markets[market].first_start
+    place = draw_below(seed, START, 0, tables.markets[market].last_start - first)
     return market, int(tables.starts[first + place])
 
 
 @kernel
-def begin(tables: Any, episodes: Rows, n: int, seed: int, g: int) -> None:
-    """A new episode of copy ``n``, at bar ``g``."""
-    episode = episodes[n]
+def begin(tables: Any, episode: Any, seed: int, g: int) -> None:
+    """A new episode, at bar ``g``."""
     episode.seed = seed
     episode.bars = episode.peak = 0
     episode.target = 0
-    given = tables.exposure[g]
+    given = tables.bars[g].exposure
     episode.exposure = draw_exposure(seed, 0) if math.isnan(given) else given
 
 
 @kernel
-def take_stock(tables: Any, numbers: Numbers, account: Any, episode: Any) -> None:
+def take_stock(tables: Any, account: Any, episode: Any) -> None:
     """How things stand at the account's bar, and what a full exposure is: for what is seen, decided and rewarded there."""
-    m, g = account.market, account.row
-    scale, tick_value = tables.scale[g], tables.tick_value[m]
+    numbers, market = tables.numbers[0], tables.markets[account.market]
+    g = account.row
+    scale, tick_value = tables.bars[g].scale, market.tick_value
     episode.bar = g
     episode.equity = account.equity_micros
     episode.peak = max(episode.peak, account.equity_micros)
@@ -139,8 +141,8 @@ def take_stock(tables: Any, numbers: Numbers, account: Any, episode: Any) -> Non
         scale,
         tick_value,
         float(account.equity_micros),
-        tables.bars_per_year[m],
-        tables.bars_per_day[m],
+        market.bars_per_year,
+        market.bars_per_day,
         numbers.volatility_target,
         numbers.var_quantile,
         numbers.var_budget,
@@ -149,22 +151,27 @@ def take_stock(tables: Any, numbers: Numbers, account: Any, episode: Any) -> Non
 
 
 @kernel
-def find_end(tables: Any, numbers: Numbers, account: Any, episode: Any) -> int:
+def find_end(tables: Any, account: Any, episode: Any) -> int:
     """After the bar: 0 the episode goes on, 1 it is terminated (the ladder left normal), 2 it is truncated."""
     episode.bars += 1
     if account.ended:
         return TERMINATED
-    return TRUNCATED if episode.bars >= numbers.episode_bars or not tables.can_step[account.row] else GOES_ON
+    return (
+        TRUNCATED
+        if episode.bars >= tables.numbers[0].episode_bars or not tables.bars[account.row].can_step
+        else GOES_ON
+    )
 
 
 @kernel
-def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactical: bool, terms: Any) -> float:
+def reward(tables: Any, account: Any, episode: Any, terms: Any) -> float:
     """The reward of the bar that has ended and, where the episode has too, of its settlement; its ``TERMS`` into ``terms`` (4,)."""
+    numbers = tables.numbers[0]
     profit = float(account.equity_micros - episode.equity)
     ideal, gap = profit, 0.0
-    if is_tactical:
-        move = tables.close[account.row] - tables.close[episode.bar]
-        ideal = episode.exposure * episode.full_lots * move * tables.tick_value[account.market]
+    if numbers.is_tactical:
+        move = tables.bars[account.row].close - tables.bars[episode.bar].close
+        ideal = episode.exposure * episode.full_lots * move * tables.markets[account.market].tick_value
         gap = episode.exposure - share_of(float(account.lots), episode.full_lots)
     write_reward_terms(
         terms,
@@ -186,19 +193,19 @@ def reward(tables: Any, numbers: Numbers, account: Any, episode: Any, is_tactica
 @kernel
 def next_exposure(tables: Any, account: Any, episode: Any) -> None:
     """The strategic exposure from the account's bar on: given, or at half-hour closes perhaps drawn anew."""
-    given = tables.exposure[account.row]
+    bar = tables.bars[account.row]
+    given = bar.exposure
     if not math.isnan(given):
         episode.exposure = given
-    elif tables.is_decision[account.row] and draw_unit(episode.seed, EXPOSURE_CHANGE, episode.bars) < CHANGE_SHARE:
+    elif bar.is_decision and draw_unit(episode.seed, EXPOSURE_CHANGE, episode.bars) < CHANGE_SHARE:
         episode.exposure = draw_exposure(episode.seed, episode.bars)
 
 
 @kernel
-def horizon_risk(tables: Any, numbers: Numbers, account: Any) -> float:
+def horizon_risk(tables: Any, account: Any) -> float:
     """Money of one deviation of the horizon's move of the lots held, micros."""
-    m = account.market
-    scale = tables.scale[account.row]
-    return float(abs(account.lots) * scale * math.sqrt(numbers.horizon) * tables.tick_value[m])
+    scale, tick_value = tables.bars[account.row].scale, tables.markets[account.market].tick_value
+    return float(abs(account.lots) * scale * math.sqrt(tables.numbers[0].horizon) * tick_value)
 
 
 @kernel
@@ -220,33 +227,36 @@ def copy_numbers(numbers: Any, into: Any) -> None:
 
 
 @kernel
-def copy_window(table: Any, columns: int, rows: int, g: int, out: Any, n: int, a: int) -> int:
-    """The newest ``rows`` rows up to bar ``g``, oldest first, into ``out[n, a]``; how many numbers they are.
-
-    ``table`` is flat, (G * ``columns``,).
-    """
-    size = rows * columns
-    start = (g - rows + 1) * columns
-    copy_numbers(table[start : start + size], out[n, a, :size])
+def copy_window(tables: Any, trunk: int, rows: int, g: int, out: Any, n: int, a: int) -> int:
+    """The newest ``rows`` rows of a trunk's columns up to bar ``g``, oldest first, into ``out[n, a]``; how many numbers they are."""
+    columns = tables.columns[trunk]
+    size = int(rows * columns)
+    start = tables.windows_from[trunk] + (g - rows + 1) * columns
+    copy_numbers(tables.windows[start : start + size], out[n, a, :size])
     return size
 
 
-def build_numbers(layer: Layer, settings: EnvSettings) -> Numbers:
-    """The numbers of ``settings`` for an environment of ``layer``."""
+def build_numbers(layer: Layer, settings: EnvSettings) -> Rows:
+    """(1,) of ``NUMBERS``: those of ``settings`` for an environment of ``layer``."""
     lane = settings.lane
     ladder, var = BreakerLadder(lane.risk.breakers), lane.risk.var
-    return Numbers(
-        volatility_target=lane.volatility_target,
-        var_quantile=loss_quantile(var.level, var.degrees),
-        var_budget=lane.var_budget,
-        drawdown_limit=float(ladder.limits(Trigger.DRAWDOWN)[0]),
-        day_loss_limit=float(ladder.limits(Trigger.DAILY_LOSS)[0]),
-        horizon=float(HORIZON_BARS[layer]),
-        profit_weight=settings.rewards.profit,
-        drawdown_weight=settings.rewards.drawdown,
-        implementation_weight=settings.rewards.implementation,
-        tracking_weight=settings.rewards.tracking,
-        dead_band=settings.dead_band,
-        episode_bars=settings.bars_of(layer),
-        slices=settings.slices,
-    )
+    row = np.zeros(1, NUMBERS)
+    found = {
+        "volatility_target": lane.volatility_target,
+        "var_quantile": loss_quantile(var.level, var.degrees),
+        "var_budget": lane.var_budget,
+        "drawdown_limit": float(ladder.limits(Trigger.DRAWDOWN)[0]),
+        "day_loss_limit": float(ladder.limits(Trigger.DAILY_LOSS)[0]),
+        "horizon": float(HORIZON_BARS[layer]),
+        "profit_weight": settings.rewards.profit,
+        "drawdown_weight": settings.rewards.drawdown,
+        "implementation_weight": settings.rewards.implementation,
+        "tracking_weight": settings.rewards.tracking,
+        "dead_band": settings.dead_band,
+        "episode_bars": settings.bars_of(layer),
+        "slices": settings.slices,
+        "is_tactical": layer == "tactical",
+    }
+    for name, value in found.items():
+        row[name] = value
+    return row

@@ -1,7 +1,7 @@
-"""Both environments as PettingZoo parallel environments over the real engine (``training/engine_episode.py``).
+"""Both environments as PettingZoo parallel environments over one lane of the compiled account (``training/lanes.py``).
 
-One copy of what ``batch.py`` holds N of, and the same kernels in the same order; the account is the engine's own. So a step here
-is what trading does, and a step there is held to it by ``tests/property/test_environments.py``.
+One copy of what ``batch.py`` holds N of, stepped by the same kernels. ``engine_form.py`` is the same environment over the whole engine;
+``tests/property/test_environments.py`` holds all three to the same trajectories.
 """
 
 from __future__ import annotations
@@ -10,33 +10,25 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from grandmodel.features.normaliser import LIMIT
-from grandmodel.training.engine_episode import EngineEpisode
-from grandmodel.training.environments.batch import env_spec
-from grandmodel.training.environments.episodes import (
-    EPISODE,
-    GOES_ON,
-    TERMINATED,
-    TRUNCATED,
-    begin,
-    build_numbers,
-    draw_start,
-    find_end,
-    next_exposure,
-    reward,
+from grandmodel.kernels import table_of
+from grandmodel.training.environments.batch import (
+    Copies,
+    build_copies,
+    env_spec,
+    order_slots,
+    start_copies,
+    step_copies,
 )
+from grandmodel.training.environments.episodes import EPISODE, GOES_ON, TERMINATED, TRUNCATED
 from grandmodel.training.environments.rewards import TERMS
-from grandmodel.training.environments.strategic import decide_strategic, observe_strategic
-from grandmodel.training.environments.tables import Ground
-from grandmodel.training.environments.tactical import decide_tactical, observe_tactical
+from grandmodel.training.environments.tables import Ground, Integers, Singles
 from grandmodel.training.errors import EnvironmentContractError
-from grandmodel.training.lanes import ACCOUNT, AccountView
+from grandmodel.training.lanes import ACCOUNT, build_lanes, build_market_arrays
 from grandmodel.training.seeds import episode_seed
 
-Singles = NDArray[np.float32]
 Observations = dict[str, Singles]
 Infos = dict[str, dict[str, float]]
 
@@ -53,7 +45,6 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
     def __init__(self, ground: Ground) -> None:
         self.ground, self.spec = ground, env_spec(ground)
         self.metadata = {"name": f"grandmodel_{ground.layer}_v1", "render_modes": [], "is_parallelizable": True}
-        self.numbers = build_numbers(ground.layer, ground.settings)
         self.possible_agents = list(self.spec.agents)
         self.agents: list[str] = []
         self.observation_spaces = {
@@ -64,14 +55,11 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
             for agent, count in zip(self.spec.agents, self.spec.action_counts, strict=True)
         }
         self.state_space = _box(self.spec.state_size)
-        self._firsts = np.cumsum([0, *(len(market.bars) for market in ground.markets)])
-        self._accounts, self._episodes = np.zeros(1, ACCOUNT), np.zeros(1, EPISODE)
-        self._terms = np.zeros(len(TERMS))
-        self._observations = np.zeros((1, self.spec.agent_count, self.spec.observation_width), np.float32)
-        self._state = np.zeros((1, self.spec.state_size), np.float32)
-        self._engines: dict[int, EngineEpisode] = {}
+        self._stamps = np.concatenate([market.ts_event for market in ground.markets])
+        self._copies = self._build_copies()
+        self._handle = table_of(self._copies)
+        self._actions = np.zeros((1, self.spec.agent_count), np.int64)
         self._seed, self._unseeded = 0, 0
-        self._is_tactical = ground.layer == "tactical"
 
     def observation_space(self, agent: str) -> spaces.Box:
         """A vector: the newest rows of the agent's columns, flattened oldest first, then its tail."""
@@ -88,15 +76,8 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
             chosen = episode_seed(self._seed, 0, self._unseeded)
         else:
             self._seed, self._unseeded, chosen = seed, 0, seed
-        market, g = draw_start(self.ground.tables, chosen)
-        self._market = market
-        if market not in self._engines:
-            self._engines[market] = EngineEpisode(self.ground.markets[market], self.ground.settings.lane)
-        self._engine = self._engines[market]
-        self._show(self._engine.start(int(g - self._firsts[market])))
-        begin(self.ground.tables, self._episodes, 0, chosen, g)
-        self._terms[:] = 0.0
-        self._observe()
+        self._start(chosen)
+        self._copies.terms[:] = 0.0
         self.agents = list(self.possible_agents)
         return self._seen(), self._infos()
 
@@ -106,29 +87,16 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
         """Play one bar. All agents act, are rewarded alike and end together."""
         if not self.agents:
             raise EnvironmentContractError("found no living agent, expected reset() before step()")
-        tables, account, episode = self.ground.tables, self._accounts[0], self._episodes[0]
-        chosen = self._numbered(actions)
-        if self._is_tactical:
-            decide_tactical(tables, self.numbers, self._accounts, self._episodes, 0, chosen)
-        else:
-            decide_strategic(self.numbers, self._accounts, self._episodes, 0, chosen)
-        if episode["wish_asked"]:
-            self._engine.pursue(int(episode["wish_lots"]), int(episode["wish_urgency"]), int(episode["wish_stop"]))
-        self._engine.advance()
-        self._show(self._engine.view)
-        end = find_end(tables, self.numbers, account, episode)
-        if end != GOES_ON:
-            self._show(self._engine.settle())
-        earned = reward(tables, self.numbers, account, episode, self._is_tactical, self._terms)
-        next_exposure(tables, account, episode)
-        self._observe()
+        self._play(self._numbered(actions))
+        end = int(self._copies.ends[0])
+        first, second, third, fourth = self._copies.terms[0].tolist()
         seen, infos = self._seen(), self._infos()
         if end != GOES_ON:
             self.agents = []
         everyone = self.possible_agents
         return (
             seen,
-            dict.fromkeys(everyone, earned),
+            dict.fromkeys(everyone, first + second + third + fourth),
             dict.fromkeys(everyone, end == TERMINATED),
             dict.fromkeys(everyone, end == TRUNCATED),
             infos,
@@ -136,7 +104,7 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
 
     def state(self) -> Singles:
         """The newest normalised row of the matrix and the tail: what a centralised critic needs."""
-        newest: Singles = self._state[0].copy()
+        newest: Singles = self._copies.state[0].copy()
         return newest
 
     def render(self) -> None:
@@ -145,52 +113,62 @@ class TradingParallel(ParallelEnv[str, Singles, int]):  # type: ignore[misc]  # 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _numbered(self, actions: dict[str, int]) -> NDArray[np.int64]:
+    def _build_copies(self) -> Copies:
+        """The memory of the only copy."""
+        lane = self.ground.settings.lane
+        self._markets = build_market_arrays(self.ground.markets, lane)
+        self._lanes = build_lanes(1, lane, orders=order_slots(self.ground))
+        return build_copies(self.ground, self.spec, self._lanes.account, table_of(self._lanes), table_of(self._markets))
+
+    def _start(self, seed: int) -> None:
+        """Begin the episode of ``seed``."""
+        start_copies(self._handle, _FIRST, np.array([seed], np.int64))
+
+    def _play(self, actions: Integers) -> None:
+        """One step with ``actions`` (1, A)."""
+        step_copies(self._handle, actions, True)
+
+    def _numbered(self, actions: dict[str, int]) -> Integers:
         """(1, A) in the agents' order; refuses what no action is."""
-        row = np.zeros((1, len(self.possible_agents)), np.int64)
+        row = self._actions
         for a, agent in enumerate(self.possible_agents):
             if agent not in actions:
                 raise EnvironmentContractError(f"found no action of {agent!r}, expected one of every living agent")
-            if not self.action_spaces[agent].contains(actions[agent]):
+            action = actions[agent]
+            is_one = type(action) is int and 0 <= action < self.spec.action_counts[a]
+            if not (is_one or self.action_spaces[agent].contains(action)):
                 raise EnvironmentContractError(
-                    f"found action {actions[agent]!r} of {agent!r}, expected a whole number from 0 to {self.spec.action_counts[a] - 1}"
+                    f"found action {action!r} of {agent!r}, expected a whole number from 0 to {self.spec.action_counts[a] - 1}"
                 )
-            row[0, a] = actions[agent]
+            row[0, a] = action
         return row
 
-    def _show(self, view: AccountView) -> None:
-        """Bring the account's row up to the engine's view; rows there count within the market, here over all."""
-        account = self._accounts[0]
-        for name in _VIEWED:
-            account[name] = getattr(view, name)
-        account["market"] = self._market
-        account["row"] += self._firsts[self._market]
-
-    def _observe(self) -> None:
-        observe = observe_tactical if self._is_tactical else observe_strategic
-        observe(self.ground.tables, self.numbers, self._accounts, self._episodes, 0, self._observations, self._state)
-
     def _seen(self) -> Observations:
+        observations = self._copies.observations[0]
         return {
-            agent: self._observations[0, a, :size].copy()
+            agent: observations[a, :size].copy()
             for a, (agent, size) in enumerate(zip(self.spec.agents, self.spec.observation_sizes, strict=True))
         }
 
     def _infos(self) -> Infos:
         """Terms of the newest reward, and how the account stands: the same for all agents."""
-        account, episode = self._accounts[0], self._episodes[0]
-        info = {f"reward_{name}": float(value) for name, value in zip(TERMS, self._terms, strict=True)}
-        info |= {name: float(account[name]) for name in _TOLD}
-        info |= {
-            "ts_event": float(self.ground.markets[self._market].ts_event[account["row"] - self._firsts[self._market]]),
-            "target_lots": float(episode["target"]),
-            "exposure": float(episode["exposure"]),
-        }
-        return {agent: dict(info) for agent in self.possible_agents}
+        account, episode = self._copies.account[0].item(), self._copies.episodes[0].item()
+        info: dict[str, float] = dict(zip(_REWARDS, self._copies.terms[0].tolist(), strict=True))
+        for name, place in _TOLD:
+            info[name] = float(account[place])
+        info["ts_event"] = float(self._stamps[account[_ROW]])
+        info["target_lots"], info["exposure"] = float(episode[_TARGET]), episode[_EXPOSURE]
+        return {agent: info.copy() for agent in self.possible_agents}
 
 
-_VIEWED = tuple(AccountView.__slots__)
-_TOLD = ("equity_micros", "peak_micros", "lots", "fees_micros", "traded_lots", "refused_lots")
+_FIRST = np.zeros(1, np.int64)
+_REWARDS = tuple(f"reward_{name}" for name in TERMS)
+_ACCOUNT, _EPISODE = ACCOUNT.names or (), EPISODE.names or ()
+_TOLD = tuple(
+    (name, _ACCOUNT.index(name))
+    for name in ("equity_micros", "peak_micros", "lots", "fees_micros", "traded_lots", "refused_lots")
+)
+_ROW, _TARGET, _EXPOSURE = _ACCOUNT.index("row"), _EPISODE.index("target"), _EPISODE.index("exposure")
 
 
 def _box(size: int) -> spaces.Box:

@@ -13,14 +13,11 @@ from grandmodel.models.architecture import STRATEGIC_AGENTS
 from grandmodel.models.choices import AGGRESSIVE, part_of_gap, strategic_target
 from grandmodel.models.tails import write_strategic_tail
 from grandmodel.training.environments.episodes import (
-    Numbers,
-    Rows,
     copy_numbers,
     copy_window,
     day_loss,
     horizon_risk,
     is_too_little,
-    take_stock,
 )
 
 _COORDINATOR = len(STRATEGIC_AGENTS)
@@ -28,9 +25,9 @@ _ROWS = 48
 
 
 @kernel
-def decide_strategic(numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
-    """Turn ``actions[n]`` (A,) into the wish of copy ``n``."""
-    account, episode = accounts[n], episodes[n]
+def decide_strategic(tables: Any, account: Any, episode: Any, actions: Any, n: int) -> None:
+    """Turn ``actions[n]`` (A,) into the wish of the episode."""
+    numbers = tables.numbers[0]
     followed = actions[n, _COORDINATOR]
     target = strategic_target(actions[n, followed], episode.full_lots)
     if is_too_little(account.lots, target, numbers.dead_band * episode.full_lots):
@@ -43,33 +40,31 @@ def decide_strategic(numbers: Numbers, accounts: Rows, episodes: Rows, n: int, a
 
 
 @kernel
-def observe_strategic(
-    tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, observations: Any, state: Any
-) -> None:
+def observe_strategic(tables: Any, account: Any, episode: Any, observations: Any, state: Any, n: int) -> None:
     """What is seen at the account's bar, into ``observations[n]`` (A, F) and ``state[n]`` (S,)."""
-    account, episode = accounts[n], episodes[n]
-    take_stock(tables, numbers, account, episode)
-    m, g = account.market, account.row
+    numbers = tables.numbers[0]
+    g = account.row
+    bar = tables.bars[g]
     for a in range(_COORDINATOR):
-        copy_window(tables.trunks[a], tables.columns[a], _ROWS, g, observations, n, a)
+        copy_window(tables, a, _ROWS, g, observations, n, a)
     newest = tables.newest[g]
     row, tail = state[n, : len(newest)], state[n, len(newest) :]
     copy_numbers(newest, row)
     write_strategic_tail(
         tail,
-        tables.time_of_day[g],
-        tables.day_of_week[g],
+        bar.time_of_day,
+        bar.day_of_week,
         account.lots,
         episode.full_lots,
         account.open_profit_micros,
-        horizon_risk(tables, numbers, account),
+        horizon_risk(tables, account),
         episode.drawdown,
         numbers.drawdown_limit,
         day_loss(account),
         numbers.day_loss_limit,
         episode.target,
         account.bars_held,
-        tables.scale[g],
-        tables.mean_scale[m],
+        bar.scale,
+        tables.markets[account.market].mean_scale,
     )
     copy_numbers(tail, observations[n, _COORDINATOR, : len(tail)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS
 from grandmodel.features.normaliser import Normaliser
 from grandmodel.features.schema import TIME_COLUMNS, FeatureSchema
+from grandmodel.kernels import table_reader
 from grandmodel.models.architecture import Architecture, strategic_architecture, tactical_architecture
+from grandmodel.training.environments.episodes import NUMBERS, build_numbers
 from grandmodel.training.environments.settings import EnvSettings
 from grandmodel.training.errors import TrainingDataError
 from grandmodel.training.market import Layer, Span, TrainingMarket, check_one_layer
@@ -30,40 +32,64 @@ Bools = NDArray[np.bool_]
 TRADING_DAYS_PER_YEAR = 252.0
 
 
+TABLE_BAR = np.dtype(
+    [
+        ("close", "<f8"),  # ticks
+        ("scale", "<f8"),  # deviation of one bar's move, ticks
+        ("time_of_day", "<f8"),  # 0 in a matrix without it, as the next
+        ("day_of_week", "<f8"),
+        ("exposure", "<f8"),  # strategic exposure, where it was given; NaN where it is drawn
+        ("age", "<f8"),  # 5-minute bars since the newest half-hour close, at which the strategic layer decided
+        ("is_decision", "<i8"),  # 1 where the bar closes a half hour
+        ("can_step", "<i8"),  # 1 where a decision may be taken here, and what is seen at the next bar is known
+    ]
+)
+"""One row a bar: what a step reads of it beside its window stands in one cache line."""
+
+TABLE_MARKET = np.dtype(
+    [
+        ("tick_value", "<f8"),  # micros per tick and lot
+        ("bars_per_year", "<f8"),
+        ("bars_per_day", "<f8"),
+        ("mean_scale", "<f8"),
+        ("first_start", "<i8"),  # its rows [first, last) of ``Tables.starts``
+        ("last_start", "<i8"),
+    ]
+)
+"""One row a market."""
+
+
 class Tables(NamedTuple):
     """What the kernels read. G bars of M markets, C columns; a table per trunk with that trunk's columns."""
 
-    tick_value: Floats
-    """(M,) micros per tick and lot."""
-    bars_per_year: Floats
-    bars_per_day: Floats
-    mean_scale: Floats
-    """(M,) each."""
-    close: Floats
-    """(G,) ticks."""
-    scale: Floats
-    """(G,) deviation of one bar's move, ticks."""
-    time_of_day: Floats
-    day_of_week: Floats
-    """(G,) each; 0 in a matrix without them."""
-    can_step: Bools
-    """(G,) whether a decision may be taken here, and what is seen at the next bar is known."""
+    bars: NDArray[Any]
+    """(G,) of ``TABLE_BAR``"""
+    markets: NDArray[Any]
+    """(M,) of ``TABLE_MARKET``"""
     starts: Integers
-    """(S,) bars at which an episode may begin, ..."""
-    starts_from: Integers
-    """(M + 1,) ... and where each market's begin in ``starts``."""
+    """(S,) bars at which an episode may begin, market by market"""
     newest: Singles
     """(G, C) the normalised rows, for the global state."""
-    trunks: tuple[Singles, ...]
-    """(G * columns of the trunk,) each, flat, normalised."""
-    columns: tuple[int, ...]
-    """How many columns each trunk has."""
-    exposure: Floats
-    """(G,) strategic exposure, where it was given; NaN where it is drawn."""
-    age: Floats
-    """(G,) 5-minute bars since the newest half-hour close, at which the strategic layer decided."""
-    is_decision: Bools
-    """(G,) whether the bar closes a half hour."""
+    windows: Singles
+    """The normalised columns of each trunk, (G, columns) end to end and flat: a window is one stretch of it."""
+    columns: Integers
+    """How many columns each trunk has, ..."""
+    windows_from: Integers
+    """... and where its part of ``windows`` begins."""
+    numbers: NDArray[Any]
+    """(1,) of ``NUMBERS``: the settings that the kernels need."""
+
+
+open_tables = table_reader(
+    "Tables",
+    zip(
+        Tables._fields,
+        (TABLE_BAR, TABLE_MARKET, np.int64, np.float32, np.float32, np.int64, np.int64, NUMBERS),
+        (1, 1, 1, 2, 1, 1, 1, 1),
+        strict=True,
+    ),
+)
+"""In compiled code: the ``Tables`` of which one has the ``table_of``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +148,33 @@ def build_ground(
     ] * 2
     days = np.array([settings.bars_per_day_of(market.instrument.id, market.width_ns) for market in markets])
     scales = [market.scale for market in markets]
+    columns = np.array([len(trunk.columns) for trunk in architecture.trunks], np.int64)
+    bars = np.zeros(len(newest), TABLE_BAR)
+    bars["close"] = np.concatenate([market.bars["close"] for market in markets])
+    bars["scale"] = np.concatenate(scales)
+    bars["time_of_day"], bars["day_of_week"] = hours
+    bars["exposure"] = _exposures(markets, can_step, exposures)
+    bars["age"] = np.concatenate([_decision_age(market.ts_event) for market in markets])
+    bars["is_decision"] = np.concatenate([market.ts_event % THIRTY_MINUTES_NS == 0 for market in markets])
+    bars["can_step"] = np.concatenate(can_step)
+    rows = np.zeros(len(markets), TABLE_MARKET)
+    rows["tick_value"] = [market.instrument.tick_value_micros for market in markets]
+    rows["bars_per_year"], rows["bars_per_day"] = days * TRADING_DAYS_PER_YEAR, days
+    rows["mean_scale"] = [
+        settings.mean_scale_of(market.instrument.id, scale[here])
+        for market, scale, here in zip(markets, scales, inside, strict=True)
+    ]
+    rows["last_start"] = np.cumsum([*map(len, starts)])
+    rows["first_start"][1:] = rows["last_start"][:-1]
     tables = Tables(
-        tick_value=np.array([float(market.instrument.tick_value_micros) for market in markets]),
-        bars_per_year=days * TRADING_DAYS_PER_YEAR,
-        bars_per_day=days,
-        mean_scale=np.array(
-            [
-                settings.mean_scale_of(market.instrument.id, scale[here])
-                for market, scale, here in zip(markets, scales, inside, strict=True)
-            ]
-        ),
-        close=np.concatenate([market.bars["close"].astype(np.float64) for market in markets]),
-        scale=np.concatenate(scales),
-        time_of_day=hours[0],
-        day_of_week=hours[1],
-        can_step=np.concatenate(can_step),
+        bars=bars,
+        markets=rows,
         starts=np.concatenate([first + here for first, here in zip(firsts, starts, strict=True)]),
-        starts_from=np.cumsum([0, *map(len, starts)]).astype(np.int64),
         newest=newest,
-        trunks=tuple(newest[:, trunk.columns].ravel() for trunk in architecture.trunks),
-        columns=tuple(len(trunk.columns) for trunk in architecture.trunks),
-        exposure=_exposures(markets, can_step, exposures),
-        age=np.concatenate([_decision_age(market.ts_event) for market in markets]),
-        is_decision=np.concatenate([market.ts_event % THIRTY_MINUTES_NS == 0 for market in markets]),
+        windows=np.concatenate([newest[:, trunk.columns].ravel() for trunk in architecture.trunks]),
+        columns=columns,
+        windows_from=len(newest) * (np.cumsum(columns) - columns),
+        numbers=build_numbers(layer, settings),
     )
     return Ground(layer, tuple(markets), settings, architecture, schema, normaliser, tables)
 

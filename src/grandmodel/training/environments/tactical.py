@@ -13,14 +13,11 @@ from grandmodel.models.architecture import EXECUTION_ACTIONS
 from grandmodel.models.choices import WAIT, tactical_stop, tactical_target, tactical_urgency
 from grandmodel.models.tails import write_tactical_tail
 from grandmodel.training.environments.episodes import (
-    Numbers,
-    Rows,
     copy_numbers,
     copy_window,
     day_loss,
     horizon_risk,
     is_too_little,
-    take_stock,
 )
 
 _ROWS = 60
@@ -28,9 +25,9 @@ _AGGRESSIVE = EXECUTION_ACTIONS.index("aggressive")
 
 
 @kernel
-def decide_tactical(tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, actions: Any) -> None:
-    """Turn ``actions[n]`` (3,) into the wish of copy ``n``."""
-    account, episode = accounts[n], episodes[n]
+def decide_tactical(tables: Any, account: Any, episode: Any, actions: Any, n: int) -> None:
+    """Turn ``actions[n]`` (3,) into the wish of the episode."""
+    numbers = tables.numbers[0]
     stance, risk, execution = actions[n, 0], actions[n, 1], actions[n, 2]
     episode.wish_urgency = tactical_urgency(execution)
     episode.wish_asked = episode.wish_urgency != WAIT
@@ -40,18 +37,15 @@ def decide_tactical(tables: Any, numbers: Numbers, accounts: Rows, episodes: Row
         episode.wish_lots = held
     else:
         episode.wish_lots = tactical_target(stance, risk, execution, episode.exposure, full_lots, held)
-    episode.wish_stop = tactical_stop(risk, tables.scale[episode.bar])
+    episode.wish_stop = tactical_stop(risk, tables.bars[episode.bar].scale)
     if episode.wish_asked:
         episode.target = episode.wish_lots
 
 
 @kernel
-def observe_tactical(
-    tables: Any, numbers: Numbers, accounts: Rows, episodes: Rows, n: int, observations: Any, state: Any
-) -> None:
+def observe_tactical(tables: Any, account: Any, episode: Any, observations: Any, state: Any, n: int) -> None:
     """What is seen at the account's bar, into ``observations[n]`` (3, F) and ``state[n]`` (S,)."""
-    account, episode = accounts[n], episodes[n]
-    take_stock(tables, numbers, account, episode)
+    numbers = tables.numbers[0]
     g = account.row
     newest = tables.newest[g]
     row, tail = state[n, : len(newest)], state[n, len(newest) :]
@@ -59,11 +53,11 @@ def observe_tactical(
     write_tactical_tail(
         tail,
         episode.exposure,
-        tables.age[g],
+        tables.bars[g].age,
         account.lots,
         episode.full_lots,
         account.open_profit_micros,
-        horizon_risk(tables, numbers, account),
+        horizon_risk(tables, account),
         episode.drawdown,
         numbers.drawdown_limit,
         day_loss(account),
@@ -72,5 +66,5 @@ def observe_tactical(
         account.working > 0,
     )
     for a in range(3):
-        place = copy_window(tables.trunks[0], tables.columns[0], _ROWS, g, observations, n, a)
+        place = copy_window(tables, 0, _ROWS, g, observations, n, a)
         copy_numbers(tail, observations[n, a, place : place + len(tail)])
