@@ -672,8 +672,8 @@ def drive(script, settings, schedules, instruments, seed=5):
     return venue.said
 
 
-def drive_compiled(script, settings, schedules, instruments, seed=5):
-    """The same of the compiled venue."""
+def drive_compiled(script, settings, schedules, instruments, seed=5, watch=lambda _: None):
+    """The same of the compiled venue; ``watch`` is shown its arrays at every stop."""
     market = MarketStep(instruments, schedules, (300 * 10**9,), settings, {})
     venue = SimulatedExchange(market, instruments, schedules, settings, seed)
     said = []
@@ -681,12 +681,16 @@ def drive_compiled(script, settings, schedules, instruments, seed=5):
         block = np.array([row], dtype=row.dtype)
         schema = market.begin(block)
         while (stop := market.walk(block, schema_of(block))) is not Stop.END:
+            watch(market)
             _listen(stop, venue, said)
+        watch(market)
         assert schema is schema_of(block)
         for request in requests:
             _send(venue, replace_ts(request, int(row["ts_init"])))
     while (stop := market.advance(NEVER_NS - 1)) is not Stop.END:
+        watch(market)
         _listen(stop, venue, said)
+    watch(market)
     return said
 
 

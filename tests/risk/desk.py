@@ -10,6 +10,7 @@ from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.risk.gate import RiskGate, RiskView, Verdict
+from grandmodel.risk.rows import AccountRows
 from grandmodel.risk.settings import RiskSettings
 
 CAPITAL = 10_000_000 * 1_000_000
@@ -120,3 +121,17 @@ def fill(number: int, lots: int, price: int, side: Side = Side.BUY, name: str = 
 def codes(verdict: Verdict) -> dict[str, str]:
     """The reason of every check that did not pass."""
     return {check.name: check.reason for check in verdict.checks if check.reason}
+
+
+PER_ACCOUNT = tuple(name for name in AccountRows._fields if name not in ("limits", "portfolio"))
+"""The rows of which each account has its own."""
+
+
+def among_others(mine: AccountRows, n: int, m: int) -> AccountRows:
+    """A copy of ``mine`` as account ``n`` of two with the limits ``m`` of two; the other account is empty, the other limits let nothing pass."""
+    made = {}
+    for name, one in mine._asdict().items():
+        beside = np.zeros_like(one)
+        place = m if name == "limits" else n
+        made[name] = one if name == "portfolio" else np.concatenate([one, beside] if place == 0 else [beside, one])
+    return AccountRows(**made)
