@@ -158,6 +158,28 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             _IS_LEFT,
         ),
     ),
+    "checks": (
+        Same(
+            "_plus",
+            "if b > 0:",
+            ("if b > (0 + 1):",),
+            "another sum only where ``a`` is held at 2^62 already, and 1 more than that is held by the next sum",
+        ),
+        Same(
+            "_plus",
+            "if b > 0:",
+            ("if b >= 0:", "if b > (0 - 1):"),
+            "0 more is ``a`` itself in both branches, which lies within the bounds",
+        ),
+    ),
+    "working": (
+        Same(
+            "WorkingOrders.report",
+            "return None if sequence < 0 else (sequence, has_ended)",
+            ("return None if sequence <= 0 else (sequence, has_ended)",),
+            "the first order's number is 1",
+        ),
+    ),
     "planner": (
         Same(
             "pursue_target",
@@ -239,7 +261,7 @@ one question."""
 UNITS = ("side", "direction")
 """1 or -1: to multiply by them and to divide by them is one thing."""
 SIGNED = ("int", "float")
-ORDERLESS = ("min", "max", "convert_micros", "_times")
+ORDERLESS = ("min", "max", "convert_micros", "_times", "_plus")
 """Functions whose arguments may change places."""
 
 

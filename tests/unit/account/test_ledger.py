@@ -131,6 +131,7 @@ def test_an_open_gain_is_the_mark_over_the_cost(lots: int) -> None:
     ledger = ledger_of(NQ, SHARE)
     for index, instrument in enumerate((NQ, SHARE)):
         ledger.apply_fill(index, lots, 100, 0)
+        assert ledger.unrealised_micros(index) == 0  # Marked at what it cost.
         ledger.mark(index, 104)
         gain = 4 * lots * instrument.tick_value_micros
         assert ledger.unrealised_micros(index) == gain

@@ -146,7 +146,10 @@ def test_a_patient_entry_rests_at_the_own_side_or_the_mark_and_goes_at_the_next_
 def test_without_a_price_and_on_bad_prices_nothing_leaves() -> None:
     gate = desk.gate()
     nothing = {"marks": [UNDEFINED_PRICE, 7_500, 110_000]}
-    assert told(pursue(gate, 2, passive=True, view=nothing)) == [("new", 0, "no_price")]
+    for lots, side in ((2, Side.BUY), (-3, Side.SELL)):
+        (row,) = pursue(gate, lots, passive=True, view=nothing)
+        assert told([row]) == [("new", 0, "no_price")]
+        assert (row["side"], row["quantity"], row["instrument"]) == (side, abs(lots), 0)
     assert told(pursue(gate, 2, in_bad_stretch=True)) == [("new", 11, "bad_stretch")]
     assert not gate.working.count
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from grandmodel.domain.decisions import CheckedOrder, CheckOutcome, PlaceOrder
-from grandmodel.domain.events import DecidedIntent
+from grandmodel.domain.events import Cause, DecidedIntent, Record
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import Order, OrderType, Side
 from grandmodel.risk.checks import (
@@ -18,7 +18,9 @@ from grandmodel.risk.checks import (
     hopeless,
     judge,
     listed,
+    names_of,
 )
+from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.leaving import judge_at
 from grandmodel.risk.reasons import RiskReason
 from grandmodel.risk.settings import InstrumentLimits, PortfolioLimits, RiskSettings
@@ -157,3 +159,19 @@ def test_the_checks_of_an_intent_are_those_of_its_orders_by_the_names_of_its_run
         ("one", CheckOutcome.PASSED, 1, 2, ""),
         ("two", CheckOutcome.REFUSED, 5, 4, "too_much"),
     ]
+
+
+def test_a_future_that_is_only_watched_and_has_no_margin_binds_none() -> None:
+    nq, cl, eurusd = desk.instruments()
+    watched = msgspec.structs.replace(nq, initial_margin_micros=0)
+    gate = RiskGate(RiskSettings(authorised=(cl.id,)), (watched, cl, eurusd), desk.CAPITAL)
+    told = {one.name: one for one in gate.check(desk.order(1, instrument=cl.id), desk.view(positions=[3, 1, 0])).checks}
+    assert told["margin"].value == (1 + 2) * cl.initial_margin_micros
+    assert told["position_overall"].value == 3 + 1 + 2
+
+
+def test_a_run_names_its_checks_on_its_first_record() -> None:
+    first = Record(number=0, ts=0, cause=Cause.BEGIN, position=0, equity_micros=0)
+    assert names_of(first) == CHECK_NAMES
+    assert names_of(msgspec.structs.replace(first, note=msgspec.Raw(b'{"seed":1}'))) == CHECK_NAMES
+    assert names_of(msgspec.structs.replace(first, note=msgspec.Raw(b'{"checks":["one","two"]}'))) == ("one", "two")

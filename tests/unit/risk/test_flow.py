@@ -269,14 +269,17 @@ def test_what_was_counted_goes_through_save() -> None:
     assert other.open_by_rule(215) == [(1, 1)]
 
 
-def test_more_than_the_rows_had_room_for_is_restored() -> None:
+@pytest.mark.parametrize(("orders", "messages"), [(300, 3), (3, 300)])
+def test_more_than_the_rows_had_room_for_is_restored(orders: int, messages: int) -> None:
     flow, account = flow_of(window_ns=10**6)
     for ts in range(300):
         account.make_room(1)
         put(account.rows, ts, quantity=ts)
-        count_order(account.rows, 0, 0, ts)
-        count_message(account.rows, 0, ts)
+        if ts < orders:
+            count_order(account.rows, 0, 0, ts)
+        if ts < messages:
+            count_message(account.rows, 0, ts)
     other, copy = flow_of(window_ns=10**6)
     other.restore(flow.save())
-    assert (orders_within(copy.rows, 0, 300), messages_within(copy.rows, 0, 300)) == (300, 300)
+    assert (orders_within(copy.rows, 0, 300), messages_within(copy.rows, 0, 300)) == (orders, messages)
     assert other.save() == flow.save()

@@ -360,6 +360,16 @@ def test_a_report_tells_that_what_joined_groups_of_other_instruments_is_there_to
     assert book.working.buys == [1, 5, 9 + 6]
 
 
+def test_one_report_may_tell_of_several_steps_at_once() -> None:
+    book = Book()
+    for number, index, quantity, group in ((1, 1, 5, 7), (2, 1, 3, 7), (3, 0, 1, 0)):
+        book.working.batch += 1
+        book.send(desk.order(number, quantity=quantity, oco_group=group), index)
+    assert book.working.buys == [1, 5 + 3, 0]
+    book.report(desk.report(3, ExecType.NEW))
+    assert book.working.buys == [1, 5, 0]
+
+
 def test_orders_and_changes_are_numbered_and_known_while_they_are_open() -> None:
     book = Book()
     assert (book.working.count, book.working.sequence, book.working.batch) == (0, 0, 0)
