@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 
-import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +15,6 @@ from grandmodel.simulation.models import (
     RandomSlippage,
     VenueSettings,
 )
-from grandmodel.simulation.state import SlotState
 from reference_exchange import drive, drive_compiled
 from strategies import ALL_DAY, CL, NQ, bars, schedule_of, scripts, ticks
 
@@ -47,21 +45,21 @@ venues = st.builds(
 @SLOW
 @given(scripts(bars(instruments=2), instruments=2), venues)
 def test_on_bars_the_compiled_venue_says_what_the_plain_one_says(script, venue):
-    last = []
-    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, watch=lambda market: last.append(check_arrays(market)))
+    positions = []
+    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, positions=positions)
     assert said == drive(script, venue, SCHEDULES, INSTRUMENTS)
     check_what_always_holds(script, said)
-    check_positions(script, said, last[-1])
+    check_positions(script, said, positions)
 
 
 @SLOW
 @given(scripts(ticks(instruments=2), instruments=2), venues)
 def test_on_trades_and_quotes_the_compiled_venue_says_what_the_plain_one_says(script, venue):
-    last = []
-    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, watch=lambda market: last.append(check_arrays(market)))
+    positions = []
+    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, positions=positions)
     assert said == drive(script, venue, SCHEDULES, INSTRUMENTS)
     check_what_always_holds(script, said)
-    check_positions(script, said, last[-1])
+    check_positions(script, said, positions)
 
 
 @settings(SLOW, max_examples=120)
@@ -112,17 +110,6 @@ def check_what_always_holds(script, said):
             groups[order.parent].append(filled[number])
     for parent, exits in groups.items():
         assert sum(exits) <= filled[parent]
-
-
-def check_arrays(market):
-    """The orders that market data can fill are counted right at every stop; the venue's positions."""
-    slots = market.slots[: int(market.step[0]["slots"])]
-    live = slots[np.isin(slots["state"], (SlotState.WORKING, SlotState.STOPPED))]
-    counted = np.bincount(live["instrument"], minlength=len(market.instruments))
-    assert market.instruments["active"].tolist() == counted.tolist()
-    assert (slots["order_id"][1:] > slots["order_id"][:-1]).all()
-    assert (live["leaves"] > 0).all()
-    return market.instruments["venue_position"].tolist()
 
 
 def check_positions(script, said, positions):

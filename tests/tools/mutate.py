@@ -180,6 +180,17 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             "the first order's number is 1",
         ),
     ),
+    "matching": (
+        Same(
+            "SimulatedExchange.__init__",
+            "self._days = [(0, 0)] * len(self._schedules)",
+            (
+                "self._days = [(0, (0 + 1))] * len(self._schedules)",
+                "self._days = [((0 + 1), 0)] * len(self._schedules)",
+            ),
+            "a day of no time, or of the first nanosecond of 1970, in which nothing is sent",
+        ),
+    ),
     "planner": (
         Same(
             "pursue_target",

@@ -8,6 +8,7 @@ from grandmodel.domain.orders import CancelOrder, ExecType, Order, OrderType, Re
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.simulation.exchange import SimulatedExchange, trading_day_around
+from grandmodel.simulation.matching import drop_ended
 from grandmodel.simulation.models import (
     ConstantLatency,
     LognormalLatency,
@@ -139,6 +140,17 @@ def test_more_orders_than_slots_are_all_taken_and_ended_ones_make_room() -> None
     left = [*range(2, 101, 2), *range(101, 171)]
     assert venue.market.slots["order_id"][: len(left)].tolist() == left
     assert venue.market.step[0]["slots"] == len(left)
+
+
+def test_gaps_are_closed_and_the_rest_keep_their_order() -> None:
+    venue = Venue()
+    for number in range(1, 6):
+        venue.send(number)
+    slots = venue.market.slots
+    slots["state"][[0, 2, 4]] = SlotState.ENDED
+    assert drop_ended(venue.market.step, slots) == 2
+    assert (venue.market.step[0]["slots"], slots["order_id"][:2].tolist()) == (2, [2, 4])
+    assert drop_ended(venue.market.step, slots) == 2
 
 
 def test_a_slot_is_used_again_without_a_trace_of_the_order_before() -> None:
