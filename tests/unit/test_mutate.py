@@ -92,6 +92,7 @@ def test_opening():
 """
 
 
+@pytest.mark.slow
 def test_what_the_tests_notice_is_killed_and_what_they_do_not_ask_for_survives(tmp_path) -> None:
     (tmp_path / "test_half.py").write_text(HALF, encoding="utf-8")
     suite = Suite(("account/booking.py",), (str(tmp_path / "test_half.py"),))
@@ -106,6 +107,7 @@ def test_what_the_tests_notice_is_killed_and_what_they_do_not_ask_for_survives(t
     assert share_killed(Counter(found.values())) == 2 / 3
 
 
+@pytest.mark.slow
 def test_tests_that_fail_on_the_source_as_it_is_judge_nothing(tmp_path) -> None:
     (tmp_path / "test_wrong.py").write_text("def test_wrong():\n    assert False\n", encoding="utf-8")
     suite = Suite(("account/booking.py",), (str(tmp_path / "test_wrong.py"),))
@@ -113,6 +115,7 @@ def test_tests_that_fail_on_the_source_as_it_is_judge_nothing(tmp_path) -> None:
         next(outcomes(suite, mutants_of("wrong", suite)[:1]))
 
 
+@pytest.mark.slow
 def test_a_mutant_that_never_ends_is_late_and_one_that_cannot_be_told_is_not_run(tmp_path, monkeypatch, capsys) -> None:
     (tmp_path / "test_slow.py").write_text(
         "import time\nfrom grandmodel.account.booking import marked_value\n\ndef test_slow():\n    time.sleep(20 * (marked_value(0, 0, 0, 0, 0) != 0))\n",
