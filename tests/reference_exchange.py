@@ -11,12 +11,13 @@ import msgspec
 import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Flag, schema_of
-from grandmodel.domain.orders import CancelOrder, OrderType, ReplaceOrder, TimeInForce
+from grandmodel.domain.orders import CancelOrder, ExecType, OrderType, ReplaceOrder, TimeInForce
 from grandmodel.domain.report_rows import REPORT, report_of
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.runtime.market_step import MarketStep, Stop
 from grandmodel.simulation.exchange import SimulatedExchange, due_count, hand_out
 from grandmodel.simulation.models import FillRuleName, LiquidityName
+from grandmodel.simulation.state import SlotState
 
 NONE = None
 SOMEWHERE = 10**15
@@ -673,8 +674,8 @@ def drive(script, settings, schedules, instruments, seed=5):
     return venue.said
 
 
-def drive_compiled(script, settings, schedules, instruments, seed=5):
-    """The same of the compiled venue."""
+def drive_compiled(script, settings, schedules, instruments, seed=5, positions=None):
+    """The same of the compiled venue, its arrays checked at every stop; ``positions`` takes what it holds ours to be at the end."""
     market = MarketStep(instruments, schedules, (300 * 10**9,), settings, {})
     venue = SimulatedExchange(market, instruments, schedules, settings, seed)
     said = []
@@ -682,13 +683,36 @@ def drive_compiled(script, settings, schedules, instruments, seed=5):
         block = np.array([row], dtype=row.dtype)
         schema = market.begin(block)
         while (stop := market.walk(block, schema_of(block))) is not Stop.END:
+            _check_arrays(market)
             _listen(stop, market, said)
+        _check_arrays(market)
         assert schema is schema_of(block)
         for request in requests:
             _send(venue, replace_ts(request, int(row["ts_init"])))
     while (stop := market.advance(NEVER_NS - 1)) is not Stop.END:
+        _check_arrays(market)
         _listen(stop, market, said)
+    _check_arrays(market)
+    if positions is not None:
+        positions += market.instruments["venue_position"].tolist()
     return said
+
+
+def _check_arrays(market):
+    """The orders that market data can fill are counted right, slots lie in order, and what is no fill tells of none."""
+    state = market.step[0]
+    slots = market.slots[: int(state["slots"])]
+    live = slots[np.isin(slots["state"], (SlotState.WORKING, SlotState.STOPPED))]
+    counted = np.bincount(live["instrument"], minlength=len(market.instruments))
+    assert market.instruments["active"].tolist() == counted.tolist()
+    assert (slots["order_id"][1:] > slots["order_id"][:-1]).all()
+    assert (live["leaves"] > 0).all()
+    reports = market.reports[int(state["report_head"]) : int(state["report_tail"])]
+    is_fill = reports["exec_type"] == ord(ExecType.TRADE.value)
+    assert (reports["last_quantity"][is_fill] > 0).all()
+    assert np.isin(reports["maker"], (0, 1)).all()
+    for name in ("last_quantity", "last_price", "maker"):
+        assert not reports[name][~is_fill].any()
 
 
 def replace_ts(request, ts):

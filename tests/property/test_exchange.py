@@ -45,17 +45,21 @@ venues = st.builds(
 @SLOW
 @given(scripts(bars(instruments=2), instruments=2), venues)
 def test_on_bars_the_compiled_venue_says_what_the_plain_one_says(script, venue):
-    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS)
+    positions = []
+    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, positions=positions)
     assert said == drive(script, venue, SCHEDULES, INSTRUMENTS)
     check_what_always_holds(script, said)
+    check_positions(script, said, positions)
 
 
 @SLOW
 @given(scripts(ticks(instruments=2), instruments=2), venues)
 def test_on_trades_and_quotes_the_compiled_venue_says_what_the_plain_one_says(script, venue):
-    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS)
+    positions = []
+    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, positions=positions)
     assert said == drive(script, venue, SCHEDULES, INSTRUMENTS)
     check_what_always_holds(script, said)
+    check_positions(script, said, positions)
 
 
 @settings(SLOW, max_examples=120)
@@ -106,6 +110,19 @@ def check_what_always_holds(script, said):
             groups[order.parent].append(filled[number])
     for parent, exits in groups.items():
         assert sum(exits) <= filled[parent]
+
+
+def check_positions(script, said, positions):
+    """What the venue takes our positions to be is the sum of what it filled."""
+    orders = {one.order_id: one for _, asked in script for one in asked if hasattr(one, "order_type")}
+    expected = [0] * len(positions)
+    for one in said:
+        order = orders.get(one.order_id)
+        if order is not None:
+            expected[[instrument.id for instrument in INSTRUMENTS].index(order.instrument)] += one.lots * int(
+                order.side
+            )
+    assert positions == expected
 
 
 def check_price(order, fill, script):

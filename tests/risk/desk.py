@@ -18,7 +18,7 @@ from grandmodel.kernels import kernel
 from grandmodel.risk.checks import REASONS, checked, judge, listed
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.leaving import leave
-from grandmodel.risk.rows import rows_of
+from grandmodel.risk.rows import AccountRows, rows_of
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.taking import results_of, take_report
 from grandmodel.risk.working import apply_report
@@ -216,3 +216,17 @@ def _take(account, results, said, heard):
     return take_report(
         rows_of(account), 0, 0, said[0], heard[0], found.trades, found.totals, found.executions, found.times
     )
+
+
+PER_ACCOUNT = tuple(name for name in AccountRows._fields if name not in ("limits", "portfolio"))
+"""The rows of which each account has its own."""
+
+
+def among_others(mine: AccountRows, n: int, m: int) -> AccountRows:
+    """A copy of ``mine`` as account ``n`` of two with the limits ``m`` of two; the other account is empty, the other limits let nothing pass."""
+    made = {}
+    for name, one in mine._asdict().items():
+        beside = np.zeros_like(one)
+        place = m if name == "limits" else n
+        made[name] = one if name == "portfolio" else np.concatenate([one, beside] if place == 0 else [beside, one])
+    return AccountRows(**made)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
@@ -140,6 +139,8 @@ class Desk:
         self.happened: Counter[str] = Counter()
         # Reference numbers, from the public covariance and not from the gate's coefficients.
         gate_var = self.settings.var
+        from scipy import stats  # A second to import, for whoever only draws settings here.
+
         quantile = stats.t.ppf(gate_var.level, gate_var.degrees) * math.sqrt(1 - 2 / gate_var.degrees)
         scale = gate_var.horizon_days * gate_var.bars_per_day * quantile**2
         unit = np.array(RATES) / 1e6

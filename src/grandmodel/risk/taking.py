@@ -59,7 +59,7 @@ _HALT = int(BreakerState.HALT)
 
 
 @kernel
-def _count_execution(executions: Rows, times: NDArray[np.int64], side: int, ts: int, totals: Row) -> bool:
+def count_execution(executions: Rows, times: NDArray[np.int64], side: int, ts: int, totals: Row) -> bool:
     """An execution of ``side`` that opened or added; True where that has just made too many. There must be room for its time."""
     row = executions[side]
     times[side, row.tail] = ts
@@ -113,7 +113,7 @@ def take_report(
         told |= FREED
     if report.exec_type == _FILL:
         i, signed = heard.instrument, report.last_quantity * heard.side
-        if trades[i].lots * signed >= 0 and _count_execution(
+        if trades[i].lots * signed >= 0 and count_execution(
             executions, times, 2 * i + (heard.side < 0), report.due, totals[0]
         ):
             told |= OFTEN

@@ -2,9 +2,21 @@
 
 import pytest
 
-from grandmodel.account.planner import CANCEL, CHANGE, NEW, WHYS, position_coming, pursue_target_at
+from grandmodel.account.planner import (
+    CANCEL,
+    CHANGE,
+    NEW,
+    WHYS,
+    Target,
+    position_coming,
+    pursue_target,
+    pursue_target_at,
+)
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.orders import ExecType, OrderType, Side
+from grandmodel.domain.ids import InstrumentId
+from grandmodel.domain.orders import ExecType, OrderType, Side, TimeInForce
+from grandmodel.domain.time import NEVER_NS
+from grandmodel.risk.checks import REASONS
 from grandmodel.risk.rows import ASKED
 from grandmodel.risk.settings import InstrumentLimits, RiskSettings
 from risk import desk
@@ -134,7 +146,10 @@ def test_a_patient_entry_rests_at_the_own_side_or_the_mark_and_goes_at_the_next_
 def test_without_a_price_and_on_bad_prices_nothing_leaves() -> None:
     gate = desk.gate()
     nothing = {"marks": [UNDEFINED_PRICE, 7_500, 110_000]}
-    assert told(pursue(gate, 2, passive=True, view=nothing)) == [("new", 0, "no_price")]
+    for lots, side in ((2, Side.BUY), (-3, Side.SELL)):
+        (row,) = pursue(gate, lots, passive=True, view=nothing)
+        assert told([row]) == [("new", 0, "no_price")]
+        assert (row["side"], row["quantity"], row["instrument"]) == (side, abs(lots), 0)
     assert told(pursue(gate, 2, in_bad_stretch=True)) == [("new", 11, "bad_stretch")]
     assert not gate.working.count
 
@@ -155,3 +170,77 @@ def test_what_market_orders_on_their_way_lead_to_counts_a_group_once_and_a_way_o
     assert coming(1) == 0
     gate.on_order(desk.order(4, side=Side.SELL, quantity=1, tag="stop"))
     assert coming(-5) == -4
+
+
+def test_only_market_orders_of_an_agent_s_own_are_coming() -> None:
+    gate = desk.gate()
+    gate.on_order(desk.order(1, quantity=2, order_type=OrderType.LIMIT, price=MARK - 9, oco_group=7))
+    gate.on_order(desk.order(2, quantity=2, oco_group=7, tag="target"))
+    gate.on_order(desk.order(3, quantity=3, oco_group=7))
+    gate.on_order(desk.order(4, quantity=5, instrument=InstrumentId("CL"), oco_group=7))
+    gate.see(desk.view(positions=[1, -2, 0]))
+    assert position_coming(gate.account.rows, 0, 0) == 1 + 3
+    assert position_coming(gate.account.rows, 0, 1) == -2 + 5
+    desk.hear(gate, desk.report(3, ExecType.TRADE, last_quantity=1, leaves=2))
+    assert position_coming(gate.account.rows, 0, 0) == 1 + 2
+
+
+def test_without_a_mark_nothing_new_protects_what_is_left() -> None:
+    gate = desk.gate()
+    bracketed(gate)
+    nothing = {"marks": [UNDEFINED_PRICE, 7_500, 110_000]}
+    rows = pursue(gate, 1, held=3, stop_ticks=30, view=nothing)
+    assert told(rows) == [("cancel", 2, "retarget"), ("cancel", 3, "retarget"), ("new", 0, "exit")]
+    assert REASONS[rows[-1]["reason"]] == "no_price"
+
+
+def test_what_is_asked_carries_the_terms_of_the_order_and_of_the_wish() -> None:
+    gate = desk.gate()
+    later = desk.START + 10**12
+    rows = pursue(gate, 2, stop_ticks=40, effective_ts=later)
+    for row in rows:
+        assert (row["kind"], row["why"], row["instrument"], row["ts"]) == (NEW, 0, 0, desk.START)
+        assert (row["effective_ts"], row["expire_ts"], row["reduce_only"]) == (later, NEVER_NS, 0)
+        assert (row["trail_ticks"], row["display_quantity"]) == (0, 0)
+        assert (row["approved"], row["reason"], row["noted"]) == (2, 0, 0)
+    assert [(row["time_in_force"], row["price"], row["group"]) for row in rows] == [
+        (TimeInForce.DAY, UNDEFINED_PRICE, 0),
+        (TimeInForce.GTC, UNDEFINED_PRICE, -12),
+    ]
+    desk.hear(gate, desk.report(11, ExecType.TRADE, last_quantity=2, leaves=0))
+    change, out = pursue(gate, 1, held=2, last_order=12, effective_ts=later)
+    assert (change["kind"], change["quantity"], change["ts"], change["effective_ts"]) == (CHANGE, 1, desk.START, later)
+    same = (
+        "order_id",
+        "instrument",
+        "side",
+        "order_type",
+        "time_in_force",
+        "price",
+        "stop_price",
+        "parent",
+        "group",
+        "tag",
+    )
+    assert {name: change[name] for name in same} == {name: rows[1][name] for name in same}
+    assert (out["side"], out["quantity"], out["parent"], out["group"]) == (Side.SELL, 1, 0, 0)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 0), (0, 1)])
+def test_among_others_an_account_is_planned_by_its_own_rows_and_by_the_limits_named(n: int, m: int) -> None:
+    """The other account and the other limits let nothing leave."""
+    gate = desk.gate(RiskSettings(limits=FAR))
+    bracketed(gate)
+    for last_order, lots, stop in ((20, 1, 0), (30, -2, 30), (40, -3, 500)):
+        gate.see(desk.view(positions=[3, 0, 0]))
+        gate.account.make_room(6)
+        mine = gate.account.rows
+        both = desk.among_others(mine, n, m)
+        other = [one[1 - n].copy() for name, one in zip(both._fields, both, strict=True) if name in desk.PER_ACCOUNT]
+        count, last = pursue_target(both, n, m, Target(0, lots, False, stop, 0, 0, False), last_order)
+        assert (count, last) == pursue_target_at(gate.account.handle, 0, lots, False, stop, 0, 0, False, last_order)
+        assert count > 1
+        for name, before in zip(desk.PER_ACCOUNT, other, strict=True):
+            found = getattr(both, name)
+            assert found[n].tobytes() == getattr(mine, name)[0].tobytes(), name
+            assert found[1 - n].tobytes() == before.tobytes(), name

@@ -5,7 +5,7 @@ import pytest
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType, Side
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrderType, Side, TimeInForce
 from grandmodel.risk.gate import RiskGate
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.working import WorkingOrder, best_opposite, send, side_lots_with
@@ -343,3 +343,109 @@ def test_tags_keep_their_numbers() -> None:
     copy = Book()
     copy.working.restore(book.working.save())
     assert copy.working.tag_number("of my own") == book.orders[2].tag
+
+
+def test_a_report_tells_that_what_joined_groups_of_other_instruments_is_there_too() -> None:
+    book = Book()
+    for number, index, quantity, group in ((1, 1, 5, 7), (2, 2, 4, 7), (3, 2, 6, 0)):
+        book.send(desk.order(number, quantity=quantity, oco_group=group), index)
+    book.report(desk.report(1, ExecType.NEW))
+    book.working.batch += 1
+    for number, index, quantity, group in ((4, 1, 3, 7), (5, 2, 9, 7), (6, 0, 1, 0)):
+        book.send(desk.order(number, quantity=quantity, oco_group=group), index)
+    assert book.working.buys == [1, 5 + 3, 4 + 9 + 6]
+    book.report(desk.report(6, ExecType.CANCEL_REJECTED))
+    assert book.working.buys == [1, 5 + 3, 4 + 9 + 6]
+    book.report(desk.report(6, ExecType.NEW))
+    assert book.working.buys == [1, 5, 9 + 6]
+
+
+def test_one_report_may_tell_of_several_steps_at_once() -> None:
+    book = Book()
+    for number, index, quantity, group in ((1, 1, 5, 7), (2, 1, 3, 7), (3, 0, 1, 0)):
+        book.working.batch += 1
+        book.send(desk.order(number, quantity=quantity, oco_group=group), index)
+    assert book.working.buys == [1, 5 + 3, 0]
+    book.report(desk.report(3, ExecType.NEW))
+    assert book.working.buys == [1, 5, 0]
+
+
+def test_orders_and_changes_are_numbered_and_known_while_they_are_open() -> None:
+    book = Book()
+    assert (book.working.count, book.working.sequence, book.working.batch) == (0, 0, 0)
+    book.send(desk.order(4, quantity=5), 1)
+    book.working.batch += 1
+    book.send(desk.order(6, quantity=1), 2)
+    book.send(desk.order(4, quantity=7), 1)
+    assert (book.working.count, book.working.sequence, book.working.batch) == (2, 3, 1)
+    first, second = book.working.each()
+    assert (first.order_id, first.instrument, first.sequence, first.batch, first.pending) == (4, 1, 1, 0, 7)
+    assert (second.order_id, second.instrument, second.sequence, second.batch, second.pending) == (6, 2, 2, 1, 1)
+    assert [book.working.knows(number) for number in (3, 4, 5, 6, 7)] == [False, True, False, True, False]
+    assert (book.working.buys, book.working.sells) == ([0, 7, 1], [0, 0, 0])
+    assert book.report(desk.report(4, ExecType.CANCELED)) is True
+    assert book.report(desk.report(6, ExecType.NEW)) is False
+    assert [book.working.knows(number) for number in (4, 6)] == [False, True]
+    assert (book.working.count, book.working.sequence) == (1, 3)
+
+
+def test_an_order_lies_in_its_row_as_it_was_sent() -> None:
+    book = _sent(desk.order(1, quantity=4))
+    sent = desk.order(
+        2, side=Side.SELL, quantity=3, order_type=OrderType.STOP_LIMIT, price=90, stop_price=95, display_quantity=2, parent=OrderId(1),
+        oco_group=8, reduce_only=True, tag="stop", time_in_force=TimeInForce.GTD, expire_ts=desk.START + 5, ts=desk.START + 1,
+    )  # fmt: skip
+    book.send(sent, 2)
+    row = book.orders[2]
+    expected = {
+        "order_id": 2, "instrument": 2, "side": -1, "quantity": 3, "pending": 3, "order_type": OrderType.STOP_LIMIT,
+        "time_in_force": TimeInForce.GTD, "expire_ts": desk.START + 5, "price": 90, "stop_price": 95, "trail_ticks": 0,
+        "display_quantity": 2, "new_price": 90, "new_stop": 95, "named_parent": 1, "parent": 1, "group": 8, "reduce_only": 1,
+        "tag": book.working.tag_number("stop"), "sequence": 2, "ts": desk.START + 1, "batch": 0, "filled": 0, "reduced": 0, "woken": 0,
+        "cancel_asked": 0, "changing": 0, "coming": 0,
+    }  # fmt: skip
+    assert {name: getattr(row, name) for name in row.__struct_fields__} == expected
+    book.report(_trade(1, 1, 3))
+    late = msgspec.structs.replace(sent, order_id=OrderId(3))
+    book.send(late, 2)  # Its parent has begun to fill: it is no child of it any more.
+    assert (book.orders[3].named_parent, book.orders[3].parent, book.orders[2].woken) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("answer", [ExecType.REPLACED, ExecType.CANCEL_REJECTED, None])
+def test_a_change_takes_its_prices_when_the_venue_says_so(answer: ExecType | None) -> None:
+    resting = desk.order(1, quantity=5, order_type=OrderType.STOP_LIMIT, price=100, stop_price=95)
+    book = _sent(resting)
+    book.send(msgspec.structs.replace(resting, quantity=3, price=101), 0)
+    known = book.orders[1]
+    assert (known.quantity, known.pending, known.changing) == (5, 3, 1)
+    assert (known.price, known.new_price, known.stop_price, known.new_stop) == (100, 101, 95, 95)
+    book.report(_trade(1, 1, 4))
+    if answer is None:
+        book.working.take_back_change(1)
+    else:
+        book.report(desk.report(1, answer, leaves=2))
+    known = book.orders[1]
+    taken = answer is ExecType.REPLACED
+    assert (known.quantity, known.pending, known.changing, known.filled) == (3 if taken else 5, 3 if taken else 5, 0, 1)
+    assert (known.price, known.new_price) == ((101, 101) if taken else (100, 100))
+    assert (known.stop_price, known.new_stop) == (95, 95)
+    assert _lots(book) == ((2 if taken else 4), 0)
+    book.send(msgspec.structs.replace(resting, quantity=3, stop_price=97), 0)
+    assert (book.orders[1].new_price, book.orders[1].stop_price, book.orders[1].new_stop) == (100, 95, 97)
+
+
+def test_what_is_taken_back_is_recounted_in_its_own_instrument() -> None:
+    book = Book()
+    for number, index in ((1, 0), (2, 2), (3, 2), (4, 1)):
+        book.send(desk.order(number, quantity=number), index)
+    book.working.take_back(2)
+    assert (book.working.buys, list(book.orders)) == ([1, 4, 3], [1, 3, 4])
+    book.send(desk.order(3, quantity=9), 2)
+    assert book.working.buys == [1, 4, 9]
+    book.working.take_back_change(3)
+    assert book.working.buys == [1, 4, 3]
+    assert book.working.ask_cancel(4, desk.START)
+    book.working.take_back_cancel(4)
+    assert not book.orders[4].cancel_asked
+    book.working.take_back_cancel(77)
+    assert [order.cancel_asked for order in book.working.each()] == [0, 0, 0]

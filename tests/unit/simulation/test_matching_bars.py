@@ -108,6 +108,15 @@ def test_a_stop_limit_beyond_its_limit_rests_until_the_next_bar():
     assert fills(below) == [(1, 1, 102)]
 
 
+def test_a_stop_limit_that_the_open_passes_by_a_tick_rests_on_either_side():
+    bought = [first(order(1, BUY, 1, STOP_LIMIT, 105, 103)), second(106, 108, 100, 107), third(107, 108, 103, 105)]
+    sold = [first(order(1, SELL, 1, STOP_LIMIT, 95, 97)), second(94, 99, 92, 93), third(93, 97, 92, 95)]
+    for script, price in ((bought, 105), (sold, 95)):
+        reports = said(script)
+        assert [(one.kind, one.ts_event - START) for one in reports[1:]] == [("L", 5 * MINUTE), ("F", 15 * MINUTE)]
+        assert reports[2].price == price
+
+
 def test_a_stop_limit_inside_the_range_fills_at_its_trigger():
     assert fills([first(order(1, BUY, 1, STOP_LIMIT, 104, 103)), second(100, 108, 100, 107)]) == [(1, 1, 103)]
 

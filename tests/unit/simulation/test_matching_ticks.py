@@ -204,6 +204,24 @@ def test_a_bracket_over_partial_fills_of_its_entry():
     assert ends(script) == [(3, "oco")]
 
 
+def test_exits_that_have_sold_all_they_were_sent_for_end_though_their_entry_may_buy_more():
+    entry = order(1, BUY, 6)
+    script = [
+        quote(
+            entry,
+            order(2, SELL, 2, STOP, stop=95, parent=1, oco_group=1, time_in_force=TimeInForce.GTC),
+            order(3, SELL, 2, LIMIT, 105, parent=1, oco_group=1, time_in_force=TimeInForce.GTC),
+            sizes=(10, 4),
+        ),  # buys 4
+        quote_row(5, 105, None, 1, 0),  # the target sells 1
+        trade_row(6, 95, 1),
+        quote_row(7, 94, None, 50, 0),  # the stop sells the other one
+        quote_row(8, 106, 107, 50, 2),  # the entry buys its last 2
+    ]
+    assert fills(script) == [(1, 4, 101), (3, 1, 105), (2, 1, 94), (1, 2, 107)]
+    assert ends(script) == [(3, "oco")]
+
+
 def test_a_cancel_that_overtakes_its_order_waits_for_it():
     """Random latency: some cancels arrive before their orders. Every order is acknowledged, then cancelled or filled."""
     latency = LognormalLatency(floor=0, median=1_000, sigma=2.0)
