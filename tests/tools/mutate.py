@@ -163,13 +163,40 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             "_plus",
             "if b > 0:",
             ("if b > (0 + 1):",),
-            "another sum only where ``a`` is held at 2^62 already, and 1 more than that is held by the next sum",
+            "another sum only where ``a`` is held at 2^62 already: 1 more than what no limit reaches",
         ),
         Same(
             "_plus",
             "if b > 0:",
             ("if b >= 0:", "if b > (0 - 1):"),
             "0 more is ``a`` itself in both branches, which lies within the bounds",
+        ),
+        Same(
+            "_root",
+            "if variance >= 0.0:",
+            ("if variance > 0.0:",),
+            "the root of 0, and what stands for a tiny negative variance, are both 0",
+        ),
+        Same(
+            "_judge_size",
+            "_within(worst, bound - gross, unit) - end if unit > 0 else 0,",
+            ("_within(worst, bound - gross, unit) - end if unit > 0 else (0 - 1),",),
+            "no lots and less than none are refused alike",
+        ),
+        Same(
+            "_judge_size",
+            "found[_FITS, _CONCENTRATION] = max(worst, bound // unit) - end if unit > 0 else 0",
+            ("found[_FITS, _CONCENTRATION] = max(worst, bound // unit) - end if unit >= 0 else 0",),
+            "where a lot costs nothing its instrument costs nothing, and no limit is below 0: the line is not reached",
+        ),
+        Same(
+            "_judge_var",
+            "if moment.risk_known == 0 or math.isnan(own + loose + stressed + moment.variance + seen.slope):",
+            (
+                "if moment.risk_known == 0 or math.isnan(((own + loose + stressed) - moment.variance) + seen.slope):",
+                "if moment.risk_known == 0 or math.isnan(((own + loose + stressed + moment.variance) - seen.slope)):",
+            ),
+            "a sum and a difference of numbers are none where one of them is none",
         ),
     ),
     "working": (
