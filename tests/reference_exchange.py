@@ -683,14 +683,14 @@ def drive_compiled(script, settings, schedules, instruments, seed=5, positions=N
         schema = market.begin(block)
         while (stop := market.walk(block, schema_of(block))) is not Stop.END:
             _check_arrays(market)
-            _listen(stop, venue, said)
+            _listen(stop, market, venue, said)
         _check_arrays(market)
         assert schema is schema_of(block)
         for request in requests:
             _send(venue, replace_ts(request, int(row["ts_init"])))
     while (stop := market.advance(NEVER_NS - 1)) is not Stop.END:
         _check_arrays(market)
-        _listen(stop, venue, said)
+        _listen(stop, market, venue, said)
     _check_arrays(market)
     if positions is not None:
         positions += market.instruments["venue_position"].tolist()
@@ -731,8 +731,12 @@ def _send(venue, request):
         venue.submit(request)
 
 
-def _listen(stop, venue, said):
+def _listen(stop, market, venue, said):
+    """Take what is due; nothing is heard before its time or after it."""
     if stop is Stop.REPORTS:
+        heard = venue.due_reports()
+        assert heard
+        assert {one.ts_init for one in heard} == {market.now}
         said += [
             Said(
                 one.exec_id,
@@ -748,7 +752,7 @@ def _listen(stop, venue, said):
                 one.reason.value,
                 NONE if one.arrival_price is None else (one.arrival_reference.value, one.arrival_price),
             )
-            for one in venue.due_reports()
+            for one in heard
         ]
 
 
