@@ -733,7 +733,11 @@ def _send(venue, request):
 
 
 def _listen(stop, market, said):
+    """Take what is due; nothing is heard before its time or after it."""
     if stop is Stop.REPORTS:
+        heard = reports_due(market)
+        assert heard
+        assert {one.ts_init for one in heard} == {market.now}
         said += [
             Said(
                 one.exec_id,
@@ -749,7 +753,7 @@ def _listen(stop, market, said):
                 one.reason.value,
                 NONE if one.arrival_price is None else (one.arrival_reference.value, one.arrival_price),
             )
-            for one in reports_due(market)
+            for one in heard
         ]
 
 

@@ -380,20 +380,6 @@ def _module_files(module: str) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
-def _pointer_to(_typing: Any, address: Any) -> Any:
-    """``address`` (int64) as a pointer; the compiler runs this."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(address), generate
-
-
-pointer_to: Any = intrinsic(_pointer_to)
-"""An address as a pointer, for ``numba.carray`` in compiled code: one table of addresses costs as much to hand over as one array, and a
-structured array costs half a microsecond. Whoever fills the table keeps the arrays alive and fills it again where one is replaced."""
-
-
 class _ArrayTable(types.Type):  # type: ignore[misc]  # numba publishes no types
     """A table of arrays as compiled code sees it: one address, whatever stands behind it."""
 

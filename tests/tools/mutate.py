@@ -163,13 +163,46 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             "_plus",
             "if b > 0:",
             ("if b > (0 + 1):",),
-            "another sum only where ``a`` is held at 2^62 already, and 1 more than that is held by the next sum",
+            "another sum only where ``a`` is held at 2^62 already: 1 more than what no limit reaches",
         ),
         Same(
             "_plus",
             "if b > 0:",
             ("if b >= 0:", "if b > (0 - 1):"),
             "0 more is ``a`` itself in both branches, which lies within the bounds",
+        ),
+        Same(
+            "_root",
+            "if variance >= 0.0:",
+            ("if variance > 0.0:",),
+            "the root of 0, and what stands for a tiny negative variance, are both 0",
+        ),
+        Same(
+            "_judge_size",
+            "_within(worst, bound - gross, unit) - end if unit > 0 else 0,",
+            ("_within(worst, bound - gross, unit) - end if unit > 0 else (0 - 1),",),
+            "no lots and less than none are refused alike",
+        ),
+        Same(
+            "_judge_size",
+            "found[_FITS, _CONCENTRATION] = max(worst, bound // unit) - end if unit > 0 else 0",
+            ("found[_FITS, _CONCENTRATION] = max(worst, bound // unit) - end if unit >= 0 else 0",),
+            "where a lot costs nothing its instrument costs nothing, and no limit is below 0: the line is not reached",
+        ),
+        Same(
+            "_judge_size",
+            "added = _times(max(lots, 0), unit)",
+            ("added = _times(max(lots, (0 - 1)), unit)",),
+            "fewer than no lots leave the larger of both sides what it is",
+        ),
+        Same(
+            "_judge_var",
+            "if moment.risk_known == 0 or math.isnan(own + loose + stressed + moment.variance + seen.slope):",
+            (
+                "if moment.risk_known == 0 or math.isnan(((own + loose + stressed) - moment.variance) + seen.slope):",
+                "if moment.risk_known == 0 or math.isnan(((own + loose + stressed + moment.variance) - seen.slope)):",
+            ),
+            "a sum and a difference of numbers are none where one of them is none",
         ),
     ),
     "working": (
@@ -178,6 +211,24 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             "return None if sequence < 0 else (sequence, has_ended)",
             ("return None if sequence <= 0 else (sequence, has_ended)",),
             "the first order's number is 1",
+        ),
+        Same(
+            "WorkingOrders.ask_cancel",
+            "self._account.make_room(1)",
+            ("self._account.make_room((1 + 1))",),
+            "more room than is needed",
+        ),
+        Same(
+            "apply_report",
+            "if child.parent == order_id and child.instrument != i:",
+            ("if ((child.parent == order_id) or (child.instrument != i)):",),
+            "to reckon more instruments anew than changed finds what is there",
+        ),
+        Same(
+            "apply_report",
+            "if other.group != 0 and before < other.batch <= out.heard and other.instrument != i:",
+            ("if ((other.group != 0) or (before < other.batch <= out.heard) or (other.instrument != i)):",),
+            "to reckon more instruments anew than changed finds what is there",
         ),
     ),
     "matching": (
@@ -528,6 +579,10 @@ def reason_of(module: str, mutant: Mutant) -> str:
     return ""
 
 
+class CannotJudgeError(Exception):
+    """The tests do not pass on the source as it is."""
+
+
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
@@ -601,7 +656,7 @@ def outcomes(suite: Suite, mutants: Sequence[Mutant], *, jobs: int = 1) -> Itera
     with ThreadPoolExecutor(jobs) as pool, _several(jobs) as folders:
         outcome, said = run_tests(folders[0], suite.tests, 5 * LIMIT_S)
         if outcome != "passed":
-            raise SystemExit(f"{said}\nthe tests {outcome} on the source as it is: no mutant can be judged")
+            raise CannotJudgeError(f"{said}\nthe tests {outcome} on the source as it is: no mutant can be judged")
         for folder in folders:
             copies.put(folder)
         yield from pool.map(one, mutants)
@@ -690,7 +745,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"{one.name:<14} {one.kind:<10} {one.source}:{one.line} {one.function}\n  - {one.old}\n  + {one.new}"
                 )
             continue
-        table.append((module, judge_module(module, chosen, given.jobs)))
+        try:
+            table.append((module, judge_module(module, chosen, given.jobs)))
+        except CannotJudgeError as error:
+            print(error)
+            return 2
     if given.list:
         return 0
     if not table:

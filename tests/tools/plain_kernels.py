@@ -8,6 +8,9 @@ numbers that leave 64 bits raise where they are put into an array, and a place o
 from __future__ import annotations
 
 import ctypes
+import math
+from collections import namedtuple
+from collections.abc import Iterable
 from functools import cache, wraps
 from typing import Any
 
@@ -21,7 +24,7 @@ config: Any = numba.config
 np.seterr(over="ignore")  # Numpy's own whole numbers wrap, as they do in compiled code.
 
 
-def kernel(function: Any = None, *, inline: bool = False) -> Any:
+def kernel(function: Any = None, *, inline: bool = False, borrows: bool = False) -> Any:
     """``function`` itself, with structured arrays among its arguments made ``Rows`` and numpy's numbers made Python's."""
 
     def keep_function(python_function: Any) -> Any:
@@ -37,9 +40,36 @@ def kernel(function: Any = None, *, inline: bool = False) -> Any:
     return keep_function if function is None else keep_function(function)
 
 
-def pointer_to(address: int) -> ctypes.c_void_p:
-    """``address`` as a pointer, for ``numba.carray``."""
-    return ctypes.c_void_p(int(address))
+def table_of(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Addresses, steps and lengths of ``arrays``, as the package's own writes them down."""
+    words: list[int] = []
+    for array in arrays:
+        step = 0 if array.ndim > 1 and array.strides[0] == 0 else array.itemsize * math.prod(array.shape[1:])
+        words += (array.ctypes.data, step, *array.shape)
+    return np.array(words, np.int64)
+
+
+def table_reader(name: str, fields: Iterable[tuple[str, Any, int]]) -> Any:
+    """What opens a ``table_of``: the arrays of ``fields`` (name, dtype, dimensions) where the table says that they stand."""
+    known = tuple(fields)
+    made = namedtuple(name, [field for field, _, _ in known])  # noqa: PYI024  its fields are not known here
+
+    def open_table(table: np.ndarray) -> Any:
+        words, arrays = iter(table.tolist()), []
+        for _, dtype, dimensions in known:
+            address, step = next(words), next(words)
+            shape = tuple(next(words) for _ in range(dimensions))
+            own = shape if step or dimensions == 1 else (1, *shape[1:])
+            size = math.prod(own) * np.dtype(dtype).itemsize
+            found = (
+                np.frombuffer((ctypes.c_char * size).from_address(address), dtype).reshape(own)
+                if size
+                else np.zeros(own, dtype)
+            )
+            arrays.append(_as_kernel_sees(found if own == shape else np.broadcast_to(found, shape)))
+        return made(*arrays)
+
+    return open_table
 
 
 class Rows:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tools import mutate
-from tools.mutate import MODULES, ROOT, SOURCE, Suite, drawn, mutants_of, outcomes, share_killed
+from tools.mutate import MODULES, ROOT, SOURCE, CannotJudgeError, Suite, drawn, mutants_of, outcomes, share_killed
 
 TEXT = '''
 def cut(lots: int, most: int) -> int:
@@ -111,7 +111,7 @@ def test_what_the_tests_notice_is_killed_and_what_they_do_not_ask_for_survives(t
 def test_tests_that_fail_on_the_source_as_it_is_judge_nothing(tmp_path) -> None:
     (tmp_path / "test_wrong.py").write_text("def test_wrong():\n    assert False\n", encoding="utf-8")
     suite = Suite(("account/booking.py",), (str(tmp_path / "test_wrong.py"),))
-    with pytest.raises(SystemExit, match="failed on the source as it is"):
+    with pytest.raises(CannotJudgeError, match="failed on the source as it is"):
         next(outcomes(suite, mutants_of("wrong", suite)[:1]))
 
 

@@ -482,7 +482,8 @@ def _at_the_open(
         if lots > 0:
             budget -= lots
             price = open_ if is_limit else _no_better_than_trigger(slots, k, open_) + slot.slippage * slot.side
-            _fill(step, slots, k, reports, instruments, lots, price, ts_open, slot.resting, ts_open, ts_close)
+            maker = slot.resting if is_limit else 0  # A stop that wakes again with its parent rests nowhere: it takes.
+            _fill(step, slots, k, reports, instruments, lots, price, ts_open, maker, ts_open, ts_close)
             _leave_limit(slots, k, price)
     if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
         _end(step, slots, k, reports, instruments, ts_open, _CANCELED, _NOT_FILLABLE)

@@ -1,5 +1,7 @@
 """The checks' kernel on one account of several, and its findings in the forms that people read."""
 
+import math
+
 import msgspec
 import pytest
 
@@ -158,3 +160,52 @@ def test_a_run_names_its_checks_on_its_first_record() -> None:
     assert names_of(first) == CHECK_NAMES
     assert names_of(msgspec.structs.replace(first, note=msgspec.Raw(b'{"seed":1}'))) == CHECK_NAMES
     assert names_of(msgspec.structs.replace(first, note=msgspec.Raw(b'{"checks":["one","two"]}'))) == ("one", "two")
+
+
+@pytest.mark.parametrize("name", ["CL", "EURUSD"])
+def test_at_a_price_of_nothing_no_lots_fit_where_the_sums_are_passed_already(name: str) -> None:
+    """What adds no money adds lots all the same: beyond a limit no number of them is a way back to it."""
+    tight = PortfolioLimits(max_gross_exposure=0.2, max_margin_share=0.001)
+    gate = desk.gate(RiskSettings(portfolio=tight))
+    marks = [mark if other == "NQ" else 0 for other, mark in zip(desk.NAMES, desk.MARKS, strict=True)]
+    verdict = gate.check(desk.order(1, instrument=InstrumentId(name)), desk.view(positions=[10, 0, 0], marks=marks))
+    told = {one.name: one for one in verdict.checks}
+    for check in ("gross_exposure", "margin"):
+        assert (told[check].outcome, told[check].reason) == (CheckOutcome.REFUSED, check)
+    value = 10 * desk.MARKS[0] * desk.instruments()[0].tick_value_micros
+    assert (told["gross_exposure"].value, told["concentration"].value) == (value, 0)
+    assert told["concentration"].outcome is CheckOutcome.PASSED
+
+
+def test_the_row_counts_the_checks_that_cut_or_refused() -> None:
+    gate = desk.gate(TIGHTER)
+    for seen, noted in (
+        ({}, 0),
+        ({"positions": [2, 0, 0]}, 2),
+        ({"positions": [2, 0, 0], "halted": [True, False, False]}, 3),
+    ):
+        gate.see(desk.view(**seen))
+        assert gate.put(0, desk.order(5, quantity=9 if seen else 1), 0)
+        judge(gate.account.rows, 0, 0, 0)
+        assert gate.account.rows.asked[0, 0]["noted"] == noted
+
+
+@pytest.mark.parametrize("held", [0, 3])
+def test_lots_without_risk_of_their_own_are_refused_while_others_pass_the_limit(held: int) -> None:
+    """Beside what is held, or nothing, an open order takes the account half its own risk beyond the limit."""
+    limit = 1.0
+    for _ in range(2):
+        gate = desk.gate(RiskSettings(portfolio=PortfolioLimits(max_var=limit)))
+        gate.on_order(desk.order(1, quantity=1, instrument=InstrumentId("CL")))
+        gate.see(desk.view(positions=[held, 0, 0]))
+        seen = gate.account.rows.seen[0]
+        for name in ("own", "single", "slope"):
+            seen[name][2] = 0.0
+        risk, loose = math.sqrt(gate.account.rows.moment[0]["variance"]), seen["single"][1]
+        limit = (risk + 0.5 * loose) / desk.CAPITAL
+    assert gate.put(0, desk.order(2, instrument=InstrumentId("EURUSD")), 2)
+    assert judge(gate.account.rows, 0, 0, 0) == 0
+    place = CHECK_NAMES.index("var")
+    found = checked(gate.account.rows, 0, OrderId(2), int(gate.account.asked[0][-1]))
+    assert found.values[place] == pytest.approx(risk + loose)
+    assert (found.refused >> place & 1, found.reasons) == (1, ("var_limit",))

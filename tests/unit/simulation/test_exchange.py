@@ -111,6 +111,7 @@ def test_an_order_lies_in_its_slot_as_it_was_sent() -> None:
     assert second == [8, 0, 1, OrderType.LIMIT, TimeInForce.DAY, SlotState.HELD, 6, 0, 90, 0, 7, 0, 0, 0, 2, 2]
     assert (third[3], third[13], third[9] > 2**60) == (OrderType.TRAILING_STOP, 11, True)
     assert fourth[9] == -third[9]
+    assert (second[9], third[8]) == (0, 0)  # A price that the type lacks.
     for slot, arrives in zip(venue.market.slots[:4], (3, 9, 3, 3), strict=True):
         assert (slot["ts_sent"], slot["ts_active"] - START, slot["report_latency"]) == (
             START,
@@ -323,3 +324,18 @@ def test_the_generator_goes_on_where_its_state_was_taken() -> None:
     other = Venue(seed=99, **settings)
     other.exchange.restore_generator(state)
     assert drawn(other, range(20, 40)) == drawn(one, range(20, 40))[19:]
+
+
+def test_inside_a_block_a_fill_is_heard_before_the_rows_behind_its_time() -> None:
+    venue = Venue(report=2 * SECOND)
+    venue.send(1)
+    venue.until(START + 3 * SECOND)
+    rows = [trade_row(seconds * SECOND, 100 if seconds != 5 else 89, 3) for seconds in (4, 5, 6, 8, 9)]
+    block = np.array(rows, dtype=rows[0].dtype)
+    schema = venue.market.begin(block)
+    assert venue.market.walk(block, schema) is Stop.REPORTS
+    assert (venue.market.now, venue.market.position) == (START + 7 * SECOND, 3)
+    (heard,) = reports_due(venue.market)
+    assert (heard.exec_type, heard.last_price, heard.ts_event) == (ExecType.TRADE, 90, START + 5 * SECOND)
+    assert venue.market.walk(block, schema) is Stop.END
+    assert venue.market.now == START + 9 * SECOND
