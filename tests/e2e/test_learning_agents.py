@@ -10,6 +10,7 @@ from grandmodel.domain.blocks import Flag
 from grandmodel.domain.decisions import NoDecision, StrategicDecision, TacticalDecision, Urgency
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, Begin, Cause, ModelRefresh
+from grandmodel.domain.moments import expanded
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS, ns_from_text
 from grandmodel.features.schema import STRATEGIC_SCHEMA
 from grandmodel.journal.format import JournalReader, decode_record, encode_record
@@ -84,7 +85,7 @@ def test_decisions_begin_when_the_window_is_whole_and_trade(direct):
     first = next(place for place, record in enumerate(closes) if isinstance(record.decisions[0], StrategicDecision))
     assert first == FIRST - 1
     assert {decision.reasons for decision in decisions_of(records[:FIRST], NoDecision)} == {("warm_up",)}
-    assert sum(len(record.fills) for record in records) > 10
+    assert sum(len(record.fills) for record in expanded(records)) > 10
     exposures = {decision.target_exposure for decision in decisions_of(records, StrategicDecision)}
     assert min(exposures) < 0.0 < max(exposures)
 
@@ -144,7 +145,7 @@ def test_both_layers_decide_and_the_tactical_one_sees_the_newest_exposure(both):
 
 def test_a_position_that_differs_little_is_left_alone(direct, models):
     def trades(records):
-        return sum(len(record.fills) for record in records)
+        return sum(len(record.fills) for record in expanded(records))
 
     eager = run_settings(THIRTY_MINUTES_NS, strategic=models["one"], dead_band=0.0)
     lazy = run_settings(THIRTY_MINUTES_NS, strategic=models["one"], dead_band=0.5)
@@ -212,7 +213,7 @@ def test_what_the_strategic_file_does_not_name_is_not_traded(models):
     silent = [one for one in decisions_of(records, NoDecision) if one.instrument == "NQ2"]
     assert len(silent) == len(HALF_HOURS)
     assert {one.reasons for one in silent} == {("instrument_not_in_model",)}
-    assert {fill.instrument for record in records for fill in record.fills} == {"NQ"}
+    assert {fill.instrument for record in expanded(records) for fill in record.fills} == {"NQ"}
     known, unknown = msgspec.json.decode(begun.note)["traded_by"]
     assert known.startswith("NQ: strategic/")
     assert "NQ2: not traded" in unknown
@@ -237,7 +238,7 @@ def test_what_the_tactical_file_does_not_name_is_traded_by_market_orders_at_the_
     assert wished
     assert all(any(bar.width_ns == THIRTY_MINUTES_NS for bar in record.bars) for record, _ in wished)
     assert all(intent.stop_ticks == 0 and intent.urgency is Urgency.AGGRESSIVE for _, intent in wished)
-    assert {fill.instrument for record in records for fill in record.fills} == {"NQ", "NQ2"}
+    assert {fill.instrument for record in expanded(records) for fill in record.fills} == {"NQ", "NQ2"}
     lines = msgspec.json.decode(begun.note)["traded_by"]
     assert "tactical/" in lines[0]
     assert "market orders at its closes; tactical/" in lines[1]

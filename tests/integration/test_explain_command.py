@@ -1,6 +1,7 @@
 """``grandmodel explain``: on a real journal, at a decision, at a bar without one, at anything else, in words, JSON and as a page."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from grandmodel.cli import main as command
 from grandmodel.domain.decisions import StrategicDecision, TacticalDecision
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Cause
+from grandmodel.domain.moments import expanded
 from grandmodel.domain.time import FIVE_MINUTES_NS, THIRTY_MINUTES_NS, text_from_ns
 from grandmodel.features.schema import STRATEGIC_SCHEMA, TACTICAL_SCHEMA
 from grandmodel.journal.format import JournalReader, decode_record
@@ -128,8 +130,10 @@ def test_a_bar_without_a_decision_says_why(direct):
 
 
 def test_a_record_that_is_no_bar_says_so(direct):
-    report = next(one for one in records_of(direct) if one.cause is Cause.REPORT)
-    told = explain(direct, str(report.number))
+    moments = pairwise(expanded(records_of(direct)))
+    report = next(one for one, after in moments if one.cause is Cause.REPORT and after.ts > one.ts)
+    told = explain(direct, text_from_ns(report.ts))
+    assert (told.record, told.ts) == (report.number, report.ts)
     assert told.why_none == "the record's cause is report: agents decide when a bar closes"
     assert told.next_decision is not None
 
