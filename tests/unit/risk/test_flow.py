@@ -14,7 +14,6 @@ from grandmodel.domain.orders import Fill, OrderType, Side
 from grandmodel.kernels import kernel
 from grandmodel.risk.checks import COUNT
 from grandmodel.risk.flow import (
-    OrderFlow,
     count_message,
     count_order,
     count_recent,
@@ -25,7 +24,7 @@ from grandmodel.risk.flow import (
 )
 from grandmodel.risk.rows import AccountRows, AccountState, account_rows, limit_rows, portfolio_row
 from grandmodel.risk.settings import FlowLimits, RiskSettings
-from grandmodel.risk.taking import Results, count_execution, results_of
+from grandmodel.risk.taking import OrderFlow, Results, count_execution, results_of
 from risk import desk
 from risk.plain_flow import OrderFlow as PlainFlow
 
@@ -208,8 +207,8 @@ class Flow(OrderFlow):
 
 @kernel
 def _execute(handle: NDArray[np.int64], side: int, ts: int) -> bool:
-    _, totals, executions, times = results_of(handle)
-    return count_execution(executions, times, side, ts, totals[0])
+    found = results_of(handle)
+    return count_execution(found.executions, found.times, side, ts, found.totals[0])
 
 
 def flow_of(**changes: object) -> tuple[Flow, AccountState]:
