@@ -87,6 +87,10 @@ MODULES = {
         ("account/planner.py",),
         ("tests/unit/account/test_planner.py", "tests/property/test_planner.py"),
     ),
+    "lives": Suite(
+        ("execution/order_life.py",),
+        ("tests/unit/execution/test_order_life.py", "tests/property/test_order_life.py"),
+    ),
     "working": Suite(
         ("risk/working.py", "risk/flow.py"),
         (
@@ -119,15 +123,15 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             "no rate and a rate of -1 are refused alike",
         ),
         Same(
-            "Ledger.apply_fill",
-            "position.lots, position.cost_micros, realised = book_fill( position.lots, position.cost_micros, signed_lots, price_ticks, "
-            "instrument.tick_value_micros )",
-            (
-                (
-                    "position.lots, position.cost_micros, realised = book_fill(position.lots, position.cost_micros, signed_lots, "
-                    "instrument.tick_value_micros, price_ticks)"
-                ),
-            ),
+            "Ledger.__init__",
+            "self._values: NDArray[np.int64] = self._holdings.view(np.int64).reshape(len(instruments), -1)",
+            ("self._values: NDArray[np.int64] = self._holdings.view(np.int64).reshape(len(instruments), -(1 + 1))",),
+            "numpy takes any length below 0 for the one that follows from the others",
+        ),
+        Same(
+            "book",
+            "lots, cost, realised = book_fill(held.lots, held.cost, signed_lots, price, held.tick_value)",
+            ("lots, cost, realised = book_fill(held.lots, held.cost, signed_lots, held.tick_value, price)",),
             "price and tick value come in their product only",
         ),
         Same(
@@ -205,30 +209,18 @@ EQUIVALENT: dict[str, tuple[Same, ...]] = {
             "a sum and a difference of numbers are none where one of them is none",
         ),
     ),
-    "working": (
+    "lives": (
         Same(
-            "WorkingOrders.report",
-            "return None if sequence < 0 else (sequence, has_ended)",
-            ("return None if sequence <= 0 else (sequence, has_ended)",),
-            "the first order's number is 1",
+            "OrderLives.apply",
+            "self.make_room(1)",
+            ("self.make_room((1 + 1))",),
+            "room for one more than is needed",
         ),
         Same(
-            "WorkingOrders.ask_cancel",
-            "self._account.make_room(1)",
-            ("self._account.make_room((1 + 1))",),
-            "more room than is needed",
-        ),
-        Same(
-            "apply_report",
-            "if child.parent == order_id and child.instrument != i:",
-            ("if ((child.parent == order_id) or (child.instrument != i)):",),
-            "to reckon more instruments anew than changed finds what is there",
-        ),
-        Same(
-            "apply_report",
-            "if other.group != 0 and before < other.batch <= out.heard and other.instrument != i:",
-            ("if ((other.group != 0) or (before < other.batch <= out.heard) or (other.instrument != i)):",),
-            "to reckon more instruments anew than changed finds what is there",
+            "OrderLives._make_room",
+            "rows, beyond = np.zeros(2 * len(self._rows), LIFE), np.zeros(2 * len(self._beyond), np.int64)",
+            ("rows, beyond = np.zeros((2 + 1) * len(self._rows), LIFE), np.zeros(2 * len(self._beyond), np.int64)",),
+            "room for more than is needed",
         ),
     ),
     "matching": (

@@ -489,7 +489,7 @@ class OrderLives:
                 f"report {named['exec_id']}: found order {named['order_id']}, expected one that is open (last sent: "
                 f"{int(self._counts[0]['last_order_id'])})"
             )
-        quantity = self._orders[OrderId(named["order_id"])].quantity
+        quantity = int(self._row(OrderId(named["order_id"]))["quantity"])
         raise InvariantError(
             f"order {named['order_id']}: found {heard[_LOTS_FILLED]} lots filled of {quantity} (last fill {named['last_quantity']})"
         )

@@ -5,6 +5,7 @@ from fractions import Fraction
 from math import floor
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -317,3 +318,36 @@ def test_a_position_adds_its_gain_or_its_whole_value() -> None:
     for spot in (0, 1):
         assert marked_value(0, 0, 100, 2, spot) == 0
         assert marked_value(0, 0, UNDEFINED_PRICE, 2, spot) == 0
+
+
+def test_a_close_returns_what_it_realised_itself() -> None:
+    ledger = ledger_of(NQ)
+    for price in (103, 106):
+        ledger.apply_fill(0, 1, 100, 0)
+        assert ledger.apply_fill(0, -1, price, 0) == (price - 100) * NQ.tick_value_micros
+    assert ledger.positions[0].realised_micros == 9 * NQ.tick_value_micros
+
+
+def test_all_are_marked_at_once() -> None:
+    ledger = ledger_of(NQ, IF, CNY=150_000)
+    ledger.mark_all(np.array([101, 202]))
+    assert [position.mark_ticks for position in ledger.positions] == [101, 202]
+
+
+def test_a_ledger_goes_on_from_what_another_saved() -> None:
+    ledger, other = ledger_of(NQ, IF, CNY=150_000), ledger_of(NQ, IF, CNY=160_000)
+    ledger.apply_fill(0, 2, 100, 7)
+    ledger.apply_fill(1, -1, 300, 5)
+    ledger.set_rate("EUR", 1_100_000)
+    ledger.move_cash("EUR", 1_234)
+    assert [ledger.is_repeated("a"), ledger.is_repeated("a")] == [False, True]
+    ledger.end(1, 310)
+    other.restore(ledger.save())
+    assert (other.cash_micros, other.rates_micros) == (ledger.cash_micros, ledger.rates_micros)
+    assert (other.seen_ids, other.repeated) == ({"a"}, 1)
+    assert [numbers(one) for one in other.positions] == [numbers(one) for one in ledger.positions]
+    for one in (ledger, other):
+        one.mark(0, 120)
+        one.apply_fill(0, -1, 120, 0)
+    assert other.equity_micros() == ledger.equity_micros()
+    assert other.save() == ledger.save()

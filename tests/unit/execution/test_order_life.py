@@ -1,11 +1,16 @@
 """Our own orders as folded from the venue's reports."""
 
+import msgspec
+import numpy as np
 import pytest
 
+from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.ids import ExecId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, OrdStatus, ReplaceOrder, Side
-from grandmodel.execution.order_life import OrderLives
+from grandmodel.domain.orders import ExecType, ExecutionReport, OrderType, OrdStatus, PriceReference, ReplaceOrder, Side
+from grandmodel.domain.report_rows import HEARD, REPORT, report_row
+from grandmodel.execution.order_life import OrderLives, _fold_at
+from grandmodel.kernels import table_of
 from venue_scripts import order
 
 
@@ -165,3 +170,75 @@ def test_open_orders_are_listed_oldest_first():
     lives.apply(report(1, 2, ExecType.CANCELED))
     assert [life.order.order_id for life in lives.of(lives.open[OrderId(1)].order.instrument)] == [1, 3]
     assert list(lives.of("CL")) == []
+
+
+def heard_of(lives, said):
+    """What compiled code notes of one report, by name."""
+    reports, heard = np.array([report_row(said)], REPORT), np.zeros(1, HEARD)
+    _fold_at(lives.handle, table_of((reports, heard)))
+    return dict(zip(HEARD.names, heard[0].tolist(), strict=True))
+
+
+def test_what_a_fill_s_slippage_is_measured_from_and_its_order_s_tag():
+    lives = OrderLives()
+    met = {"arrival_price": 103, "arrival_reference": PriceReference.QUOTE}
+    kinds = (
+        (OrderType.MARKET, None, None, "entry", (103, "quote")),
+        (OrderType.LIMIT, 100, None, "target", (100, "limit")),
+        (OrderType.STOP, None, 95, "stop", (95, "trigger")),
+        (OrderType.STOP_LIMIT, 94, 95, "stop", (95, "trigger")),
+    )
+    for number, (kind, price, stop, tag, _) in enumerate(kinds, start=1):
+        lives.add(order(number, Side.BUY, 3, kind, price, stop=stop, tag=tag), 101 if number > 1 else None, 0)
+    for number, (*_, tag, (price, reference)) in enumerate(kinds, start=1):
+        heard = heard_of(lives, msgspec.structs.replace(report(number, number, ExecType.TRADE, 1, 2), **met))
+        assert (heard["slippage_from"], list(PriceReference)[heard["slippage_kind"]]) == (price, reference)
+        assert lives.tags[heard["tag"]] == tag
+        assert (heard["reference"], heard["side"], heard["filled"]) == (101 if number > 1 else UNDEFINED_PRICE, 1, 1)
+    heard = heard_of(lives, report(9, 1, ExecType.TRADE, 1, 1))
+    assert (heard["slippage_from"], heard["slippage_kind"]) == (UNDEFINED_PRICE, 0)
+    assert lives.tags == ["entry", "target", "stop"]
+
+
+def test_there_is_room_for_however_many_orders_and_reports_out_of_turn():
+    lives = opened(*range(1, 201))
+    for exec_id in range(400, 2, -2):
+        lives.apply(report(exec_id, 7, ExecType.NEW))
+    assert lives.apply(report(300, 7, ExecType.NEW)) is None
+    other = OrderLives()
+    other.restore(lives.save())
+    for one in (lives, other):
+        assert [life.order.order_id for life in one.open.values()] == list(range(1, 201))
+        assert one.apply(report(298, 7, ExecType.NEW)) is None
+        assert one.apply(report(299, 7, ExecType.CANCELED)).status is OrdStatus.CANCELED
+        assert len(one.open) == 199
+
+
+def test_reports_beyond_the_next_are_known_one_by_one():
+    lives = opened(1)
+    for exec_id in (5, 1, 5, 2, 5, 4, 3, 4, 6):
+        lives.apply(report(exec_id, 1, ExecType.TRADE, 1))
+    assert (lives.open[OrderId(1)].filled, lives.repeated_reports) == (6, 3)
+
+
+def test_there_is_room_for_many_reports_out_of_turn_of_one_order():
+    lives = opened(1)
+    for exec_id in range(402, 2, -2):
+        lives.apply(report(exec_id, 1, ExecType.NEW))
+    other = OrderLives()
+    other.restore(lives.save())
+    for one in (lives, other):
+        assert one.apply(report(202, 1, ExecType.NEW)) is None
+        assert one.repeated_reports == 1
+
+
+def test_what_compiled_code_ended_is_let_go():
+    lives = OrderLives()
+    for number in range(1, 301):
+        lives.add(order(number, Side.BUY, 1, OrderType.LIMIT, 100, stop=None), None, 0)
+        lives.ask_replace(ReplaceOrder(order_id=OrderId(number), ts=0, quantity=2))
+        heard_of(lives, report(number, number, ExecType.CANCELED))
+        assert lives.orders_of(order(1, Side.BUY, 1).instrument) == []
+        assert max(len(lives._orders), len(lives._changes)) <= 66
+    rows, _, _, orders, changes, _ = lives.save()
+    assert (rows, orders, changes) == (b"", [], [])
