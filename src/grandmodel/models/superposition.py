@@ -139,7 +139,8 @@ def eigenvalues(matrix: Floats) -> tuple[float, float, float]:
 
     Rotations and not the closed form: that one loses half the digits where two eigenvalues are near each other or one is near 0,
     which is where agents agree. Each sweep squares what is off the diagonal; six are more than any matrix needs, and always taken,
-    so that many matrices can be turned side by side.
+    so that many matrices can be turned side by side. What is off the diagonal and smaller than 1e-150 counts as 0: its square is no number
+    that a float can hold.
     """
     a, b, c = matrix[0, 0], matrix[1, 1], matrix[2, 2]
     d, e, f = matrix[0, 1], matrix[1, 2], matrix[0, 2]
