@@ -3,17 +3,29 @@
 Prices stay near 1,000 ticks and move by few ticks, so that orders placed around them meet the market often.
 """
 
+from decimal import Decimal
+
 import numpy as np
 from hypothesis import strategies as st
 
 from grandmodel.domain.blocks import BAR, TICK, UNDEFINED_PRICE, Action, Flag
 from grandmodel.domain.ids import InstrumentId, OrderId
-from grandmodel.domain.instruments import BUILT_IN
+from grandmodel.domain.instruments import BUILT_IN, Instrument, InstrumentKind
 from grandmodel.domain.orders import ORDER_TYPES, CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_MINUTE
 
 NQ, CL = BUILT_IN[InstrumentId("NQ")], BUILT_IN[InstrumentId("CL")]
+SHARE = Instrument(
+    id=InstrumentId("SHARE"),
+    name="A share",
+    kind=InstrumentKind.EQUITY,
+    tick_size=Decimal("0.01"),
+    tick_value_micros=10_000,
+    currency="USD",
+    mic="XNYS",
+    calendar="XNYS",
+)
 START = 19_000 * NS_PER_DAY
 MINUTE = NS_PER_MINUTE
 MID = 1_000

@@ -1,6 +1,5 @@
 """What an account books without an order, against a plain ledger in fractions, after every single event."""
 
-from decimal import Decimal
 from fractions import Fraction
 
 import msgspec
@@ -13,25 +12,17 @@ from grandmodel.account.ledger import Ledger, nearest_ratio
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.events import CashFlow, CashKind, Cause, End, ExchangeRate, Settlement, Split
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.instruments import BUILT_IN, Instrument, InstrumentKind
+from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.settings import AccountSettings
 from grandmodel.runtime.snapshot import restore_engine, save_engine
 from grandmodel.simulation.models import LognormalLatency, ProportionalFee, RandomSlippage, VenueSettings
 from plain_ledger import PlainLedger
 from strategies import ALL_DAY, NQ, START, bars, stack
+from strategies import SHARE as A_SHARE
 
 IF = BUILT_IN[InstrumentId("IF")]
-SHARE = Instrument(
-    id=InstrumentId("SHARE"),
-    name="A share",
-    kind=InstrumentKind.EQUITY,
-    tick_size=Decimal("0.01"),
-    tick_value_micros=10_000,
-    currency="EUR",
-    mic="XETR",
-    calendar="XETR",
-)
+SHARE = msgspec.structs.replace(A_SHARE, currency="EUR", mic="XETR", calendar="XETR")
 INSTRUMENTS = (NQ, IF, SHARE)
 RATES = {"CNY": 137_893, "EUR": 1_081_313}
 CAPITAL = 1_000_000_000_000

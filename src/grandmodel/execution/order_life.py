@@ -19,7 +19,17 @@ from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.groups import was_there
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, PriceReference, ReplaceOrder
-from grandmodel.domain.report_rows import HEARD, NOT_OPEN, REPEATED, REPORT, TAKEN, TOO_MUCH, UNKNOWN, report_row
+from grandmodel.domain.report_rows import (
+    EXEC_CODES,
+    HEARD,
+    NOT_OPEN,
+    REPEATED,
+    REPORT,
+    TAKEN,
+    TOO_MUCH,
+    UNKNOWN,
+    report_row,
+)
 from grandmodel.kernels import kernel, table_of, table_reader
 
 Rows = NDArray[Any]
@@ -71,15 +81,16 @@ COUNTS = np.dtype(
 )
 """One row."""
 
-_CHANGED = ord(ExecType.REPLACED.value)
-_FILL, _REFUSED_CANCEL = ord(ExecType.TRADE.value), ord(ExecType.CANCEL_REJECTED.value)
+_CHANGED, _FILL, _REFUSED_CANCEL = (
+    EXEC_CODES[kind] for kind in (ExecType.REPLACED, ExecType.TRADE, ExecType.CANCEL_REJECTED)
+)
 _NEXT_STATUS = np.zeros(128, np.int64)
 """The status that an execution type leads to, by its code; 0 where it leads to none by itself."""
 for _kind, _status in (
     (ExecType.NEW, OrdStatus.NEW), (ExecType.CANCELED, OrdStatus.CANCELED), (ExecType.REJECTED, OrdStatus.REJECTED),
     (ExecType.EXPIRED, OrdStatus.EXPIRED),
 ):  # fmt: skip
-    _NEXT_STATUS[ord(_kind.value)] = ord(_status.value)
+    _NEXT_STATUS[EXEC_CODES[_kind]] = ord(_status.value)
 _IS_FINAL = np.zeros(128, np.int64)
 for _status in OrdStatus:
     _IS_FINAL[ord(_status.value)] = _status.is_final
@@ -545,20 +556,22 @@ class OrderLives:
 
     def _life_of(self, row: Any, order: Order | None = None) -> OrderLife:
         """The order in ``row``; ``order`` where it has ended."""
-        number, _, _, status, quantity, pending, filled, reduced, woken, is_child, *_ = row.tolist()
-        *_, reference, _, _, _, _, _, cancel_asked, _, withdrawn = row.tolist()
+        values = dict(zip(LIFE.names or (), row.tolist(), strict=True))
+        number, quantity, filled, reduced, reference = (
+            values[name] for name in ("order_id", "quantity", "filled", "reduced", "reference")
+        )
         has_ended = order is not None
         return OrderLife(
             order=order or self._orders[number],
-            status=_STATUSES[status],
+            status=_STATUSES[values["status"]],
             quantity=quantity,
             filled=filled,
             reference_price=None if reference == UNDEFINED_PRICE else reference,
-            cancel_asked=bool(cancel_asked),
+            cancel_asked=bool(values["cancel_asked"]),
             change=self._changes.get(number),
             leaves=0 if has_ended else max(0, quantity - filled - reduced),
-            most_lots=0 if has_ended else _most(quantity, pending, is_child, woken, filled, reduced, withdrawn),
-            withdrawn=bool(withdrawn),
+            most_lots=0 if has_ended else _most(*(values[name] for name in _COUNTING)),
+            withdrawn=bool(values["withdrawn"]),
         )
 
     def _confirm_change(self, order: Order) -> None:
@@ -590,3 +603,5 @@ _OPEN, _ENDED, _REPEATED, _BEYOND = (
     (COUNTS.names or ()).index(name) for name in ("open", "ended", "repeated", "beyond")
 )
 _CODE, _STATUS, _LOTS_FILLED = ((HEARD.names or ()).index(name) for name in ("code", "status", "filled"))
+_COUNTING = ("quantity", "pending", "is_child", "woken", "filled", "reduced", "withdrawn")
+"""What ``_most`` is told of a row."""

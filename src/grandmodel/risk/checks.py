@@ -34,6 +34,7 @@ from grandmodel.domain.decisions import CheckedOrder, CheckOutcome, RiskCheck
 from grandmodel.domain.events import DecidedIntent, Record
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MAX_QUANTITY_LOTS
+from grandmodel.domain.money import converted
 from grandmodel.domain.orders import OrderType, TimeInForce
 from grandmodel.kernels import kernel
 from grandmodel.performance.drawdown import compiled_drawdown_of
@@ -188,7 +189,7 @@ def _in_base(micros: int, rate: int) -> int:
         return micros
     if micros >= _MOST or float(micros) * float(rate) >= 4.6e24:
         return _MOST
-    return micros // 1_000_000 * rate + micros % 1_000_000 * rate // 1_000_000
+    return converted(micros, rate)
 
 
 @kernel(inline=True)

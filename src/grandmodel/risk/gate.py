@@ -133,12 +133,8 @@ class RiskGate:
             return 0.0
         return self.settings.breakers.caution_scale if self.ladder.state is _CAUTION else 1.0
 
-    def losses(self, view: RiskView) -> tuple[float, float]:
-        """(fraction below the peak, loss of the trading day as a share of capital) at ``view``, as ``react`` will see them."""
-        return self.losses_from(view.equity_micros, *self.references(view))
-
-    def losses_from(self, equity_micros: int, peak_micros: int, day_start_micros: int) -> tuple[float, float]:
-        """``losses`` of an equity below the two that ``references`` gives."""
+    def losses(self, equity_micros: int, peak_micros: int, day_start_micros: int) -> tuple[float, float]:
+        """(fraction below the peak, loss of the trading day as a share of capital) of an equity below the two that ``references`` gives."""
         return drawdown_of(equity_micros, peak_micros), (day_start_micros - equity_micros) / self.capital_micros
 
     def references(self, view: RiskView) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.orders import ExecType
+from grandmodel.domain.report_rows import EXEC_CODES
 from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.flow import forget_flow
@@ -53,7 +54,7 @@ UNKNOWN_ORDER, FREED, OFTEN, LOST, REJECTED = 1, 2, 4, 8, 16
 """What risk has to tell of a report, added up."""
 
 _FILL, _REJECT, _REFUSED_CANCEL = (
-    ord(kind.value) for kind in (ExecType.TRADE, ExecType.REJECTED, ExecType.CANCEL_REJECTED)
+    EXEC_CODES[kind] for kind in (ExecType.TRADE, ExecType.REJECTED, ExecType.CANCEL_REJECTED)
 )
 _HALT = int(BreakerState.HALT)
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.groups import was_there
 from grandmodel.domain.orders import ExecType, OrderType
+from grandmodel.domain.report_rows import EXEC_CODES
 from grandmodel.kernels import kernel
 from grandmodel.risk.flow import count_message
 from grandmodel.risk.order_terms import LEAVES_LIMIT
@@ -35,9 +36,9 @@ Row = Any
 
 _LIMIT = int(OrderType.LIMIT)
 _TRADE, _REPLACED, _CANCEL_REJECTED = (
-    ord(kind.value) for kind in (ExecType.TRADE, ExecType.REPLACED, ExecType.CANCEL_REJECTED)
+    EXEC_CODES[kind] for kind in (ExecType.TRADE, ExecType.REPLACED, ExecType.CANCEL_REJECTED)
 )
-_CANCELED, _REJECTED, _EXPIRED = (ord(kind.value) for kind in (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED))
+_CANCELED, _REJECTED, _EXPIRED = (EXEC_CODES[kind] for kind in (ExecType.CANCELED, ExecType.REJECTED, ExecType.EXPIRED))
 
 
 @kernel

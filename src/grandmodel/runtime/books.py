@@ -132,7 +132,7 @@ class Books:
         rate = self.ledger.rate_micros(index)
         view = self.risk_view()
         peak, day_start = self.gate.references(view)
-        drawdown, day_loss = self.gate.losses_from(view.equity_micros, peak, day_start)
+        drawdown, day_loss = self.gate.losses(view.equity_micros, peak, day_start)
         breakers = self.gate.settings.breakers
         return Standing(
             open_profit_micros=convert_micros(unrealised, rate),
@@ -223,8 +223,7 @@ class Books:
 
     def follow_ledger(self) -> None:
         """Something was booked that is no fill: tell the market step what we hold, what it is worth, and the equity that follows."""
-        for index in range(len(self.instruments)):
-            self.intake.tell_market(index)
+        self.intake.tell_market()
         self.forget_view()
 
     def check_equity(self) -> None:

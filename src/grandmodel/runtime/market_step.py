@@ -41,6 +41,7 @@ from grandmodel.data.market.soundness import (
 from grandmodel.domain.blocks import UNDEFINED_PRICE, UNKNOWN_VOLUME, Action, Block, Flag, Schema, schema_of
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Instrument
+from grandmodel.domain.money import converted
 from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
@@ -453,8 +454,7 @@ def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) 
     value = market.position * price * market.tick_value
     if not market.spot:
         value -= market.cost
-    if market.rate != 1_000_000:
-        value = value // 1_000_000 * market.rate + (value % 1_000_000) * market.rate // 1_000_000
+    value = converted(value, market.rate)
     step[0].equity += value - market.marked_base
     market.marked_base = value
     step[0].equity_peak = max(step[0].equity_peak, step[0].equity)

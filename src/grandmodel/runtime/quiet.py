@@ -364,12 +364,9 @@ def _go_on_in_bars(table: Rows, block: Rows, is_pending: bool, is_usual: bool) -
             rows, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
-        if code == _REPORTS:
-            code = _hear(arrays)
-        elif code == _BARS:
-            code = _take_moment(arrays)
-        else:
+        if code != _BARS and code != _REPORTS:
             return code
+        code = _take_moment(arrays, code)
     return code
 
 
@@ -384,12 +381,9 @@ def _go_on_in_ticks(table: Rows, block: Rows, is_pending: bool, is_usual: bool) 
             rows, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
-        if code == _REPORTS:
-            code = _hear(arrays)
-        elif code == _BARS:
-            code = _take_moment(arrays)
-        else:
+        if code != _BARS and code != _REPORTS:
             return code
+        code = _take_moment(arrays, code)
     return code
 
 
@@ -404,12 +398,9 @@ def _go_on_in_book(table: Rows, block: Rows, is_pending: bool, is_usual: bool) -
             rows, arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth,
             arrays.sessions, arrays.ranges,
         )  # fmt: skip
-        if code == _REPORTS:
-            code = _hear(arrays)
-        elif code == _BARS:
-            code = _take_moment(arrays)
-        else:
+        if code != _BARS and code != _REPORTS:
             return code
+        code = _take_moment(arrays, code)
     return code
 
 
@@ -422,12 +413,9 @@ def _go_on_in_time(table: Rows, is_pending: bool, is_usual: bool, ts: int) -> in
         code = advance_to(
             arrays.step, arrays.instruments, arrays.builders, arrays.slots, arrays.reports, arrays.closed, arrays.depth, ts
         )  # fmt: skip
-        if code == _REPORTS:
-            code = _hear(arrays)
-        elif code == _BARS:
-            code = _take_moment(arrays)
-        else:
+        if code != _BARS and code != _REPORTS:
             return code
+        code = _take_moment(arrays, code)
     return code
 
 
@@ -440,7 +428,13 @@ _WALKS = {
 
 
 @kernel
-def _take_moment(arrays: StepArrays) -> int:
+def _take_moment(arrays: StepArrays, stop: int) -> int:
+    """Go on from a stop for closed bars or for reports, as far as no Python is needed; a stop code or 0."""
+    return _close(arrays) if stop == _BARS else _hear(arrays)
+
+
+@kernel
+def _close(arrays: StepArrays) -> int:
     """Bars closed: take them into risk, ask the wake rules, and settle the moment where nobody wants to be asked; a stop code or 0."""
     step, closed, lots, stretch = arrays.step, arrays.closed, arrays.lots, arrays.stretch
     now, count = step[0].now, step[0].closed_bars

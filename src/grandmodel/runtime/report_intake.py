@@ -80,12 +80,11 @@ _open = table_reader(
 
 
 @kernel
-def tell_market(holdings: Rows, cash: Rows, step: Rows, market: Rows, i: int) -> None:
-    """Tell the market step what is held of instrument ``i``, what it is worth, and the equity that follows."""
+def tell_market(holdings: Rows, cash: Rows, market: Rows, i: int) -> None:
+    """Tell the market step what is held of instrument ``i``, and what it is worth."""
     held, known = holdings[i], market[i]
     known.position, known.cost, known.mark = held.lots, held.cost, held.mark
     known.marked_base = marked_base(holdings, cash, i)
-    step[0].equity = equity_of(holdings, cash)
 
 
 @kernel
@@ -99,7 +98,8 @@ def book_one(
         return OFF
     code = book(holdings, cash, i, signed_lots, price, fee)
     if code == BOOKED:
-        tell_market(holdings, cash, step, market, i)
+        tell_market(holdings, cash, market, i)
+        step[0].equity = equity_of(holdings, cash)
     return code
 
 
@@ -247,10 +247,12 @@ def _book_at(
 
 
 @kernel(borrows=True)
-def _tell_market_at(ledger: NDArray[np.int64], step: Rows, market: Rows, i: int) -> None:
-    """``tell_market`` behind the ledger's handle."""
+def _tell_all_at(ledger: NDArray[np.int64], step: Rows, market: Rows) -> None:
+    """``tell_market`` of every instrument, and the equity that follows, behind the ledger's handle."""
     books = books_of(ledger)
-    tell_market(books.holdings, books.cash, step, market, i)
+    for i in range(market.shape[0]):
+        tell_market(books.holdings, books.cash, market, i)
+    step[0].equity = equity_of(books.holdings, books.cash)
 
 
 class ReportIntake:
@@ -342,9 +344,9 @@ class ReportIntake:
         market = self._market
         return int(_book_at(self._ledger.handle, market.step, market.instruments, index, signed_lots, price, fee))
 
-    def tell_market(self, index: int) -> None:
-        """``tell_market`` after something was booked that is no fill."""
-        _tell_market_at(self._ledger.handle, self._market.step, self._market.instruments, index)
+    def tell_market(self) -> None:
+        """Something was booked that is no fill: tell the market step what is held, what it is worth, and the equity that follows."""
+        _tell_all_at(self._ledger.handle, self._market.step, self._market.instruments)
 
     def _make_room(self, count: int) -> None:
         if count > len(self._said):

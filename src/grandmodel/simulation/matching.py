@@ -39,7 +39,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.orders import ORDER_TYPES, OrderType, PriceReference, Reason, TimeInForce
+from grandmodel.domain.orders import ORDER_TYPES, ExecType, OrderType, PriceReference, Reason, TimeInForce
+from grandmodel.domain.report_rows import EXEC_CODES
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel
 from grandmodel.simulation.state import UNKNOWN_QUEUE, Feed, FillRule, Liquidity, SlotState
@@ -53,9 +54,12 @@ _TOUCH, _QUEUE = int(FillRule.TOUCH), int(FillRule.QUEUE)
 _DISPLAYED = int(Liquidity.DISPLAYED)
 _BARS, _BOOK = int(Feed.BARS), int(Feed.BOOK)
 
-# FIX ExecType, as ASCII codes.
-_NEW, _TRADE, _CANCELED, _REPLACED = ord("0"), ord("F"), ord("4"), ord("5")
-_REJECTED, _EXPIRED, _TRIGGERED, _CANCEL_REJECTED = ord("8"), ord("C"), ord("L"), ord("9")
+_NEW, _TRADE, _CANCELED, _REPLACED, _REJECTED, _EXPIRED, _TRIGGERED = (
+    EXEC_CODES[kind]
+    for kind in (
+        ExecType.NEW, ExecType.TRADE, ExecType.CANCELED, ExecType.REPLACED, ExecType.REJECTED, ExecType.EXPIRED, ExecType.TRIGGERED,
+    )
+)  # fmt: skip
 
 # Places in ``Reason`` and ``PriceReference``.
 _NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED, _TOO_LATE, _REDUCE_ONLY = (

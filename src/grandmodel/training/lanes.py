@@ -42,8 +42,8 @@ from grandmodel.data.market.sessions import session_schedule
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Flag
 from grandmodel.domain.events import Advance, Cause
 from grandmodel.domain.instruments import MICROS_PER_UNIT
-from grandmodel.domain.orders import OrderType, TimeInForce
-from grandmodel.domain.report_rows import REPORT
+from grandmodel.domain.orders import ExecType, OrderType, TimeInForce
+from grandmodel.domain.report_rows import EXEC_CODES, REPORT
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, text_from_ns
 from grandmodel.kernels import kernel, table_of, table_reader
@@ -469,7 +469,7 @@ _ENDED, _WORKING = int(SlotState.ENDED), int(SlotState.WORKING)
 _MARKET, _STOP = int(OrderType.MARKET), int(OrderType.STOP)
 _DAY = int(TimeInForce.DAY)
 _FEED_BARS = int(Feed.BARS)
-_TRADE = ord("F")
+_TRADE = EXEC_CODES[ExecType.TRADE]
 _FOREVER = 2**62
 
 

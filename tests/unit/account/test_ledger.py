@@ -15,19 +15,10 @@ from grandmodel.account.ledger import MAX_VALUE_MICROS, Ledger, Position, neares
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError, UsageError
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.instruments import BUILT_IN, Instrument, InstrumentKind
+from grandmodel.domain.instruments import BUILT_IN, Instrument
+from strategies import SHARE
 
 NQ, IF, EURUSD = (BUILT_IN[InstrumentId(name)] for name in ("NQ", "IF", "EURUSD"))
-SHARE = Instrument(
-    id=InstrumentId("SHARE"),
-    name="A share",
-    kind=InstrumentKind.EQUITY,
-    tick_size=Decimal("0.01"),
-    tick_value_micros=10_000,
-    currency="USD",
-    mic="XNYS",
-    calendar="XNYS",
-)
 UNIT = msgspec.structs.replace(NQ, id=InstrumentId("UNIT"), tick_value_micros=1)
 """A future of which one lot gains a millionth a tick, so that prices and values are one number."""
 UNIT_SHARE = msgspec.structs.replace(SHARE, tick_size=Decimal("0.000001"), tick_value_micros=1)

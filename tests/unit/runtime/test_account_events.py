@@ -1,7 +1,5 @@
 """What an account books without an order, on hand-worked numbers."""
 
-from decimal import Decimal
-
 import msgspec
 import pytest
 
@@ -10,7 +8,7 @@ from grandmodel.domain.decisions import PlaceOrder, TargetPosition
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, CashFlow, CashKind, Cause, ExchangeRate, Settlement, Split
 from grandmodel.domain.ids import InstrumentId
-from grandmodel.domain.instruments import BUILT_IN, Instrument, InstrumentKind
+from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import OrderType, Side
 from grandmodel.risk.checks import listed
 from grandmodel.risk.running import CLOSE
@@ -19,21 +17,11 @@ from grandmodel.risk.standing import moved_capital, moved_peak
 from grandmodel.runtime.settings import AccountSettings
 from grandmodel.runtime.step import Step
 from grandmodel.simulation.models import ConstantLatency, PerLotFee, VenueSettings
-from strategies import MINUTE, NQ, START, bar_row, stack
+from strategies import MINUTE, NQ, SHARE, START, bar_row, stack
 
 SAID = {"source": "statement", "why": "told"}
 CAPITAL = 1_000_000 * 10**6
 IF = BUILT_IN[InstrumentId("IF")]
-SHARE = Instrument(
-    id=InstrumentId("SHARE"),
-    name="A share",
-    kind=InstrumentKind.EQUITY,
-    tick_size=Decimal("0.01"),
-    tick_value_micros=10_000,
-    currency="USD",
-    mic="XNYS",
-    calendar="XNYS",
-)
 
 
 def flat(minute, price, instrument=0):
@@ -70,7 +58,8 @@ def only(records):
 def drawdown(engine):
     """(fraction below the peak, loss of the day) as risk sees them now."""
     engine.books.forget_view()
-    return engine.gate.losses(engine.books.risk_view())
+    view = engine.books.risk_view()
+    return engine.gate.losses(view.equity_micros, *engine.gate.references(view))
 
 
 # Money that the owner brings or takes.
