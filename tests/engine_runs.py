@@ -165,10 +165,14 @@ class RestlessOfEveryType(Restless):
         )
 
 
-def build_engine(agents=(), *, instruments=(NQ,), schedules=None, **changes):
-    """An engine and its agents; an agent is a class, or a function that becomes a ``Scripted``."""
+def build_engine(agents=(), *, instruments=(NQ,), schedules=None, traders=None, **changes):
+    """An engine and its agents; an agent is a class, or a function that becomes a ``Scripted``.
+
+    ``traders`` names the account of each agent, where ``accounts`` trade below the run's own.
+    """
     fields = {"mode": Mode.BACKTEST, "risk": open_risk(), "venue": FREE, "quiet_moments": 1} | changes
-    settings = RunSettings(agents=tuple(AgentSettings(kind=str(k)) for k in range(len(agents))), **fields)
+    named = [{} if traders is None else {"account": traders[k]} for k in range(len(agents))]
+    settings = RunSettings(agents=tuple(AgentSettings(kind=str(k), **one) for k, one in enumerate(named)), **fields)
 
     def build(kind, parameters, known, seed):
         made = agents[int(kind)]

@@ -153,8 +153,8 @@ class Twins:
         gate.see(self.view)
         assert position_coming(gate.account.rows, 0, given.instrument) == plain.coming(given.instrument)
         gate.account.make_room(6)
-        count, last = pursue_target_at(gate.account.handle, *given, self.last_order)
-        found = [dict(zip(ASKED.names or (), row, strict=True)) for row in gate.account.asked[:count].tolist()]
+        count, last = pursue_target_at(gate.account.handle, 0, *given, self.last_order)
+        found = [dict(zip(ASKED.names or (), row, strict=True)) for row in gate.account.asked[0][:count].tolist()]
         expected, self.last_order = plain.pursue(given, self.last_order)
         assert [{name: row[name] for name in other} for row, other in zip(found, expected, strict=True)] == expected
         assert last == self.last_order

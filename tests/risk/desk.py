@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -15,12 +15,13 @@ from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, Order, OrderType, Side
 from grandmodel.domain.report_rows import EXEC_CODES, HEARD, REPORT, report_row
 from grandmodel.kernels import kernel
-from grandmodel.risk.checks import REASONS, checked, judge, listed
+from grandmodel.risk.checks import REASONS, judge, listed
 from grandmodel.risk.gate import RiskGate, RiskView
 from grandmodel.risk.leaving import leave
 from grandmodel.risk.rows import AccountRows, rows_of
 from grandmodel.risk.settings import RiskSettings
 from grandmodel.risk.taking import results_of, take_report
+from grandmodel.risk.tree import hold, value
 from grandmodel.risk.working import apply_report
 
 CAPITAL = 10_000_000 * 1_000_000
@@ -45,6 +46,10 @@ class Verdict(msgspec.Struct, frozen=True):
     order: Order | None
     checked: CheckedOrder
     reason: str
+    account: str = ""
+    """Name of the account that refused it, else of the first that cut it, from the one that asked upwards."""
+    above: tuple[tuple[str, CheckedOrder], ...] = ()
+    """(name, what its checks found) of every account above the one that asked, from the nearest on."""
 
     @property
     def checks(self) -> tuple[RiskCheck, ...]:
@@ -56,31 +61,63 @@ class DeskGate(RiskGate):
 
     def see(self, view: View) -> None:
         """Put ``view`` into the rows, as the engine does from its market step (``Books.look``)."""
-        rows = self.account.rows
-        seen = rows.seen[0]
+        rows, n = self.account.rows, self.n
+        seen = rows.seen[n]
+        held, equity = seen["position"].copy(), int(rows.moment["equity"][n])
         for name, values in (
             ("position", view.positions), ("mark", view.marks), ("mark_ts", view.mark_ts), ("bid", view.best_bids),
             ("ask", view.best_asks), ("halted", view.halted), ("rate", view.rates_micros), ("in_session", view.in_session),
         ):  # fmt: skip
             seen[name] = values
-        rows.moment[0]["ts"], rows.moment[0]["equity"] = view.ts, view.equity_micros
-        seen["max_age"] = self.pace.max_ages
-        self.running.fill(seen, rows.moment)
+        rows.moment[n]["ts"], rows.moment[n]["equity"] = view.ts, view.equity_micros
+        for gate in self.chain:
+            known, row = rows.seen[gate.n], rows.moment[gate.n : gate.n + 1]
+            if gate is not self:
+                known["position"] += seen["position"] - held
+                row["equity"] += view.equity_micros - equity
+                for name in ("mark", "mark_ts", "bid", "ask", "halted", "rate", "in_session"):
+                    known[name] = seen[name]
+                row["ts"] = view.ts
+            if gate.chain[1:]:
+                gate.pace.follow(self.chain[-1].pace)
+            known["max_age"] = gate.pace.max_ages
+            self.running.fill(known, row)
 
     def check(self, order: Order, view: View) -> Verdict:
         """Run every check on ``order``; one with the id of a working order is a change of it. Nothing is counted."""
         self.see(view)
         assert self.put(0, order, self._index[order.instrument])
-        quantity = judge(self.account.rows, 0, 0, 0)
-        *_, reason, noted = self.account.asked[0].tolist()
+        quantity = judge(self.account.rows, self.n, 0, 0)
+        *_, reason, _ = self.account.asked[self.n][0].tolist()
         sent = msgspec.structs.replace(order, quantity=quantity) if quantity > 0 else None
-        return Verdict(sent, checked(self.account.rows, 0, order.order_id, noted), REASONS[reason])
+        above = tuple((gate.name, gate.found(0, order.order_id)) for gate in self.chain[1:])
+        stopped = self._stopped_by(order) if reason else ""
+        return Verdict(sent, self.found(0, order.order_id), REASONS[reason], stopped, above)
+
+    def _stopped_by(self, order: Order) -> str:
+        """Name of the account that refused ``order``, else of the first that cut it."""
+        rows, above = self.account.rows, self.chain[1:]
+        if not above:
+            return self.name
+        said = [rows.asked[gate.n, 0] for gate in above]
+        let = [int(said[0]["quantity"]), *(int(one["approved"]) for one in said)]
+        by = next((n for n, lots in enumerate(let) if lots <= 0), -1)
+        if by < 0:
+            by = next((n for n, lots in enumerate(let) if lots < order.quantity), 0)
+        return self.chain[by].name
 
     def on_order(self, order: Order) -> None:
         """``order`` leaves as it is: it counts at once, in full. One with a working order's id changes that one."""
         self.account.make_room(1)
         assert self.put(0, order, self._index[order.instrument])
-        leave(self.account.rows, 0, 0, order.quantity)
+        leave(self.account.rows, self.n, 0, order.quantity)
+
+    def seen(self, view: View) -> View:
+        """``view`` with the positions and the equity that the rows hold for this account: for one above others, the sums of theirs."""
+        rows = self.account.rows
+        return replace(
+            view, positions=rows.seen[self.n]["position"].tolist(), equity_micros=int(rows.moment["equity"][self.n])
+        )
 
 
 def instruments(names: tuple[str, ...] = NAMES) -> list:
@@ -189,7 +226,7 @@ def codes(verdict: Verdict) -> dict[str, str]:
 def hear(gate: RiskGate, report: ExecutionReport) -> bool | None:
     """Let the gate's open orders take one report; whether the order has ended, None where it is not known."""
     place, has_ended = apply_report(
-        gate.account.rows, 0, report.order_id, EXEC_CODES[report.exec_type], report.last_quantity, report.last_price, report.leaves,
+        gate.account.rows, gate.n, report.order_id, EXEC_CODES[report.exec_type], report.last_quantity, report.last_price, report.leaves,
         report.ts_event,
     )  # fmt: skip
     return None if place < 0 else bool(has_ended)
@@ -203,18 +240,21 @@ def tell(gate: RiskGate, report: ExecutionReport, fill: Fill | None = None) -> N
         heard["instrument"] = [one.id for one in gate.instruments].index(fill.instrument)
         heard["side"], heard["fee"] = int(fill.side), fill.fee_micros
         said["last_price"], said["last_quantity"] = fill.price, fill.quantity
+        if gate.chain[1:]:
+            i = int(heard[0]["instrument"])
+            held = int(gate.account.rows.seen[gate.n, i]["position"])
+            hold(gate.account.rows, gate.n, i, held + fill.signed_quantity)
     gate.results.make_room(1)
-    told = _take(gate.account.handle, gate.results.handle, said, heard)
-    if told:
+    if _take(gate.account.handle, gate.n, gate.results.handle, said, heard):
         came = heard[0]
-        gate.on_report(report.ts_init, int(came["instrument"]), int(came["side"]), told, int(came["sequence"]))
+        gate.on_report(report.ts_init, int(came["instrument"]), int(came["side"]), int(came["sequence"]))
 
 
 @kernel
-def _take(account, results, said, heard):
+def _take(account, n, results, said, heard):
     found = results_of(results)
     return take_report(
-        rows_of(account), 0, 0, said[0], heard[0], found.trades, found.totals, found.executions, found.times
+        rows_of(account), n, 0, said[0], heard[0], found.trades, found.totals, found.executions, found.times
     )
 
 
@@ -230,3 +270,8 @@ def among_others(mine: AccountRows, n: int, m: int) -> AccountRows:
         place = m if name == "limits" else n
         made[name] = one if name == "portfolio" else np.concatenate([one, beside] if place == 0 else [beside, one])
     return AccountRows(**made)
+
+
+def worth(gate: RiskGate, equity_micros: int) -> None:
+    """The account is worth ``equity_micros`` from here on, and the accounts above it move by as much."""
+    value(gate.account.rows, gate.n, equity_micros)

@@ -5,12 +5,14 @@ case of everything that is out is worked out from the venue's side, by enumerati
 plain form of the checks as well. ``fuzz_pair.py`` holds both forms against each other in every state.
 
     python tests/risk/fuzz_gate.py 1000000      a million orders, half of them here, half in ``fuzz_pair``; the tests run some thousands
+    python tests/risk/fuzz_gate.py 1000000 0 3  half of them here, at the accounts of random trees of 3 levels; half in ``fuzz_tree``
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import random
 import sys
 import time
 from collections import Counter, deque
@@ -22,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.orders import ORDER_TYPES, ExecType, ExecutionReport, Fill, Order, OrderType, Side
+from grandmodel.risk.gate import build_gates
 from grandmodel.risk.settings import (
     BreakerSettings,
     FlowLimits,
@@ -30,8 +33,9 @@ from grandmodel.risk.settings import (
     RiskSettings,
     Thresholds,
 )
-from risk import desk, fuzz_pair
-from risk.desk import Verdict
+from risk import desk, fuzz_pair, fuzz_tree
+from risk.desk import DeskGate, Verdict
+from risk.plain_accounts import PlainTree, assert_same_everywhere, declared, parents_of
 from risk.plain_checks import PlainBook, assert_same
 
 RATES = [1_000_000, 1_000_000, 1_100_000]
@@ -85,8 +89,8 @@ _TRIGGERS = {
 class Held:
     """One order as the venue has it."""
 
-    def __init__(self, order: Order, parent: Held | None) -> None:
-        self.order, self.parent = order, parent
+    def __init__(self, order: Order, parent: Held | None, account: str) -> None:
+        self.order, self.parent, self.account = order, parent, account
         self.index, self.side = desk.NAMES.index(order.instrument), int(order.side)
         self.quantity = order.quantity
         self.filled = self.reduced = self.woken = 0
@@ -117,19 +121,38 @@ class Held:
 class Desk:
     """The gate on one side, the venue on the other, and reports that take their time between them.
 
-    Three agents share it: their group numbers are few and come again, alone, together, and in several instruments.
+    Three agents share it: their group numbers are few and come again, alone, together, and in several instruments. With a ``depth`` there are
+    accounts below the desk's own, in so many levels at most, and each order is one of theirs; an agent's groups are all of one account.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, depth: int = 0) -> None:
         self.rng = rng
         self.settings = settings(rng)
-        self.gate = desk.gate(self.settings)
+        if depth:
+            draw = random.Random(int(rng.integers(0, 2**32)))
+            accounts = declared(draw, parents_of(draw, depth), desk.CAPITAL, lambda: settings(rng))
+            self.gates = build_gates(self.settings, desk.instruments(), desk.CAPITAL, accounts, desk.DeskGate)
+            desk.warm(self.gates[""])
+            self.tree: PlainTree | None = PlainTree(self.gates, accounts)
+            self.leaves = self.tree.leaves
+        else:
+            self.gates = {"": desk.gate(self.settings)}
+            self.tree, self.leaves = None, [""]
+        self.gate = self.gates[""]
         self.plain = PlainBook(self.gate)
-        self.view = desk.view(rates_micros=list(RATES))
+        self.views = {
+            leaf: desk.view(rates_micros=list(RATES), equity_micros=self.gates[leaf].capital_micros)
+            for leaf in self.leaves
+        }
+        """What has been heard, by account."""
+        self.view = self.views[self.leaves[0]]
+        """One of them, for the time."""
         self.held: dict[int, Held] = {}
         """Orders that have not ended, by id."""
-        self.positions = [0, 0, 0]
-        """As the venue has them; ``view.positions`` are what has been heard."""
+        self.accounts: dict[int, str] = {}
+        """Account of every order that was sent, by id."""
+        self.positions = {leaf: [0, 0, 0] for leaf in self.leaves}
+        """As the venue has them, by account."""
         self.on_their_way: deque[tuple[ExecutionReport, Fill | None]] = deque()
         self.next_id = 1
         self.changing: set[int] = set()
@@ -162,11 +185,13 @@ class Desk:
 
     # -- the venue ------------------------------------------------------------------------------------------------
 
-    def open_lots(self) -> tuple[list[int], list[int]]:
-        """Most lots that can still be bought and sold, by instrument, from what the venue holds."""
+    def open_lots(self, accounts: list[str]) -> tuple[list[int], list[int]]:
+        """Most lots that ``accounts`` can still buy and sell, by instrument, from what the venue holds."""
         buys, sells = [0] * 3, [0] * 3
         groups: dict[tuple[int, int, int], int] = {}
         for held in self.held.values():
+            if held.account not in accounts:
+                continue
             if held.order.oco_group:
                 key = (held.order.oco_group, held.index, held.side)
                 groups[key] = max(groups.get(key, 0), held.most)
@@ -191,12 +216,17 @@ class Desk:
         """The oldest ``count`` reports reach the gate."""
         for _ in range(min(count, len(self.on_their_way))):
             report, fill = self.on_their_way.popleft()
+            account = self.accounts[report.order_id]
             if fill is not None:
-                self.view.positions[desk.NAMES.index(fill.instrument)] += fill.signed_quantity
+                self.views[account].positions[desk.NAMES.index(fill.instrument)] += fill.signed_quantity
             if report.exec_type in (ExecType.REPLACED, ExecType.CANCEL_REJECTED):
                 self.changing.discard(report.order_id)
-            desk.tell(self.gate, report, fill)
-            self.plain.on_report(report)
+            desk.tell(self.gates[account], report, fill)
+            if self.tree is None:
+                self.plain.on_report(report)
+            else:
+                self.tree.positions[account] = self.views[account].positions
+                self.tree.on_report(account, report)
 
     def arrive(self) -> None:
         """Every order on its way is at the venue."""
@@ -212,14 +242,14 @@ class Desk:
         held = open_ones[int(self.rng.integers(0, len(open_ones)))]
         most = held.leaves
         if held.order.reduce_only:
-            most = min(most, max(0, -self.positions[held.index] * held.side))
+            most = min(most, max(0, -self.positions[held.account][held.index] * held.side))
             if not most:
                 self.end(held, ExecType.CANCELED)
                 return
         lots = most if self.rng.random() < 0.5 else int(self.rng.integers(1, most + 1))
         self.happened["filled"] += 1
         held.filled += lots
-        self.positions[held.index] += held.side * lots
+        self.positions[held.account][held.index] += held.side * lots
         self.say(held, ExecType.TRADE, lots, held.leaves)
         group = held.order.oco_group
         for other in list(self.held.values()):
@@ -302,26 +332,42 @@ class Desk:
             **more,
         )
 
-    def ask(self, order: Order) -> Order | None:
-        verdict = self.gate.check(order, self.view)
+    def ask(self, order: Order, account: str) -> Order | None:
+        gate = self.gates[account]
+        verdict = gate.check(order, self.views[account])
         self.outcomes[verdict.reason or "passed"] += 1
-        self.check_both_ways(order, verdict)
+        self.check_both_ways(order, verdict, account)
+        if verdict.reason and self.tree is not None:
+            self.happened["stopped by itself" if verdict.account == account else "stopped above"] += 1
         if verdict.order is not None:
             assert 0 < verdict.order.quantity <= order.quantity
-            self.gate.on_order(verdict.order)
-            self.plain.on_order(verdict.order)
+            self.accounts[order.order_id] = account
+            gate.on_order(verdict.order)
+            if self.tree is None:
+                self.plain.on_order(verdict.order)
+            else:
+                self.tree.on_order(account, verdict.order)
         return verdict.order
 
-    def check_both_ways(self, order: Order, verdict: Verdict) -> None:
+    def check_both_ways(self, order: Order, verdict: Verdict, account: str) -> None:
         """The compiled checks say what the plain ones say."""
-        assert_same(verdict, self.plain.check(order, self.view))
+        if self.tree is None:
+            assert_same(verdict, self.plain.check(order, self.view))
+        else:
+            assert_same_everywhere(verdict, self.tree.check(account, order, self.views[account]), order)
+
+    def account_of(self, order: Order) -> str:
+        """One that may send ``order``: a group belongs to one agent, and an agent to one account."""
+        agent = order.oco_group >> 32 if order.oco_group else int(self.rng.integers(0, len(self.leaves)))
+        return self.leaves[agent % len(self.leaves)]
 
     def place(self, order: Order, parent: Held | None = None) -> Held | None:
         """Ask for ``order``; where some of it may go, it is on its way."""
-        sent = self.ask(order)
+        account = self.account_of(order) if parent is None else parent.account
+        sent = self.ask(order, account)
         if sent is None:
             return None
-        held = Held(sent, parent)
+        held = Held(sent, parent, account)
         held.alive = True
         self.held[sent.order_id] = held
         return held
@@ -363,14 +409,14 @@ class Desk:
 
     def change(self) -> None:
         """Ask for another quantity of a working order: plain ones, those of a group, children, those that only reduce."""
-        known = self.gate.working.orders
+        known = {number: order for leaf in self.leaves for number, order in self.gates[leaf].working.orders.items()}
         able = [held for number, held in self.held.items() if number in known and number not in self.changing]
         if not able:
             return
         held = able[int(self.rng.integers(0, len(able)))]
         seen = known[held.order.order_id]
         quantity = seen.filled + seen.reduced + int(self.rng.integers(1, 40))
-        sent = self.ask(msgspec.structs.replace(held.order, quantity=quantity, ts=self.view.ts))
+        sent = self.ask(msgspec.structs.replace(held.order, quantity=quantity, ts=self.view.ts), held.account)
         if sent is not None:
             held.asked = sent
             self.changing.add(sent.order_id)
@@ -383,9 +429,10 @@ class Desk:
 
     def step(self) -> None:
         """One random thing happens, and perhaps some reports arrive."""
-        self.view.ts += 10**6
-        self.view.mark_ts = [self.view.ts] * 3
-        self.gate.working.batch += 1
+        now = self.view.ts + 10**6
+        for leaf, view in self.views.items():
+            view.ts, view.mark_ts = now, [now] * 3
+            self.gates[leaf].working.batch += 1
         draw = self.rng.random()
         if len(self.held) > 12 or draw < 0.10:
             self.cancel()
@@ -403,27 +450,36 @@ class Desk:
             self.hear(len(self.on_their_way) if self.rng.random() < 0.3 else 1)
 
     def check_limits(self) -> None:
-        """No combination of fills of what is out breaks a limit, and the gate knows of all of it."""
-        buys, sells = self.open_lots()
-        seen_buys, seen_sells = self.gate.working.buys, self.gate.working.sells
-        position, seen = np.array(self.positions), np.array(self.view.positions)
+        """No combination of fills of what is out breaks a limit of any account, and the gates know of all of it."""
+        for name, gate in self.gates.items():
+            self.check_account(gate, self.leaves if self.tree is None else self.tree.below(name))
+        if self.tree is not None:
+            self.tree.check_sums(self.view.ts)
+
+    def check_account(self, gate: DeskGate, leaves: list[str]) -> None:
+        """Those of one account, over which those that trade are ``leaves``."""
+        buys, sells = self.open_lots(leaves)
+        known = gate.account.rows.seen[gate.n]
+        position = np.sum([self.positions[leaf] for leaf in leaves], axis=0)
+        seen = np.sum([self.views[leaf].positions for leaf in leaves], axis=0)
         high, low = position + np.array(buys), position - np.array(sells)
-        seen_high, seen_low = seen + np.array(seen_buys), seen - np.array(seen_sells)
+        seen_high, seen_low = seen + known["buys"], seen - known["sells"]
         assert (seen_high >= high).all(), (seen_high, high)
         assert (seen_low <= low).all(), (seen_low, low)
         if not self.on_their_way and all(held.arrived or held.parent for held in self.held.values()):
             assert (seen_high.tolist(), seen_low.tolist()) == (high.tolist(), low.tolist())
-            assert set(self.gate.working.orders) == set(self.held)
-        limits, portfolio = self.settings.limits, self.settings.portfolio
+            open_here = {number for leaf in leaves for number in self.gates[leaf].working.orders}
+            assert open_here == {number for number, held in self.held.items() if held.account in leaves}
+        limits, portfolio = gate.settings.limits, gate.settings.portfolio
         worst = np.maximum(np.abs(high), np.abs(low))
-        capital = desk.CAPITAL
+        capital = gate.capital_micros
         assert high.max() <= max(limits.max_long_lots, 0)
         assert -low.min() <= limits.max_short_lots
         assert worst.sum() <= portfolio.max_overall_lots
         assert (worst * self.notional).max() <= limits.max_concentration * capital
         assert worst @ self.notional <= portfolio.max_gross_exposure * capital
         assert max(abs(high @ self.notional), abs(low @ self.notional)) <= portfolio.max_net_exposure * capital
-        assert worst @ self.margin <= portfolio.max_margin_share * self.view.equity_micros
+        assert worst @ self.margin <= portfolio.max_margin_share * capital
         assert worst @ self.stressed <= portfolio.max_stressed_var * capital * (1 + 1e-12)
         ends = np.stack((high, low, position)).T.tolist()
         corners = np.array(list(itertools.product(*(set(lots) for lots in ends))))
@@ -431,8 +487,8 @@ class Desk:
         assert math.sqrt(max(variance, 0.0)) <= portfolio.max_var * capital * (1 + 1e-9)
 
 
-def run(orders: int, seed: int, per_desk: int = 2_000) -> tuple[Counter[str], Counter[str]]:
-    """Ask the gate about at least ``orders`` random orders, with new random limits every ``per_desk``.
+def run(orders: int, seed: int, per_desk: int = 2_000, depth: int = 0) -> tuple[Counter[str], Counter[str]]:
+    """Ask the gate about at least ``orders`` random orders, with new random limits every ``per_desk``, and accounts in ``depth`` levels.
 
     The result is how they ended, and what else happened.
     """
@@ -440,7 +496,7 @@ def run(orders: int, seed: int, per_desk: int = 2_000) -> tuple[Counter[str], Co
     outcomes: Counter[str] = Counter()
     happened: Counter[str] = Counter()
     while outcomes.total() < orders:
-        here = Desk(rng)
+        here = Desk(rng, depth)
         while here.outcomes.total() < min(per_desk, orders - outcomes.total()):
             here.step()
             here.check_limits()
@@ -452,14 +508,19 @@ def run(orders: int, seed: int, per_desk: int = 2_000) -> tuple[Counter[str], Co
 if __name__ == "__main__":
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     start_seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    levels = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     start = time.monotonic()
-    pairs = fuzz_pair.run(wanted - wanted // 2, start_seed)
+    pairs = (
+        (fuzz_tree.run(wanted - wanted // 2, start_seed)[0])
+        if levels
+        else fuzz_pair.run(wanted - wanted // 2, start_seed)
+    )
     print(f"{pairs.verdicts.total():,} orders in every state, both forms the same, {time.monotonic() - start:.0f} s")
     for reason, count in pairs.verdicts.most_common():
         print(f"{count:>9,}  {reason}")
     print(f"{pairs.beyond:>9,}  beyond 64 bits", flush=True)
     start = time.monotonic()
-    found, others = run(wanted // 2, start_seed)
+    found, others = run(wanted // 2, start_seed, depth=levels)
     print(f"{found.total():,} orders, no limit exceeded, {time.monotonic() - start:.0f} s")
     for reason, count in (found + others).most_common():
         print(f"{count:>9,}  {reason}")

@@ -332,7 +332,7 @@ class Pair:
                 assert getattr(mine, name) == getattr(theirs, name), name
         rows, j = self.gate.account.rows, self.draw.randrange(self.n)
         for side in (1, -1):
-            best = best_opposite(rows.working, 0, gate.count, j, side)
+            best = best_opposite(rows.working, self.gate.n, gate.count, j, side)
             assert (None if best == UNDEFINED_PRICE else best) == plain.best_opposite(j, side)
 
     def step(self) -> None:

@@ -47,6 +47,22 @@ class PlainVerdict:
     reason: str
 
 
+@dataclass(frozen=True)
+class Case:
+    """An order as the account that asks sees it, for its own checks and for those of the accounts above."""
+
+    working: WorkingOrders
+    asked: int
+    counted: int
+    child: bool
+    end: int
+    reducing: bool
+    closing: bool
+    """It reduces, and somewhere risk is being taken off."""
+    is_below: bool
+    """The checks are those of an account above the one that asks."""
+
+
 class PlainChecks:
     """All checks of one account. It reads the working orders, the running risk, the flow and the ladder; it changes none."""
 
@@ -95,26 +111,37 @@ class PlainChecks:
         i = self._index[order.instrument]
         return self.check_step_by_step(order, view, i)
 
-    def check_step_by_step(self, order: Order, view: View, i: int) -> PlainVerdict:
-        """Every check of ``order`` in instrument ``i``, one after the other; ``view`` holds numbers only."""
+    def case_of(self, order: Order, view: View, i: int) -> Case:
+        """``order`` as this account sees it, where it is the one that asks."""
+        asked, counted, child = self._working.side_lots_with(order, i)
+        end, _ = self._ends(view, i, 1 if order.side > 0 else -1)
+        reducing = child or end + asked <= 0
+        return Case(
+            self._working, asked, counted, child, end, reducing, reducing and self.takes_risk_off, is_below=False
+        )
+
+    def _ends(self, view: View, i: int, side: int) -> tuple[int, int]:
+        position, buys, sells = view.positions[i], self._working.buys[i], self._working.sells[i]
+        return (position + buys, sells - position) if side > 0 else (sells - position, position + buys)
+
+    def check_step_by_step(self, order: Order, view: View, i: int, case: Case | None = None) -> PlainVerdict:
+        """Every check of ``order`` in instrument ``i``, one after the other; ``view`` holds numbers only.
+
+        ``case``: where another account asks, the order as that one sees it.
+        """
         checks: list[RiskCheck] = []
         side = 1 if order.side > 0 else -1
-        position = view.positions[i]
-        asked, counted, child = self._working.side_lots_with(order, i)
-        buys, sells = self._working.buys[i], self._working.sells[i]
-        if side > 0:
-            end, other = position + buys, sells - position
-        else:
-            end, other = sells - position, position + buys
-        reducing = child or end + asked <= 0
-        sound = self._order_checks(order, view, i, side, checks, closes=reducing and self._closing)
+        self._case = case = case or self.case_of(order, view, i)
+        asked, counted, child, reducing = case.asked, case.counted, case.child, case.reducing
+        end, other = self._ends(view, i, side)
+        sound = self._order_checks(order, view, i, side, checks, closes=case.closing)
         if view.marks[i] == UNDEFINED_PRICE or not 0 < view.rates_micros[i] < _MAX_RATE:
             return _cut_short(checks, RiskReason.NO_PRICE)
         sound &= self._flow_checks(order, view, i, side, reducing, child, checks)
         room = self._size_checks(view, i, side, asked, end, other, child, reducing, checks)
         if room == _NO_LOTS:
             return _cut_short(checks, RiskReason.NO_PRICE)
-        left = self._state_checks(order, view, i, asked, end, reducing, child, checks)
+        left = self._state_checks(order, view, i, asked, case.end, reducing, child, checks)
         room = min(room, left)
         if sound and room == asked and all(check.outcome is not _REFUSED for check in checks):
             return PlainVerdict(order, tuple(checks), "")
@@ -147,7 +174,8 @@ class PlainChecks:
             code = RiskReason.TRADING_HALTED if is_open else RiskReason.OUT_OF_SESSION
             add(_refused("session", None, None, code))
             sound = False
-        broken = self._rule_broken(order, i, view.ts, side * view.positions[i])
+        is_below = self._case.is_below  # What makes an order one is asked once.
+        broken = None if is_below else self._rule_broken(order, i, view.ts, side * view.positions[i])
         if broken is None:
             add(_RULES)
         else:
@@ -226,7 +254,8 @@ class PlainChecks:
         ts = view.ts
         add = checks.append
         sound = True
-        is_new = order.order_id not in self._working.orders
+        case = self._case
+        is_new = order.order_id not in case.working.orders
         orders = flow.orders(ts) + is_new
         if orders <= limits.max_orders or reducing:
             add(RiskCheck(name="order_rate", outcome=_PASSED, value=orders, limit=limits.max_orders))
@@ -234,7 +263,7 @@ class PlainChecks:
             add(_refused("order_rate", orders, limits.max_orders, RiskReason.ORDER_RATE))
             sound = False
         messages = flow.messages(ts) + 1
-        closes_now = reducing and not child and self._closing and order.order_type is _MARKET
+        closes_now = case.closing and not child and order.order_type is _MARKET
         if messages <= limits.max_messages or closes_now:
             add(RiskCheck(name="message_rate", outcome=_PASSED, value=messages, limit=limits.max_messages))
         else:
@@ -252,7 +281,7 @@ class PlainChecks:
             add(_refused("duplicate", since, limits.duplicate_window_ns, RiskReason.DUPLICATE))
             sound = False
         ours = None
-        if self._working.by_index[i] and not child:
+        if self._working.by_index[i] and not child and not (case.closing and case.is_below):
             ours = self._working.best_opposite(i, side)
         if ours is None or not _would_match(order, side, ours, view, i):
             add(_SELF_MATCH)
@@ -348,7 +377,7 @@ class PlainChecks:
         before = max(far, near)
         value = near + asked * unit
         value = max(value, before)
-        if value <= self._net or value <= before or (reducing and self._closing):
+        if value <= self._net or value <= before or self._case.closing:
             add(RiskCheck(name="net_exposure", outcome=_PASSED, value=value, limit=self._net))
         else:
             fits = (max(self._net, before) - near) // unit if unit else 0
@@ -370,7 +399,7 @@ class PlainChecks:
             fits = max(worst, worst + (top - margin) // margin_unit) - end if margin_unit else 0
             add(self._cut("margin", value, top, fits, RiskReason.MARGIN))
             room = min(room, fits)
-        if child or (reducing and self._closing):
+        if child or self._case.closing:
             add(RiskCheck(name="var", outcome=_PASSED, limit=self._var))
             add(RiskCheck(name="stressed_var", outcome=_PASSED, limit=self._stressed))
             return room
@@ -406,7 +435,7 @@ class PlainChecks:
                 add(RiskCheck(name="var", outcome=_PASSED, limit=self._var))
                 add(RiskCheck(name="stressed_var", outcome=_PASSED, limit=self._stressed))
                 return asked
-            fits = max(0, -end)
+            fits = max(0, -self._case.end)
             add(self._cut("var", None, self._var, fits, RiskReason.VAR_UNKNOWN))
             add(self._cut("stressed_var", None, self._stressed, fits, RiskReason.VAR_UNKNOWN))
             return fits
@@ -497,7 +526,9 @@ class PlainChecks:
         if state is _KILLED:
             return RiskReason.KILLED
         # Where a parent can only close, its child would open what the parent has closed.
-        opens_later = child and order.order_id not in self._working.orders and (standing.paused or state >= _REDUCE)
+        opens_later = (
+            child and order.order_id not in self._case.working.orders and (standing.paused or state >= _REDUCE)
+        )
         # While everything is being closed an order that rests would only stand in the way of the one that closes.
         rests = order.order_type is not _MARKET and (standing.flattening or state is BreakerState.HALT)
         if not (opens_later or rests):
@@ -525,13 +556,14 @@ class PlainChecks:
         return fits
 
     @property
-    def _closing(self) -> bool:
+    def takes_risk_off(self) -> bool:
         """True while the gate itself takes risk off; each leg of a hedge must then be free to go first."""
         return self._standing.flattening or self._ladder.state >= _REDUCE
 
     def _cut(self, name: str, value: float | None, limit: float | None, fits: int, code: RiskReason) -> RiskCheck:
         """A size check that the whole order does not pass: shrunk where some lots fit and shrinking is on."""
-        outcome = _SHRUNK if fits > 0 and self._shrink else _REFUSED
+        cuts = self._shrink or (self._case.closing and self._case.is_below)
+        outcome = _SHRUNK if fits > 0 and cuts else _REFUSED
         return RiskCheck(name=name, outcome=outcome, value=value, limit=limit, reason=code)
 
 

@@ -115,6 +115,7 @@ CHOSEN = {
     "execution.brokers.errors:BrokerUnavailableError": "raised by brokers, which satisfy runtime.recovery.Broker",
     "risk.controls:CONTROLS": "the list of controls for people, held complete by a test",
     "risk.controls:TRIGGERS": "the list of controls for people, held complete by a test",
+    "training.account_walk:walk_accounts": "whoever tries strategies below a desk; docs/models/environments.md",
     "runtime.market_step:MarketStep.closed_rows": "whoever walks the market step alone, as the benchmarks do",
     "kernels:_Cache.load_overload": "numba calls it",
     "kernels:_Callee.add_overload": "numba calls it",

@@ -68,6 +68,7 @@ PUBLIC = {
 WAITING = {
     "grandmodel.execution.brokers.errors": "raised by brokers, which satisfy runtime.recovery.Broker; no command runs one yet",
     "grandmodel.risk.controls": "a list for people, held complete by a test; no report prints it yet",
+    "grandmodel.training.account_walk": "strategies below a desk, for whoever tries them; no command offers it yet",
     "grandmodel.training.distributed": "rollouts on Ray, chosen by whoever trains; no command offers it yet",
 }
 """Modules that nothing uses yet, each with what it waits for. A line goes as soon as its module is used."""

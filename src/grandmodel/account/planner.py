@@ -287,9 +287,9 @@ def _protect(
 
 @kernel(borrows=True)
 def pursue_target_at(
-    handle: NDArray[np.int64], instrument: int, lots: int, passive: bool, stop_ticks: int, target_ticks: int,
+    handle: NDArray[np.int64], n: int, instrument: int, lots: int, passive: bool, stop_ticks: int, target_ticks: int,
     effective_ts: int, in_bad_stretch: bool, last_order: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """``pursue_target`` for account 0 behind ``handle``."""
+    """``pursue_target`` for account ``n`` behind ``handle``."""
     wish = Target(instrument, lots, passive, stop_ticks, target_ticks, effective_ts, in_bad_stretch)
-    return pursue_target(rows_of(handle), 0, 0, wish, last_order)
+    return pursue_target(rows_of(handle), n, 0, wish, last_order)

@@ -31,7 +31,15 @@ from grandmodel.domain.time import NEVER_NS, ns_from_text
 if TYPE_CHECKING:
     from grandmodel.journal.replay import ReplayReport
     from grandmodel.journal.verification import VerifyReport
-    from grandmodel.runtime.story import Decision, OrderEvent, OrderLine, OrderList, OrderStory, RefusedList
+    from grandmodel.runtime.story import (
+        Decision,
+        OrderEvent,
+        OrderLine,
+        OrderList,
+        OrderStory,
+        RefusedLine,
+        RefusedList,
+    )
 
 app = typer.Typer(
     help="Integrity of a run's journal, running it again, and why each order was sent or refused.", no_args_is_help=True
@@ -381,7 +389,7 @@ def _show_orders(told: OrderList) -> None:
         [
             [
                 str(line.order), time_text(line.ts), line.instrument, line.side, str(line.lots), line.order_type.replace("_", " "),
-                _price_text(line), line.tag, line.agent, str(line.filled), _text(line.mean_price), _status_text(line),
+                _price_text(line), line.tag, _who(line), str(line.filled), _text(line.mean_price), _status_text(line),
             ]
             for line in told.orders
         ],
@@ -399,7 +407,7 @@ def _show_refused(told: RefusedList) -> None:
         ["time", "record", "agent", "wish", "what", "order", "check", "value", "limit", "reason"],
         [
             [
-                time_text(line.ts), str(line.record), line.agent, line.wish, line.what, _text(line.order),
+                time_text(line.ts), str(line.record), _who(line), line.wish, line.what, _text(line.order),
                 line.check.name if line.check else "", line.check.value_text if line.check else "",
                 line.check.limit_text if line.check else "", line.reason,
             ]
@@ -435,7 +443,7 @@ def _show_order(told: OrderStory) -> None:
 def _show_decision(decision: Decision, what: str) -> None:
     verdict = decision.verdict + (f" ({decision.reason})" if decision.reason else "")
     say(f"{what} in record {decision.record} at {time_text(decision.ts)}: {verdict}")
-    say(f"  agent {decision.agent}, intent {decision.intent}: {decision.wish}")
+    say(f"  agent {_who(decision)}, intent {decision.intent}: {decision.wish}")
     say(f"  reasons: {', '.join(decision.reasons) or 'none given'}")
     print_table(
         "",
@@ -509,6 +517,11 @@ def _status_text(line: OrderLine) -> str:
     if not line.ended:
         return f"{text}, still open"
     return f"{text} ({line.status_reason})" if line.status_reason else text
+
+
+def _who(line: Decision | OrderLine | RefusedLine) -> str:
+    """The agent, and the account that it trades for where that is not the run's own."""
+    return f"{line.agent} for {line.account}" if line.account else line.agent
 
 
 def _price_text(line: OrderLine) -> str:

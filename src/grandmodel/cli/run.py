@@ -20,6 +20,8 @@ from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import is_text, path_text
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from grandmodel.journal.keys import SigningKey
     from grandmodel.performance.ratios import AnnualRatios
     from grandmodel.runtime.agents import OwnAgents
@@ -422,6 +424,32 @@ def _show(summary: Summary, folder: Path, *, as_json: bool) -> None:
     for name, value in _summary_rows(summary, folder):
         table.add_row(name, value)
     stdout.print(table)
+    if summary.accounts:
+        stdout.print(_accounts_table(summary))
+
+
+def _accounts_table(summary: Summary) -> Table:
+    """The accounts below the run's own, each below the one that it belongs to."""
+    from rich.table import Table
+
+    from grandmodel.domain.instruments import currency_text
+
+    table = Table(title="Accounts")
+    for name in ("account", "capital", "profit", "fees", "fills", "trips", "won", "ladder"):
+        table.add_column(name, justify="left" if name in ("account", "ladder") else "right", no_wrap=True)
+    waiting = [("", "")]
+    while waiting:
+        name, indent = waiting.pop()
+        below = [one for one in summary.accounts if one.parent == name]
+        waiting += [(one.account, f"{indent}  ") for one in reversed(below) if one.account]
+        one = next((one for one in summary.accounts if one.account == name), None)
+        if one is not None:
+            profit = "not known" if one.profit_micros is None else currency_text(one.profit_micros)
+            table.add_row(
+                f"{indent[2:]}{one.account}", currency_text(one.capital_micros), profit, currency_text(one.fees_micros), str(one.fills),
+                str(one.round_trips), str(one.winning_round_trips), one.ladder,
+            )  # fmt: skip
+    return table
 
 
 def _summary_rows(summary: Summary, folder: Path) -> list[tuple[str, str]]:

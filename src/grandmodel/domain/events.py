@@ -15,7 +15,7 @@ import msgspec
 from grandmodel.domain.decisions import CheckedOrder, Decision, Intent
 from grandmodel.domain.ids import InstrumentId, OrderId, RunId
 from grandmodel.domain.instruments import MAX_PRICE_TICKS, Instrument
-from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder
+from grandmodel.domain.orders import CancelOrder, ExecutionReport, Fill, Order, ReplaceOrder, Tag
 
 
 class SessionTimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
@@ -85,7 +85,7 @@ class CommandKind(enum.StrEnum):
     """Open again the sides that too many executions shut: a named role, with a reason."""
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="command"):
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="command"):
     """A person's order to the engine itself."""
 
     kind: CommandKind
@@ -93,6 +93,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     who: str
     """``name/role``, as given: nothing here proves who it was."""
     why: str
+    account: str = ""
+    """The account that it is about, with all below it; empty: the run's own, and so all of them."""
 
 
 class SignalTrigger(enum.StrEnum):
@@ -183,6 +185,8 @@ class CashFlow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     why: str
     instrument: InstrumentId | None = None
     """What it was paid for, where it was one."""
+    account: str = ""
+    """The account that it is booked in, where accounts trade below the run's own; empty: that one."""
 
     def __post_init__(self) -> None:
         """Refuse what no account can book."""
@@ -359,6 +363,10 @@ class DecidedIntent(
     """Those that were approved."""
     refused: str = ""
     """Reason code where nothing was approved."""
+    account: str = ""
+    """For which account it was wished, where accounts trade below the run's own; empty: for that one. ``checks`` are its own."""
+    above: tuple[tuple[str, tuple[CheckedOrder, ...]], ...] = ()
+    """Of every account above it, from the nearest on, its name and its checks of the same orders."""
 
 
 class Alert(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -381,7 +389,7 @@ class QuietMoments(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_u
     """By moment: its ts, position, equity in micros, and how many bars and reports; then by bar the fields of ``ClosedBar`` in their order, the
     instrument as a place in ``instruments``; then by report what ``domain.moments.REPORT_WORDS`` says. How they become bytes:
     ``domain.moments.packed``."""
-    tags: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
     """Of the orders that filled, by the numbers in ``rows``."""
     fills: int = 0
     """How many there are in ``rows``."""

@@ -10,6 +10,7 @@ positive, times int64 ns UTC.
 from __future__ import annotations
 
 import enum
+from typing import TypeAlias
 
 import msgspec
 
@@ -178,6 +179,10 @@ class Reason(enum.StrEnum):
     """A reduce-only order met the market and the position that it could close was gone."""
 
 
+Tag: TypeAlias = str | tuple[str, str]
+"""The tag of an order, with its account where that is not the run's own."""
+
+
 class Order(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One order as risk approved it."""
 
@@ -211,6 +216,8 @@ class Order(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_
     """Number of the intent it comes from."""
     tag: str = ""
     """``entry``, ``stop``, ``target``, ``flatten``: for people."""
+    account: str = ""
+    """FIX 1: whose order it is, where accounts trade below the run's own; empty: that one's."""
 
 
 class CancelOrder(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="cancel"):
@@ -279,6 +286,8 @@ class Fill(msgspec.Struct, gc=False, frozen=True, kw_only=True, forbid_unknown_f
     """The price that slippage is measured from, in ticks: trigger, limit, or the market at arrival; None where there is none."""
     slippage_reference: PriceReference = PriceReference.NONE
     """Which of them it is."""
+    account: str = ""
+    """Whose fill it is, as of an ``Order``."""
 
     @property
     def signed_quantity(self) -> int:

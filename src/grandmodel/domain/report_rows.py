@@ -8,7 +8,7 @@ import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.ids import ExecId, InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, PriceReference, Reason, Side
+from grandmodel.domain.orders import ExecType, ExecutionReport, Fill, PriceReference, Reason, Side, Tag
 
 _I8 = "<i8"
 
@@ -50,6 +50,7 @@ HEARD = np.dtype(
         ("booked", _I8),  # what came of a fill in the books
         ("risk", _I8),  # what risk has to tell of it (``risk.taking``)
         ("sequence", _I8),  # the order's among those that risk let leave
+        ("account", _I8),  # row of the account whose order it is (``risk.tree``)
     ]
 )
 """One row a report: what came of it."""
@@ -111,9 +112,10 @@ def report_of(values: Sequence[int]) -> ExecutionReport:
 
 
 def fill_of(
-    report: ExecutionReport, instrument: InstrumentId, side: int, fee: int, reference: int, tag: str, slippage_from: int, kind: int
+    report: ExecutionReport, instrument: InstrumentId, side: int, fee: int, reference: int, tag: Tag, slippage_from: int, kind: int
 ) -> Fill:  # fmt: skip
     """The fill that ``report`` tells of; the rest as a row of ``HEARD`` has it, the tag as text."""
+    tag, account = (tag, "") if isinstance(tag, str) else tag
     return Fill(
         exec_id=report.exec_id,
         order_id=report.order_id,
@@ -129,4 +131,5 @@ def fill_of(
         tag=tag,
         slippage_from=None if slippage_from == UNDEFINED_PRICE else slippage_from,
         slippage_reference=_REFERENCES[kind],
+        account=account,
     )

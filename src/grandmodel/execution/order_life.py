@@ -18,7 +18,7 @@ from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.errors import InvariantError
 from grandmodel.domain.groups import was_there
 from grandmodel.domain.ids import InstrumentId, OrderId
-from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, PriceReference, ReplaceOrder
+from grandmodel.domain.orders import ExecType, ExecutionReport, Order, OrdStatus, PriceReference, ReplaceOrder, Tag
 from grandmodel.domain.report_rows import (
     EXEC_CODES,
     HEARD,
@@ -64,6 +64,7 @@ LIFE = np.dtype(
         ("cancel_asked", _I8),
         ("changing", _I8),
         ("withdrawn", _I8),  # 1 where the simulated venue has been told that nothing of it may fill any more
+        ("account", _I8),  # row of the account whose it is; 0: the run's own
     ]
 )
 """One row an open order, oldest first."""
@@ -124,7 +125,7 @@ def _place_of(lives: Rows, count: int, order_id: int) -> int:
 @kernel
 def add(
     lives: Rows, counts: Rows, order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
-    reference: int, tag: int, price: int, stop_price: int,
+    reference: int, tag: int, price: int, stop_price: int, account: int,
 ) -> None:  # fmt: skip
     """An order has been sent. There must be a free row."""
     count = counts[0]
@@ -137,6 +138,7 @@ def add(
     row.parent, row.group, row.batch, row.ts, row.reference, row.tag = parent, group, batch, ts, reference, tag
     row.price = row.new_price = price
     row.stop_price = row.new_stop = stop_price
+    row.account = account
     count.open += 1
     count.last_order_id = max(count.last_order_id, order_id)
 
@@ -216,6 +218,7 @@ def fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, hear
         return NOT_OPEN if report.exec_type == _REFUSED_CANCEL else UNKNOWN
     row = lives[place]
     heard.instrument, heard.side, heard.reference, heard.tag = row.instrument, row.side, row.reference, row.tag
+    heard.account = row.account
     if report.exec_type != _REFUSED_CANCEL:
         count.heard = max(count.heard, row.batch)
     if report.exec_type == _FILL:
@@ -248,8 +251,8 @@ def fold(lives: Rows, counts: Rows, beyond: NDArray[np.int64], report: Row, hear
 
 
 @kernel
-def most_open(lives: Rows, counts: Rows, instrument: int) -> tuple[int, int]:
-    """The most lots that the open orders of one instrument can still buy, and sell.
+def most_open(lives: Rows, counts: Rows, instrument: int, first: int, last: int) -> tuple[int, int]:
+    """The most lots that the open orders of one instrument can still buy, and sell: those of the accounts [first, last).
 
     Orders of one group count together (``domain/groups.py``), and a change under way counts as the larger quantity.
     """
@@ -257,7 +260,7 @@ def most_open(lives: Rows, counts: Rows, instrument: int) -> tuple[int, int]:
     count, heard = counts[0].open, counts[0].heard
     for k in range(count):
         row = lives[k]
-        if row.instrument != instrument:
+        if row.instrument != instrument or not first <= row.account < last:
             continue
         lots = _most(row.quantity, row.pending, row.is_child, row.woken, row.filled, row.reduced, row.withdrawn)
         if row.group != 0:
@@ -301,12 +304,12 @@ def _fold_at(handle: NDArray[np.int64], report: NDArray[np.int64]) -> None:
 @kernel(borrows=True)
 def _add_at(
     handle: NDArray[np.int64], order_id: int, instrument: int, side: int, quantity: int, parent: int, group: int, batch: int, ts: int,
-    reference: int, tag: int, price: int, stop_price: int,
+    reference: int, tag: int, price: int, stop_price: int, account: int,
 ) -> None:  # fmt: skip
     """``add`` behind ``handle``."""
     found = lives_of(handle)
     add(
-        found.lives, found.counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference, tag, price, stop_price
+        found.lives, found.counts, order_id, instrument, side, quantity, parent, group, batch, ts, reference, tag, price, stop_price, account
     )  # fmt: skip
 
 
@@ -314,7 +317,7 @@ def _add_at(
 def _most_open_at(handle: NDArray[np.int64], instrument: int) -> tuple[int, int]:
     """``most_open`` behind ``handle``."""
     found = lives_of(handle)
-    return most_open(found.lives, found.counts, instrument)
+    return most_open(found.lives, found.counts, instrument, 0, 2**62)
 
 
 @kernel(borrows=True)
@@ -358,9 +361,11 @@ class OrderLives:
 
     A report that comes twice (an ``exec_id`` seen before) is ignored and counted; one that cannot be true (more filled than
     ordered, an order never sent) raises ``InvariantError``. ``instruments`` fixes their numbers; without it they get one as they come.
+    So it is with ``accounts``, the names of the run's own account and of those that trade below it.
     """
 
-    def __init__(self, instruments: tuple[InstrumentId, ...] = ()) -> None:
+    def __init__(self, instruments: tuple[InstrumentId, ...] = (), accounts: Sequence[str] = ("",)) -> None:
+        self._accounts = {name: n for n, name in enumerate(accounts)}
         self._numbers = {name: k for k, name in enumerate(instruments)}
         self._orders: dict[OrderId, Order] = {}
         self._changes: dict[OrderId, ReplaceOrder] = {}
@@ -369,8 +374,8 @@ class OrderLives:
         self._counts: Rows = np.zeros(1, COUNTS)
         self._counts["heard"] = -1
         self._values = self._counts.view(np.int64)
-        self._tags: dict[str, int] = {}
-        self.tags: list[str] = []
+        self._tags: dict[Tag, int] = {}
+        self.tags: list[Tag] = []
         """Of the orders so far, by the number that rows know each by."""
         self.handle = table_of((self._rows, self._counts, self._beyond))
         """For kernels (``lives_of``)."""
@@ -398,10 +403,11 @@ class OrderLives:
         number = self._numbers.get(instrument, -1)
         return (self._life_of(row) for row in self._rows[: self._values[_OPEN]] if row["instrument"] == number)
 
-    def orders_of(self, instrument: InstrumentId) -> list[Order]:
-        """The orders themselves of one instrument that are open, oldest first."""
+    def orders_of(self, instrument: InstrumentId, account: str | None = None) -> list[Order]:
+        """The orders themselves of one instrument that are open, oldest first: those of ``account``, or of all of them."""
         ids = self._rows["order_id"][: self._values[_OPEN]].tolist()
-        return [order for order in (self._orders[number] for number in ids) if order.instrument == instrument]
+        orders = [order for order in (self._orders[number] for number in ids) if order.instrument == instrument]
+        return orders if account is None else [order for order in orders if order.account == account]
 
     def order(self, order_id: OrderId) -> Order | None:
         """An open order with the terms that the venue has confirmed; None where it is not open."""
@@ -423,19 +429,25 @@ class OrderLives:
         """An order has been sent; ``batch`` numbers the step and rises."""
         if self._values[_OPEN] == len(self._rows):
             self._make_room()
-        tag = self._tags.get(order.tag)
+        named: Tag = (order.tag, order.account) if order.account else order.tag
+        tag = self._tags.get(named)
         if tag is None:
-            tag = self._tags[order.tag] = len(self.tags)
-            self.tags.append(order.tag)
+            tag = self._tags[named] = len(self.tags)
+            self.tags.append(named)
         price, stop_price = order.price, order.stop_price
         _add_at(
             self.handle, order.order_id, self.number_of(order.instrument), int(order.side), order.quantity, order.parent or 0,
             order.oco_group, batch, order.ts, UNDEFINED_PRICE if reference_price is None else reference_price, tag,
             UNDEFINED_PRICE if price is None else price, UNDEFINED_PRICE if stop_price is None else stop_price,
+            self._row_of(order.account),
         )  # fmt: skip
         self._orders[order.order_id] = order
         if len(self._orders) > 2 * int(self._values[_OPEN]) + 64:
             self._forget_ended()
+
+    def _row_of(self, account: str) -> int:
+        """The number under which rows know an account."""
+        return self._accounts.setdefault(account, len(self._accounts)) if account else 0
 
     def take_back(self, order_id: OrderId) -> None:
         """An order that was added did not leave after all."""
@@ -530,14 +542,14 @@ class OrderLives:
         found: tuple[int, int] = _most_open_at(self.handle, self._numbers.get(instrument, -1))
         return found
 
-    def save(self) -> tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[str]]:
+    def save(self) -> tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[Tag]]:
         """Everything that is remembered, for a snapshot."""
         self._forget_ended()
         rows, beyond = self._rows[: self._values[_OPEN]], self._beyond[: self._values[_BEYOND]]
         orders, changes = list(self._orders.values()), list(self._changes.values())
         return rows.tobytes(), self._counts.tobytes(), beyond.tobytes(), orders, changes, self.tags
 
-    def restore(self, saved: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[str]]) -> None:
+    def restore(self, saved: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[Tag]]) -> None:
         """Put back what ``save`` of another with the same instruments gave."""
         rows, beyond = np.frombuffer(saved[0], LIFE), np.frombuffer(saved[2], np.int64)
         while len(rows) > len(self._rows) or len(beyond) > len(self._beyond):

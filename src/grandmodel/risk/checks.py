@@ -9,6 +9,10 @@ The checks come in four groups: what the order is (``_judge_order``), how fast o
 fit, and the order is cut to the smallest such number. Everything else refuses. To add one: an entry in ``CHECKS``, its lines in the
 kernel of its group, and its test (``docs/contributing/add-a-risk-check.md``).
 
+Where accounts stand above one another (``tree.py``) each order is put to the checks of the account that asks and of every account above
+it, each with its own limits, and what may go is the least. What an order could lead to is reckoned from each account's own sums. Whether it
+reduces, and what of it may close, is a matter of the account that asks: so the ladder of an account above binds it like its own.
+
 ``end`` is the position seen from the order's side with everything open on that side filled, ``other`` the opposite
 extreme: for a buy ``position + open buys`` and ``open sells - position``. The worst case is the larger of the two, and an
 order of ``asked`` lots makes it ``max(end + asked, other)``. Where that does not grow, the order adds no risk in its own
@@ -215,57 +219,104 @@ def _root(variance: float) -> float:
 # -- the checks --------------------------------------------------------------------------------------------------------
 
 
+class Case(NamedTuple):
+    """An order that is asked about, as the account that asks sees it."""
+
+    leaf: int
+    """The account that asks; its checks and those of every account above are run."""
+    k: int
+    """Its row of what is asked."""
+    lots: int
+    """What it adds to its side."""
+    counted: int
+    """Lots of it already filled or counted before."""
+    end: int
+    """The position seen from its side, with everything open on that side filled."""
+    child: bool
+    """Whether it is a bracket's child whose parent has filled nothing."""
+    reducing: bool
+    closing: bool
+    """It reduces, and risk is being taken off in the account or above it."""
+    is_new: bool
+
+
 @kernel
 def judge(rows: AccountRows, n: int, m: int, k: int) -> int:
-    """Run every check on the order asked about in row ``k`` of account ``n``, with the limits of row ``m``; the lots that may go.
+    """Run every check of account ``n``, and of each above it, on the order asked about in its row ``k``; the lots that may go.
 
-    The order's ``approved`` and ``reason`` say the same, and ``found`` what each check found. Nothing is counted here.
+    ``m`` names the limits (``AccountRows.limits``). The order's ``approved`` is the least of what the accounts let through, its
+    ``reason`` that of the first account, from ``n`` upwards, that refused, else of the first that cut; ``noted`` is ``n``'s own. What
+    each account's checks found is in its own ``found``, and what they came to, for those above, in its own row ``k`` (``quantity``: what those below let through). Nothing is counted here.
     """
     asked = rows.asked[n, k]
-    i, side = asked.instrument, asked.side
-    seen, standing = rows.seen[n, i], rows.standing[n]
-    place = k if k < rows.found.shape[1] else 0
-    found, real = rows.found[n, place], rows.found_real[n, place]
-    found[_FITS] = _ALL
-    found[_CODE] = 0
-    found[_VALUE:] = 0
-    real[:] = math.nan
+    seen = rows.seen[n, asked.instrument]
     lots, counted, child = side_lots_with(rows, n, k)
-    if side > 0:
-        end, other = seen.position + seen.buys, seen.sells - seen.position
-    else:
-        end, other = seen.sells - seen.position, seen.position + seen.buys
+    end = (seen.position + seen.buys) if asked.side > 0 else (seen.sells - seen.position)
     reducing = child or end + lots <= 0
     # True while the gate itself takes risk off; each leg of a hedge must then be free to go first.
-    closing = reducing and (standing.flattening != 0 or standing.state >= _REDUCE)
+    closing = False
+    if reducing:
+        above = n
+        while above >= 0:
+            standing = rows.standing[above]
+            closing = closing or standing.flattening != 0 or standing.state >= _REDUCE
+            above = standing.above
     is_new = place_of(rows.working, n, rows.out[n].count, asked.order_id) < 0
-    known = COUNT
-    _judge_order(rows, n, m, k, closing, found)
-    if seen.mark == UNDEFINED_PRICE or not 0 < seen.rate < _MAX_RATE:
-        known = _ORDER_RATE
-    else:
-        _judge_flow(rows, n, k, reducing, child, closing, is_new, found)
-        if _judge_size(rows, n, m, k, lots, end, other, child, reducing, closing, found, real):
-            _judge_state(rows, n, m, k, lots, end, reducing, child, is_new, found, real)
+    case = Case(n, k, lots, counted, end, child, reducing, closing, is_new)
+    place = k if k < rows.found.shape[1] else 0
+    above = n
+    while above >= 0:
+        market, terms = rows.seen[above, asked.instrument], m * len(rows.portfolio) + rows.standing[above].terms
+        found, real = rows.found[above, place], rows.found_real[above, place]
+        found[_FITS] = _ALL
+        found[_CODE] = 0
+        found[_VALUE:] = 0
+        real[:] = math.nan
+        known = COUNT
+        _judge_order(rows, above, terms, case, found)
+        if market.mark == UNDEFINED_PRICE or not 0 < market.rate < _MAX_RATE:
+            known = _ORDER_RATE
         else:
-            known = _OVERALL
-    return _conclude(rows, n, k, lots, counted, known, found)
+            _judge_flow(rows, above, case, found)
+            if _judge_size(rows, above, terms, case, found, real):
+                _judge_state(rows, above, terms, case, found, real)
+            else:
+                known = _OVERALL
+        _conclude(rows, above, case, known, found)
+        above = rows.standing[above].above
+    return int(asked.approved)
 
 
 @kernel
-def _conclude(rows: AccountRows, n: int, k: int, lots: int, counted: int, known: int, found: Whole) -> int:
-    """What all checks come to; those from ``known`` on could not be computed and refuse.
+def _conclude(rows: AccountRows, n: int, case: Case, known: int, found: Whole) -> None:
+    """What all checks of account ``n`` come to, on the order's row, and for an account above on its own; what may go is the least so far.
 
-    The reason is that of the first check that refused, else of the first that cut.
+    The checks from ``known`` on could not be computed and refuse. The reason is that of the first check that refused, else of the first
+    that cut. What closes while risk is taken off is cut above the account that asks, and never refused for its size: one leg can always go.
     """
-    asked = rows.asked[n, k]
+    asked = rows.asked[case.leaf, case.k]
+    approved, reason, noted = _sum_up(rows, n, case, known, found)
+    if n == case.leaf:  # Nobody has said anything of it yet.
+        asked.approved, asked.reason, asked.noted = approved, reason, noted
+        return
+    said = rows.asked[n, case.k]
+    said.quantity, said.approved, said.reason, said.noted = asked.approved, approved, reason, noted
+    if asked.reason == 0 or (approved == 0 and asked.approved > 0):
+        asked.reason = reason
+    asked.approved = max(0, min(asked.approved, approved))
+
+
+@kernel
+def _sum_up(rows: AccountRows, n: int, case: Case, known: int, found: Whole) -> tuple[int, int, int]:
+    """(lots that may go, why not all, checks that refused or cut) by the checks of account ``n`` alone."""
+    quantity = rows.asked[case.leaf, case.k].quantity
     unlike = 0
     for check in range(COUNT):
         unlike |= found[_FITS, check] ^ _ALL
     if unlike == 0 and known == COUNT:  # As nearly always: every check lets the whole order through.
-        asked.approved, asked.reason, asked.noted = asked.quantity, 0, 0
-        return int(asked.approved)
-    room, cut, refused, noted = lots, 0, 0, 0
+        return quantity, 0, 0
+    cuts = rows.portfolio[rows.standing[n].terms].shrink != 0 or (case.closing and n != case.leaf)
+    room, cut, refused, noted = case.lots, 0, 0, 0
     for check in range(COUNT):
         if check >= known:
             found[_FITS, check], found[_CODE, check] = _NEVER, _NOT_COMPUTED
@@ -274,32 +325,27 @@ def _conclude(rows: AccountRows, n: int, k: int, lots: int, counted: int, known:
         if fits == _ALL:
             continue
         noted += 1
-        if fits > 0 and rows.portfolio[0].shrink != 0:
+        if fits > 0 and cuts:
             cut = cut or found[_CODE, check]
             room = min(room, fits)
         else:
             found[_FITS, check] = _NEVER
             refused = refused or found[_CODE, check]
-    asked.reason, asked.noted = refused or cut, noted
     if refused != 0:
-        if known < COUNT and refused == _NOT_COMPUTED:
-            asked.reason = _NO_PRICE
-        asked.approved = 0
-    elif room == lots:
-        asked.approved, asked.reason = asked.quantity, 0
-    else:
-        asked.approved = max(0, counted + room)
-    return int(asked.approved)
+        return 0, _NO_PRICE if known < COUNT and refused == _NOT_COMPUTED else refused, noted
+    if room == case.lots:
+        return quantity, 0, noted
+    return max(0, case.counted + room), cut, noted
 
 
 @kernel
-def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found: Whole) -> None:
+def _judge_order(rows: AccountRows, n: int, m: int, case: Case, found: Whole) -> None:
     """authorised_instrument to price_collar.
 
-    ``closing``: the order only reduces while the gate or a person takes risk off. It is then as large as the position, which is
+    ``case.closing``: the order only reduces while the gate or a person takes risk off. It is then as large as the position, which is
     no slip of a finger, and a limit on the size of one order must not keep the position open.
     """
-    asked = rows.asked[n, k]
+    asked, closing = rows.asked[case.leaf, case.k], case.closing
     i, side, quantity = asked.instrument, asked.side, asked.quantity
     seen, limits = rows.seen[n, i], rows.limits[m, i]
     if limits.authorised == 0:
@@ -309,9 +355,10 @@ def _judge_order(rows: AccountRows, n: int, m: int, k: int, closing: bool, found
     )  # Or it will be, when the venue has the order.
     if not is_open or seen.halted != 0:
         found[_FITS, _SESSION], found[_CODE, _SESSION] = _NEVER, _HALTED if is_open else _OUT_OF_SESSION
-    broken = _rule_broken(rows, n, m, k)
-    if broken != 0:
-        found[_FITS, _RULES], found[_CODE, _RULES] = _NEVER, broken
+    if n == case.leaf:  # What makes an order one is the same for all accounts, and stands once.
+        broken = _rule_broken(rows, n, m, case.k)
+        if broken != 0:
+            found[_FITS, _RULES], found[_CODE, _RULES] = _NEVER, broken
     found[_VALUE, _QUANTITY], found[_BOUND, _QUANTITY] = quantity, limits.max_order_lots
     if not (quantity <= limits.max_order_lots or closing):
         found[_FITS, _QUANTITY], found[_CODE, _QUANTITY] = _NEVER, _TOO_MANY_LOTS
@@ -387,14 +434,16 @@ def _collar_distances(
 
 
 @kernel
-def _judge_flow(
-    rows: AccountRows, n: int, k: int, reducing: bool, child: bool, closing: bool, is_new: bool, found: Whole
-) -> None:
+def _judge_flow(rows: AccountRows, n: int, case: Case, found: Whole) -> None:
     """order_rate to self_match. What reduces is free of the order rate and of the throttle.
 
-    What closes at the next price while risk is taken off is free of the message rate too: messages of others must not keep it.
+    What closes at the next price while risk is taken off is free of the message rate too: messages of others must not keep it. Nor must
+    what another account has resting.
     """
-    asked, portfolio = rows.asked[n, k], rows.portfolio[0]
+    leaf, k, child, reducing, closing, is_new = (
+        case.leaf, case.k, case.child, case.reducing, case.closing, case.is_new,
+    )  # fmt: skip
+    asked, portfolio = rows.asked[leaf, k], rows.portfolio[rows.standing[n].terms]
     i, side, kind, ts = asked.instrument, asked.side, asked.order_type, rows.moment[n].ts
     seen = rows.seen[n, i]
     orders = orders_within(rows, n, ts) + (1 if is_new else 0)
@@ -411,19 +460,30 @@ def _judge_flow(
         found[_FITS, _REPEATED], found[_CODE, _REPEATED] = _NEVER, _STOPPED
         found[_VALUE, _REPEATED] = _NOTHING_FOUND
         found[_BOUND, _REPEATED] = portfolio.max_repeats
-    since = since_equal(rows, n, k, ts) if is_new else -1
+    since = since_equal(rows, n, leaf, k, ts) if is_new else -1
     if since >= 0:
         found[_FITS, _DUPLICATE], found[_CODE, _DUPLICATE] = _NEVER, _TWICE
         found[_VALUE, _DUPLICATE], found[_BOUND, _DUPLICATE] = since, portfolio.duplicate_window_ns
-    if child:
+    if child or (closing and n != leaf):
         return
-    ours = best_opposite(rows.working, n, rows.out[n].count, i, side)
+    ours = _best_below(rows, n, i, side)
     if ours != UNDEFINED_PRICE and _would_match(
         _held_price(asked.price), kind, side, ours, seen.mark, seen.bid, seen.ask
     ):
         found[_FITS, _SELF_MATCH], found[_CODE, _SELF_MATCH] = _NEVER, _MEETS_OWN
         found[_BOUND, _SELF_MATCH] = ours
         found[_VALUE, _SELF_MATCH] = _NOTHING_FOUND if asked.price == UNDEFINED_PRICE else asked.price
+
+
+@kernel
+def _best_below(rows: AccountRows, n: int, i: int, side: int) -> int:
+    """``best_opposite`` of all accounts that trade below ``n``."""
+    ours = UNDEFINED_PRICE
+    for account in range(rows.standing[n].first, rows.standing[n].last):
+        best = best_opposite(rows.working, account, rows.out[account].count, i, side)
+        if best != UNDEFINED_PRICE and (ours == UNDEFINED_PRICE or side * (best - ours) < 0):
+            ours = best
+    return ours
 
 
 @kernel
@@ -440,14 +500,16 @@ def _would_match(price: int, kind: int, side: int, ours: int, mark: int, bid: in
 
 
 @kernel
-def _judge_size(
-    rows: AccountRows, n: int, m: int, k: int, lots: int, end: int, other: int, child: bool, reducing: bool, closing: bool,
-    found: Whole, real: Real,
-) -> bool:  # fmt: skip
+def _judge_size(rows: AccountRows, n: int, m: int, case: Case, found: Whole, real: Real) -> bool:
     """position_long to stressed_var; False where a price is missing, so that no sum over the account is known."""
-    asked, portfolio = rows.asked[n, k], rows.portfolio[0]
+    lots, child, closing = case.lots, case.child, case.closing
+    asked, portfolio = rows.asked[case.leaf, case.k], rows.portfolio[rows.standing[n].terms]
     i, side = asked.instrument, asked.side
-    limits, moment = rows.limits[m, i], rows.moment[n]
+    limits, moment, held = rows.limits[m, i], rows.moment[n], rows.seen[n, i]
+    if side > 0:
+        end, other = held.position + held.buys, held.sells - held.position
+    else:
+        end, other = held.sells - held.position, held.position + held.buys
     after = end + lots
     worst = max(other, end)
     grown = max(after - worst, 0)
@@ -517,7 +579,7 @@ def _judge_size(
         found[_CODE, _MARGIN] = _TOO_MARGINED
     real[1, _VAR], real[1, _STRESSED] = portfolio.var, portfolio.stressed_var
     if not (child or closing):
-        _judge_var(rows, n, k, lots, end, other, grown, loose, stressed, reducing, found, real)
+        _judge_var(rows, n, case, end, other, grown, loose, stressed, found, real)
     return True
 
 
@@ -529,21 +591,20 @@ def _within(worst: int, spare: int, unit: int) -> int:
 
 @kernel
 def _judge_var(
-    rows: AccountRows, n: int, k: int, lots: int, end: int, other: int, grown: int, loose: float, stressed: float, reducing: bool,
-    found: Whole, real: Real,
+    rows: AccountRows, n: int, case: Case, end: int, other: int, grown: int, loose: float, stressed: float, found: Whole, real: Real
 ) -> None:  # fmt: skip
     """Var and stressed_var.
 
     ``loose`` is what other instruments' working orders add undiversified. VaR is convex in the lots of one
     instrument, so the worst over its working orders is at an end: nothing filled, or one side filled.
     """
-    asked, portfolio, moment = rows.asked[n, k], rows.portfolio[0], rows.moment[n]
-    side = asked.side
+    asked, portfolio, moment = rows.asked[case.leaf, case.k], rows.portfolio[rows.standing[n].terms], rows.moment[n]
+    side, lots = asked.side, case.lots
     seen = rows.seen[n, asked.instrument]
     own, most = seen.own, portfolio.var
     if moment.risk_known == 0 or math.isnan(own + loose + stressed + moment.variance + seen.slope):
-        if not reducing:  # A position whose risk is unknown may always be closed.
-            found[_FITS, _VAR] = found[_FITS, _STRESSED] = max(0, -end)
+        if not case.reducing:  # A position whose risk is unknown may always be closed.
+            found[_FITS, _VAR] = found[_FITS, _STRESSED] = max(0, -case.end)
             found[_CODE, _VAR] = found[_CODE, _STRESSED] = _RISK_UNKNOWN
         return
     base = moment.variance
@@ -587,22 +648,11 @@ def _lots_within(base: float, slope: float, own: float, allowed: float, most: in
 
 
 @kernel
-def _judge_state(
-    rows: AccountRows,
-    n: int,
-    m: int,
-    k: int,
-    lots: int,
-    end: int,
-    reducing: bool,
-    child: bool,
-    is_new: bool,
-    found: Whole,
-    real: Real,
-) -> None:
+def _judge_state(rows: AccountRows, n: int, m: int, case: Case, found: Whole, real: Real) -> None:
     """Drawdown to breaker. What reduces may go on, except when killed."""
-    asked, portfolio, standing, moment = rows.asked[n, k], rows.portfolio[0], rows.standing[n], rows.moment[n]
-    i = asked.instrument
+    lots, end, reducing = case.lots, case.end, case.reducing
+    asked, standing, moment = rows.asked[case.leaf, case.k], rows.standing[n], rows.moment[n]
+    portfolio, i = rows.portfolio[standing.terms], asked.instrument
     seen = rows.seen[n, i]
     closable = -end if end < 0 else 0
     real[0, _DRAWDOWN], real[1, _DRAWDOWN] = (
@@ -622,7 +672,7 @@ def _judge_state(
         found[_FITS, _STALE], found[_CODE, _STALE] = closable, _TOO_OLD
     state, paused = standing.state, standing.paused != 0
     found[_VALUE, _BREAKER], found[_BOUND, _BREAKER] = state, _NORMAL
-    never = _never_now(asked.order_type, state, paused, standing.flattening != 0, child and is_new)
+    never = _never_now(asked.order_type, state, paused, standing.flattening != 0, case.child and case.is_new)
     if never != 0:
         found[_FITS, _BREAKER], found[_CODE, _BREAKER] = _NEVER, never
     elif paused and not reducing:
@@ -660,11 +710,14 @@ _BARE = (_AUTHORISED, _SESSION, _RULES, _RESTRICTED)
 """Checks that have nothing to show where they refuse; those that pass with a word only hold 0 on the record."""
 
 
-def checked(rows: AccountRows, k: int, order_id: int, noted: int) -> CheckedOrder:
-    """What ``judge`` found of the order asked about in row ``k`` of account 0, as it stands on the record; ``noted`` is the row's own."""
-    found = rows.found[0, k]
+def checked(rows: AccountRows, k: int, order_id: int, noted: int, n: int = 0) -> CheckedOrder:
+    """What the checks of account ``n`` found of the order asked about in row ``k``, as it stands on the record; ``noted`` is the row's own.
+
+    The order may be that of an account below.
+    """
+    found = rows.found[n, k]
     values, bounds = found[_VALUE : _BOUND + 1].tolist()
-    reals, real_bounds = rows.found_real[0, k].tolist()
+    reals, real_bounds = rows.found_real[n, k].tolist()
     for check in _REALS:
         values[check], bounds[check] = reals[check], real_bounds[check]
     if not noted and reals[_VAR] == reals[_VAR]:
@@ -718,5 +771,17 @@ def listed(order: CheckedOrder, names: Sequence[str] = CHECK_NAMES) -> tuple[Ris
 
 
 def checks_of(intent: DecidedIntent, names: Sequence[str] = CHECK_NAMES) -> list[tuple[OrderId, tuple[RiskCheck, ...]]]:
-    """For each order that an intent asked for: its id, and every check; ``names`` are those of its run (``names_of``)."""
-    return [(order.order_id, listed(order, names)) for order in intent.checks]
+    """For each order that an intent asked for: its id, and every check; ``names`` are those of its run (``names_of``).
+
+    Behind those of the account that asked come those of every account above it, under ``account: name``; the run's own is ``run``.
+    """
+    found = []
+    for k, order in enumerate(intent.checks):
+        checks = listed(order, names)
+        for account, above in intent.above:
+            checks += tuple(
+                msgspec.structs.replace(check, name=f"{account or 'run'}: {check.name}")
+                for check in listed(above[k], names)
+            )
+        found.append((order.order_id, checks))
+    return found

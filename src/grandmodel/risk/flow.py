@@ -1,12 +1,16 @@
 """How fast orders leave and fill: rates, duplicates and the throttle on repeated executions.
 
-What is sent is counted by kernels, in the rows of the account (``rows.py``): times in windows that slide with the caller's time.
-Executions are counted where fills are taken (``taking.py``); the rows hold which sides they stopped.
+What is sent is counted by kernels, in the rows of the account and of every account above it (``rows.py``, ``tree.py``): times in windows
+that slide with the caller's time, each as long as the account's own limits say. Executions are counted where fills are taken
+(``taking.py``); the rows hold which sides they stopped.
 """
 
 from __future__ import annotations
 
 from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
 
 from grandmodel.kernels import kernel
 from grandmodel.risk.rows import AccountRows
@@ -15,7 +19,7 @@ from grandmodel.risk.rows import AccountRows
 @kernel
 def orders_within(rows: AccountRows, n: int, ts: int) -> int:
     """New orders sent within the window that ends at ``ts``."""
-    out, oldest = rows.out[n], ts - rows.portfolio[0].window_ns
+    out, oldest = rows.out[n], ts - rows.portfolio[rows.standing[n].terms].window_ns
     while out.orders_head < out.prints_tail and rows.prints[n, out.orders_head].ts <= oldest:
         out.orders_head += 1
     return int(out.prints_tail - out.orders_head)
@@ -24,17 +28,20 @@ def orders_within(rows: AccountRows, n: int, ts: int) -> int:
 @kernel
 def messages_within(rows: AccountRows, n: int, ts: int) -> int:
     """Messages of every kind sent within the window that ends at ``ts``."""
-    out, oldest = rows.out[n], ts - rows.portfolio[0].window_ns
+    out, oldest = rows.out[n], ts - rows.portfolio[rows.standing[n].terms].window_ns
     while out.messages_head < out.messages_tail and rows.message_ts[n, out.messages_head] <= oldest:
         out.messages_head += 1
     return int(out.messages_tail - out.messages_head)
 
 
 @kernel
-def since_equal(rows: AccountRows, n: int, k: int, ts: int) -> int:
-    """Nanoseconds since an order equal to the one asked about in row ``k`` was sent, within the duplicate window; else -1."""
-    out, asked = rows.out[n], rows.asked[n, k]
-    window = rows.portfolio[0].duplicate_window_ns
+def since_equal(rows: AccountRows, n: int, leaf: int, k: int, ts: int) -> int:
+    """Nanoseconds since an order equal to the one that ``leaf`` asks about in row ``k`` was sent, within account ``n``'s window; else -1.
+
+    Orders of two accounts are never equal.
+    """
+    out, asked = rows.out[n], rows.asked[leaf, k]
+    window = rows.portfolio[rows.standing[n].terms].duplicate_window_ns
     for place in range(out.prints_tail - 1, out.prints_head - 1, -1):
         sent = rows.prints[n, place]
         if ts - sent.ts >= window:
@@ -52,6 +59,7 @@ def since_equal(rows: AccountRows, n: int, k: int, ts: int) -> int:
             and sent.group == asked.group
             and sent.reduce_only == asked.reduce_only
             and sent.tag == asked.tag  # an exit and the entry behind it may look alike
+            and sent.account == leaf
         ):
             return int(ts - sent.ts)
     return -1
@@ -59,7 +67,14 @@ def since_equal(rows: AccountRows, n: int, k: int, ts: int) -> int:
 
 @kernel
 def count_message(rows: AccountRows, n: int, ts: int) -> None:
-    """A message was sent: an order, a change or a cancel."""
+    """Account ``n`` sent a message: an order, a change or a cancel. It counts for every account above as well."""
+    while n >= 0:
+        _keep_message(rows, n, ts)
+        n = rows.standing[n].above
+
+
+@kernel
+def _keep_message(rows: AccountRows, n: int, ts: int) -> None:
     out = rows.out[n]
     if out.messages_head == out.messages_tail:
         out.messages_head = out.messages_tail = 0
@@ -78,9 +93,18 @@ def count_message(rows: AccountRows, n: int, ts: int) -> None:
 
 @kernel
 def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
-    """The new order of row ``k`` was sent with ``quantity`` lots."""
-    out, asked = rows.out[n], rows.asked[n, k]
-    window = rows.portfolio[0].duplicate_window_ns
+    """Account ``n`` sent the new order of row ``k`` with ``quantity`` lots. It counts for every account above as well."""
+    above = n
+    while above >= 0:
+        _keep_order(rows, above, n, k, quantity)
+        above = rows.standing[above].above
+
+
+@kernel
+def _keep_order(rows: AccountRows, n: int, leaf: int, k: int, quantity: int) -> None:
+    """Among the prints of account ``n``."""
+    out, asked = rows.out[n], rows.asked[leaf, k]
+    window = rows.portfolio[rows.standing[n].terms].duplicate_window_ns
     while out.prints_head < out.prints_tail and asked.ts - rows.prints[n, out.prints_head].ts >= window:
         out.prints_head += 1
     if (
@@ -103,12 +127,13 @@ def count_order(rows: AccountRows, n: int, k: int, quantity: int) -> None:
     sent.order_type, sent.price, sent.stop_price = asked.order_type, asked.price, asked.stop_price
     sent.trail_ticks, sent.display_quantity = asked.trail_ticks, asked.display_quantity
     sent.parent, sent.group, sent.reduce_only, sent.tag = asked.parent, asked.group, asked.reduce_only, asked.tag
+    sent.account = leaf
 
 
-def forget_flow(rows: AccountRows) -> None:
-    """Begin to count anew what every account of ``rows`` sent."""
+def forget_flow(out: NDArray[np.void]) -> None:
+    """Begin to count anew what the accounts whose rows of ``OUT`` these are sent."""
     for name in ("messages_head", "messages_tail", "orders_head", "prints_head", "prints_tail"):
-        rows.out[name] = 0
+        out[name] = 0
 
 
 def count_recent(times: deque[int], oldest: int) -> int:

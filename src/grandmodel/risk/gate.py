@@ -12,20 +12,22 @@ undiversified, which bounds every combination from above.
 
 Whoever has an order puts it into the rows of ``account`` (``put``), asks and lets leave in one call (``leaving.ask``), a bracket's
 parent before its children. What the engine owes the gate besides: each report to ``taking.take_report`` in the step that also updates
-``RiskView.positions``, ``on_bars`` and ``react`` at every step. Read next: ``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
+``RiskView.positions``, ``on_bars`` and ``react`` at every step. Where accounts stand below one another (``tree.py``) each has a gate of its own
+on its row (``build_gates``); what the market does is told to the first of them, and ``react`` is asked from the top down. Read next:
+``checks.py``, ``working.py``, ``running.py``, ``breakers.py``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE
-from grandmodel.domain.decisions import CancelIntent, Intent, TargetPosition, Urgency
+from grandmodel.domain.decisions import CancelIntent, CheckedOrder, Intent, TargetPosition, Urgency
 from grandmodel.domain.events import Alert, ClosedBar, Command, CommandKind
 from grandmodel.domain.ids import OrderId
 from grandmodel.domain.instruments import Instrument
@@ -33,7 +35,7 @@ from grandmodel.domain.orders import Order, OrderType
 from grandmodel.domain.time import NS_PER_DAY
 from grandmodel.performance.drawdown import drawdown_of
 from grandmodel.risk.breakers import BreakerLadder, BreakerState, Transition, Trigger
-from grandmodel.risk.checks import COUNT
+from grandmodel.risk.checks import COUNT, checked
 from grandmodel.risk.correlation import FloatArray
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.flow import count_recent
@@ -41,50 +43,79 @@ from grandmodel.risk.intake import BAD_BAR, BAR, INFINITE, INTAKE, TAKEN, floor_
 from grandmodel.risk.pace import FeedPace
 from grandmodel.risk.rows import AccountState, Rows, account_rows, limit_rows, portfolio_row
 from grandmodel.risk.running import INFINITE_TEXT, OPEN, POSITIONS, RATES, ROWS, RunningRisk, root
-from grandmodel.risk.settings import RiskSettings
+from grandmodel.risk.settings import AccountLimits, RiskSettings
 from grandmodel.risk.shocks import ShockDetector
 from grandmodel.risk.standing import AccountStanding, moved_capital, moved_peak
 from grandmodel.risk.taking import FREED, LOST, OFTEN, REJECTED, UNKNOWN_ORDER, OrderFlow, Results
+from grandmodel.risk.tree import Seat, plant, seats_of, terms_of
 from grandmodel.risk.view import NO_FLOOR, RiskView
 from grandmodel.risk.working import WorkingOrder, WorkingOrders
 
-__all__ = ["NO_FLOOR", "RiskGate", "RiskView"]
+__all__ = ["NO_FLOOR", "RiskGate", "RiskView", "build_gates"]
 
 _NORMAL, _CAUTION, _REDUCE, _HALT, _KILLED = BreakerState
 _NOTHING: tuple[tuple[Intent, ...], tuple[Alert, ...]] = ((), ())
 
 
 class RiskGate:
-    """Pre-trade checks, working orders, circuit breakers and the running covariance of one account.
+    """Pre-trade checks, working orders, circuit breakers and the running covariance of one account, and of those below it.
 
     ``instruments`` fixes the index of each instrument everywhere; ``capital_micros`` is the starting capital: money limits are
-    multiples of it and of what the owner brings or takes later (``on_transfer``). Raises ``RiskInputError`` where the settings name an instrument that the run does not have, or where
-    the margin of a future is not known.
+    multiples of it and of what the owner brings or takes later (``on_transfer``). Raises ``RiskInputError`` where the settings name an
+    instrument that the run does not have, or where the margin of a future is not known. Accounts below one another are built by
+    ``build_gates``: ``seats`` are theirs, ``n`` is this one's row, and ``above`` the gate of the account above; all share the rows, and what is
+    known of the market, of the gate at the top.
     """
 
-    def __init__(self, settings: RiskSettings, instruments: Sequence[Instrument], capital_micros: int) -> None:
+    def __init__(
+        self,
+        settings: RiskSettings,
+        instruments: Sequence[Instrument],
+        capital_micros: int,
+        seats: Sequence[Seat] = (),
+        n: int = 0,
+        above: RiskGate | None = None,
+    ) -> None:
         if capital_micros <= 0:
             raise RiskInputError(f"found capital {capital_micros} micros, expected a positive amount")
         ids = [instrument.id for instrument in instruments]
         for name in (*settings.instruments, *settings.authorised, *settings.restricted):
             if name not in ids:
                 raise RiskInputError(f"risk settings name instrument {name!r}, expected one of this run's: {ids}")
-        n = len(ids)
+        seats = seats or seats_of({}, settings, capital_micros)
+        self.name = seats[n].name
+        """Of the account; empty: the run's own."""
+        self.n = n
+        """Its row."""
+        self.chain: tuple[RiskGate, ...] = (self, *(above.chain if above else ()))
+        """The gate of the account and of each above it, from the nearest on; only this one where none stands above."""
+        self.trades_itself = seats[n].first == n
+        """False for an account that stands above others: they trade, it holds their sums."""
+        self.reach = seats[n].first, seats[n].last
+        """Rows [first, last): the accounts from here down that trade."""
         self.settings = settings
         self.instruments = tuple(instruments)
         self.ladder = BreakerLadder(settings.breakers)
-        self.running = RunningRisk(settings.var, instruments)
-        self.shocks = ShockDetector(n, settings.shocks)
-        limits = limit_rows(settings, instruments, capital_micros)
-        self.account = AccountState(account_rows(limits[None, :], portfolio_row(settings, capital_micros), COUNT))
+        if above is None:
+            self.account = AccountState(account_rows(*terms_of(seats, instruments), COUNT, accounts=len(seats)))
+            plant(self.account.rows, seats, range(len(seats)))
+            self.running = RunningRisk(settings.var, instruments)
+            self.shocks = ShockDetector(len(ids), settings.shocks)
+            self.results = Results(len(seats), len(ids))
+        else:
+            self.account, self.running, self.shocks = above.account, above.running, above.shocks
+            self.results = above.results
         rows = self.account.rows
-        self._standing = AccountStanding(rows.standing, capital_micros, NO_FLOOR)
-        self.working = WorkingOrders(self.account)
+        self._standing = AccountStanding(rows.standing[n : n + 1], capital_micros, NO_FLOOR)
+        rows.moment["equity"][n] = capital_micros
+        self._bound = (_NORMAL, False)
+        """What the accounts above bind this one to: a state of the ladder, and whether everything is being closed."""
+        self.working = WorkingOrders(self.account, n)
         streak_line = self.ladder.limits(Trigger.LOSS_STREAK)[0]
-        self.results = Results(n, settings.flow.repeat_window_ns, settings.flow.max_repeats, streak_line)
-        self.flow = OrderFlow(settings.flow, self.account, self.results)
+        self.results.limit(n, settings.flow.repeat_window_ns, settings.flow.max_repeats, streak_line)
+        self.flow = OrderFlow(settings.flow, self.account, self.results, n)
         self.pace = FeedPace([settings.instruments.get(name, settings.limits) for name in ids])
-        self._n = n
+        self._n = len(ids)
         self._index: dict[str, int] = {name: k for k, name in enumerate(ids)}
         self.intake: Rows = np.zeros(1, INTAKE)
         """How far the bars of the present moment are taken in."""
@@ -121,17 +152,19 @@ class RiskGate:
         """Money limits are multiples of ``capital_micros`` from now on."""
         rows, settings = self.account.rows, self.settings
         self._standing.capital_micros = capital_micros
-        rows.limits[0] = limit_rows(settings, self.instruments, capital_micros)
-        rows.portfolio[:] = portfolio_row(settings, capital_micros)
+        terms = int(rows.standing[self.n]["terms"])
+        rows.limits[terms] = limit_rows(settings, self.instruments, capital_micros)
+        rows.portfolio[terms] = portfolio_row(settings, capital_micros)[0]
         self.intake[0]["var_limit"] = settings.portfolio.max_var * capital_micros
         self._lines_dirty = True
 
     @property
     def size_scale(self) -> float:
         """The share of a position that agents may ask for: 1 normally, half in caution, 0 beyond or while paused."""
-        if self._standing.paused or self.ladder.state > _CAUTION:
+        state = max(gate.ladder.state for gate in self.chain)
+        if state > _CAUTION or any(gate.standing.paused for gate in self.chain):
             return 0.0
-        return self.settings.breakers.caution_scale if self.ladder.state is _CAUTION else 1.0
+        return self.settings.breakers.caution_scale if state is _CAUTION else 1.0
 
     def losses(self, equity_micros: int, peak_micros: int, day_start_micros: int) -> tuple[float, float]:
         """(fraction below the peak, loss of the trading day as a share of capital) of an equity below the two that ``references`` gives."""
@@ -149,7 +182,7 @@ class RiskGate:
         """Put ``order`` of instrument ``i`` into row ``k`` of what is asked; False where one of its numbers is none."""
         price, stop = order.price, order.stop_price
         try:
-            self.account.asked[k] = (
+            self.account.asked[self.n][k] = (
                 0,
                 0,
                 order.order_id, i, 1 if order.side > 0 else -1, order.quantity, order.order_type, order.time_in_force,
@@ -161,23 +194,35 @@ class RiskGate:
             return False
         return True
 
-    def on_report(self, ts: int, index: int, side: int, told: int, sequence: int) -> None:
-        """A report known at ``ts``, on an order of ``side`` in instrument ``index``, was taken; ``told`` is what ``taking.take_report`` said.
+    def found(self, k: int, order_id: int) -> CheckedOrder:
+        """What the checks of this account found of the order asked about in row ``k``, which may be that of an account below."""
+        rows = self.account.rows
+        return checked(rows, k, order_id, int(rows.asked[self.n, k]["noted"]), self.n)
+
+    def on_report(self, ts: int, index: int, side: int, sequence: int) -> None:
+        """A report known at ``ts``, on an order of ``side`` in instrument ``index``, was taken (``taking.take_report``).
 
         ``sequence`` is the order's among those that left.
         """
+        told = self.results.told(self.n)
         if told & UNKNOWN_ORDER:
             self._unknown_reports += 1
         if told & FREED and sequence <= self._state_sequence:
             # The last that was open before a halt or FLATTEN has ended: its position need not wait for the next asking.
             self._next_action_ts = NO_FLOOR
+        for gate in self.chain:
+            gate._tell_counted(ts, index, side)  # noqa: SLF001  its own kind
+
+    def _tell_counted(self, ts: int, index: int, side: int) -> None:
+        """Do what the executions, round trips and rejects of this account ask for after a report."""
+        told = self.results.told(self.n)
         if told & OFTEN:
             self.flow.throttle(index, side, ts)
             text = f"{self.instruments[index].id}: more executions than allowed on one side; opening orders stop until reset"
-            count = self.results.executions(index, side)
+            count = self.results.executions(self.n, index, side)
             self._alert("high", "repeated_executions", text, count, self.settings.flow.max_repeats)
         if told & LOST:
-            self._observe(Trigger.LOSS_STREAK, self.results.streak, ts)
+            self._observe(Trigger.LOSS_STREAK, self.results.streak(self.n), ts)
         if told & REJECTED:
             self._rejects.append(ts)
             rejects = count_recent(self._rejects, ts - self.settings.breakers.event_window_ns)
@@ -187,6 +232,7 @@ class RiskGate:
         """The owner brought or took money, which took the equity from ``before`` to ``after``: no loss and no gain.
 
         Capital and peak follow, so the limits fit the account that is left; the day's start moves so that the share lost today stays.
+        Told to each account that it concerns, with its own equity.
         """
         standing = self._standing
         capital = standing.capital_micros
@@ -196,10 +242,14 @@ class RiskGate:
         self._take_capital(moved)
 
     def on_split(self, index: int, into: int, of: int, lots: int, paid_micros: int) -> None:
-        """Instrument ``index`` was split ``into`` for ``of``: ``lots`` are held now, and ``paid_micros`` came for the part of a lot."""
-        self.running.split(index, into, of)
-        self.shocks.split(index, of / into)
-        self.results.split(index, lots, paid_micros // self.instruments[index].tick_value_micros)
+        """Instrument ``index`` was split ``into`` for ``of``: ``lots`` are held now, and ``paid_micros`` came for the part of a lot.
+
+        Each account is told its own; the one at the top has what is known of the market split with it.
+        """
+        if not self.chain[1:]:
+            self.running.split(index, into, of)
+            self.shocks.split(index, of / into)
+        self.results.split(self.n, index, lots, paid_micros // self.instruments[index].tick_value_micros)
 
     def reset_throttle(self, who: str, reason: str) -> None:
         """A person re-enables what repeated executions stopped; ``who`` is ``name/role`` as for a release."""
@@ -324,14 +374,18 @@ class RiskGate:
         self._alert(severity, code, text, moved.value, moved.limit)
         self._standing.state = moved.after
         self._lines_dirty = True
+        self._begin_state(moved.ts)
+
+    def _begin_state(self, ts: int) -> None:
+        """From here on it is another state: what was sent before does not belong to it."""
         self._reduce_target = None
-        self._state_sequence = self.working.sequence
-        self._state_ts = moved.ts
+        self._state_sequence, self._state_ts = self.working.sequence, ts
         self._next_action_ts = NO_FLOOR
 
     def _alert(
         self, severity: str, code: str, text: str, value: float | None = None, limit: float | None = None
     ) -> None:
+        text = f"{self.name}: {text}" if self.name else text
         self._alerts.append(Alert(severity=severity, code=code, text=text, value=value, limit=limit))
 
     def _drain_alerts(self) -> tuple[Alert, ...]:
@@ -365,6 +419,8 @@ class RiskGate:
         day = view.day_ns if view.day_ns >= 0 else view.ts - view.ts % NS_PER_DAY
         is_above = renew_lines(self._standing.row, self.lines, equity, max(equity, view.peak_equity_micros), day, False)
         state = self.ladder.state
+        bound, flattens = self._bind(view.ts) if self.chain[1:] else (_NORMAL, False)
+        flattens = flattens or self._standing.flattening
         if not is_above or state is not _NORMAL:
             renews = state < _REDUCE or any(view.positions)  # once flat, a loss stays as it is and says nothing new
             self._observe(Trigger.DRAWDOWN, drawdown_of(equity, self._standing.peak_micros), view.ts, renews)
@@ -378,23 +434,49 @@ class RiskGate:
             if self._lines_dirty:
                 self._draw_lines()
             state = self.ladder.state
-        elif not self._alerts and not self._standing.flattening and not self._unknown_reports:
+        elif not (self._alerts or flattens or self._unknown_reports or bound is not _NORMAL):
             return _NOTHING
         if self._unknown_reports:
             text = "the venue reported on an order that risk does not know"
             self._alert("critical", "unknown_report", text, self._unknown_reports)
             self._unknown_reports = 0
         intents: tuple[Intent, ...] = ()
-        if view.ts >= self._next_action_ts:
+        state = max(state, bound)
+        if not self.trades_itself:
+            self._end_flattening()
+        elif view.ts >= self._next_action_ts:
             if state is _KILLED:
                 intents = self._cancel_all()
-            elif state is _HALT or self._standing.flattening:
+            elif state is _HALT or flattens:
                 intents = self._flatten(view)
             elif state is _REDUCE:
                 intents = self._reduce(view)
             if intents:
                 self._next_action_ts = view.ts + self.settings.breakers.slice_interval_ns
         return intents, self._drain_alerts()
+
+    def _bind(self, ts: int) -> tuple[BreakerState, bool]:
+        """What the accounts above bind this one to; where it is something else than before, what to do about it begins anew."""
+        bound = self._bound_above()
+        if bound != self._bound:
+            self._bound = bound
+            self._begin_state(ts)
+        return bound
+
+    def _bound_above(self) -> tuple[BreakerState, bool]:
+        """The worst state of the accounts above, and whether one of them closes everything by a person's word."""
+        above = self.chain[1:]
+        return max((gate.ladder.state for gate in above), default=_NORMAL), any(
+            gate.standing.flattening for gate in above
+        )
+
+    def _end_flattening(self) -> None:
+        """What a person told an account that stands above others to close is closed once all below it are flat, with nothing open."""
+        rows, (first, last) = self.account.rows, self.reach
+        if self._standing.flattening and not (
+            rows.seen[first:last]["position"].any() or rows.out[first:last]["count"].any()
+        ):
+            self._standing.flattening = False
 
     def _is_closing_now(self, order: WorkingOrder) -> bool:
         """True for a market order that left since the ladder moved: from then on only what closes may leave."""
@@ -523,7 +605,7 @@ class RiskGate:
     def _start_anew(self, equity_micros: int) -> None:
         """After a release: losses up to here are known and accepted, the lines are drawn from the present equity."""
         self._standing.peak_micros = self._standing.day_start_micros = equity_micros
-        self.results.streak = 0
+        self.results.forget_streak(self.n)
 
     def halt_on_broken_limit(self, text: str, value: int, limit: int, ts: int) -> tuple[Alert, ...]:
         """A limit is broken in spite of every check: what the checks rest on is not so. Cancel, flatten, no new risk."""
@@ -549,8 +631,8 @@ class RiskGate:
                 ladder=self.ladder.save(),
                 working=self.working.save(),
                 flow=self.flow.save(),
-                running=self.running.save(),
-                shocks=self.shocks.save(),
+                running=b"" if self.chain[1:] else self.running.save(),
+                shocks=b"" if self.chain[1:] else self.shocks.save(),
                 capital_micros=standing.capital_micros,
                 peak_micros=standing.peak_micros,
                 day_start_micros=standing.day_start_micros,
@@ -561,7 +643,7 @@ class RiskGate:
                 state_sequence=self._state_sequence,
                 state_ts=self._state_ts,
                 next_action_ts=self._next_action_ts,
-                results=self.results.save(),
+                results=self.results.save(self.n),
                 rejects=list(self._rejects),
                 bad_bars=list(self._bad_bars),
                 unknown_reports=self._unknown_reports,
@@ -571,18 +653,19 @@ class RiskGate:
         )
 
     def restore(self, data: bytes) -> None:
-        """Continue from ``data``, made by ``save`` of a gate with the same instruments and settings."""
+        """Continue from ``data``, made by ``save`` of a gate with the same instruments and settings; those above first."""
         saved = msgspec.msgpack.decode(data, type=_Saved)
         sides = len(saved.results[2])
         if sides != 2 * self._n:
             raise RiskInputError(f"found saved risk state of {sides // 2} instruments, expected {self._n}")
         self.ladder.restore(saved.ladder)
         self._standing.state = self.ladder.state
-        self.results.restore(saved.results)
+        self.results.restore(self.n, saved.results)
         self.flow.restore(saved.flow)
         self.working.restore(saved.working)
-        self.running.restore(saved.running)
-        self.shocks.restore(saved.shocks)
+        if not self.chain[1:]:  # Those of the market are kept by the gate at the top.
+            self.running.restore(saved.running)
+            self.shocks.restore(saved.shocks)
         standing = self._standing
         if saved.capital_micros != standing.capital_micros:
             self._take_capital(saved.capital_micros)
@@ -594,6 +677,7 @@ class RiskGate:
         self._next_action_ts = saved.next_action_ts
         self._rejects, self._bad_bars = deque(saved.rejects), deque(saved.bad_bars)
         self._unknown_reports = saved.unknown_reports
+        self._bound = self._bound_above()
         self._alerts = saved.alerts
         self.pace.restore(saved.pace)
         self._lines_dirty = True
@@ -627,3 +711,28 @@ class _Saved(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def _target(instrument: Instrument, lots: int, why: str) -> TargetPosition:
     return TargetPosition(instrument=instrument.id, lots=lots, urgency=Urgency.AGGRESSIVE, reasons=("breaker", why))
+
+
+def build_gates(
+    settings: RiskSettings,
+    instruments: Sequence[Instrument],
+    capital_micros: int,
+    accounts: Mapping[str, AccountLimits],
+    make: type[RiskGate] = RiskGate,
+) -> dict[str, RiskGate]:
+    """A gate for the run's own account, under the empty name, and for each of ``accounts``; each after the one above it.
+
+    Raises ``RiskInputError`` as ``RiskGate`` and ``tree.seats_of`` do.
+    """
+    seats = seats_of(accounts, settings, capital_micros)
+    gates = {"": make(settings, instruments, capital_micros, seats)}
+    waiting = list(range(1, len(seats)))
+    while waiting:
+        n = waiting.pop(0)
+        seat = seats[n]
+        above = gates.get(seats[seat.above].name)
+        if above is None:
+            waiting.append(n)
+        else:
+            gates[seat.name] = make(seat.settings, instruments, seat.capital_micros, seats, n, above)
+    return gates

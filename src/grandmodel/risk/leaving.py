@@ -1,4 +1,4 @@
-"""An order leaves: it counts at once, in full, against every limit of what is out and how fast it went."""
+"""An order leaves: it counts at once, in full, against every limit of what is out and how fast it went, of every account it concerns."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def ask(rows: AccountRows, n: int, m: int, k: int) -> int:
 
 
 @kernel(borrows=True)
-def ask_at(handle: NDArray[np.int64], k: int) -> int:
-    """``ask`` for account 0 behind ``handle``."""
-    return ask(rows_of(handle), 0, 0, k)
+def ask_at(handle: NDArray[np.int64], n: int, k: int) -> int:
+    """``ask`` for account ``n`` behind ``handle``."""
+    return ask(rows_of(handle), n, 0, k)

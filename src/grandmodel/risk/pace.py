@@ -40,6 +40,10 @@ class FeedPace:
         """A bar of instrument ``index`` closed; ``rows`` trades, quotes or orders came so far, 0 for a feed of bars."""
         follow_pace(self.table, index, bar.ts_event - bar.ts_open, rows)
 
+    def follow(self, market: FeedPace) -> None:
+        """Take the usual gaps that ``market`` has found; the ages follow from them and from this one's own limits."""
+        draw_ages(self.table, market.table)
+
     def save(self) -> tuple[list[int], list[int], list[int]]:
         """The state as plain values."""
         max_ages, gaps, rows = self.table[: _ROWS + 1].tolist()
@@ -68,9 +72,24 @@ def follow_pace(table: NDArray[np.int64], index: int, lasted: int, rows: int) ->
     else:
         usual = gap
     table[_GAP, index] = usual
+    table[_MAX_AGE, index] = _age_of(table, index)
+
+
+@kernel
+def _age_of(table: NDArray[np.int64], index: int) -> int:
+    """The largest age of a mark that follows from the usual gap and the limits."""
+    usual, longest = table[_GAP, index], table[_LONGEST, index]
     wanted = longest
     if max(usual, 1) <= longest // max(
         table[_GAPS, index], 1
     ):  # else the product is the longer one, and may leave 64 bits
         wanted = max(table[_SHORTEST, index], table[_GAPS, index] * max(usual, 1))
-    table[_MAX_AGE, index] = min(longest, wanted)
+    return int(min(longest, wanted))
+
+
+@kernel
+def draw_ages(table: NDArray[np.int64], market: NDArray[np.int64]) -> None:
+    """Largest ages by the limits of ``table`` and the usual gaps of ``market``; where no gap is known the longest."""
+    for index in range(table.shape[1]):
+        table[_GAP, index] = market[_GAP, index]
+        table[_MAX_AGE, index] = _age_of(table, index) if market[_GAP, index] != 0 else table[_LONGEST, index]

@@ -22,7 +22,7 @@ import msgspec
 from grandmodel.domain.decisions import CheckOutcome, ReplaceIntent, RiskCheck
 from grandmodel.domain.events import DecidedIntent
 from grandmodel.domain.ids import OrderId
-from grandmodel.risk.checks import CHECK_NAMES, listed
+from grandmodel.risk.checks import CHECK_NAMES, checks_of
 
 
 class Refused(StrEnum):
@@ -100,10 +100,11 @@ class RefusalCount:
         for one in found:
             self._refused[one.what] += 1
             self._refused_by[one.by] += 1
-        for checked in intent.checks:
-            if checked.shrunk and not checked.refused:
-                cutting = next(check for check in listed(checked, self.names) if check.outcome is CheckOutcome.SHRUNK)
-                self._cut_by[f"{cutting.name}: {cutting.reason}"] += 1
+        for _, checks in checks_of(intent, self.names) if _is_cut(intent) else ():
+            if not any(check.outcome is CheckOutcome.REFUSED for check in checks):
+                cutting = next((check for check in checks if check.outcome is CheckOutcome.SHRUNK), None)
+                if cutting is not None:
+                    self._cut_by[f"{cutting.name}: {cutting.reason}"] += 1
         self._last_order = max(self._last_order, *(checked.order_id for checked in intent.checks), 0)
         return found
 
@@ -126,16 +127,26 @@ def refusals_of(intent: DecidedIntent, last_order: int, names: Sequence[str] = C
     ``last_order`` is the highest order number before this intent: numbers rise, so one at or below it works already. ``names`` are the checks of the run.
     """
     reasons = set()
-    for checked in intent.checks:
-        if checked.refused:
-            check = next(one for one in listed(checked, names) if one.outcome is CheckOutcome.REFUSED)
+    for order, checks in checks_of(intent, names) if intent.checks and _is_refused(intent) else ():
+        check = next((one for one in checks if one.outcome is CheckOutcome.REFUSED), None)
+        if check is not None:
             reasons.add(check.reason)
-            what = Refused.CHANGE if checked.order_id <= last_order else Refused.ORDER
-            yield Refusal(what=what, order=checked.order_id, reason=check.reason, check=check)
+            what = Refused.CHANGE if order <= last_order else Refused.ORDER
+            yield Refusal(what=what, order=order, reason=check.reason, check=check)
     if intent.refused and intent.refused not in reasons:
         wished = intent.intent
         order_meant = wished.order_id if isinstance(wished, ReplaceIntent) else None
         yield Refusal(what=Refused.WISH, order=order_meant, reason=intent.refused, check=None)
+
+
+def _is_refused(intent: DecidedIntent) -> bool:
+    """True where a check of any account refused one of its orders."""
+    return any(one.refused for one in intent.checks) or any(one.refused for _, above in intent.above for one in above)
+
+
+def _is_cut(intent: DecidedIntent) -> bool:
+    """True where a check of any account cut one of its orders."""
+    return any(one.shrunk for one in intent.checks) or any(one.shrunk for _, above in intent.above for one in above)
 
 
 def _counted(count: int, one: str, many: str) -> str:

@@ -65,7 +65,7 @@ PORTFOLIO = np.dtype(
         ("caution_scale", _F8),
     ]
 )
-"""One row: what the account as a whole may do."""
+"""One row a kind of account: what an account as a whole may do."""
 
 SEEN = np.dtype(
     [
@@ -164,6 +164,7 @@ PRINT = np.dtype(
         ("group", _I8),
         ("reduce_only", _I8),
         ("tag", _I8),
+        ("account", _I8),  # the row that sent it: accounts below one another share the times, not their orders
     ]
 )
 """What makes two orders equal, and when one was sent. A price that an order does not have is ``UNDEFINED_PRICE``."""
@@ -194,11 +195,18 @@ ASKED = np.dtype(
         ("noted", _I8),  # checks that refused or cut, or found no value where they usually do
     ]
 )
-"""One row an order that is asked about: what it is, and what the checks said."""
+"""One row an order that is asked about: what it is, and what the checks said.
+
+Of an account above the one that asks four are filled: ``quantity``, what those below it let through, and what its own checks said.
+"""
 
 
 class AccountRows(NamedTuple):
-    """The rows of N accounts over I instruments each; ``limits`` and ``portfolio`` are shared."""
+    """The rows of N accounts over I instruments each; ``limits`` and ``portfolio`` are shared.
+
+    An account may stand above others (``STANDING.above``): its rows then hold the sums of theirs. Those that trade, and only they, have
+    open orders.
+    """
 
     standing: Rows
     """(N,) of ``STANDING``"""
@@ -217,9 +225,9 @@ class AccountRows(NamedTuple):
     asked: Rows
     """(N, K) of ``ASKED``"""
     limits: Rows
-    """(M, I) of ``LIMITS``: account n has the row that the caller names"""
+    """(M x P, I) of ``LIMITS``: an account with terms p has the row m x P + p, where the caller names m"""
     portfolio: Rows
-    """(1,) of ``PORTFOLIO``"""
+    """(P,) of ``PORTFOLIO``: account n has the row that its ``STANDING.terms`` names"""
     found: NDArray[np.int64]
     """(N, K, 4, C) what each check of each order asked about found (``checks.judge``); (N, 1, 4, C) where nobody will read it"""
     found_real: NDArray[np.float64]
@@ -252,7 +260,7 @@ def limit_rows(settings: RiskSettings, instruments: Sequence[Instrument], capita
 
 
 def portfolio_row(settings: RiskSettings, capital_micros: int) -> Rows:
-    """``PORTFOLIO`` of one account, shape (1,)."""
+    """``PORTFOLIO`` of one kind of account, shape (1,)."""
     portfolio, flow, ladder = settings.portfolio, settings.flow, BreakerLadder(settings.breakers)
     row = np.zeros(1, PORTFOLIO)
     row["shrink"] = settings.shrink
@@ -284,8 +292,9 @@ def account_rows(
 ) -> AccountRows:
     """Fresh rows of ``accounts`` accounts with room for ``orders`` open orders each and ``asked`` orders at a time.
 
-    ``limits`` (M, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found. With
+    ``limits`` (M x P, I); ``checks`` is how many there are; ``explain``: somebody will read what each check found. With
     ``shares`` all accounts share the rows of what is asked and found: who asks for one has done with them before it asks for the next.
+    No account stands above another until ``tree.plant`` says so, and all have the first row of ``portfolio``.
     """
     instruments = limits.shape[1]
     seen = np.zeros((accounts, instruments), SEEN)
@@ -297,6 +306,8 @@ def account_rows(
     out = np.zeros(accounts, OUT)
     out["heard"] = -1
     standing = np.zeros(accounts, STANDING)
+    standing["above"], standing["first"] = -1, np.arange(accounts)
+    standing["last"] = standing["first"] + 1
     rows, kept = 1 if shares else accounts, asked if explain else 1
     return AccountRows(
         standing=standing,
@@ -366,20 +377,25 @@ rows_of = table_reader("AccountRows", zip(AccountRows._fields, _DTYPES, _NDIMS, 
 
 @kernel(borrows=True)
 def has_room_at(handle: NDArray[np.int64], asked: int) -> bool:
-    """True where account 0 behind ``handle`` has room for ``asked`` more orders, and the messages and cancels that may go with them."""
+    """True where every account behind ``handle`` has room for ``asked`` more orders, and the messages and cancels that may go with them."""
     rows = rows_of(handle)
-    out = rows.out[0]
-    longest = out.count + asked
+    most = messages = sent = 0
+    for n in range(rows.out.shape[0]):
+        out = rows.out[n]
+        most = max(most, out.count)
+        messages = max(messages, out.messages_tail - out.messages_head)
+        sent = max(sent, out.prints_tail - min(out.orders_head, out.prints_head))
+    longest = most + asked
     return bool(
         longest <= rows.working.shape[1]
-        and out.messages_tail - out.messages_head + longest + asked <= rows.message_ts.shape[1]
-        and out.prints_tail - min(out.orders_head, out.prints_head) + asked <= rows.prints.shape[1]
-        and 2 * out.count + asked <= rows.asked.shape[1]
+        and messages + longest + asked <= rows.message_ts.shape[1]
+        and sent + asked <= rows.prints.shape[1]
+        and 2 * most + asked <= rows.asked.shape[1]
     )
 
 
 class AccountState:
-    """Owner of the rows of one account: ``rows``, and ``handle`` for kernels, are renewed where an array had to grow."""
+    """Owner of the rows of an account, or of several that stand below one another: ``rows``, and ``handle`` for kernels, are renewed where an array had to grow."""
 
     __slots__ = ("asked", "handle", "rows")
 
@@ -390,11 +406,11 @@ class AccountState:
     def _take(self, rows: AccountRows) -> None:
         self.rows = rows
         self.handle[:] = table_of(rows)  # In place: others know where it stands.
-        self.asked: NDArray[np.int64] = rows.asked.view(np.int64).reshape(rows.asked.shape[1], -1)
-        """(K, fields) what is asked, as plain integers."""
+        self.asked: list[NDArray[np.int64]] = [one.view(np.int64).reshape(len(one), -1) for one in rows.asked]
+        """By account, (K, fields) what it asks, as plain integers."""
 
     def make_room(self, asked: int) -> None:
-        """Room for ``asked`` more orders, and the messages and cancels that may go with them."""
+        """Room for ``asked`` more orders of any account, and the messages and cancels that may go with them."""
         while not has_room_at(self.handle, asked):
             rows = self.rows
             plan = 2 * rows.asked.shape[1]
@@ -404,8 +420,8 @@ class AccountState:
                     message_ts=_longer(rows.message_ts),
                     prints=_longer(rows.prints),
                     asked=_longer(rows.asked),
-                    found=np.zeros((1, plan, *rows.found.shape[2:]), np.int64),
-                    found_real=np.zeros((1, plan, *rows.found_real.shape[2:])),
+                    found=np.zeros((len(rows.found), plan, *rows.found.shape[2:]), np.int64),
+                    found_real=np.zeros((len(rows.found), plan, *rows.found_real.shape[2:])),
                 )
             )
 

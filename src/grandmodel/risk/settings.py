@@ -251,3 +251,32 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     breakers: BreakerSettings = BreakerSettings()
     shrink: bool = True
     """True: an order beyond a size limit is cut to what fits. False: it is refused."""
+
+
+class AccountLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One account below another: whose part it is, its capital, and limits of its own. What it does not name is as in the run's settings.
+
+    Limits that are multiples of capital are multiples of its own. Its ladder moves by its own drawdown, day's loss, losing streak and
+    rejects; whatever moves the ladder of an account above binds it too.
+    """
+
+    parent: str = ""
+    """Name of the account above it; empty: the run's own."""
+    capital_micros: int = 0
+    """Starting capital of an account that trades; 0 for one that stands above others: it has theirs."""
+    limits: InstrumentLimits | None = None
+    instruments: dict[str, InstrumentLimits] | None = None
+    authorised: tuple[str, ...] | None = None
+    restricted: tuple[str, ...] | None = None
+    portfolio: PortfolioLimits | None = None
+    flow: FlowLimits | None = None
+    breakers: BreakerSettings | None = None
+    shrink: bool | None = None
+
+    def over(self, settings: RiskSettings) -> RiskSettings:
+        """The limits of this account in a run with ``settings``."""
+        named = {name: getattr(self, name) for name in _OF_AN_ACCOUNT}
+        return msgspec.structs.replace(settings, **{name: found for name, found in named.items() if found is not None})
+
+
+_OF_AN_ACCOUNT = ("limits", "instruments", "authorised", "restricted", "portfolio", "flow", "breakers", "shrink")

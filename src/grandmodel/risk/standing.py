@@ -19,11 +19,15 @@ STANDING = np.dtype(
         ("state", _I8),  # BreakerState
         ("paused", _I8),
         ("flattening", _I8),
+        ("above", _I8),  # row of the account above it (``tree.py``); -1: none
+        ("terms", _I8),  # its row of the limits on the whole (``rows.PORTFOLIO``)
+        ("first", _I8),  # rows [first, last): the accounts from here down that trade; itself where it trades
+        ("last", _I8),
     ]
 )
 """One row an account."""
 
-_CAPITAL, _PEAK, _DAY_START, _DAY, _FLOOR, _STATE, _PAUSED, _FLATTENING = range(len(STANDING.names or ()))
+_CAPITAL, _PEAK, _DAY_START, _DAY, _FLOOR, _STATE, _PAUSED, _FLATTENING = range(8)
 
 
 class AccountStanding:

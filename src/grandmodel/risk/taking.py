@@ -35,7 +35,7 @@ TRADE = np.dtype(
         ("fees", _I8),  # micros
     ]
 )
-"""One row an instrument: running result of its position since it was last flat."""
+"""One row an account and instrument: running result of its position since it was last flat."""
 
 TRADES = np.dtype(
     [
@@ -43,12 +43,13 @@ TRADES = np.dtype(
         ("repeat_window_ns", _I8),
         ("max_repeats", _I8),
         ("lost_at", "<f8"),  # the streak from which the ladder asks for something
+        ("told", _I8),  # what there is to tell of the report that was taken last
     ]
 )
-"""One row: what is counted over all instruments, and what it is held against."""
+"""One row an account: what is counted over all instruments, and what it is held against."""
 
 EXECUTIONS = np.dtype([("head", _I8), ("tail", _I8), ("throttled", _I8)])
-"""One row a side of an instrument (2 i buys, 2 i + 1 sells): [head, tail) of its times within the window; 1 while it is stopped."""
+"""One row an account and side of an instrument (2 i buys, 2 i + 1 sells): [head, tail) of its times within the window; 1 while it is stopped."""
 
 UNKNOWN_ORDER, FREED, OFTEN, LOST, REJECTED = 1, 2, 4, 8, 16
 """What risk has to tell of a report, added up."""
@@ -93,8 +94,10 @@ def _count_trade(trade: Row, totals: Row, signed: int, price: int, fee: int, tic
 def take_report(
     rows: AccountRows, n: int, m: int, report: Row, heard: Row, trades: Rows, totals: Rows, executions: Rows, times: NDArray[np.int64]
 ) -> int:  # fmt: skip
-    """Take one report on an order of account ``n`` that was folded in; what there is to tell of it."""
-    told = 0
+    """Take one report on an order of account ``n`` that was folded in; what there is to tell of it, of ``n`` and of all accounts above.
+
+    What it makes of round trips, executions and rejects counts for every account above as well; ``totals.told`` is each one's own.
+    """
     place = place_of(rows.working, n, rows.out[n].count, report.order_id)
     heard.sequence = -1 if place < 0 else rows.working[n, place].sequence
     _, has_ended = apply_report(
@@ -107,132 +110,155 @@ def take_report(
         report.leaves,
         report.ts_event,
     )
+    own = all_told = 0
     if place < 0 and report.exec_type != _REFUSED_CANCEL:
-        told |= UNKNOWN_ORDER
-    standing = rows.standing[n]
-    if has_ended and (standing.state == _HALT or standing.flattening != 0):
-        told |= FREED
-    if report.exec_type == _FILL:
-        i, signed = heard.instrument, report.last_quantity * heard.side
-        if trades[i].lots * signed >= 0 and count_execution(
-            executions, times, 2 * i + (heard.side < 0), report.due, totals[0]
-        ):
-            told |= OFTEN
-        tick_value = rows.limits[m, i].tick_value
-        if _count_trade(trades[i], totals[0], signed, report.last_price, heard.fee, tick_value):
-            told |= LOST if totals[0].streak >= totals[0].lost_at else 0
-    elif report.exec_type == _REJECT:
-        told |= REJECTED
+        own |= UNKNOWN_ORDER
+    tick_value = rows.limits[m * rows.portfolio.shape[0], heard.instrument].tick_value
+    account = n
+    while account >= 0:
+        standing, told = rows.standing[account], 0
+        if has_ended and (standing.state == _HALT or standing.flattening != 0):
+            own |= FREED
+        if report.exec_type == _FILL:
+            told = _count_fill(
+                trades[account], totals[account], executions[account], times[account], report, heard, tick_value
+            )
+        elif report.exec_type == _REJECT:
+            told = REJECTED
+        totals[account].told = told
+        all_told |= told
+        account = standing.above
+    totals[n].told |= own
+    return int(all_told | own)
+
+
+@kernel
+def _count_fill(
+    trades: Rows, total: Row, executions: Rows, times: NDArray[np.int64], report: Row, heard: Row, tick_value: int
+) -> int:
+    """A fill among the executions and round trips of one account; what there is to tell."""
+    i, signed, told = heard.instrument, report.last_quantity * heard.side, 0
+    if trades[i].lots * signed >= 0 and count_execution(executions, times, 2 * i + (heard.side < 0), report.due, total):
+        told |= OFTEN
+    if _count_trade(trades[i], total, signed, report.last_price, heard.fee, tick_value):
+        told |= LOST if total.streak >= total.lost_at else 0
     return told
 
 
 results_of = table_reader(
-    "Results", (("trades", TRADE, 1), ("totals", TRADES, 1), ("executions", EXECUTIONS, 1), ("times", np.int64, 2))
+    "Results", (("trades", TRADE, 2), ("totals", TRADES, 1), ("executions", EXECUTIONS, 2), ("times", np.int64, 3))
 )
 """In compiled code: what is behind ``Results.handle``."""
 
 
 @kernel
 def has_room(executions: Rows, times: NDArray[np.int64], reports: int) -> bool:
-    """True where every side has room for ``reports`` more executions."""
+    """True where every side of every account has room for ``reports`` more executions."""
     longest = 0
-    for side in range(executions.shape[0]):
-        longest = max(longest, executions[side].tail)
-    return bool(longest + reports <= times.shape[1])
+    for n in range(executions.shape[0]):
+        for side in range(executions.shape[1]):
+            longest = max(longest, executions[n, side].tail)
+    return bool(longest + reports <= times.shape[2])
 
 
 class Results:
-    """Round trips and executions of one account over ``instruments`` instruments; see ``take_report``."""
+    """Round trips and executions of ``accounts`` accounts over ``instruments`` instruments; see ``take_report``."""
 
-    def __init__(self, instruments: int, repeat_window_ns: int, max_repeats: int, lost_at: float) -> None:
-        self.trades: Rows = np.zeros(instruments, TRADE)
-        self.totals: Rows = np.zeros(1, TRADES)
-        self.totals[0]["repeat_window_ns"], self.totals[0]["max_repeats"] = repeat_window_ns, max_repeats
-        self.totals[0]["lost_at"] = lost_at
-        self._executions: Rows = np.zeros(2 * instruments, EXECUTIONS)
-        self._times = np.zeros((2 * instruments, 64), np.int64)
+    def __init__(self, accounts: int, instruments: int) -> None:
+        self.trades: Rows = np.zeros((accounts, instruments), TRADE)
+        self.totals: Rows = np.zeros(accounts, TRADES)
+        self._executions: Rows = np.zeros((accounts, 2 * instruments), EXECUTIONS)
+        self._times = np.zeros((accounts, 2 * instruments, 64), np.int64)
         self.handle = table_of((self.trades, self.totals, self._executions, self._times))
         """For kernels (``results_of``)."""
 
-    def _take(self) -> None:
-        self.handle[:] = table_of((self.trades, self.totals, self._executions, self._times))
-
-    @property
-    def streak(self) -> int:
-        """Losing round trips in a row."""
-        return int(self.totals[0]["streak"])
-
-    @streak.setter
-    def streak(self, value: int) -> None:
-        self.totals[0]["streak"] = value
-
-    def split(self, index: int, lots: int, paid_ticks: int) -> None:
-        """An instrument was split: ``lots`` are held now, and ``paid_ticks`` came for the part of a lot."""
-        self.trades[index]["lots"] = lots
-        self.trades[index]["cash_ticks"] += paid_ticks
+    def limit(self, n: int, repeat_window_ns: int, max_repeats: int, lost_at: float) -> None:
+        """What the executions and the losing streak of account ``n`` are held against."""
+        row = self.totals[n]
+        row["repeat_window_ns"], row["max_repeats"], row["lost_at"] = repeat_window_ns, max_repeats, lost_at
 
     def make_room(self, reports: int) -> None:
         """Room for ``reports`` more executions on any side."""
-        if int(self._executions["tail"].max()) + reports > self._times.shape[1]:
-            self._put(self.times(), reports)
+        if int(self._executions["tail"].max()) + reports > self._times.shape[2]:
+            for n in range(len(self.totals)):
+                self._put(n, self.times(n), reports)
 
-    def times(self) -> list[list[int]]:
-        """By side, when its executions within the window were; int64 ns."""
+    def told(self, n: int) -> int:
+        """What there is to tell of the report that was taken last, of account ``n``."""
+        return int(self.totals[n]["told"])
+
+    def streak(self, n: int) -> int:
+        """Losing round trips of account ``n`` in a row."""
+        return int(self.totals[n]["streak"])
+
+    def forget_streak(self, n: int) -> None:
+        """Count the losing round trips of account ``n`` anew."""
+        self.totals[n]["streak"] = 0
+
+    def split(self, n: int, index: int, lots: int, paid_ticks: int) -> None:
+        """An instrument was split: account ``n`` holds ``lots`` now, and ``paid_ticks`` came for the part of a lot."""
+        self.trades[n, index]["lots"] = lots
+        self.trades[n, index]["cash_ticks"] += paid_ticks
+
+    def times(self, n: int) -> list[list[int]]:
+        """By side, when the executions of account ``n`` within the window were; int64 ns."""
         return [
             row[int(one["head"]) : int(one["tail"])].tolist()
-            for row, one in zip(self._times, self._executions, strict=True)
+            for row, one in zip(self._times[n], self._executions[n], strict=True)
         ]
 
-    def _put(self, times: list[list[int]], reports: int) -> None:
-        """Keep ``times``, with room for ``reports`` more and as much again."""
+    def _put(self, n: int, times: list[list[int]], reports: int) -> None:
+        """Keep ``times`` for account ``n``, with room for ``reports`` more and as much again."""
         longest = max((len(one) for one in times), default=0)
-        length = self._times.shape[1]
+        length = self._times.shape[2]
         while length < 2 * (longest + reports):
             length *= 2
-        self._times = np.zeros((len(times), length), np.int64)
-        for row, one, kept in zip(self._times, self._executions, times, strict=True):
+        if length > self._times.shape[2]:
+            longer = np.zeros((*self._times.shape[:2], length), np.int64)
+            longer[..., : self._times.shape[2]] = self._times
+            self._times = longer
+            self.handle[:] = table_of((self.trades, self.totals, self._executions, self._times))
+        for row, one, kept in zip(self._times[n], self._executions[n], times, strict=True):
             row[: len(kept)] = kept
             one["head"], one["tail"] = 0, len(kept)
-        self._take()
 
-    def executions(self, index: int, side: int) -> int:
-        """How many one side has had within the window."""
-        row = self._executions[2 * index + (side < 0)]
+    def executions(self, n: int, index: int, side: int) -> int:
+        """How many one side of account ``n`` has had within the window."""
+        row = self._executions[n, 2 * index + (side < 0)]
         return int(row["tail"] - row["head"])
 
-    def stop(self, index: int, side: int) -> None:
+    def stop(self, n: int, index: int, side: int) -> None:
         """One side is stopped for its executions."""
-        self._executions[2 * index + (side < 0)]["throttled"] = 1
+        self._executions[n, 2 * index + (side < 0)]["throttled"] = 1
 
-    def open(self, index: int, side: int) -> None:
+    def open(self, n: int, index: int, side: int) -> None:
         """One side is open again, and its executions are forgotten."""
-        row = self._executions[2 * index + (side < 0)]
+        row = self._executions[n, 2 * index + (side < 0)]
         row["throttled"], row["head"] = 0, row["tail"]
 
-    def save(self) -> tuple[bytes, int, list[list[int]]]:
-        """The state: trades, streak and times."""
-        return self.trades.tobytes(), int(self.totals[0]["streak"]), self.times()
+    def save(self, n: int) -> tuple[bytes, int, list[list[int]]]:
+        """The state of account ``n``: trades, streak and times."""
+        return self.trades[n].tobytes(), self.streak(n), self.times(n)
 
-    def restore(self, saved: tuple[bytes, int, list[list[int]]]) -> None:
+    def restore(self, n: int, saved: tuple[bytes, int, list[list[int]]]) -> None:
         """Continue from what ``save`` of another with as many instruments gave; which sides are stopped is for ``stop``."""
         trades, streak, times = saved
-        self.trades[:] = np.frombuffer(trades, TRADE)
-        self.totals[0]["streak"] = streak
-        self._executions["throttled"] = 0
-        self._put(times, 0)
+        self.trades[n] = np.frombuffer(trades, TRADE)
+        self.totals[n]["streak"] = streak
+        self._executions[n]["throttled"] = 0
+        self._put(n, times, 0)
 
 
 class OrderFlow:
     """What one account sent, for snapshots, and the sides that their executions stopped; ``results`` counts those."""
 
-    __slots__ = ("_account", "_results", "limits", "throttled")
+    __slots__ = ("_account", "_n", "_results", "limits", "throttled")
 
-    def __init__(self, limits: FlowLimits, account: AccountState, results: Results) -> None:
+    def __init__(self, limits: FlowLimits, account: AccountState, results: Results, n: int) -> None:
         self.limits = limits
         self.throttled: dict[tuple[int, int], int] = {}
         """(instrument index, side) stopped for repeated executions, and since when."""
-        self._account = account
-        self._results = results
+        self._account, self._results, self._n = account, results, n
 
     def throttle(self, index: int, side: int, ts: int) -> None:
         """Executions of one side have just become too many: it is stopped."""
@@ -247,7 +273,7 @@ class OrderFlow:
         opened = [key for key, since in self.throttled.items() if ts - since >= wait]
         for key in opened:
             del self.throttled[key]
-            self._results.open(*key)
+            self._results.open(self._n, *key)
         if opened:
             self._mark_sides()
         return opened
@@ -257,24 +283,24 @@ class OrderFlow:
         self.throttled.clear()
         for index in range(self._account.rows.seen.shape[1]):
             for side in (1, -1):
-                self._results.open(index, side)
+                self._results.open(self._n, index, side)
         self._mark_sides()
 
     def _mark_sides(self) -> None:
-        seen = self._account.rows.seen[0]
+        seen = self._account.rows.seen[self._n]
         seen["throttled_buys"] = seen["throttled_sells"] = 0
         for index, side in self.throttled:
             seen["throttled_buys" if side > 0 else "throttled_sells"][index] = 1
 
     def save(self) -> bytes:
         """The state as bytes."""
-        rows = self._account.rows
-        out = rows.out[0]
+        rows, n = self._account.rows, self._n
+        out = rows.out[n]
         first = min(out["orders_head"], out["prints_head"])
         return msgspec.msgpack.encode(
             (
-                rows.message_ts[0, out["messages_head"] : out["messages_tail"]].tobytes(),
-                rows.prints[0, first : out["prints_tail"]].tobytes(),
+                rows.message_ts[n, out["messages_head"] : out["messages_tail"]].tobytes(),
+                rows.prints[n, first : out["prints_tail"]].tobytes(),
                 sorted(self.throttled.items()),
             )
         )
@@ -285,12 +311,13 @@ class OrderFlow:
             data, type=tuple[bytes, bytes, list[tuple[tuple[int, int], int]]]
         )
         times, sent = np.frombuffer(messages, np.int64), np.frombuffer(prints, PRINT)
-        forget_flow(self._account.rows)
+        n = self._n
+        forget_flow(self._account.rows.out[n : n + 1])
         self._account.make_room(max(len(times), len(sent)))
         rows = self._account.rows
-        rows.message_ts[0, : len(times)], rows.prints[0, : len(sent)] = times, sent
-        rows.out["messages_tail"], rows.out["prints_tail"] = len(times), len(sent)
+        rows.message_ts[n, : len(times)], rows.prints[n, : len(sent)] = times, sent
+        rows.out["messages_tail"][n], rows.out["prints_tail"][n] = len(times), len(sent)
         self.throttled = dict(throttled)
         for key in self.throttled:
-            self._results.stop(*key)
+            self._results.stop(self._n, *key)
         self._mark_sides()

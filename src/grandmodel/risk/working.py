@@ -10,7 +10,8 @@ open sells give both ends of what the position can become: ``position + buys`` a
 - A reduce-only order counts like any other: that the venue lets it close only is not relied on.
 
 The kernels work on ``AccountRows`` (``rows.py``); ``WorkingOrders`` is the same for Python, over the rows of one account. Sums are
-reckoned anew from the open orders of the instrument at each change: there are few of them, and nothing can drift.
+reckoned anew from the open orders of the instrument at each change: there are few of them, and nothing can drift. What they changed by is
+added to every account above, in the same call.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _group_lots(
 
 @kernel
 def recount(rows: AccountRows, n: int, i: int) -> None:
-    """Reckon what can still be bought and sold of instrument ``i``."""
+    """Reckon what account ``n`` can still buy and sell of instrument ``i``; every account above it moves by as much."""
     out = rows.out[n]
     count, heard = out.count, out.heard
     buys = sells = 0
@@ -135,8 +136,13 @@ def recount(rows: AccountRows, n: int, i: int) -> None:
             buys += lots
         else:
             sells += lots
-    rows.seen[n, i].buys = buys
-    rows.seen[n, i].sells = sells
+    seen = rows.seen[n, i]
+    more_buys, more_sells = buys - seen.buys, sells - seen.sells
+    while n >= 0:
+        one = rows.seen[n, i]
+        one.buys += more_buys
+        one.sells += more_sells
+        n = rows.standing[n].above
 
 
 @kernel(inline=True)
@@ -303,14 +309,14 @@ def best_opposite(working: Rows, n: int, count: int, i: int, side: int) -> int:
 
 
 @kernel(borrows=True)
-def ask_cancel_at(handle: NDArray[np.int64], order_id: int, ts: int) -> bool:
-    """Note that the cancel of an order of account 0 is asked for; False where it has ended or one is under way."""
+def ask_cancel_at(handle: NDArray[np.int64], n: int, order_id: int, ts: int) -> bool:
+    """Note that the cancel of an order of account ``n`` is asked for; False where it has ended or one is under way."""
     rows = rows_of(handle)
-    place = place_of(rows.working, 0, rows.out[0].count, order_id)
-    if place < 0 or rows.working[0, place].cancel_asked:
+    place = place_of(rows.working, n, rows.out[n].count, order_id)
+    if place < 0 or rows.working[n, place].cancel_asked:
         return False
-    rows.working[0, place].cancel_asked = 1
-    count_message(rows, 0, ts)
+    rows.working[n, place].cancel_asked = 1
+    count_message(rows, n, ts)
     return True
 
 
@@ -350,11 +356,11 @@ class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class WorkingOrders:
     """The open orders of one account, for Python: what is out, and what was sent and heard."""
 
-    __slots__ = ("_account", "_known_tags", "_out", "_tags")
+    __slots__ = ("_account", "_known_tags", "_n", "_out", "_tags")
 
-    def __init__(self, account: AccountState) -> None:
-        self._account = account
-        self._out = account.rows.out.view(np.int64).reshape(-1)
+    def __init__(self, account: AccountState, n: int = 0) -> None:
+        self._account, self._n = account, n
+        self._out = account.rows.out[n : n + 1].view(np.int64)
         self._known_tags = list(TAGS)
         self._tags: dict[str, int] = {tag: k for k, tag in enumerate(TAGS)}
 
@@ -380,13 +386,13 @@ class WorkingOrders:
     @property
     def buys(self) -> list[int]:
         """Lots that can still be bought, by instrument."""
-        found: list[int] = self._account.rows.seen[0]["buys"].tolist()
+        found: list[int] = self._account.rows.seen[self._n]["buys"].tolist()
         return found
 
     @property
     def sells(self) -> list[int]:
         """Lots that can still be sold, by instrument."""
-        found: list[int] = self._account.rows.seen[0]["sells"].tolist()
+        found: list[int] = self._account.rows.seen[self._n]["sells"].tolist()
         return found
 
     def tag_number(self, tag: str) -> int:
@@ -404,37 +410,37 @@ class WorkingOrders:
     def ask_cancel(self, order_id: int, ts: int) -> bool:
         """A cancel is asked for, and counts as a message; False where the order has ended or one is under way already."""
         self._account.make_room(1)
-        return bool(ask_cancel_at(self._account.handle, order_id, ts))
+        return bool(ask_cancel_at(self._account.handle, self._n, order_id, ts))
 
     def take_back(self, order_id: int) -> None:
         """An order that was sent did not leave after all."""
         rows = self._account.rows
-        place = place_of(rows.working, 0, self.count, order_id)
-        i = int(rows.working[0, place]["instrument"])
-        forget(rows, 0, place)
-        recount(rows, 0, i)
+        place = place_of(rows.working, self._n, self.count, order_id)
+        i = int(rows.working[self._n, place]["instrument"])
+        forget(rows, self._n, place)
+        recount(rows, self._n, i)
 
     def take_back_change(self, order_id: int) -> None:
         """A change that was sent did not leave after all."""
-        row = self._account.rows.working[0, place_of(self._account.rows.working, 0, self.count, order_id)]
+        row = self._account.rows.working[self._n, place_of(self._account.rows.working, self._n, self.count, order_id)]
         row["pending"], row["changing"] = row["quantity"], 0
         row["new_price"], row["new_stop"] = row["price"], row["stop_price"]
-        recount(self._account.rows, 0, int(row["instrument"]))
+        recount(self._account.rows, self._n, int(row["instrument"]))
 
     def take_back_cancel(self, order_id: int) -> None:
         """A cancel that was asked for did not leave after all."""
-        place = place_of(self._account.rows.working, 0, self.count, order_id)
+        place = place_of(self._account.rows.working, self._n, self.count, order_id)
         if place >= 0:
-            self._account.rows.working[0, place]["cancel_asked"] = 0
+            self._account.rows.working[self._n, place]["cancel_asked"] = 0
 
     def knows(self, order_id: int) -> bool:
         """True where the order is open."""
-        ids = self._account.rows.working[0, : self.count]["order_id"]
+        ids = self._account.rows.working[self._n, : self.count]["order_id"]
         return bool((ids == order_id).any())
 
     def each(self) -> Iterator[WorkingOrder]:
         """The open orders, in the order in which they were sent."""
-        for values in self._account.rows.working[0, : self.count].tolist():
+        for values in self._account.rows.working[self._n, : self.count].tolist():
             yield WorkingOrder(**dict(zip(_NAMES, values, strict=True)))
 
     @property
@@ -444,7 +450,7 @@ class WorkingOrders:
 
     def save(self) -> bytes:
         """The state as bytes."""
-        working = self._account.rows.working[0, : self.count].tobytes()
+        working = self._account.rows.working[self._n, : self.count].tobytes()
         return msgspec.msgpack.encode((self._out[: _HEARD + 1].tolist(), working, self._known_tags))
 
     def restore(self, data: bytes) -> None:
@@ -454,11 +460,12 @@ class WorkingOrders:
         self._account.make_room(len(found))
         rows = self._account.rows
         self._out[: _HEARD + 1] = counts
-        rows.working[0, : len(found)] = found
+        rows.working[self._n, : len(found)] = found
         self._known_tags = tags
         self._tags = {tag: k for k, tag in enumerate(tags)}
-        for i in range(rows.seen.shape[1]):
-            recount(rows, 0, i)
+        if rows.standing[self._n]["first"] == self._n:  # Else its sums are those of the accounts below.
+            for i in range(rows.seen.shape[1]):
+                recount(rows, self._n, i)
 
 
 TAGS = ("", "entry", "exit", "stop", "target")

@@ -22,6 +22,8 @@ from grandmodel.runtime.books import SETTLED, Books
 from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.runtime.settings import Mode
 from grandmodel.runtime.step import Step
+from grandmodel.runtime.trading_account import TradingAccount
+from grandmodel.simulation.state import holding_row
 
 AccountEvent: TypeAlias = CashFlow | ExchangeRate | Settlement | Split
 """An input that the account books without an order."""
@@ -75,23 +77,40 @@ def _check_instrument(one: CashFlow | Settlement | Split, by_id: dict[Instrument
 
 
 def check_account_event(books: Books, one: AccountEvent) -> None:
-    """Raise ``UsageError`` where the account as it stands cannot book ``one``; asked before it is journalled, so that nothing is half done."""
-    ledger = books.ledger
-    check_account_events((one,), books.instruments, ledger.base_currency, ledger.rates_micros)
+    """Raise ``UsageError`` where the accounts as they stand cannot book ``one``; asked before it is journalled, so that nothing is half done."""
+    first = books.accounts[0].ledger
+    check_account_events((one,), books.instruments, first.base_currency, first.rates_micros)
     if isinstance(one, CashFlow):
+        ledger = _account_of(books, one).ledger
         if one.id not in ledger.seen_ids:
             ledger.check_cash(one.currency, one.amount_micros)
             cash = ledger.cash_micros[one.currency] + one.amount_micros
             _check_worth(one, [cash], ledger.rates_micros[one.currency])
-    elif isinstance(one, ExchangeRate):
-        books.mark_ledger()
-        held = [ledger.marked_micros(i) for i, x in enumerate(books.instruments) if x.currency == one.currency]
-        _check_worth(one, [ledger.cash_micros.get(one.currency, 0), *held], one.rate_micros)
-    elif isinstance(one, Settlement):
-        index = books.index[one.instrument]
-        value = books.instruments[index].value_micros(one.price, ledger.positions[index].lots)
-        if abs(value) > MAX_VALUE_MICROS:
-            raise UsageError(f"{_name(one)}: found a position worth {value} micros at its price, expected at most 2^60")
+        return
+    for trader in books.accounts:
+        ledger = trader.ledger
+        if isinstance(one, ExchangeRate):
+            books.mark_ledger(trader)
+            held = [ledger.marked_micros(i) for i, x in enumerate(books.instruments) if x.currency == one.currency]
+            _check_worth(one, [ledger.cash_micros.get(one.currency, 0), *held], one.rate_micros)
+        elif isinstance(one, Settlement):
+            index = books.index[one.instrument]
+            value = books.instruments[index].value_micros(one.price, ledger.positions[index].lots)
+            if abs(value) > MAX_VALUE_MICROS:
+                raise UsageError(
+                    f"{_name(one)}: found a position worth {value} micros at its price, expected at most 2^60"
+                )
+
+
+def _account_of(books: Books, flow: CashFlow) -> TradingAccount:
+    """The account that ``flow`` is booked in. Raises ``UsageError`` where it names none that trades."""
+    found = next((trader for trader in books.accounts if trader.name == flow.account), None)
+    if found is None:
+        names = ", ".join(trader.name for trader in books.accounts if trader.name)
+        raise UsageError(
+            f"cash flow {flow.id}: found account {flow.account or 'none'}, expected {f'one of {names}' if names else 'none'}"
+        )
+    return found
 
 
 def _check_worth(one: CashFlow | ExchangeRate, amounts: Sequence[int], rate_micros: int) -> None:
@@ -105,82 +124,102 @@ def _check_worth(one: CashFlow | ExchangeRate, amounts: Sequence[int], rate_micr
 
 def book_cash_flow(books: Books, step: Step, flow: CashFlow) -> Note:
     """Book ``flow``, once for each id; a deposit or a withdrawal moves the lines that losses are measured from."""
-    ledger, market = books.ledger, books.market
+    trader, market = _account_of(books, flow), books.market
+    ledger = trader.ledger
     if ledger.is_repeated(flow.id):
         text = f"cash flow {flow.id} came again and was left: {flow.kind.value} from {flow.source}"
         step.alerts.append(Alert(severity="low", code="repeated_cash_flow", text=text, value=flow.amount_micros))
         return {"cash_flow": flow, "repeated": True, "moved_micros": 0}
-    before = market.equity
+    chain = trader.gate.chain
+    before = [market.equity_of(gate.n) for gate in chain]
     ledger.move_cash(flow.currency, flow.amount_micros)
-    books.follow_ledger()
+    books.follow_ledger(trader)
     if flow.is_transfer:
-        books.gate.on_transfer(before, market.equity)
-        market.step[0]["equity_peak"] = moved_peak(int(market.step[0]["equity_peak"]), before, market.equity)
+        for gate, was in zip(chain, before, strict=True):
+            after, row = market.equity_of(gate.n), market.step[gate.n]
+            gate.on_transfer(was, after)
+            row["equity_peak"] = moved_peak(int(row["equity_peak"]), was, after)
     left = ledger.cash_micros[flow.currency]
     if flow.is_transfer and flow.amount_micros < 0 and left < 0:
         text = f"a withdrawal took more than there was: {currency_text(left, flow.currency)} of cash are left, a loan"
-        step.alerts.append(Alert(severity="high", code="cash_below_zero", text=text, value=left))
-    return {"cash_flow": flow, "moved_micros": market.equity - before}
+        step.alerts.append(Alert(severity="high", code="cash_below_zero", text=trader.told(text), value=left))
+    return {"cash_flow": flow, "moved_micros": trader.equity_micros - before[0]}
 
 
 def take_rate(books: Books, rate: ExchangeRate) -> Note:
     """A currency is worth something else from now on: cash and positions in it are valued anew."""
     before = books.market.equity
-    ledger = books.ledger
-    was = ledger.rates_micros.get(rate.currency)
-    ledger.set_rate(rate.currency, rate.rate_micros)
+    was = books.accounts[0].ledger.rates_micros.get(rate.currency)
+    for trader in books.accounts:
+        trader.ledger.set_rate(rate.currency, rate.rate_micros)
     for index, instrument in enumerate(books.instruments):
         if instrument.currency == rate.currency:
             books.market.instruments[index]["rate"] = rate.rate_micros
-    books.follow_ledger()
+    for trader in books.accounts:
+        books.follow_ledger(trader)
     return {"rate": rate, "before_micros": was, "moved_micros": books.market.equity - before}
 
 
 def settle(books: Books, planner: OrderPlanner, step: Step, given: Settlement) -> Note:
     """Pay out a day's gain, or end the instrument: cancel what works, close at the price without fee or slippage, and send nothing more."""
-    index = books.index[given.instrument]
-    position = books.ledger.positions[index]
-    if position.has_ended:
-        text = f"{given.instrument}: a settlement came after the final one and was left"
+    index, name = books.index[given.instrument], given.instrument
+    if books.accounts[0].has_ended(name):
+        text = f"{name}: a settlement came after the final one and was left"
         step.alerts.append(Alert(severity="low", code="settled_already", text=text, value=given.price))
         return {"settlement": given, "repeated": True, "paid_micros": 0}
+    lots, paid = books.lots(name), 0
     if not given.final:
-        paid = books.ledger.settle(index, given.price)
-        books.follow_ledger()
-        return {"settlement": given, "lots": position.lots, "paid_micros": paid}
-    lots, realised = position.lots, position.realised_micros
-    _cancel_all(books, planner, step, given.instrument, SETTLED)
-    books.ledger.end(index, given.price)
-    if lots:
-        books.book_mark(step, index, SETTLED, [(-lots, given.price)], given.ts, is_free=True)
-    else:
-        books.halt_where_broken(step, index)
-    return {"settlement": given, "lots": lots, "paid_micros": position.realised_micros - realised}
+        for trader in books.accounts:
+            paid += trader.ledger.settle(index, given.price)
+            books.follow_ledger(trader)
+        return {"settlement": given, "lots": lots, "paid_micros": paid}
+    _cancel_all(books, planner, step, name, SETTLED)
+    for trader in books.accounts:
+        position = trader.ledger.positions[index]
+        held, realised = position.lots, position.realised_micros
+        trader.ledger.end(index, given.price)
+        if held:
+            books.book_mark(step, trader, index, SETTLED, [(-held, given.price)], given.ts, is_free=True)
+        else:
+            books.halt_where_broken(step, trader, index)
+        paid += position.realised_micros - realised
+    return {"settlement": given, "lots": lots, "paid_micros": paid}
 
 
 def split(books: Books, planner: OrderPlanner, step: Step, given: Split) -> Note:
     """Turn the lots of an equity into those of the new share; what works is cancelled, its prices are the old share's."""
-    ledger, index = books.ledger, books.index[given.instrument]
-    if ledger.is_repeated(given.id):
-        text = f"split {given.id} of {given.instrument} came again and was left"
+    index, name = books.index[given.instrument], given.instrument
+    repeated = [trader.ledger.is_repeated(given.id) for trader in books.accounts]  # All have been told of it, or none.
+    if all(repeated):
+        text = f"split {given.id} of {name} came again and was left"
         step.alerts.append(Alert(severity="low", code="repeated_split", text=text))
-        return {"split": given, "repeated": True, "lots": ledger.positions[index].lots, "paid_micros": 0}
-    _cancel_all(books, planner, step, given.instrument, "split")
-    position, market = ledger.positions[index], books.market.instruments[index]
-    before = position.lots
-    paid = ledger.split(index, given.into, given.of, given.price)
-    market["venue_position"] += position.lots - before
-    for name in ("bid", "ask", "last"):
-        market[name] = UNDEFINED_PRICE
-    books.follow_ledger()
-    books.gate.on_split(index, given.into, given.of, position.lots, paid)
-    books.limits.look(index, position.lots)  # More shares of the same worth are no growth.
-    return {"split": given, "lots_before": before, "lots": position.lots, "paid_micros": paid}
+        return {"split": given, "repeated": True, "lots": books.lots(name), "paid_micros": 0}
+    _cancel_all(books, planner, step, name, "split")
+    market, before, paid = books.market, books.lots(name), 0
+    for quoted in ("bid", "ask", "last"):
+        market.instruments[index][quoted] = UNDEFINED_PRICE
+    paid_by = dict.fromkeys(books.by_row, 0)
+    for trader in books.accounts:
+        position, was = trader.ledger.positions[index], trader.lots(name)
+        got = trader.ledger.split(index, given.into, given.of, given.price)
+        market.instruments[holding_row(trader.n, market.count, index)]["venue_position"] += position.lots - was
+        books.follow_ledger(trader)
+        paid += got
+        for gate in trader.gate.chain:
+            paid_by[gate] += got
+    for gate in books.by_row:
+        lots = market.lots(*gate.reach)[index]
+        gate.on_split(index, given.into, given.of, lots, paid_by[gate])
+        books.limits.look(gate.n, index, lots)  # More shares of the same worth are no growth.
+    each = {trader.name: (trader.lots(name), paid_by[trader.gate]) for trader in books.accounts if trader.name}
+    own = {"accounts": each} if each else {}
+    return {"split": given, "lots_before": before, "lots": books.lots(name), "paid_micros": paid, **own}
 
 
 def _cancel_all(books: Books, planner: OrderPlanner, step: Step, name: InstrumentId, why: str) -> None:
     """Cancel whatever works in an instrument, with nothing more of it filling from now on."""
-    planner.act(step, why, CancelIntent(instrument=name, reasons=(why,)))
+    for trader in books.accounts:
+        planner.act(step, trader, why, CancelIntent(instrument=name, reasons=(why,)))
     for order in books.lives.orders_of(name):
         books.exchange.withdraw(order.order_id, books.market.now)
         if books.settings.mode is not Mode.LIVE:

@@ -7,6 +7,7 @@ what it is given is frozen or a copy of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,20 @@ from grandmodel.domain.orders import Order
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.feature_book import FeatureBook
+from grandmodel.runtime.trading_account import TradingAccount
 
 
 class AccountReadings:
-    """The ``Account`` protocol read from the books and the features of a run."""
+    """The ``Account`` protocol read from one account that trades, and the market and the features of its run."""
 
-    def __init__(self, books: Books, features: FeatureBook | None) -> None:
+    def __init__(self, books: Books, trader: TradingAccount, features: FeatureBook | None) -> None:
         self._books = books
+        self._trader = trader
         self._features = features
-        self.lots = books.lots
+        self.lots = trader.lots
         self.mark = books.mark
-        self.working = books.working
-        self.standing = books.standing
+        self.working = trader.working
+        self.standing = partial(books.standing, trader)
 
     @property
     def now(self) -> int:
@@ -38,7 +41,7 @@ class AccountReadings:
     @property
     def equity_micros(self) -> int:
         """Cash plus marked positions, millionths of the base currency."""
-        return self._books.market.equity
+        return self._trader.equity_micros
 
     def strategic_window(self, instrument: InstrumentId) -> NDArray[np.float64]:
         """The 48 newest rows of the strategic matrix, (48, 13)."""

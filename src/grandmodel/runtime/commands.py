@@ -45,6 +45,7 @@ from grandmodel.domain.files import read_document
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
 from grandmodel.domain.time import ns_from_text, text_from_ns
+from grandmodel.runtime.settings import RunSettings
 
 Told: TypeAlias = Command | Signal | CashFlow | ExchangeRate | Settlement | Split
 """One thing that a run is told from outside."""
@@ -58,6 +59,7 @@ class _CommandLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: CommandKind
     who: str
     why: str
+    account: str = ""
 
 
 class _SignalLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +78,7 @@ class _CashLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     why: str
     instrument: InstrumentId | None = None
+    account: str = ""
 
 
 class _RateLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +155,21 @@ def check_within(told: Sequence[Told], span: tuple[int, int]) -> None:
             )
 
 
+def check_accounts_named(told: Sequence[Told], settings: RunSettings) -> None:
+    """Raise ``UsageError`` for anything about an account that a run of ``settings`` does not have, or cash for one that does not trade."""
+    accounts = settings.accounts or {}
+    for one in told:
+        if isinstance(one, Command) and one.account and one.account not in accounts:
+            expected = (
+                f"one of {', '.join(accounts)}, or none for all" if accounts else "none: the run names no accounts"
+            )
+        elif isinstance(one, CashFlow) and one.account not in settings.traders:
+            expected = f"one of {', '.join(settings.traders)}" if accounts else "none: the run names no accounts"
+        else:
+            continue
+        raise UsageError(f"commands: found account {one.account or 'none'} of {_name(one)}, expected {expected}")
+
+
 def in_time_order(blocks: Iterable[Block], told: Sequence[Told] = (), first: int = 0) -> Iterator[Part | Told]:
     """``blocks``, numbered from ``first``, cut where something of ``told`` (by time) comes, with it in between.
 
@@ -183,7 +201,7 @@ def _one(line: bytes, where: str, by_id: Mapping[InstrumentId, Instrument]) -> T
         command = msgspec.convert(fields, _CommandLine)
         if not command.who.strip() or not command.why.strip():
             raise ValueError("found nobody or no reason, expected who (name/role) and why")
-        return Command(kind=command.kind, ts=_ts(command.ts), who=command.who, why=command.why)
+        return Command(kind=command.kind, ts=_ts(command.ts), who=command.who, why=command.why, account=command.account)
     except (ValueError, RecursionError, UsageError) as error:
         raise UsageError(
             f'{where}: {error}; expected {{"ts", "kind", "who", "why"}} for a command, '
@@ -210,6 +228,7 @@ def _cash_flow(fields: dict[str, Any], by_id: Mapping[InstrumentId, Instrument])
         source=line.source,
         why=line.why,
         instrument=line.instrument,
+        account=line.account,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from grandmodel.account.ledger import Ledger
 from grandmodel.data.market.soundness import LAST_STAMP_NS
 from grandmodel.domain.agents import Agent, WakeRule, Wish
 from grandmodel.domain.blocks import Block
@@ -48,6 +49,7 @@ from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_MINUTE
 from grandmodel.models.loaded import LoadedModel
 from grandmodel.risk.breakers import Trigger
+from grandmodel.risk.gate import RiskGate
 from grandmodel.runtime.account_events import (
     AccountEvent,
     book_cash_flow,
@@ -69,6 +71,7 @@ from grandmodel.runtime.quiet import QuietWalk
 from grandmodel.runtime.rolls import roll
 from grandmodel.runtime.settings import Mode, RunSettings
 from grandmodel.runtime.step import Step
+from grandmodel.runtime.trading_account import TradingAccount
 from grandmodel.runtime.wishes import place_of, shown
 
 _END, _REPORTS, _BARS, _EQUITY_LINE, _ROLL, _BAD_ROW, _ASK, _RISK, _FULL, _REACT = (
@@ -136,7 +139,7 @@ class Engine:
         carries = holds and bars_are_sessions(settings.widths_ns[0], schedules)
         self.books = Books(settings, instruments, schedules, int(seeds[0]), carries=carries)
         self.market, self.gate = self.books.market, self.books.gate
-        self.ledger, self.lives, self.exchange = self.books.ledger, self.books.lives, self.books.exchange
+        self.lives, self.exchange = self.books.lives, self.books.exchange
         self.planner = OrderPlanner(self.books)
         by_id = MappingProxyType({instrument.id: instrument for instrument in instruments})
         agents = [
@@ -146,7 +149,11 @@ class Engine:
         self.asking = Agents(agents, self.books.ids, self.market)
         self._agents_carry = tuple(carries or (holds and wished) for wished in self.asking.carry)
         self.features = FeatureBook(instruments) if self.asking.need_features else None
-        self._account = account_view(AccountReadings(self.books, self.features))
+        traders = {trader.name: trader for trader in self.books.accounts}
+        self._traders = tuple(traders[agent.account or ""] for agent in settings.agents)
+        """The account that each agent trades for."""
+        views = {name: account_view(AccountReadings(self.books, one, self.features)) for name, one in traders.items()}
+        self._accounts = tuple(views[trader.name] for trader in self._traders)
         self.watch: StopWatch | None = None
         self._records = 0
         self._stopped = False
@@ -156,15 +163,21 @@ class Engine:
         heard = settings.wake_rules and len(self._wake_places) == len(agents)
         self.quiet = QuietWalk(
             self.market,
-            self.gate,
+            self.books.by_row,
             self.books.intake,
             self.books.ids,
             schedules,
             [self._compiled_rule(place) for place in self._wake_places],
+            [self._traders[place].n for place in self._wake_places],
             asks=not heard or self.features is not None,
             hears=bool(self.asking.hear_reports),
             most=settings.moments_a_record,
         )
+
+    @property
+    def ledger(self) -> Ledger:
+        """That of the only account that trades (``Books.ledger``)."""
+        return self.books.ledger
 
     @property
     def now(self) -> int:
@@ -228,29 +241,38 @@ class Engine:
         yield from self.on_advance(Advance(ts=command.ts))
         step = Step()
         self.books.forget_view()
-        view = self.books.risk_view()
-        intents, alerts = self.gate.on_command(command, view)
+        gate = self.gate_of(command)
+        intents, alerts = gate.on_command(command, self.books.risk_view(gate.n))
         step.alerts.extend(alerts)
+        below = self.books.below(gate)
         if command.kind in (CommandKind.FLATTEN, CommandKind.STOP):
-            for instrument in self.books.ids:
-                self.planner.act(step, "operator", CancelIntent(instrument=instrument, reasons=(command.kind.value,)))
-                # Where something works the gate closes: at once, or at the report that confirms the cancel.
-                if (
-                    command.kind is CommandKind.FLATTEN
-                    and self.books.lots(instrument)
-                    and not self.books.working(instrument)
-                ):
-                    self.planner.act(
-                        step,
-                        "operator",
-                        TargetPosition(instrument=instrument, lots=0, reasons=("flatten",)),
-                        carries=self.books.carries,
-                    )
+            for trader in below:
+                for instrument in self.books.ids:
+                    self._close(step, trader, instrument, command.kind)
         for intent in intents:
-            self.planner.act(step, RISK, intent, carries=self.books.carries)
+            self.planner.act(step, below[0], RISK, intent, carries=self.books.carries)
         if command.kind is CommandKind.STOP:
             self._stop_asking()
         yield from self._finish(Cause.COMMAND, step, note={"command": command})
+
+    def gate_of(self, command: Command) -> RiskGate:
+        """The gate of the account that ``command`` is about. Raises ``UsageError`` where the run has none of that name."""
+        gate = self.books.gates.get(command.account)
+        if gate is None or (command.account and command.kind is CommandKind.STOP):
+            names = ", ".join(name for name in self.books.gates if name)
+            expected = "none: the agents stop all at once" if gate else f"one of {names}" if names else "none"
+            raise UsageError(f"{command.kind.value}: found account {command.account}, expected {expected}")
+        return gate
+
+    def _close(self, step: Step, trader: TradingAccount, instrument: InstrumentId, kind: CommandKind) -> None:
+        """Cancel what works in an instrument, and after FLATTEN close what is held where nothing does.
+
+        Where something works the gate closes: at once, or at the report that confirms the cancel.
+        """
+        self.planner.act(step, trader, "operator", CancelIntent(instrument=instrument, reasons=(kind.value,)))
+        if kind is CommandKind.FLATTEN and trader.lots(instrument) and not trader.working(instrument):
+            wish = TargetPosition(instrument=instrument, lots=0, reasons=("flatten",))
+            self.planner.act(step, trader, "operator", wish, carries=self.books.carries)
 
     def on_signal(self, signal: Signal) -> Iterator[Record]:
         """Something was measured outside: the ladder takes it, and risk reacts in the same step."""
@@ -352,11 +374,15 @@ class Engine:
 
     def _finish(self, cause: Cause, step: Step, note: Mapping[str, object] | None = None) -> Sequence[Record]:
         """Let risk react to the state that the step led to, and write the records that are due."""
-        intents, alerts = self.gate.react(self.books.risk_view())
-        step.alerts.extend(alerts)
-        for intent in intents:
-            self.planner.act(step, RISK, intent, carries=self.books.carries)
-        self.market.set_lines(self.gate.equity_floor_micros())
+        books = self.books
+        if len(books.by_row) > 1:
+            books.look(most=0)  # An account above others looks at what they hold and have open in the rows.
+        for gate in books.gates.values():
+            intents, alerts = gate.react(books.risk_view(gate.n))
+            step.alerts.extend(alerts)
+            for intent in intents:
+                self.planner.act(step, books.trader(gate.n), RISK, intent, carries=books.carries)
+            self.market.set_lines(gate.equity_floor_micros(), gate.n)
         if self._shares and cause in _SHARED and step.is_silent:
             return (self._quiet_record(),) if self.quiet.append() else ()
         return self._records_of(cause, step, note)
@@ -379,7 +405,7 @@ class Engine:
             self._ask_rules()
         if not self._stopped:
             for place in self._places_asked():
-                wishes = self.asking.ask(place, "on_bars", bars, self._account)
+                wishes = self.asking.ask(place, "on_bars", bars, self._accounts[place])
                 if wishes:
                     step = step or Step()
                     self._act_on(step, place, wishes)
@@ -481,7 +507,7 @@ class Engine:
         if not self._stopped:
             told = tuple(fills)  # The list is the record's own.
             for place in self.asking.hear_reports:
-                self._act_on(step, place, self.asking.ask(place, "on_reports", reports, told, self._account))
+                self._act_on(step, place, self.asking.ask(place, "on_reports", reports, told, self._accounts[place]))
 
     def _act_on(self, step: Step, place: int, wishes: Iterable[Wish]) -> None:
         trading = self.market.now >= self.settings.trade_from_ns
@@ -490,7 +516,14 @@ class Engine:
                 step.decisions.append(wish)
             elif trading:
                 try:
-                    self.planner.act(step, self.asking.names[place], wish, place, carries=self._agents_carry[place])
+                    self.planner.act(
+                        step,
+                        self._traders[place],
+                        self.asking.names[place],
+                        wish,
+                        place,
+                        carries=self._agents_carry[place],
+                    )
                 except AgentError as error:
                     raise AgentError(f"{error} ({place_of(self.asking.written(place, 'on_bars'))})") from None
 
@@ -505,11 +538,11 @@ class Engine:
         if self._stopped:
             self._stop_asking()
         self.books.forget_view()
-        self.books.limits.restore([position.lots for position in self.ledger.positions])
+        self.books.begin_limits()
 
     def state_summary(self) -> dict[str, object]:
         """How things stand, for the last record: positions, cash, open orders and what was counted in the data."""
-        ledger, rows = self.ledger, self.market.instruments
+        rows, (first, *others) = self.market.instruments[: self.market.count], self.books.accounts
         counted = (
             "rows",
             "trades",
@@ -524,27 +557,53 @@ class Engine:
             "volume",
             "bad_rows",
         )
+        repeated = sum(trader.ledger.repeated for trader in (first, *others))
         return {
-            "cash_micros": ledger.cash_micros,
-            "positions": {
-                name: {
-                    "lots": position.lots,
-                    "cost_micros": position.cost_micros,
-                    "mark_ticks": int(row["mark"]),
-                    "realised_micros": position.realised_micros,
-                    "fees_micros": position.fees_micros,
-                    "traded_lots": position.traded_lots,
-                }
-                for name, position, row in zip(self.books.ids, ledger.positions, rows, strict=True)
-            },
+            **self._holdings(self.books.accounts),
+            **({"accounts": self._accounts_summary()} if first.name else {}),
             "open_orders": list(self.lives.open),
             "ended_orders": self.lives.ended,
             "repeated_reports": self.lives.repeated_reports,
-            **({"repeated_account_events": ledger.repeated} if ledger.repeated else {}),
+            **({"repeated_account_events": repeated} if repeated else {}),
             "quality": {
                 name: {key: int(row[key]) for key in counted if key != "bad_rows" or row[key]}
                 for name, row in zip(self.books.ids, rows, strict=True)
             },
+        }
+
+    def _holdings(self, traders: Sequence[TradingAccount]) -> dict[str, object]:
+        """Cash and positions of ``traders`` together."""
+        cash: dict[str, int] = {}
+        for trader in traders:
+            for currency, amount in trader.ledger.cash_micros.items():
+                cash[currency] = cash.get(currency, 0) + amount
+        return {
+            "cash_micros": cash,
+            "positions": {
+                name: {
+                    "mark_ticks": int(self.market.instruments[index]["mark"]),
+                    **{
+                        field: sum(getattr(trader.ledger.positions[index], field) for trader in traders)
+                        for field in ("lots", "cost_micros", "realised_micros", "fees_micros", "traded_lots")
+                    },
+                }
+                for index, name in enumerate(self.books.ids)
+            },
+        }
+
+    def _accounts_summary(self) -> dict[str, object]:
+        """By name, what every account below the run's own is worth and where its ladder stands; of those that trade what they hold."""
+        traders = {trader.name: trader for trader in self.books.accounts}
+        return {
+            name: {
+                "parent": gate.chain[1].name,
+                "capital_micros": gate.capital_micros,
+                "equity_micros": self.market.equity_of(gate.n),
+                "state": gate.state.name.lower(),
+                **(self._holdings((traders[name],)) if name in traders else {}),
+            }
+            for name, gate in self.books.gates.items()
+            if name
         }
 
 

@@ -49,7 +49,7 @@ from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
 from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level, clear_book
 from grandmodel.simulation.matching import match_bar, match_quote, match_trade, run_venue, venue_due
-from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState
+from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState, holding_row
 
 if TYPE_CHECKING:
     from grandmodel.simulation.models import VenueSettings
@@ -123,7 +123,8 @@ SCHEDULE_GRACE_NS = 31 * NS_PER_DAY
 class MarketStep:
     """The arrays of the market step and the calls that move it forward.
 
-    ``widths_ns`` are the bar widths that are kept, shortest first, each a multiple of the shortest.
+    ``widths_ns`` are the bar widths that are kept, shortest first, each a multiple of the shortest. ``above`` are the accounts of the run, by row,
+    each with the row of the one above it; the first ``traders`` below the run's own trade, or none where that one trades itself.
     """
 
     def __init__(
@@ -137,11 +138,15 @@ class MarketStep:
         mark_on_quotes: bool = False,
         stops_at_marks: bool = True,
         bad_window_ns: int = 10 * NS_PER_MINUTE,
+        above: Sequence[int] = (-1,),
+        traders: int = 0,
     ) -> None:
         if not widths_ns or sorted(widths_ns) != list(widths_ns) or any(width % widths_ns[0] for width in widths_ns):
             raise UsageError(f"found bar widths {list(widths_ns)}, expected rising multiples of the shortest, in ns")
-        count = len(instruments)
-        self.step = np.zeros(1, STEP)
+        self.count = count = len(instruments)
+        """Instruments."""
+        self.step = np.zeros(len(above), STEP)
+        self.step["above"], self.step[0]["traders"] = above, traders
         self.step["next_due"] = NEVER_NS
         self.step["equity_floor"] = -(2**62)
         self.step["now"] = -(2**63)
@@ -153,10 +158,10 @@ class MarketStep:
         self.step["bad_window_ns"] = bad_window_ns
         known = [int(schedule.close_ns[-1]) + SCHEDULE_GRACE_NS for schedule in schedules if len(schedule)]
         self.step["last_stamp"] = min(max(known, default=LAST_STAMP_NS), LAST_STAMP_NS)
-        self.instruments = np.zeros(count, INSTRUMENT)
+        self.instruments = np.zeros((1 + traders) * count, INSTRUMENT)
         for name in ("bid", "ask", "mark", "last"):
             self.instruments[name] = UNDEFINED_PRICE
-        for row, instrument in zip(self.instruments, instruments, strict=True):
+        for row, instrument in zip(self.instruments[:count], instruments, strict=True):
             row["tick_value"] = instrument.tick_value_micros
             row["rate"] = rates_micros.get(instrument.currency, MICROS_PER_UNIT)
             row["spot"] = instrument.pays_whole_price
@@ -169,13 +174,15 @@ class MarketStep:
         self.slots = np.zeros(64, SLOT)
         self.reports = np.zeros(1024, REPORT)
         self.depth = np.zeros(0, DEPTH)
-        self._values = self.step.view(np.int64)
-        self.values = self._values
-        """``step`` as plain integers."""
-        self.instrument_values = self.instruments.view(np.int64).reshape(count, -1)
-        """``instruments`` as plain integers, (I, fields)."""
+        self._values = self.step[:1].view(np.int64)
+        self.values = self.step.view(np.int64).reshape(len(above), -1)
+        """``step`` as plain integers, (N, fields)."""
+        self.rows = self.instruments.view(np.int64).reshape(len(self.instruments), -1)
+        """``instruments`` as plain integers, (R, fields)."""
+        self.instrument_values = self.rows[:count]
+        """(I, fields) those of the instruments themselves."""
         self._closed_values = self.closed.view(np.int64).reshape(len(self.closed), -1)
-        self._viewed = self.instruments.view(np.int64).reshape(count, -1)[:, : len(VIEWED)].T
+        self._viewed = self.instrument_values[:, : len(VIEWED)].T
         self._session_rows(schedules)
         self.rows_before = 0
         """Market rows of the blocks that are done."""
@@ -203,6 +210,10 @@ class MarketStep:
         """Marked equity, millionths of the base currency."""
         return int(self._values[_EQUITY])
 
+    def equity_of(self, account: int) -> int:
+        """That of one account, by its row."""
+        return int(self.values[account, _EQUITY])
+
     @property
     def position(self) -> int:
         """Market rows walked since the run began."""
@@ -215,24 +226,33 @@ class MarketStep:
 
     def tick_rows(self) -> list[int]:
         """Trades, quotes or orders of each instrument so far, 0 where its feed is one of bars; empty where every feed is."""
-        feeds = self.instruments["feed"]
+        feeds = self.instruments["feed"][: self.count]
         is_fine = feeds > _FEED_BARS
         if not is_fine.any():
             return []
-        rows: list[int] = np.where(is_fine, self.instruments["rows"], 0).tolist()
+        rows: list[int] = np.where(is_fine, self.instruments["rows"][: self.count], 0).tolist()
         return rows
 
     def closed_rows(self) -> list[tuple[int, ...]]:
         """The bars that closed at this stop, as rows of ``BUILDER``."""
         return list(map(tuple, self._closed_values[: int(self._values[_CLOSED_BARS])].tolist()))
 
-    def set_lines(self, floor: int) -> int:
-        """Stop when equity falls to ``floor``; the highest equity since the last call, which starts anew here."""
-        values = self._values
+    def set_lines(self, floor: int, account: int = 0) -> int:
+        """Stop when the equity of ``account`` falls to ``floor``; its highest since the last call, which starts anew here."""
+        values = self.values[account]
         peak = int(values[_EQUITY_PEAK])
         values[_EQUITY_FLOOR] = floor
         values[_EQUITY_PEAK] = values[_EQUITY]
         return peak
+
+    def lots(self, first: int, last: int) -> list[int]:
+        """What the accounts [``first``, ``last``) hold together, by instrument; 0 and 1 stand for the run's own."""
+        if first == 0:
+            own: list[int] = self.instrument_values[:, 0].tolist()
+            return own
+        held = self.rows[first * self.count : last * self.count, 0].reshape(last - first, self.count)
+        found: list[int] = held.sum(axis=0).tolist()
+        return found
 
     def _counts_bad_row(self, block: Block) -> bool:
         """Count the row that the walk has just passed over; True where somebody is to hear of it."""
@@ -277,15 +297,15 @@ class MarketStep:
         """The schema of ``block``; raises ``UsageError`` where its instruments or layout are not those of this run."""
         schema = schema_of(block)
         highest = int(block["instrument"].max()) if len(block) else -1
-        if highest >= len(self.instruments):
-            raise UsageError(f"found instrument number {highest} in a block, expected below {len(self.instruments)}")
+        if highest >= self.count:
+            raise UsageError(f"found instrument number {highest} in a block, expected below {self.count}")
         return schema
 
     def begin(self, block: Block) -> Schema:
         """Make ``block`` the one to walk; raises ``UsageError`` where its instruments or layout do not fit."""
         schema = self.check(block)
         if schema is Schema.BOOK and not len(self.depth):
-            self.depth = np.zeros(len(self.instruments), DEPTH)
+            self.depth = np.zeros(self.count, DEPTH)
         self.step[0]["row"] = 0
         if schema is not self._schema:  # Sequence numbers of different layouts have nothing to do with each other.
             self._schema = schema
@@ -423,12 +443,13 @@ def _hasten_reports(step: Rows, reports: Rows, i: int, due: int) -> bool:
 @kernel
 def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
     """True where we hold instrument ``i`` or have an order in it, be it on its way."""
-    if instruments[i].position != 0:
-        return True
-    engaged = False
+    traders = step[0].traders
+    engaged, count = instruments[i].position != 0, instruments.shape[0] // (traders + 1)
+    for account in range(1, traders + 1):
+        engaged |= instruments[holding_row(account, count, i)].position != 0
     for k in range(step[0].slots):
         engaged |= slots[k].instrument == i and slots[k].state != _ENDED
-    return engaged
+    return bool(engaged)
 
 
 @kernel(inline=True)
@@ -445,20 +466,62 @@ def mark_instrument(step: Rows, instruments: Rows, i: int, price: int, ts: int) 
     """Mark instrument ``i``; True where equity has fallen to the line that risk set."""
     market = instruments[i]
     market.mark_ts = ts
+    if step[0].traders > 0:
+        return _mark_accounts(step, instruments, i, price)
     if market.position == 0:
         market.mark = price
         return False
     if price == market.mark:
         return False
     market.mark = price
-    value = market.position * price * market.tick_value
-    if not market.spot:
-        value -= market.cost
-    value = converted(value, market.rate)
+    value = _marked(market, market)
     step[0].equity += value - market.marked_base
     market.marked_base = value
     step[0].equity_peak = max(step[0].equity_peak, step[0].equity)
     return bool(step[0].equity <= step[0].equity_floor)
+
+
+@kernel(inline=True)
+def _marked(market: Row, held: Row) -> int:
+    """What ``held`` of an instrument adds to equity at its mark, in millionths of the base currency."""
+    value = held.position * market.mark * market.tick_value
+    if not market.spot:
+        value -= held.cost
+    return converted(value, market.rate)
+
+
+@kernel
+def _mark_accounts(step: Rows, instruments: Rows, i: int, price: int) -> bool:
+    """Mark what every account holds of instrument ``i``; True where the equity of one has fallen to its line."""
+    market, traders = instruments[i], step[0].traders
+    if price == market.mark:
+        return False
+    market.mark = price
+    count, moved = instruments.shape[0] // (traders + 1), False
+    for account in range(1, traders + 1):
+        held = instruments[holding_row(account, count, i)]
+        if held.position == 0:
+            continue
+        more = _marked(market, held) - held.marked_base
+        held.marked_base += more
+        market.marked_base += more
+        move_equity(step, account, more)
+        moved = True
+    below = False
+    if moved:
+        for n in range(step.shape[0]):
+            account = step[n]
+            account.equity_peak = max(account.equity_peak, account.equity)
+            below |= account.equity <= account.equity_floor
+    return bool(below)
+
+
+@kernel
+def move_equity(step: Rows, n: int, more: int) -> None:
+    """Account ``n`` is worth ``more`` than before, and so is every account above it."""
+    while n >= 0:
+        step[n].equity += more
+        n = step[n].above
 
 
 @kernel(inline=True)

@@ -29,10 +29,12 @@ from grandmodel.domain.time import NEVER_NS
 from grandmodel.risk.checks import REASONS, checked
 from grandmodel.risk.leaving import ask_at
 from grandmodel.risk.rows import ASKED
+from grandmodel.risk.working import WorkingOrders
 from grandmodel.runtime.books import Books
 from grandmodel.runtime.errors import AgentError
 from grandmodel.runtime.settings import Mode
 from grandmodel.runtime.step import Step
+from grandmodel.runtime.trading_account import TradingAccount
 
 _MOST_NEW = 6
 """Rows that one wish for a position may put down beside two an open order."""
@@ -45,7 +47,7 @@ _GROUPS_OF_AN_AGENT = 2**32
 
 
 class OrderPlanner:
-    """Turns intents into what leaves, on the books of one account; numbers orders and intents."""
+    """Turns intents into what leaves, on the books of a run; numbers orders and intents."""
 
     def __init__(self, books: Books) -> None:
         self.orders = 0
@@ -55,30 +57,33 @@ class OrderPlanner:
         """Number of the step whose orders are being sent: nothing happens at a venue within one."""
         self._books = books
         self._settings = books.settings
-        self._market, self._lives, self._gate, self._exchange = books.market, books.lives, books.gate, books.exchange
+        self._market, self._lives, self._exchange = books.market, books.lives, books.exchange
 
-    def act(self, step: Step, who: str, intent: Intent, place: int = 0, *, carries: bool = False) -> None:
-        """Turn one intent into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents.
+    def act(
+        self, step: Step, trader: TradingAccount, who: str, intent: Intent, place: int = 0, *, carries: bool = False
+    ) -> None:
+        """Turn one intent for ``trader`` into orders, cancels and changes, as far as risk lets it; ``place`` is an agent's among the agents.
 
         ``carries``: orders decided while the instrument is closed go to the venue for the next open; risk checks them now.
         """
         self.intents += 1
-        deed = Deed(self.intents, who, intent, place, carries=carries)
-        if self._books.has_ended(intent.instrument) and not isinstance(intent, CancelIntent):
+        deed = Deed(self.intents, trader, who, intent, place, carries=carries)
+        if trader.has_ended(intent.instrument) and not isinstance(intent, CancelIntent):
             deed.refused = "instrument_ended"
         elif isinstance(intent, TargetPosition):
             self._pursue_target(step, deed, intent)
         elif isinstance(intent, PlaceOrder):
             self._place(step, deed, intent)
         elif isinstance(intent, CancelIntent):
-            for order in self._lives.orders_of(intent.instrument):
+            for order in trader.working(intent.instrument):
                 if intent.order_id is None or order.order_id == intent.order_id:
-                    self._cancel(step, order.order_id, ",".join(intent.reasons))
+                    self._cancel(step, trader, order.order_id, ",".join(intent.reasons))
         else:
             self._replace(step, deed, intent)
         step.intents.append(
             DecidedIntent(
-                number=deed.number, agent=who, intent=intent, checks=tuple(deed.checks), orders=tuple(deed.orders), refused=deed.refused
+                number=deed.number, agent=who, intent=intent, checks=tuple(deed.checks), orders=tuple(deed.orders), refused=deed.refused,
+                account=trader.name, above=tuple((name, tuple(found)) for name, found in deed.above.items()),
             )
         )  # fmt: skip
 
@@ -90,6 +95,7 @@ class OrderPlanner:
         account = books.look(most=_MOST_NEW)
         rows, self.orders = pursue_target_at(
             account.handle,
+            deed.trader.n,
             books.index[instrument],
             intent.lots,
             intent.urgency is not Urgency.AGGRESSIVE,
@@ -99,11 +105,12 @@ class OrderPlanner:
             books.is_in_bad_stretch(instrument),
             self.orders,
         )
-        for k, asked in enumerate(account.asked[:rows].tolist()):
+        wanted = account.asked[deed.trader.n]
+        for k, asked in enumerate(wanted[:rows].tolist()):
             if not self._take_row(step, deed, k, instrument, asked):
                 # What risk rests on is not so: nothing of the rest leaves either.
-                for later in account.asked[k:rows].tolist():
-                    self._take_back(later)
+                for later in wanted[k:rows].tolist():
+                    self._take_back(deed.trader.gate.working, later)
                 return
 
     def _take_row(self, step: Step, deed: Deed, k: int, instrument: InstrumentId, asked: list[int]) -> bool:
@@ -120,7 +127,7 @@ class OrderPlanner:
         if why:
             deed.refused = WHYS[why] if kind == CHANGE else deed.refused or WHYS[why]
             return True
-        deed.checks.append(checked(self._books.account.rows, k, order_id, noted))
+        deed.note_checks(k, order_id, noted)
         if not approved:
             deed.refused = REASONS[reason] if kind == CHANGE else deed.refused or REASONS[reason]
             return True
@@ -144,18 +151,19 @@ class OrderPlanner:
             oco_group=group,
             reduce_only=bool(reduce_only),
             intent=deed.number,
-            tag=self._gate.working.tag_of(tag),
+            tag=deed.trader.gate.working.tag_of(tag),
+            account=deed.trader.name,
         )
         return self._hand_on(step, deed, order)
 
-    def _take_back(self, asked: list[int]) -> None:
+    def _take_back(self, working: WorkingOrders, asked: list[int]) -> None:
         """Row ``asked`` does not leave after all: it counts no more."""
         if asked[0] == NEW and asked[_APPROVED]:
-            self._gate.working.take_back(asked[2])
+            working.take_back(asked[2])
         elif asked[0] == CHANGE and asked[_APPROVED]:
-            self._gate.working.take_back_change(asked[2])
+            working.take_back_change(asked[2])
         elif asked[0] == CANCEL:
-            self._gate.working.take_back_cancel(asked[2])
+            working.take_back_cancel(asked[2])
 
     def _place(self, step: Step, deed: Deed, intent: PlaceOrder) -> None:
         terms = ORDER_TYPES[intent.order_type]
@@ -218,8 +226,9 @@ class OrderPlanner:
         self.orders += 1
         effective_ts = self._effective_ts(deed, fields["instrument"])
         return Order(
-            order_id=OrderId(self.orders), ts=self._market.now, effective_ts=effective_ts, intent=deed.number, **fields
-        )
+            order_id=OrderId(self.orders), ts=self._market.now, effective_ts=effective_ts, intent=deed.number,
+            account=deed.trader.name, **fields
+        )  # fmt: skip
 
     def _effective_ts(self, deed: Deed, instrument: InstrumentId) -> int:
         """When the venue is to have what is decided now; 0: at once."""
@@ -236,18 +245,18 @@ class OrderPlanner:
         if quantity != order.quantity:
             order = msgspec.structs.replace(order, quantity=quantity)
         if not self._hand_on(step, deed, order):
-            self._gate.working.take_back(order.order_id)
+            deed.trader.gate.working.take_back(order.order_id)
             return None
         return order
 
     def _ask(self, deed: Deed, order: Order, *, changes: bool = False) -> int:
         """Put ``order`` to every check; the lots that may go, which count from here on. 0, with the reason, where it is refused."""
-        account = self._books.look(most=1)
-        if not self._gate.put(0, order, self._books.index[order.instrument]):
+        account, trader = self._books.look(most=1), deed.trader
+        if not trader.gate.put(0, order, self._books.index[order.instrument]):
             raise InvariantError(f"order {order.order_id}: found a number that is none, after its wish was read")
-        quantity = ask_at(account.handle, 0)
-        *_, reason, noted = account.asked[0].tolist()
-        deed.checks.append(checked(account.rows, 0, order.order_id, noted))
+        quantity = ask_at(account.handle, trader.n, 0)
+        *_, reason, noted = account.asked[trader.n][0].tolist()
+        deed.note_checks(0, order.order_id, noted)
         if not quantity:
             deed.refused = REASONS[reason] if changes else deed.refused or REASONS[reason]
         return quantity
@@ -256,9 +265,9 @@ class OrderPlanner:
         """An approved order leaves; False, and it does not, where a limit on lots would be broken in spite of every check."""
         books, instrument = self._books, order.instrument
         self._lives.add(order, books.mark(instrument), self.batch)
-        if books.halt_where_broken(step, books.index[instrument], leaving=True):
+        if books.halt_where_broken(step, deed.trader, books.index[instrument], leaving=True):
             self._lives.take_back(order.order_id)
-            books.halt_where_broken(step, books.index[instrument])
+            books.halt_where_broken(step, deed.trader, books.index[instrument])
             deed.refused = deed.refused or "limit_broken"
             return False
         deed.orders.append(order.order_id)
@@ -267,8 +276,8 @@ class OrderPlanner:
             self._exchange.submit(order)
         return True
 
-    def _cancel(self, step: Step, order_id: OrderId, reason: str) -> None:
-        if self._gate.working.ask_cancel(order_id, self._market.now):
+    def _cancel(self, step: Step, trader: TradingAccount, order_id: OrderId, reason: str) -> None:
+        if trader.gate.working.ask_cancel(order_id, self._market.now):
             self._hand_on_cancel(step, order_id, reason)
 
     def _hand_on_cancel(self, step: Step, order_id: OrderId, reason: str) -> None:
@@ -281,7 +290,10 @@ class OrderPlanner:
     def _replace(self, step: Step, deed: Deed, intent: ReplaceIntent) -> None:
         """Risk knows a change by the id of an order that works already."""
         life = self._lives.life(intent.order_id)
-        if life is None or life.cancel_asked or life.order.instrument != intent.instrument:
+        is_other = life is not None and (
+            life.order.instrument != intent.instrument or life.order.account != deed.trader.name
+        )
+        if life is None or life.cancel_asked or is_other:
             deed.refused = "too_late" if life is None or life.cancel_asked else "unknown_order"
             return
         if life.change is not None:
@@ -306,15 +318,15 @@ class OrderPlanner:
                 stop_price=intent.stop_price,
             )
             if not self._hand_on_change(step, deed, request, order.instrument):
-                self._gate.working.take_back_change(order.order_id)
+                deed.trader.gate.working.take_back_change(order.order_id)
 
     def _hand_on_change(self, step: Step, deed: Deed, request: ReplaceOrder, instrument: InstrumentId) -> bool:
         """An approved change leaves; False, and it does not, where a limit on lots would be broken in spite of every check."""
         books = self._books
         self._lives.ask_replace(request)
-        if books.halt_where_broken(step, books.index[instrument], leaving=True):
+        if books.halt_where_broken(step, deed.trader, books.index[instrument], leaving=True):
             self._lives.take_back_change(request.order_id)
-            books.halt_where_broken(step, books.index[instrument])
+            books.halt_where_broken(step, deed.trader, books.index[instrument])
             deed.refused = "limit_broken"
             return False
         step.replaces.append(request)
@@ -326,12 +338,23 @@ class OrderPlanner:
 class Deed:
     """What becomes of one intent."""
 
-    __slots__ = ("carries", "checks", "intent", "number", "orders", "place", "refused", "who")
+    __slots__ = ("above", "carries", "checks", "intent", "number", "orders", "place", "refused", "trader", "who")
 
-    def __init__(self, number: int, who: str, intent: Intent, place: int, *, carries: bool) -> None:
-        self.number, self.who, self.intent, self.carries = number, who, intent, carries
+    def __init__(
+        self, number: int, trader: TradingAccount, who: str, intent: Intent, place: int, *, carries: bool
+    ) -> None:
+        self.number, self.trader, self.who, self.intent, self.carries = number, trader, who, intent, carries
         self.place = place
         """The agent's place among the agents."""
         self.checks: list[CheckedOrder] = []
+        self.above: dict[str, list[CheckedOrder]] = {}
+        """Those of every account above, from the nearest on."""
         self.orders: list[OrderId] = []
         self.refused = ""
+
+    def note_checks(self, k: int, order_id: int, noted: int) -> None:
+        """Keep what the checks found of the order asked about in row ``k``; ``noted`` is the row's own."""
+        gate = self.trader.gate
+        self.checks.append(checked(gate.account.rows, k, order_id, noted, gate.n))
+        for one in gate.chain[1:]:
+            self.above.setdefault(one.name, []).append(one.found(k, order_id))

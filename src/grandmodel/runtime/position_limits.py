@@ -43,14 +43,15 @@ _LONG, _SHORT, _OVERALL = 1, 2, 3
 
 @kernel
 def look(
-    lives: Rows, counts: Rows, tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, closes_only: bool
+    lives: Rows, counts: Rows, tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, first: int, last: int,
+    closes_only: bool,
 ) -> int:  # fmt: skip
-    """Reckon instrument ``i`` anew at ``position``: which limit it has grown beyond, if any.
+    """Reckon instrument ``i`` anew at ``position``, with the open orders of the accounts [first, last): which limit it has grown beyond, if any.
 
     ``tops`` (I + 1, 2) are the limits, long and short, the last row the one over all. ``ends`` (I + 1, 2) are the lots that each can be
     long and short with everything of that side filled, and in the last row their sum; they are brought up to date.
     """
-    buys, sells = most_open(lives, counts, i)
+    buys, sells = most_open(lives, counts, i, first, last)
     overall = tops.shape[0] - 1
     long, short, was_long, was_short = position + buys, sells - position, ends[i, 0], ends[i, 1]
     before = ends[overall, 0]
@@ -67,48 +68,58 @@ def look(
 
 @kernel(borrows=True)
 def _look_at(
-    lives: NDArray[np.int64], tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, closes_only: bool
+    lives: NDArray[np.int64], tops: NDArray[np.int64], ends: NDArray[np.int64], i: int, position: int, first: int, last: int,
+    closes_only: bool,
 ) -> int:  # fmt: skip
     """``look`` behind ``OrderLives.handle``."""
     found = lives_of(lives)
-    return look(found.lives, found.counts, tops, ends, i, position, closes_only)
+    return look(found.lives, found.counts, tops, ends, i, position, first, last, closes_only)
 
 
 class PositionLimits:
-    """What positions can become, by instrument, as it stood at the last look; see the module's text."""
+    """What positions can become, by account and instrument, as it stood at the last look; see the module's text."""
 
-    def __init__(self, settings: RiskSettings, ids: Sequence[InstrumentId], lives: OrderLives) -> None:
+    def __init__(
+        self,
+        settings: Sequence[RiskSettings],
+        spans: Sequence[tuple[int, int]],
+        ids: Sequence[InstrumentId],
+        lives: OrderLives,
+    ) -> None:
         self._ids = tuple(ids)
         self._lives = lives
-        limits = [settings.instruments.get(name, settings.limits) for name in ids]
-        tops = [(one.max_long_lots, one.max_short_lots) for one in limits]
-        self.tops = np.array([*tops, (settings.portfolio.max_overall_lots, 0)], np.int64)
-        """(I + 1, 2) the limits, as ``look`` has them."""
+        tops = []
+        for one in settings:
+            limits = [one.instruments.get(name, one.limits) for name in ids]
+            lots = [(limit.max_long_lots, limit.max_short_lots) for limit in limits]
+            tops.append([*lots, (one.portfolio.max_overall_lots, 0)])
+        self.tops = np.array(tops, np.int64)
+        """(N, I + 1, 2) the limits of each account, as ``look`` has them."""
         self.ends = np.zeros_like(self.tops)
+        self.spans = np.array(spans, np.int64)
+        """(N, 2): the rows of the accounts that trade from each account down, [first, last)."""
 
-    def look(self, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit | None:
-        """Reckon instrument ``index`` anew at ``position`` (signed lots); the first limit that it has grown beyond, if any.
+    def look(self, account: int, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit | None:
+        """Reckon instrument ``index`` of ``account`` anew at ``position`` (signed lots); the first limit that it has grown beyond, if any.
 
         With ``closes_only`` the limits of the instrument are 0.
         """
-        code = _look_at(self._lives.handle, self.tops, self.ends, index, position, closes_only)
-        return self.broken(code, index, position, closes_only=closes_only) if code else None
+        first, last = self.spans[account].tolist()
+        code = _look_at(
+            self._lives.handle, self.tops[account], self.ends[account], index, position, first, last, closes_only
+        )
+        return self.broken(code, account, index, position, closes_only=closes_only) if code else None
 
-    def broken(self, code: int, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit:
+    def broken(self, code: int, account: int, index: int, position: int, *, closes_only: bool = False) -> BrokenLimit:
         """What to say of the limit that ``look`` found broken."""
-        name = self._ids[index]
+        name, tops, ends = self._ids[index], self.tops[account], self.ends[account]
         if code == _OVERALL:
-            total, limit = int(self.ends[-1, 0]), int(self.tops[-1, 0])
+            total, limit = int(ends[-1, 0]), int(tops[-1, 0])
             text = f"{name} and the others: what is held and open can become {total} lots over all instruments; the limit is {limit}"
             return BrokenLimit(text=text, value=total, limit=limit)
-        end = int(self.ends[index, code - 1])
-        limit = 0 if closes_only else int(self.tops[index, code - 1])
+        end = int(ends[index, code - 1])
+        limit = 0 if closes_only else int(tops[index, code - 1])
         why = "trading is halted and nothing may open" if closes_only else f"the limit is {limit}"
         way = "long" if code == _LONG else "short"
         text = f"{name}: {position} lots held and what is open can become {end} lots {way}; {why}"
         return BrokenLimit(text=text, value=end, limit=limit)
-
-    def restore(self, positions: Sequence[int]) -> None:
-        """Begin from ``positions`` and the open orders as they stand."""
-        for index, position in enumerate(positions):
-            self.look(index, position)

@@ -77,37 +77,45 @@ _BARS, _REPORTS, _ASK, _RISK, _FULL, _REACT, _ROOM = (
 )
 _END, _GROW = int(Stop.END), int(Stop.GROW)
 _FEED_BARS = int(Feed.BARS)
-_ADDRESS, _IS_REAL = range(2)
-"""A row of the rules: where the condition is, 1 where its memory is of floats."""
+_ADDRESS, _IS_REAL, _TRADER = range(3)
+"""A row of the rules: where the condition is, 1 where its memory is of floats, the row of the account that its agent trades for."""
 
 
 class QuietWalk:
     """The walk of one engine, and its open stretch.
 
-    ``rules`` are the wake rules of the agents that have one, in their order; ``asks``: Python is to come in at every closed bar whatever
+    ``gates`` are those of the run's accounts, by row; ``rules`` the wake rules of the agents that have one, in their order, ``traders`` the rows of
+    the accounts that those trade for; ``asks``: Python is to come in at every closed bar whatever
     they say, ``hears``: at every report of the venue; ``most`` moments share a record.
     """
 
     def __init__(
         self,
         market: MarketStep,
-        gate: RiskGate,
+        gates: Sequence[RiskGate],
         intake: ReportIntake,
         instruments: Sequence[InstrumentId],
         schedules: Sequence[SessionSchedule],
         rules: Sequence[WakeRule],
+        traders: Sequence[int],
         *,
         asks: bool,
         hears: bool,
         most: int,
     ) -> None:
-        self._market, self._gate, self._intake = market, gate, intake
+        self._market, self._gates, self._intake = market, tuple(gates), intake
+        self._gate = gates[0]
+        self._lines = np.stack([gate.lines for gate in gates])
         self._instruments = tuple(instruments)
         self._memories = [rule.memory for rule in rules]
         self._rules = np.array(
-            [(condition_address(rule.condition, rule.memory), rule.memory.dtype.kind == "f") for rule in rules],
+            [
+                (condition_address(rule.condition, rule.memory), rule.memory.dtype.kind == "f", n)
+                for rule, n in zip(rules, traders, strict=True)
+            ],
             dtype=np.int64,
-        ).reshape(len(rules), 2)
+        ).reshape(len(rules), 3)
+        self._held = np.zeros((len(gates), len(instruments)), dtype=np.int64)
         self._memories_at = np.array([table_of((rule.memory,)) for rule in rules], dtype=np.int64).reshape(
             len(rules), 3
         )
@@ -121,7 +129,7 @@ class QuietWalk:
         row["hears"] = hears
         row["day_until"] = -(2**63)
         self._table: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._held: StepArrays | None = None
+        self._arrays: StepArrays | None = None
         self._shown = np.zeros(1 + BAR_WORDS * len(market.closed), dtype=np.int64)
         self._is_pending = False
         self._block: Block = np.zeros(0, BAR)
@@ -140,7 +148,7 @@ class QuietWalk:
     def walk(self) -> int:
         """Go on with the block; a ``Stop`` as a number."""
         while True:
-            code: int = self._walk(self._ready_table(), self._block_table, self._is_pending, self._gate.is_usual)
+            code: int = self._walk(self._ready_table(), self._block_table, self._is_pending, self._is_usual())
             if code >= _ASK:
                 self._is_pending = code == _ROOM
                 if code != _ROOM:
@@ -157,7 +165,7 @@ class QuietWalk:
         """Let time pass to ``ts`` without data; a ``Stop`` as a number, END where nothing more is due by then."""
         self._stretch[0]["rows_before"] = self._market.rows_before
         while True:
-            code: int = _go_on_in_time(self._ready_table(), self._is_pending, self._gate.is_usual, ts)
+            code: int = _go_on_in_time(self._ready_table(), self._is_pending, self._is_usual(), ts)
             self._is_pending = code == _ROOM
             if code == _GROW:
                 self._market.make_room(2 * len(self._market.reports))
@@ -165,6 +173,13 @@ class QuietWalk:
                 self._make_room()
             else:
                 return code
+
+    def _is_usual(self) -> bool:
+        """True where no gate has more to look at than how its account stands."""
+        usual = True
+        for gate in self._gates:
+            usual = gate.is_usual and usual  # Each draws its lines where they have moved.
+        return usual
 
     def closed_bars(self) -> tuple[ClosedBar, ...]:
         """The bars of the moment at hand."""
@@ -203,15 +218,16 @@ class QuietWalk:
 
     def ask_rules(self) -> None:
         """Ask every wake rule of the moment at hand, whose bars risk has taken."""
-        closed, step = self._market.closed, self._market.step
+        market = self._market
+        _hold_rows(market.instruments, self._held)
         _ask_rules(
             self._stretch,
             self._rules,
             self._memories_at,
             self._asked,
-            closed,
-            int(step[0]["closed_bars"]),
-            self._gate.running.lots,
+            market.closed,
+            int(market.step[0]["closed_bars"]),
+            self._held,
         )
 
     def leave(self) -> None:
@@ -262,35 +278,35 @@ class QuietWalk:
         for memory, data in zip(self._memories, memories, strict=True):
             memory[:] = np.frombuffer(data, dtype=memory.dtype)
         self._is_pending = False
-        self._held = None
+        self._arrays = None
 
     def _make_room(self) -> None:
         """Double the room for the stretch."""
         larger = np.zeros(2 * len(self._words), dtype=np.int64)
         larger[: int(self._values[_WORDS])] = self._words[: int(self._values[_WORDS])]
         self._words = larger
-        self._held = None
+        self._arrays = None
 
     def _ready_table(self) -> NDArray[np.int64]:
         """The table of ``StepArrays``, brought up to date."""
         market = self._market
         if (
-            self._held is not None
-            and self._held.slots is market.slots
-            and self._held.reports is market.reports
-            and self._held.depth is market.depth
+            self._arrays is not None
+            and self._arrays.slots is market.slots
+            and self._arrays.reports is market.reports
+            and self._arrays.depth is market.depth
         ):
             return self._table
         gate = self._gate
         running, shocks = gate.running, gate.shocks
-        self._held = StepArrays(
+        self._arrays = StepArrays(
             market.step, market.instruments, market.builders, market.slots, market.reports, market.closed, market.depth,
             market.sessions, market.session_ranges, running.lots, running.closes, running.row, running.covariance.tables,
             running.covariance.clock, running.money, shocks.tables, shocks.eigenvector, shocks.history, shocks.count, gate.pace.table,
-            gate.intake, gate.standing.row, gate.lines, self._stretch, self._words, self._days, self._rules, self._memories_at,
-            self._asked, self._shown, self._intake.table,
+            gate.intake, gate.account.rows.standing, self._lines, self._stretch, self._words, self._days, self._rules, self._memories_at,
+            self._asked, self._shown, self._intake.table, self._held,
         )  # fmt: skip
-        self._table = table_of(self._held)
+        self._table = table_of(self._arrays)
         return self._table
 
 
@@ -330,6 +346,8 @@ class StepArrays(NamedTuple):
     shown: Rows
     said: Rows
     """``ReportIntake.table``"""
+    held: Rows
+    """(N, I) lots of each account that trades, for the wake rules"""
 
 
 _unpacked = table_reader(
@@ -339,9 +357,9 @@ _unpacked = table_reader(
         (
             STEP, INSTRUMENT, BUILDER, SLOT, REPORT, BUILDER, DEPTH, np.int64, np.int64, np.int64, np.int64, np.int64, np.float64,
             np.float64, np.float64, np.float64, np.float64, np.float64, np.int64, np.int64, INTAKE, STANDING, np.float64, STRETCH,
-            np.int64, np.int64, np.int64, np.int64, np.int64, np.int64, np.int64,
+            np.int64, np.int64, np.int64, np.int64, np.int64, np.int64, np.int64, np.int64,
         ),
-        (1, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 1, 3, 1, 2, 3, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 2, 1, 1, 1),
+        (1, 1, 2, 1, 1, 1, 1, 2, 2, 2, 2, 1, 3, 1, 2, 3, 1, 2, 1, 2, 1, 1, 3, 1, 1, 1, 2, 2, 1, 1, 1, 2),
         strict=True,
     ),
 )  # fmt: skip
@@ -438,7 +456,7 @@ def _close(arrays: StepArrays) -> int:
     """Bars closed: take them into risk, ask the wake rules, and settle the moment where nobody wants to be asked; a stop code or 0."""
     step, closed, lots, stretch = arrays.step, arrays.closed, arrays.lots, arrays.stretch
     now, count = step[0].now, step[0].closed_bars
-    for k in range(arrays.instruments.shape[0]):
+    for k in range(arrays.builders.shape[0]):
         market = arrays.instruments[k]
         is_open = market.session_open <= now < market.session_close
         lots[POSITIONS, k], lots[RATES, k] = market.position, market.rate
@@ -454,7 +472,8 @@ def _close(arrays: StepArrays) -> int:
     # The record's bars are kept before anybody's rule sees the rows.
     stretch[0].reports = 0
     _show(step, closed, arrays.shown)
-    is_asked = _ask_rules(stretch, arrays.rules, arrays.memories, arrays.asked, closed, count, lots)
+    _hold_rows(arrays.instruments, arrays.held)
+    is_asked = _ask_rules(stretch, arrays.rules, arrays.memories, arrays.asked, closed, count, arrays.held)
     if is_asked or stretch[0].asks or stretch[0].most == 1:
         return _ASK
     stretch[0].pending = 1
@@ -479,8 +498,16 @@ def _settle_pending(arrays: StepArrays, is_pending: bool, is_usual: bool) -> int
     return _settle(arrays) if is_pending else 0
 
 
+@kernel(borrows=True)
+def _hold_rows(instruments: Rows, held: Rows) -> None:
+    """What the run and every account that trades below it hold, by account and instrument."""
+    count = held.shape[1]
+    for row in range(instruments.shape[0]):
+        held[row // count, row % count] = instruments[row].position
+
+
 @kernel
-def _ask_rules(stretch: Rows, rules: Rows, memories: Rows, asked: Rows, closed: Rows, count: int, lots: Rows) -> bool:
+def _ask_rules(stretch: Rows, rules: Rows, memories: Rows, asked: Rows, closed: Rows, count: int, held: Rows) -> bool:
     """Ask every wake rule of the bars that closed; True where one wants its agent asked."""
     found = False
     if stretch[0].heeds:
@@ -488,10 +515,10 @@ def _ask_rules(stretch: Rows, rules: Rows, memories: Rows, asked: Rows, closed: 
             stretch[0].rule = k
             if rules[k, _IS_REAL]:
                 real = _real_of(memories[k]).words
-                wants = call_condition(rules[k, _ADDRESS], closed, count, lots[POSITIONS], real)
+                wants = call_condition(rules[k, _ADDRESS], closed, count, held[rules[k, _TRADER]], real)
             else:
                 whole = _whole_of(memories[k]).words
-                wants = call_condition(rules[k, _ADDRESS], closed, count, lots[POSITIONS], whole)
+                wants = call_condition(rules[k, _ADDRESS], closed, count, held[rules[k, _TRADER]], whole)
             asked[k] = wants
             found |= wants
     return found
@@ -503,19 +530,26 @@ def _settle(arrays: StepArrays) -> int:
 
     Where risk has more to do than to renew its lines, or there is no room, nothing is changed.
     """
-    state, account, market = arrays.stretch[0], arrays.standing[0], arrays.step[0]
-    if state.usual == 0 or account.state != 0 or account.flattening != 0:
+    state, market = arrays.stretch[0], arrays.step[0]
+    if state.usual == 0:
         return _REACT
+    for n in range(arrays.step.shape[0]):
+        if arrays.standing[n].state != 0 or arrays.standing[n].flattening != 0:
+            return _REACT
     if _words_after(arrays.stretch, arrays.shown) > arrays.words.shape[0]:
         return _ROOM
     day = _trading_day(arrays.stretch, arrays.sessions, arrays.ranges, arrays.days, market.now)
     if day < 0:
         day = market.now - market.now % NS_PER_DAY
-    top = max(market.equity, market.equity_peak)
-    if not renew_lines(arrays.standing, arrays.lines, market.equity, top, day, True):
-        return _REACT
-    market.equity_floor = account.floor
-    market.equity_peak = market.equity
+    for n in range(arrays.step.shape[0]):
+        # Where an account that comes later is one to react to, the lines of this one are drawn again, to the same place.
+        account = arrays.step[n]
+        top = max(account.equity, account.equity_peak)
+        if not renew_lines(arrays.standing[n : n + 1], arrays.lines[n], account.equity, top, day, True):
+            return _REACT
+    for n in range(arrays.step.shape[0]):
+        arrays.step[n].equity_floor = arrays.standing[n].floor
+        arrays.step[n].equity_peak = arrays.step[n].equity
     state.pending = 0
     _append(arrays.stretch, arrays.step, arrays.shown, arrays.words, arrays.said)
     return _FULL if state.moments >= state.most else 0

@@ -216,6 +216,17 @@ def _trading(section: Section, summary: Summary, currency: str) -> None:
         ],
         "Profit and fees in each instrument's currency",
     )  # fmt: skip
+    if summary.accounts:
+        section.add_table(
+            ["account", "below", Column("capital", decimals=2), Column("profit", by_sign=True, decimals=2), Column("fees", decimals=2), "fills", "lots",
+             "round trips", "won", "ladder at the end"],
+            [
+                [one.account, one.parent or "the run", one.capital_micros / 1e6, None if one.profit_micros is None else one.profit_micros / 1e6,
+                 one.fees_micros / 1e6, one.fills, one.lots_traded, one.round_trips, one.winning_round_trips, one.ladder]
+                for one in summary.accounts
+            ],
+            f"Accounts, in {currency}; one above others has their sums",
+        )  # fmt: skip
     section.add_table(
         ["instrument", "slippage measured from", "lots", Column("slippage, ticks a lot", decimals=3), Column("slippage", decimals=2),
          Column("delay, ticks a lot", decimals=3), Column("delay", decimals=2)],

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from grandmodel.account.booking import BOOKED, book, books_of, equity_of, marked_base
 from grandmodel.domain.blocks import UNDEFINED_PRICE
 from grandmodel.domain.moments import put_report
-from grandmodel.domain.orders import ExecType, ExecutionReport
+from grandmodel.domain.orders import ExecType, ExecutionReport, Tag
 from grandmodel.domain.report_rows import EXEC_CODES, HEARD, NOT_OPEN, REPORT, TAKEN, report_of, report_row
 from grandmodel.execution.order_life import fold, lives_of
 from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.risk.rows import AccountRows, rows_of
 from grandmodel.risk.taking import has_room, results_of, take_report
+from grandmodel.runtime.market_step import move_equity
 from grandmodel.runtime.position_limits import look
 from grandmodel.simulation.exchange import due_count, hand_out
 from grandmodel.simulation.models import FEES, FeeModel, fee_of
-from grandmodel.simulation.state import INSTRUMENT, STEP
+from grandmodel.simulation.state import INSTRUMENT, STEP, holding_row
 
 if TYPE_CHECKING:
-    from grandmodel.account.ledger import Ledger
     from grandmodel.execution.order_life import OrderLives
     from grandmodel.risk.gate import RiskGate
     from grandmodel.runtime.market_step import MarketStep
@@ -71,35 +71,43 @@ for _kind in (ExecType.REPLACED, ExecType.CANCEL_REJECTED, ExecType.REJECTED):
 _open = table_reader(
     "Intake",
     (
-        ("at", STAGE, 1), ("said", REPORT, 1), ("heard", HEARD, 1), ("fees", FEES, 1), ("tops", np.int64, 2), ("ends", np.int64, 2),
-        ("step", STEP, 1), ("market", INSTRUMENT, 1), ("account", np.int64, 1), ("lives", np.int64, 1), ("ledger", np.int64, 1),
-        ("results", np.int64, 1),
+        ("at", STAGE, 1), ("said", REPORT, 1), ("heard", HEARD, 1), ("fees", FEES, 1), ("tops", np.int64, 3), ("ends", np.int64, 3),
+        ("spans", np.int64, 2), ("step", STEP, 1), ("market", INSTRUMENT, 1), ("account", np.int64, 1), ("lives", np.int64, 1),
+        ("ledgers", np.int64, 2), ("results", np.int64, 1),
     ),
 )  # fmt: skip
-"""In compiled code: what is behind ``ReportIntake.table``; the last four are handles themselves."""
+"""In compiled code: what is behind ``ReportIntake.table``; the last four are handles themselves, ``ledgers`` one for each account that trades."""
 
 
 @kernel
-def tell_market(holdings: Rows, cash: Rows, market: Rows, i: int) -> None:
-    """Tell the market step what is held of instrument ``i``, and what it is worth."""
-    held, known = holdings[i], market[i]
-    known.position, known.cost, known.mark = held.lots, held.cost, held.mark
-    known.marked_base = marked_base(holdings, cash, i)
+def tell_market(holdings: Rows, cash: Rows, market: Rows, account: int, i: int) -> None:
+    """Tell the market step what ``account`` holds of instrument ``i``, and what it is worth."""
+    held, own, marked = holdings[i], market[i], marked_base(holdings, cash, i)
+    known = market[holding_row(account, holdings.shape[0], i)]
+    own.mark = held.mark
+    if account > 0:
+        own.position += held.lots - known.position
+        own.cost += held.cost - known.cost
+        own.marked_base += marked - known.marked_base
+    known.position, known.cost, known.marked_base = held.lots, held.cost, marked
 
 
 @kernel
 def book_one(
-    holdings: Rows, cash: Rows, step: Rows, market: Rows, i: int, signed_lots: int, price: int, fee: int
+    holdings: Rows, cash: Rows, step: Rows, market: Rows, account: int, i: int, signed_lots: int, price: int, fee: int
 ) -> int:
-    """Enter one fill, and tell the market step; ``BOOKED``, or why it was not. Ledger and market step must agree before it: else ``OFF``."""
+    """Enter one fill of ``account``, and tell the market step; ``BOOKED``, or why it was not.
+
+    Ledger and market step must agree before it: else ``OFF``.
+    """
     for j in range(holdings.shape[0]):
         holdings[j].mark = market[j].mark
-    if equity_of(holdings, cash) != step[0].equity:
+    if equity_of(holdings, cash) != step[account].equity:
         return OFF
     code = book(holdings, cash, i, signed_lots, price, fee)
     if code == BOOKED:
-        tell_market(holdings, cash, market, i)
-        step[0].equity = equity_of(holdings, cash)
+        tell_market(holdings, cash, market, account, i)
+        move_equity(step, account, equity_of(holdings, cash) - step[account].equity)
     return code
 
 
@@ -117,7 +125,7 @@ def _fold_all(state: Row, said: Rows, heard: Rows, lives: Rows, counts: Rows, be
 
 @kernel
 def _book_all(
-    state: Row, said: Rows, heard: Rows, holdings: Rows, cash: Rows, step: Rows, market: Rows, fees: Row
+    state: Row, said: Rows, heard: Rows, ledgers: NDArray[np.int64], step: Rows, market: Rows, fees: Row
 ) -> int:
     """Book the fills among the reports."""
     while state.place < state.count:
@@ -125,10 +133,12 @@ def _book_all(
         if came.code != TAKEN or report.exec_type != _FILL:
             state.place += 1
             continue
+        books = books_of(ledgers[max(0, came.account - 1)])
+        holdings, cash = books.holdings, books.cash
         i, lots, price = came.instrument, report.last_quantity, report.last_price
         ppm = fees.maker_ppm if report.maker != 0 else fees.taker_ppm
         came.fee = fee_of(lots, abs(lots * price * holdings[i].tick_value), fees.per_lot, ppm)
-        came.booked = book_one(holdings, cash, step, market, i, lots * came.side, price, came.fee)
+        came.booked = book_one(holdings, cash, step, market, came.account, i, lots * came.side, price, came.fee)
         if came.booked != BOOKED:
             return NOT_BOOKED
         state.place += 1
@@ -147,7 +157,7 @@ def _take_all(
         state.place += 1
         if heard[k].code != TAKEN:
             continue
-        heard[k].risk = take_report(rows, 0, 0, said[k], heard[k], trades, totals, executions, times)
+        heard[k].risk = take_report(rows, heard[k].account, 0, said[k], heard[k], trades, totals, executions, times)
         if heard[k].risk != 0:
             return RISK_TELLS
     return DONE
@@ -155,15 +165,21 @@ def _take_all(
 
 @kernel
 def _look_all(
-    state: Row, heard: Rows, lives: Rows, counts: Rows, holdings: Rows, tops: NDArray[np.int64], ends: NDArray[np.int64]
-) -> int:
-    """Reckon the limits of every instrument that the reports touched again."""
-    while state.place < holdings.shape[0]:
-        i = state.place
+    state: Row, heard: Rows, lives: Rows, counts: Rows, market: Rows, tops: NDArray[np.int64], ends: NDArray[np.int64],
+    spans: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Reckon the limits of every instrument and account that the reports touched again; ``place`` counts the accounts of the first, then the next."""
+    accounts, instruments = tops.shape[0], tops.shape[1] - 1
+    while state.place < instruments * accounts:
+        i, n = state.place // accounts, state.place % accounts
+        first, last = spans[n, 0], spans[n, 1]
         state.place += 1
         for k in range(state.count):
-            if heard[k].code == TAKEN and heard[k].instrument == i:
-                state.limit = look(lives, counts, tops, ends, i, holdings[i].lots, False)
+            if heard[k].code == TAKEN and heard[k].instrument == i and first <= heard[k].account < last:
+                position = 0
+                for account in range(first, last):
+                    position += market[holding_row(account, instruments, i)].position
+                state.limit = look(lives, counts, tops[n], ends[n], i, position, first, last, False)
                 if state.limit != 0:
                     return LIMIT_BROKEN
                 break
@@ -175,7 +191,7 @@ def go_on(table: NDArray[np.int64]) -> int:
     """Take the reports at hand further; why it came back. ``table`` is that of ``ReportIntake``."""
     given, code = _open(table), DONE
     state, said, heard = given.at[0], given.said, given.heard
-    orders, results, books = lives_of(given.lives), results_of(given.results), books_of(given.ledger)
+    orders, results = lives_of(given.lives), results_of(given.results)
     while code == DONE and state.stage != _TAKEN:
         if state.stage == _FRESH:
             fits = orders.counts[0].beyond + state.count <= orders.beyond.shape[0]
@@ -184,14 +200,16 @@ def go_on(table: NDArray[np.int64]) -> int:
         elif state.stage == _FOLD:
             code = _fold_all(state, said, heard, orders.lives, orders.counts, orders.beyond)
         elif state.stage == _BOOK:
-            code = _book_all(state, said, heard, books.holdings, books.cash, given.step, given.market, given.fees[0])
+            code = _book_all(state, said, heard, given.ledgers, given.step, given.market, given.fees[0])
         elif state.stage == _RISK:
             rows = rows_of(given.account)
             code = _take_all(
                 state, said, heard, rows, results.trades, results.totals, results.executions, results.times
             )
         elif state.stage == _LIMITS:
-            code = _look_all(state, heard, orders.lives, orders.counts, books.holdings, given.tops, given.ends)
+            code = _look_all(
+                state, heard, orders.lives, orders.counts, given.market, given.tops, given.ends, given.spans
+            )
         if code == DONE:
             state.stage += 1
             state.place = 0
@@ -239,20 +257,20 @@ def put_reports(table: NDArray[np.int64], words: NDArray[np.int64], at: int) -> 
 
 @kernel(borrows=True)
 def _book_at(
-    ledger: NDArray[np.int64], step: Rows, market: Rows, i: int, signed_lots: int, price: int, fee: int
+    ledger: NDArray[np.int64], step: Rows, market: Rows, account: int, i: int, signed_lots: int, price: int, fee: int
 ) -> int:
     """``book_one`` behind the ledger's handle."""
     books = books_of(ledger)
-    return book_one(books.holdings, books.cash, step, market, i, signed_lots, price, fee)
+    return book_one(books.holdings, books.cash, step, market, account, i, signed_lots, price, fee)
 
 
 @kernel(borrows=True)
-def _tell_all_at(ledger: NDArray[np.int64], step: Rows, market: Rows) -> None:
+def _tell_all_at(ledger: NDArray[np.int64], step: Rows, market: Rows, account: int) -> None:
     """``tell_market`` of every instrument, and the equity that follows, behind the ledger's handle."""
     books = books_of(ledger)
-    for i in range(market.shape[0]):
-        tell_market(books.holdings, books.cash, market, i)
-    step[0].equity = equity_of(books.holdings, books.cash)
+    for i in range(books.holdings.shape[0]):
+        tell_market(books.holdings, books.cash, market, account, i)
+    move_equity(step, account, equity_of(books.holdings, books.cash) - step[account].equity)
 
 
 class ReportIntake:
@@ -262,12 +280,13 @@ class ReportIntake:
         self,
         gate: RiskGate,
         lives: OrderLives,
-        ledger: Ledger,
+        ledgers: NDArray[np.int64],
         limits: PositionLimits,
         market: MarketStep,
         fees: FeeModel,
     ) -> None:
-        self._gate, self._lives, self._ledger, self._limits, self._market = gate, lives, ledger, limits, market
+        """``gate`` is the run's own; ``ledgers`` (A, words) holds the handle of the ledger of each account that trades."""
+        self._gate, self._lives, self._ledgers, self._limits, self._market = gate, lives, ledgers, limits, market
         self._fees: Rows = np.array([fees.rates()], FEES)
         self._at: Rows = np.zeros(1, STAGE)
         self._said: Rows = np.zeros(64, REPORT)
@@ -279,13 +298,13 @@ class ReportIntake:
         gate, limits, market = self._gate, self._limits, self._market
         return table_of(
             (
-                self._at, self._said, self._heard, self._fees, limits.tops, limits.ends, market.step, market.instruments,
-                gate.account.handle, self._lives.handle, self._ledger.handle, gate.results.handle,
+                self._at, self._said, self._heard, self._fees, limits.tops, limits.ends, limits.spans, market.step, market.instruments,
+                gate.account.handle, self._lives.handle, self._ledgers, gate.results.handle,
             )
         )  # fmt: skip
 
     @property
-    def tags(self) -> tuple[str, ...]:
+    def tags(self) -> tuple[Tag, ...]:
         """Of the orders so far, by their numbers in the rows."""
         return tuple(self._lives.tags)
 
@@ -322,7 +341,7 @@ class ReportIntake:
 
     @property
     def place(self) -> int:
-        """What comes next where ``go_on`` came back: a report, or where a limit is broken an instrument."""
+        """What comes next where ``go_on`` came back: a report, or where a limit is broken an instrument and account (``_look_all``)."""
         return int(self._at[0]["place"])
 
     @property
@@ -339,14 +358,14 @@ class ReportIntake:
         values: list[tuple[int, ...]] = self._heard[first:last].tolist()
         return values
 
-    def book(self, index: int, signed_lots: int, price: int, fee: int) -> int:
+    def book(self, account: int, index: int, signed_lots: int, price: int, fee: int) -> int:
         """``book_one`` for a fill that no report told of."""
-        market = self._market
-        return int(_book_at(self._ledger.handle, market.step, market.instruments, index, signed_lots, price, fee))
+        market, ledger = self._market, self._ledgers[max(0, account - 1)]
+        return int(_book_at(ledger, market.step, market.instruments, account, index, signed_lots, price, fee))
 
-    def tell_market(self) -> None:
+    def tell_market(self, account: int) -> None:
         """Something was booked that is no fill: tell the market step what is held, what it is worth, and the equity that follows."""
-        _tell_all_at(self._ledger.handle, self._market.step, self._market.instruments)
+        _tell_all_at(self._ledgers[max(0, account - 1)], self._market.step, self._market.instruments, account)
 
     def _make_room(self, count: int) -> None:
         if count > len(self._said):

@@ -64,8 +64,10 @@ class BookedFlow(msgspec.Struct, frozen=True, kw_only=True):
 class BookedSplit(msgspec.Struct, frozen=True, kw_only=True):
     """A split that the account booked."""
 
+    account: str = ""
+    """Whose lots were split, where several accounts trade."""
     fills_before: int
-    """Fills of the instrument that came before it."""
+    """Fills of the instrument in that account that came before it."""
     lots: int
     """Held after it."""
     paid_micros: int
@@ -80,6 +82,8 @@ class _AccountNote(msgspec.Struct, frozen=True):
     moved_micros: int = 0
     lots: int = 0
     paid_micros: int = 0
+    accounts: dict[str, tuple[int, int]] = {}
+    """Of a split, by account where several trade: lots held after it, and what was paid."""
 
 
 _ACCOUNT_CAUSES = frozenset({Cause.CASH, Cause.RATE, Cause.SPLIT})
@@ -265,13 +269,11 @@ def _add_account_event(results: RunResults, note: _AccountNote, lots: dict[Instr
     if note.split is not None:
         name = note.split.instrument
         lots[name] = note.lots
-        results.splits.setdefault(name, []).append(
-            BookedSplit(
-                fills_before=sum(fill.instrument == name for fill in results.fills),
-                lots=note.lots,
-                paid_micros=note.paid_micros,
+        for account, (held, paid) in (note.accounts or {"": (note.lots, note.paid_micros)}).items():
+            before = sum(fill.instrument == name and fill.account == account for fill in results.fills)
+            results.splits.setdefault(name, []).append(
+                BookedSplit(account=account, fills_before=before, lots=held, paid_micros=paid)
             )
-        )
 
 
 def _add_note(results: RunResults, record: Record, note: msgspec.Raw) -> None:

@@ -22,7 +22,7 @@ from grandmodel.journal.sealed_files import check_measured, last_files_seal, sea
 from grandmodel.journal.writer import refuse_damaged_log
 from grandmodel.runtime.account_events import AccountEvent, check_account_events
 from grandmodel.runtime.agents import BUILT_IN_ONLY, build_agent
-from grandmodel.runtime.commands import Part, Told, check_within, described, in_time_order
+from grandmodel.runtime.commands import Part, Told, check_accounts_named, check_within, described, in_time_order
 from grandmodel.runtime.engine import AgentFactory
 from grandmodel.runtime.feeds import MarketFeed, StoreResolver
 from grandmodel.runtime.model_loading import without_sources
@@ -63,6 +63,7 @@ def run_feed(
         settings.account.base_currency,
         settings.account.rates,
     )
+    check_accounts_named(told, settings)
     with Session.start(
         folder,
         settings,

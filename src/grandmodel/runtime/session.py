@@ -290,6 +290,8 @@ class Session(Closeable):
     def _take(self, given: Told) -> None:
         if isinstance(given, AccountEvent):
             check_account_event(self.engine.books, given)
+        elif isinstance(given, Command):
+            self.engine.gate_of(given)
         self._driver.take(given)
 
     def refresh_model(self, layer: str, reference: str, *, who: str, why: str) -> ModelRefresh:

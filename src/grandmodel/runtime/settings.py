@@ -19,7 +19,7 @@ from grandmodel.domain.events import MOST_RATE_MICROS
 from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
-from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
+from grandmodel.risk.settings import AccountLimits, BreakerSettings, RiskSettings, Thresholds
 from grandmodel.runtime.agent_time import AgentTimeSettings
 from grandmodel.simulation.models import VenueSettings
 
@@ -77,6 +77,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """``moving_average_cross``, ``random``, ``buy_and_hold``, ``grandmodel`` (the learning agents), or ``module:Class``."""
     parameters: dict[str, Any] = {}
     """Keyword arguments of its constructor."""
+    account: str | msgspec.UnsetType = msgspec.UNSET
+    """The one of ``accounts`` that it trades for; needed where there are any."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +92,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     agent_time: AgentTimeSettings = AgentTimeSettings()
     venue: VenueSettings = VenueSettings()
     risk: RiskSettings = RiskSettings()
+    accounts: dict[str, AccountLimits] | msgspec.UnsetType = msgspec.UNSET
+    """Accounts below the run's own, by name: strategies and desks with limits of their own. Those that no other names as its parent trade, and
+    each agent names its own; the capital of all of these is ``account.capital_micros``."""
     widths_ns: tuple[int, ...] = (FIVE_MINUTES_NS, THIRTY_MINUTES_NS)
     """Bar widths kept, ns, shortest first, each a multiple of the shortest. ``risk.var.width_ns`` must be one of them, and so must
     the width that an agent decides on."""
@@ -134,12 +139,27 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"account.capital_micros: found {self.account.capital_micros}, expected 1 to {MOST_CAPITAL_MICROS} (millionths "
                 "of the base currency)"
             )
+        self._check_accounts()
         for currency, rate in self.account.rates.items():
             if not 0 < rate <= MOST_RATE_MICROS:
                 raise UsageError(
                     f"account.rates.{currency}: found {rate}, expected 1 to {MOST_RATE_MICROS} (millionths of the base currency "
                     "per unit)"
                 )
+
+    @property
+    def traders(self) -> tuple[str, ...]:
+        """Names of the accounts that trade: the run's own, which has the empty one, or those of ``accounts`` that no other names as its parent."""
+        accounts = self.accounts or {}
+        above = {one.parent for one in accounts.values()}
+        return tuple(name for name in accounts if name not in above) or ("",)
+
+    def _check_accounts(self) -> None:
+        """Every agent trades for one of the accounts that trade, where there are any."""
+        for place, agent in enumerate(self.agents):
+            if (agent.account or "") not in self.traders:
+                known = f"one of {', '.join(self.traders)}" if self.accounts else "none: the run names no accounts"
+                raise UsageError(f"agents.{place}.account: found {agent.account or 'none'}, expected {known}")
 
 
 _VENUE_KINDS = {"fees": "per_lot", "latency": "constant", "slippage": "fixed"}
@@ -157,8 +177,10 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> RunSettin
     for override in overrides:
         _set(tree, override)
     _check_whole_numbers(tree)
-    _keep_thresholds(tree)
-    _keep_limits(tree)
+    risk = tree.get("risk")
+    _keep_thresholds(risk, "risk")
+    _keep_limits(risk)
+    _keep_for_accounts(tree.get("accounts"), risk if isinstance(risk, dict) else {})
     venue = tree.get("venue")
     if isinstance(venue, dict):
         for part, kind in _VENUE_KINDS.items():
@@ -187,9 +209,21 @@ def _check_whole_numbers(tree: dict[str, Any]) -> None:
             raise UsageError(f"settings: {name}: found {value}, expected a whole number of 64 bits (-2^63 to 2^63 - 1)")
 
 
-def _keep_thresholds(tree: dict[str, Any]) -> None:
+def _keep_for_accounts(accounts: Any, risk: dict[str, Any]) -> None:
+    """Of an account's limits that are named in part, the others are those of the run."""
+    for name, account in accounts.items() if isinstance(accounts, dict) else ():
+        if not isinstance(account, dict):
+            continue
+        _keep_thresholds(account, f"accounts.{name}")
+        for group in ("limits", "portfolio", "flow", "breakers"):
+            own, common = account.get(group), risk.get(group)
+            if isinstance(own, dict) and isinstance(common, dict):
+                account[group] = common | own
+        _keep_limits({"limits": risk.get("limits")} | account)
+
+
+def _keep_thresholds(risk: Any, where: str) -> None:
     """A breaker of which only some steps are named keeps its defaults at the others: naming one never switches another off."""
-    risk = tree.get("risk")
     named = risk.get("breakers") if isinstance(risk, dict) else None
     if not isinstance(named, dict):
         return
@@ -201,15 +235,14 @@ def _keep_thresholds(tree: dict[str, Any]) -> None:
                 msgspec.convert(named[trigger], Thresholds)
             except UsageError as error:
                 raise UsageError(
-                    f"risk.breakers.{trigger}: {error}; a step that is not named keeps its default"
+                    f"{where}.breakers.{trigger}: {error}; a step that is not named keeps its default"
                 ) from error
             except msgspec.ValidationError:
                 continue  # Told with its place where the whole tree is read.
 
 
-def _keep_limits(tree: dict[str, Any]) -> None:
-    """An instrument of which only some limits are named has the others of ``risk.limits``, as every other instrument has."""
-    risk = tree.get("risk")
+def _keep_limits(risk: Any) -> None:
+    """An instrument of which only some limits are named has the others of ``limits``, as every other instrument has."""
     common, own = (risk.get("limits"), risk.get("instruments")) if isinstance(risk, dict) else (None, None)
     if isinstance(common, dict) and isinstance(own, dict):
         for name, limits in own.items():

@@ -109,6 +109,8 @@ def _default_text(field: Any) -> str:
         default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else None
         if default is None:
             return "required"
+    if default is msgspec.UNSET:
+        return "none"
     if isinstance(default, msgspec.Struct):
         own = {
             name: getattr(default, name)

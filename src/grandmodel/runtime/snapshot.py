@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.orders import Order, ReplaceOrder
+from grandmodel.domain.orders import Order, ReplaceOrder, Tag
 from grandmodel.runtime.engine import Engine
 
-_FORMAT = 4
+_FORMAT = 5
 _ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 
 
@@ -23,10 +23,11 @@ class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: int
     arrays: dict[str, tuple[int, bytes]]
     rows_before: int
-    ledger: tuple[list[str], bytes, bytes, list[str], int]
-    lives: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[str]]
+    ledgers: list[tuple[list[str], bytes, bytes, list[str], int]]
+    lives: tuple[bytes, bytes, bytes, list[Order], list[ReplaceOrder], list[Tag]]
     exchange: tuple[str, int]
-    gate: bytes
+    gates: dict[str, bytes]
+    """By the name of the account, each after the one above it."""
     agents: list[tuple[str, bytes]]
     features: bytes
     counters: tuple[int, int, int, int, bool]
@@ -40,10 +41,10 @@ def save_engine(engine: Engine) -> bytes:
         format=_FORMAT,
         arrays={name: (len(getattr(market, name)), getattr(market, name).tobytes()) for name in _ARRAYS},
         rows_before=market.rows_before,
-        ledger=engine.ledger.save(),
+        ledgers=[trader.ledger.save() for trader in engine.books.accounts],
         lives=engine.lives.save(),
         exchange=(_generator_text(engine.exchange.generator_state()), engine.exchange.last_order_id),
-        gate=engine.gate.save(),
+        gates={name: gate.save() for name, gate in engine.books.gates.items()},
         agents=[(_generator_text(agent.generator.bit_generator.state), agent.save()) for agent in engine.asking.agents],
         features=engine.features.save() if engine.features is not None else b"",
         counters=engine.counters(),
@@ -63,21 +64,25 @@ def restore_engine(engine: Engine, data: bytes) -> None:
         raise UsageError(f"snapshot: not one of this version: {error}") from error
     if (
         saved.format != _FORMAT
-        or saved.arrays["instruments"][0] != len(engine.instruments)
+        or saved.arrays["instruments"][0] != len(engine.market.instruments)
+        or list(saved.gates) != list(engine.books.gates)
         or len(saved.agents) != len(engine.asking.agents)
     ):
         raise UsageError(
-            f"snapshot: found format {saved.format}, {saved.arrays['instruments'][0]} instruments and {len(saved.agents)} agents, expected "
-            f"{_FORMAT}, {len(engine.instruments)} and {len(engine.asking.agents)}: restore it into the run that it was taken from"
+            f"snapshot: found format {saved.format}, {saved.arrays['instruments'][0]} rows of instruments, {len(saved.gates)} accounts and "
+            f"{len(saved.agents)} agents, expected {_FORMAT}, {len(engine.market.instruments)}, {len(engine.books.gates)} and "
+            f"{len(engine.asking.agents)}: restore it into the run that it was taken from"
         )
     market = engine.market
     market.restore(saved.arrays, saved.rows_before)
-    engine.ledger.restore(saved.ledger)
+    for trader, ledger in zip(engine.books.accounts, saved.ledgers, strict=True):
+        trader.ledger.restore(ledger)
     engine.lives.restore(saved.lives)
     text, last_order_id = saved.exchange
     engine.exchange.restore_generator(_generator_state(text))
     engine.exchange.last_order_id = last_order_id
-    engine.gate.restore(saved.gate)
+    for name, gate in engine.books.gates.items():
+        gate.restore(saved.gates[name])
     for agent, (generator, state) in zip(engine.asking.agents, saved.agents, strict=True):
         agent.generator.bit_generator.state = _generator_state(generator)
         agent.restore(state)

@@ -87,6 +87,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     record: int
     ts: int
     agent: str
+    account: str
+    """For which account, where several trade; empty: the run's own."""
     intent: int
     wish: str
     reasons: tuple[str, ...]
@@ -138,6 +140,8 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     record: int
     ts: int
     agent: str
+    account: str
+    """Whose it is, where several trade; empty: the run's own."""
     intent: int
     reasons: tuple[str, ...]
     instrument: InstrumentId
@@ -194,6 +198,8 @@ class RefusedLine(msgspec.Struct, frozen=True, kw_only=True):
     record: int
     ts: int
     agent: str
+    account: str
+    """For which account, where several trade; empty: the run's own."""
     intent: int
     order: OrderId | None
     """The number of the refused order, or of the order that was not changed; None where it did not come to one."""
@@ -422,6 +428,7 @@ class _Run:
             record=trail.record,
             ts=trail.ts,
             agent=trail.intent.agent,
+            account=order.account,
             intent=trail.intent.number,
             reasons=trail.intent.intent.reasons,
             instrument=order.instrument,
@@ -451,6 +458,7 @@ class _Run:
             record=record.number,
             ts=record.ts,
             agent=intent.agent,
+            account=intent.account,
             intent=intent.number,
             wish=self.wish(intent.intent),
             reasons=intent.intent.reasons,
@@ -466,6 +474,7 @@ class _Run:
                 record=record.number,
                 ts=record.ts,
                 agent=intent.agent,
+                account=intent.account,
                 intent=intent.number,
                 order=refusal.order,
                 instrument=intent.intent.instrument,
@@ -476,7 +485,7 @@ class _Run:
             )
 
     def check(self, check: RiskCheck, instrument: InstrumentId) -> CheckLine:
-        unit = CHECK_UNITS.get(check.name, "")
+        unit = CHECK_UNITS.get(check.name.rpartition(": ")[2], "")
         unknown = "not known" if unit and check.outcome is CheckOutcome.REFUSED else ""
         return CheckLine(
             name=check.name,

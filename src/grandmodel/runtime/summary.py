@@ -7,8 +7,9 @@ own, under its name (``samples.py``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from grandmodel.performance.drawdown import deepest_drawdown
 from grandmodel.performance.periods import bars_per_year, busiest_schedule, trading_days_per_year
 from grandmodel.performance.ratios import AnnualRatios
 from grandmodel.risk.refusals import RefusalCounts
+from grandmodel.risk.tree import is_below
 from grandmodel.runtime.results import BOOKED_TAGS, BookedSplit, RunResults, is_on_simulated_market
 from grandmodel.runtime.samples import Samples, ratios_of, split_run
 from grandmodel.simulation.models import (
@@ -82,6 +84,29 @@ class InstrumentSummary(msgspec.Struct, frozen=True, kw_only=True):
     """By kind of order. Contract rolls and exits before bad stretches have none."""
     unmeasured_lots: int
     """Lots of orders whose reference is not known: a venue that does not tell, a journal of an older version."""
+
+
+class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One account below the run's own: what it earned, and how it traded. Money in micros of the base currency; one above others has the sums."""
+
+    account: str
+    parent: str
+    """Empty: the run's own."""
+    trades: bool
+    """False for an account that stands above others."""
+    capital_micros: int
+    """At the start."""
+    equity_micros: int | None
+    """At the end; None where the run did not come to one."""
+    profit_micros: int | None
+    """After fees, without what the owner brought or took."""
+    fees_micros: int
+    fills: int
+    lots_traded: int
+    round_trips: int
+    winning_round_trips: int
+    ladder: str
+    """Where its own ladder stood at the end; an account above may have bound it further."""
 
 
 class Summary(AnnualRatios, frozen=True, kw_only=True):
@@ -146,6 +171,8 @@ class Summary(AnnualRatios, frozen=True, kw_only=True):
     quality: dict[str, dict[str, int]]
     latency_us: dict[str, dict[str, float]]
     instruments: tuple[InstrumentSummary, ...]
+    accounts: tuple[AccountSummary, ...]
+    """Those below the run's own, in the order of the settings; none where that one trades itself."""
 
 
 def summarise(results: RunResults) -> Summary:
@@ -206,6 +233,7 @@ def summarise(results: RunResults) -> Summary:
         quality=quality,
         latency_us=_latency(results.folder),
         instruments=per_instrument,
+        accounts=tuple(_account_summary(results, name) for name in results.settings.accounts or {}),
     )
 
 
@@ -273,11 +301,10 @@ def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSu
     instrument = results.instruments[name]
     fills = [fill for fill in results.fills if fill.instrument == name]
     splits = results.splits.get(name, [])
-    trips = round_trip_results(fills, instrument.tick_value_micros, splits)
+    trips = _trips_of(instrument, fills, splits)
     costs = fill_costs(fills, instrument.tick_value_micros)
     asked = sum(fill.quantity for fill in fills if fill.tag not in BOOKED_TAGS)
-    began, held = (splits[-1].fills_before, splits[-1].lots) if splits else (0, 0)
-    position = held + sum(fill.signed_quantity for fill in fills[began:])
+    position = sum(_position_of(own, parts) for own, parts in _by_account(fills, splits))
     flows = _flows_of(results, instrument)
     cash = (
         flows
@@ -303,6 +330,59 @@ def _instrument_summary(results: RunResults, name: InstrumentId) -> InstrumentSu
         position_lots=position,
         fill_costs=costs,
         unmeasured_lots=asked - sum(cost.lots for cost in costs),
+    )
+
+
+def _by_account(fills: Sequence[Fill], splits: Sequence[BookedSplit]) -> Iterator[tuple[list[Fill], list[BookedSplit]]]:
+    """The fills and splits of one instrument, account by account."""
+    for name in dict.fromkeys((*(fill.account for fill in fills), *(one.account for one in splits))):
+        yield [fill for fill in fills if fill.account == name], [one for one in splits if one.account == name]
+
+
+def _position_of(fills: Sequence[Fill], splits: Sequence[BookedSplit]) -> int:
+    """Lots held at the end, of one account."""
+    began, held = (splits[-1].fills_before, splits[-1].lots) if splits else (0, 0)
+    return held + sum(fill.signed_quantity for fill in fills[began:])
+
+
+def _trips_of(instrument: Instrument, fills: Sequence[Fill], splits: Sequence[BookedSplit]) -> list[int]:
+    """The round trips of one instrument: each account has its own."""
+    return [
+        trip
+        for own, parts in _by_account(fills, splits)
+        for trip in round_trip_results(own, instrument.tick_value_micros, parts)
+    ]
+
+
+def _account_summary(results: RunResults, name: str) -> AccountSummary:
+    accounts = results.settings.accounts or {}
+    below = [trader for trader in results.settings.traders if is_below(trader, name, accounts)]
+    fills = [fill for fill in results.fills if fill.account in below]
+    trips: list[int] = []
+    fees = 0
+    for instrument in results.instruments.values():
+        own = [fill for fill in fills if fill.instrument == instrument.id]
+        trips += _trips_of(
+            instrument, own, [one for one in results.splits.get(instrument.id, []) if one.account in below]
+        )
+        fees += convert_micros(sum(fill.fee_micros for fill in own), results.rates_micros[instrument.currency])
+    capital = sum(accounts[trader].capital_micros for trader in below)
+    brought = sum(one.moved_micros for one in results.flows if one.flow.is_transfer and one.flow.account in below)
+    ending: dict[str, Any] = _table((results.ending or {}).get("accounts")).get(name, {})
+    equity = ending.get("equity_micros")
+    return AccountSummary(
+        account=name,
+        parent=accounts[name].parent,
+        trades=name in below,
+        capital_micros=capital,
+        equity_micros=equity,
+        profit_micros=None if equity is None else equity - capital - brought,
+        fees_micros=fees,
+        fills=len(fills),
+        lots_traded=sum(fill.quantity for fill in fills),
+        round_trips=len(trips),
+        winning_round_trips=sum(trip > 0 for trip in trips),
+        ladder=str(ending.get("state", "")),
     )
 
 
@@ -420,7 +500,12 @@ def _count_alerts(results: RunResults) -> dict[str, int]:
 
 
 def _ladder_at_end(results: RunResults) -> str:
-    moves = [(ts, alert) for ts, alert in results.alerts if alert.code.startswith("breaker_")]
+    others = tuple(f"{name}: " for name in results.settings.accounts or {})
+    moves = [
+        (ts, alert)
+        for ts, alert in results.alerts
+        if alert.code.startswith("breaker_") and not alert.text.startswith(others)
+    ]
     if not moves or moves[-1][1].code == "breaker_normal":
         return ""
     ts, last = moves[-1]

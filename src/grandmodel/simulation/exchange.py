@@ -18,7 +18,7 @@ from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel, table_of, table_reader
 from grandmodel.simulation.matching import place_order
 from grandmodel.simulation.models import VenueSettings
-from grandmodel.simulation.state import SLOT, STEP, SlotState
+from grandmodel.simulation.state import SLOT, STEP, SlotState, holding_row
 
 
 def trading_day_around(schedule: SessionSchedule, ts: int) -> tuple[int, int]:
@@ -39,13 +39,13 @@ _open = table_reader("Venue", (("step", STEP, 1), ("slots", SLOT, 1)))
 def _place_at(
     handle: NDArray[np.int64], order_id: int, i: int, side: int, order_type: int, time_in_force: int, quantity: int, price: int,
     stop_price: int, ts: int, ts_active: int, ts_expire: int, report_latency: int, slippage: int, parent: int, oco_group: int,
-    reduce_only: int, trail: int, display: int,
+    reduce_only: int, trail: int, display: int, account: int, instruments: int,
 ) -> bool:  # fmt: skip
     """``place_order`` behind the table of step and slots."""
     arrays = _open(handle)
     return place_order(
         arrays.step, arrays.slots, order_id, i, side, order_type, time_in_force, quantity, price, stop_price, ts, ts_active, ts_expire,
-        report_latency, slippage, parent, oco_group, reduce_only, trail, display,
+        report_latency, slippage, parent, oco_group, reduce_only, trail, display, holding_row(account, instruments, i),
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ class VenueArrays(Protocol):
 class SimulatedExchange:
     """Takes orders, cancels and changes.
 
-    ``seed`` feeds the one generator from which latency and slippage are drawn, in the order in which orders are sent.
+    ``accounts`` are the names of the run's own account and of those that trade below it. ``seed`` feeds the one generator from which latency and slippage are drawn, in the order in which orders are sent.
     """
 
     def __init__(
@@ -106,9 +106,12 @@ class SimulatedExchange:
         schedules: Sequence[SessionSchedule],
         settings: VenueSettings,
         seed: int,
+        accounts: Sequence[str] = ("",),
     ) -> None:
         self._arrays = arrays
         self._index: Mapping[InstrumentId, int] = {instrument.id: i for i, instrument in enumerate(instruments)}
+        self._accounts = {name: n for n, name in enumerate(accounts)}
+        self._count = len(instruments)
         self._schedules = tuple(schedules)
         self._settings = settings
         self._generator = np.random.Generator(np.random.PCG64(seed))
@@ -130,6 +133,7 @@ class SimulatedExchange:
             self._ready_handle(), order.order_id, index, int(order.side), int(order.order_type), int(order.time_in_force),
             order.quantity, order.price or 0, order.stop_price or 0, order.ts, arrives, expires, report_latency, slips,
             order.parent or 0, order.oco_group, int(order.reduce_only), order.trail_ticks, order.display_quantity,
+            self._accounts[order.account], self._count,
         ):  # fmt: skip
             arrays = self._arrays
             larger = np.zeros(2 * len(arrays.slots), SLOT)

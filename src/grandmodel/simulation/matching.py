@@ -133,13 +133,14 @@ def place_order(
     parent: int,
     oco_group: int,
     reduce_only: int,
-    trail: int = 0,
-    display: int = 0,
+    trail: int,
+    display: int,
+    holding: int,
 ) -> bool:
     """Put an order decided at ``ts`` into the next slot, where it waits to arrive at ``ts_active``; False where none is free.
 
     Order ids rise. Prices that the type lacks are 0, as ``parent`` and ``oco_group`` are where there is none; ``display`` is 0 where
-    the order shows itself whole.
+    the order shows itself whole. ``holding`` is the row of ``INSTRUMENT`` whose position it moves.
     """
     k = drop_ended(step, slots)
     if k == len(slots):
@@ -157,7 +158,7 @@ def place_order(
     slot.parent, slot.oco_group = parent, oco_group
     slot.report_latency, slot.slippage = report_latency, slippage
     slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = slot.triggered = 0
-    slot.reduce_only = reduce_only
+    slot.reduce_only, slot.holding = reduce_only, holding
     slot.arrival_price = slot.arrival_kind = 0
     step[0].slots = k + 1
     return True
@@ -652,7 +653,7 @@ def _fillable(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows,
     slot = slots[k]
     if not slot.reduce_only:
         return int(slot.leaves)
-    closable = -instruments[slot.instrument].venue_position * slot.side
+    closable = -instruments[slot.holding].venue_position * slot.side
     if closable <= 0:
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _REDUCE_ONLY)
         return 0
@@ -687,7 +688,7 @@ def _fill(
     slot = slots[k]
     slot.filled += lots
     slot.leaves = _open_lots(slots, k)
-    instruments[slot.instrument].venue_position += lots * slot.side
+    instruments[slot.holding].venue_position += lots * slot.side
     _report(step, slots, k, reports, ts_event, _TRADE, lots, price, maker, _NONE)
     if slot.oco_group != 0:
         for other in range(step[0].slots):
@@ -726,7 +727,7 @@ def _fill(
         else:
             slot.state = _ENDED
             instruments[slot.instrument].active -= 1
-    elif slot.reduce_only and instruments[slot.instrument].venue_position * slot.side >= 0:
+    elif slot.reduce_only and instruments[slot.holding].venue_position * slot.side >= 0:
         _end(step, slots, k, reports, instruments, ts_event, _CANCELED, _REDUCE_ONLY)
 
 

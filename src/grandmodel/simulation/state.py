@@ -11,6 +11,8 @@ import enum
 
 import numpy as np
 
+from grandmodel.kernels import kernel
+
 _I8 = "<i8"
 
 STEP = np.dtype(
@@ -21,6 +23,8 @@ STEP = np.dtype(
         ("equity", _I8),  # base currency, millionths; follows every mark
         ("equity_peak", _I8),  # highest since the last record
         ("equity_floor", _I8),  # stop at or below it
+        ("above", _I8),  # row of the account above this one; -1: none
+        ("traders", _I8),  # accounts below the run's own that trade: rows [1, traders]; 0: it trades itself
         ("slots", _I8),  # rows in use in the slot array
         ("report_head", _I8),  # reports [head, tail) wait for their time
         ("report_tail", _I8),
@@ -39,7 +43,9 @@ STEP = np.dtype(
         ("bad_fault", _I8),  # and why
     ]
 )
-"""One row: the state of the walk, and the venue's settings."""
+"""One row an account. The first is the run's own and holds the state of the walk and the venue's settings as well; of the others, which are
+there only where accounts stand below one another (``risk.tree``), what they are worth counts.
+"""
 
 VIEWED = ("position", "mark", "mark_ts", "bid", "ask", "halted", "rate", "session_open", "session_close")
 """The fields that risk reads at every step; they stand at the very front, so that one slice holds them."""
@@ -88,7 +94,11 @@ INSTRUMENT = np.dtype(
         ("bad_window", _I8),  # rows refused in it
     ]
 )
-"""One row an instrument: what is known of its market, what we hold, and what was counted. What every row of data touches stands first."""
+"""One row an instrument: what is known of its market, what we hold, and what was counted. What every row of data touches stands first.
+
+Where accounts trade below the run's own, a row for each of them and instrument follows (``holding_row``), of which ``position``, ``cost``,
+``marked_base`` and ``venue_position`` count; those of the instrument itself are then their sums.
+"""
 
 SLOT = np.dtype(
     [
@@ -126,6 +136,7 @@ SLOT = np.dtype(
         ("woken", _I8),  # a child: lots that its parent filled
         ("triggered", _I8),  # 1 once a stop has triggered; a stop-limit's until it has taken what it can
         ("reduce_only", _I8),  # 1: it takes the venue's position no further than to zero
+        ("holding", _I8),  # row of INSTRUMENT whose ``venue_position`` it moves
         (
             "arrival_price",
             _I8,
@@ -134,6 +145,12 @@ SLOT = np.dtype(
     ]
 )
 """One row an order the venue knows and that has not ended, in order of ``order_id``."""
+
+
+@kernel
+def holding_row(account: int, instruments: int, i: int) -> int:
+    """The row of ``INSTRUMENT`` for what account ``account`` (0: the run's own) holds of instrument ``i`` of so many."""
+    return account * instruments + i
 
 
 class SlotState(enum.IntEnum):

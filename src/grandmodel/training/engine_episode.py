@@ -132,7 +132,7 @@ class EngineEpisode:
         self._check_begun()
         engine, name = self._engine, self.market.instrument.id
         ledger, position = engine.ledger, engine.ledger.positions[0]
-        standing = engine.books.standing(name)
+        standing = engine.books.standing(engine.books.accounts[0], name)
         equity = ledger.equity_micros() if self._is_settled else engine.equity_micros
         ended = self._has_ended()
         return AccountView(

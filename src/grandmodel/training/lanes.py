@@ -20,7 +20,8 @@ The order of things within a bar is the engine's: orders reach the venue at the 
 with the next bar, and their fills are booked at its close, after the position held before has been marked there.
 
 What a lane leaves out, and refuses: latency, random slippage, partial fills, other triggers than drawdown and daily loss, and
-what the ladder does once it has left normal; the episode is then over. Read next: ``engine_episode.py``, ``account/planner.py``.
+what the ladder does once it has left normal; the episode is then over. Lanes share nothing, unless their accounts stand below a common one
+(``account_walk.py``). Read next: ``engine_episode.py``, ``account/planner.py``.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ from grandmodel.risk.rows import (
     views_of,
 )
 from grandmodel.risk.settings import BreakerSettings, RiskSettings, Thresholds
-from grandmodel.risk.working import apply_report, place_of
+from grandmodel.risk.tree import hold, show, value
+from grandmodel.risk.working import apply_report, place_of, recount
 from grandmodel.runtime.agents import build_agent
 from grandmodel.runtime.engine import Engine
 from grandmodel.runtime.market_step import mark_instrument
@@ -302,33 +304,35 @@ class MarketArrays(NamedTuple):
     markets: Rows
     """(M,) of ``LANE_MARKET``"""
     lines: NDArray[np.float64]
-    """(2, 3): the shares of drawdown and daily loss at which the ladder moves, as ``RiskGate.lines`` has them"""
+    """(P, 2, 3): the shares of drawdown and daily loss at which the ladder moves, as ``RiskGate.lines`` has them, by the terms of an account"""
     limits: Rows
-    """(M, 1) of ``risk.rows.LIMITS``"""
+    """(M x P, 1) of ``risk.rows.LIMITS``"""
     portfolio: Rows
-    """(1,) of ``risk.rows.PORTFOLIO``"""
+    """(P,) of ``risk.rows.PORTFOLIO``; all lanes have the first, unless they stand below a common account"""
 
 
 open_markets = table_reader(
     "MarketArrays",
-    zip(MarketArrays._fields, (LANE_BAR, LANE_MARKET, np.dtype(np.float64), LIMITS, PORTFOLIO), (1, 1, 2, 2, 1), strict=True),
+    zip(MarketArrays._fields, (LANE_BAR, LANE_MARKET, np.dtype(np.float64), LIMITS, PORTFOLIO), (1, 1, 3, 2, 1), strict=True),
 )  # fmt: skip
 """In compiled code: the ``MarketArrays`` of which one has the ``table_of``."""
 
 
-def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32) -> LaneArrays:
+def build_lanes(count: int, settings: LaneSettings, *, orders: int = 32, above: int = 0) -> LaneArrays:
     """Memory for ``count`` lanes of at most ``orders`` working orders each; 8 are plenty where nothing but market orders is sent.
 
+    ``above``: accounts that stand above all or some of them (``risk.tree``), each with terms of its own; their rows come after those of the lanes.
     A lane that needs more raises ``RuntimeError``: every addition with a stop of its own keeps one more order working.
     """
     if count < 1 or orders < 4:
         raise TrainingSettingsError(f"lanes: found {count} of {orders} orders, expected at least 1 of at least 4")
     step = np.zeros(count, STEP)
     step["fill_rule"], step["liquidity"] = settings.venue.fill_rule.code, settings.venue.liquidity.code
+    terms = count + above if above else 1
     memory, rows = in_one_piece(
         account_rows(
-            np.zeros((count, 1), LIMITS), np.zeros(1, PORTFOLIO), COUNT, accounts=count, orders=orders, asked=2 * orders + 6,
-            explain=False, shares=True,
+            np.zeros((count * terms, 1), LIMITS), np.zeros(terms, PORTFOLIO), COUNT, accounts=count + above,
+            orders=orders * (count if above else 1), asked=2 * orders + 6, explain=False, shares=not above,
         )
     )  # fmt: skip
     return LaneArrays(
@@ -372,7 +376,7 @@ def build_market_arrays(markets: TrainingMarket | Sequence[TrainingMarket], sett
     return MarketArrays(
         bars=np.concatenate([_lane_bars(market, settings) for market in listed]),
         markets=rows,
-        lines=lines_of(BreakerLadder(settings.risk.breakers)),
+        lines=lines_of(BreakerLadder(settings.risk.breakers))[None, :, :],
         limits=np.stack(limits),
         portfolio=portfolio_row(settings.risk, settings.capital_micros),
     )
@@ -489,12 +493,12 @@ def start_lane(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: in
     standing = rows_of(lanes.handle).standing[n]
     standing.capital = standing.peak = standing.day_start = market.capital
     standing.day = markets.bars[row].day
-    _enter(lanes, n, markets, m, row)
+    enter_lane(lanes, n, markets, m, row)
 
 
 @kernel
-def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -> None:
-    """Put lane ``n``, all in cash, at the close of bar ``row``."""
+def enter_lane(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -> None:
+    """Put lane ``n``, all in cash, at the close of bar ``row``; its standing is as it was."""
     bar, market = markets.bars[row], markets.markets[m]
     account, state, known = lanes.account[n], lanes.step[n], lanes.instruments[n]
     state.now = bar.ts_close
@@ -505,18 +509,21 @@ def _enter(lanes: LaneArrays, n: int, markets: MarketArrays, m: int, row: int) -
     known.bid = known.ask = UNDEFINED_PRICE
     known.rate, known.tick_value, known.spot, known.feed = 1_000_000, market.tick_value, market.spot, _FEED_BARS
     rows = rows_of(lanes.handle)
-    out, seen = rows.out[n], rows.seen[n, 0]
+    out = rows.out[n]
     out.count = out.messages_head = out.messages_tail = 0
     out.orders_head = out.prints_head = out.prints_tail = 0
-    seen.buys = seen.sells = 0
-    seen.max_age = _FOREVER
-    rows.limits[n, 0], rows.portfolio[0] = markets.limits[m, 0], markets.portfolio[0]
+    recount(rows, n, 0)
+    hold(rows, n, 0, 0)
+    value(rows, n, account.cash_micros)
+    rows.seen[n, 0].max_age = _FOREVER
+    terms = rows.portfolio.shape[0]
+    for p in range(terms):
+        rows.limits[n * terms + p, 0], rows.portfolio[p] = markets.limits[m * terms + p, 0], markets.portfolio[p]
     account.market, account.row = m, row
     account.lots = account.open_profit_micros = account.bars_held = account.working = account.ended = 0
     account.equity_micros = account.cash_micros
-    rows.standing[n].floor = floor_of(
-        markets.lines, 0, rows.standing[n].peak, rows.standing[n].day_start, rows.standing[n].capital
-    )
+    standing = rows.standing[n]
+    standing.floor = floor_of(markets.lines[standing.terms], 0, standing.peak, standing.day_start, standing.capital)
     _react(lanes, n, markets, bar.day)
 
 
@@ -571,6 +578,9 @@ def settle_lane(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
     lanes.step[n].slots = 0
     known.active = 0
     account.working = 0
+    rows = rows_of(lanes.handle)
+    rows.out[n].count = 0
+    recount(rows, n, 0)
     _show(lanes, n)
 
 
@@ -580,6 +590,7 @@ def _show(lanes: LaneArrays, n: int) -> None:
     account, known = lanes.account[n], lanes.instruments[n]
     account.lots = known.position
     account.equity_micros = lanes.step[n].equity
+    value(rows_of(lanes.handle), n, account.equity_micros)
     account.open_profit_micros = known.position * known.mark * known.tick_value - known.cost
 
 
@@ -635,6 +646,7 @@ def _book(lanes: LaneArrays, n: int, market: Record, signed_lots: int, price: in
     account.fees_micros += fee
     account.traded_lots += abs(signed_lots)
     account.cash_micros += (-price * signed_lots * market.tick_value if market.spot else realised) - fee
+    hold(rows_of(lanes.handle), n, 0, known.position)
     known.marked_base = marked_value(known.position, known.cost, known.mark, market.tick_value, market.spot)
     lanes.step[n].equity = account.cash_micros + known.marked_base
 
@@ -642,19 +654,27 @@ def _book(lanes: LaneArrays, n: int, market: Record, signed_lots: int, price: in
 @kernel
 def _react(lanes: LaneArrays, n: int, markets: MarketArrays, day: int) -> None:
     """The ladder at the end of an engine step: day, peak, and whether a line has been crossed; then the line for the next."""
-    rows, lines = rows_of(lanes.handle), markets.lines
+    rows = rows_of(lanes.handle)
     account, state, standing = lanes.account[n], lanes.step[n], rows.standing[n]
     equity = state.equity
     rows.out[n].batch += 1
-    if not renew_lines(rows.standing[n : n + 1], lines, equity, max(equity, state.equity_peak), day, False):
-        lost = (standing.day_start - equity) / standing.capital
-        if not (compiled_drawdown_of(equity, standing.peak) < lines[0, 0] and lost < lines[1, 0]):
-            account.ended = 1
+    if leaves_normal(rows, n, markets.lines[standing.terms], equity, max(equity, state.equity_peak), day):
+        account.ended = 1
     if equity <= 0:
         account.ended = 1
     state.equity_floor = standing.floor
     state.equity_peak = equity
     account.peak_micros, account.day_start_micros = standing.peak, standing.day_start
+
+
+@kernel
+def leaves_normal(rows: AccountRows, n: int, lines: NDArray[np.float64], equity: int, top: int, day: int) -> bool:
+    """Bring day, peak and line of account ``n`` up to date, as ``risk.intake.renew_lines`` does; True where the ladder would leave normal."""
+    if renew_lines(rows.standing[n : n + 1], lines, equity, top, day, False):
+        return False
+    standing = rows.standing[n]
+    lost = (standing.day_start - equity) / standing.capital
+    return not (compiled_drawdown_of(equity, standing.peak) < lines[0, 0] and lost < lines[1, 0])
 
 
 # -- from a wish to orders ---------------------------------------------------------------------------------------------
@@ -701,6 +721,21 @@ def _look(lanes: LaneArrays, n: int, markets: MarketArrays) -> None:
     seen.own, seen.single, seen.stressed = bar.variance, math.sqrt(bar.variance), bar.stressed
     seen.slope = bar.variance * known.position
     moment.variance = seen.slope * known.position
+    if rows.standing[n].above >= 0:
+        _look_above(rows, n)
+
+
+@kernel
+def _look_above(rows: AccountRows, n: int) -> None:
+    """What lane ``n`` sees of the market, and the risk of one lot, into the rows of the accounts above it."""
+    show(rows, n, 0)
+    seen, above = rows.seen[n, 0], rows.standing[n].above
+    while above >= 0:
+        one, moment = rows.seen[above, 0], rows.moment[above]
+        one.own, one.single, one.stressed, one.max_age = seen.own, seen.single, seen.stressed, seen.max_age
+        one.slope = seen.own * one.position
+        moment.risk_known, moment.variance = rows.moment[n].risk_known, one.slope * one.position
+        above = rows.standing[above].above
 
 
 @kernel
@@ -731,7 +766,7 @@ def _hand_on(lanes: LaneArrays, n: int, markets: MarketArrays, k: int) -> None:
         lanes.step[n : n + 1], lanes.slots[n], asked.order_id, 0, asked.side, asked.order_type, asked.time_in_force, asked.approved,
         0 if asked.price == UNDEFINED_PRICE else asked.price, 0 if asked.stop_price == UNDEFINED_PRICE else asked.stop_price,
         state.now, state.now, bar.expires if asked.time_in_force == _DAY else NEVER_NS, 0, market.slippage if at_market or is_stop else 0,
-        asked.parent, asked.group, 0,
+        asked.parent, asked.group, 0, 0, 0, 0,
     )  # fmt: skip
     if at_market:
         # Nothing comes between a decision and its arrival: a market order waits for the next bar at once.
@@ -812,7 +847,7 @@ def _walk(lanes_at: Integers, markets_at: Integers, m: int, first: int, targets:
         if inside:
             walk_bar(lanes, 0, markets)
         elif bar.segment >= 0 and bar.day > waits_until_after:
-            _enter(lanes, 0, markets, m, row)
+            enter_lane(lanes, 0, markets, m, row)
             inside = True
         if inside:
             if account.ended:

@@ -32,6 +32,13 @@ def test_no_limit_is_ever_exceeded_by_any_combination_of_fills() -> None:
         assert happened[what] > 50, what
 
 
+def test_no_limit_of_any_account_in_a_tree_is_ever_exceeded() -> None:
+    outcomes, happened = fuzz_gate.run(8_000, seed=2, per_desk=500, depth=4)
+    assert outcomes["passed"] > 500
+    for what in ("filled", "shrunk by its group", "changed", "stopped by itself", "stopped above"):
+        assert happened[what] > 20, what
+
+
 def test_the_compiled_checks_say_what_the_plain_ones_say_in_every_state() -> None:
     seen = fuzz_pair.run(12_000, seed=1)
     assert {name for name, outcome in seen.checks if outcome == "passed"} == set(CHECK_NAMES)

@@ -103,7 +103,7 @@ def found_of(gate_settings: RiskSettings, order: Order, **seen: object) -> Check
     gate.see(desk.view(**seen))
     assert gate.put(0, order, 0)
     judge(gate.account.rows, 0, 0, 0)
-    return checked(gate.account.rows, 0, order.order_id, int(gate.account.asked[0][-1]))
+    return checked(gate.account.rows, 0, order.order_id, int(gate.account.asked[0][0][-1]))
 
 
 def test_what_was_cut_and_what_refused_are_told_apart_and_in_order() -> None:
@@ -206,6 +206,6 @@ def test_lots_without_risk_of_their_own_are_refused_while_others_pass_the_limit(
     assert gate.put(0, desk.order(2, instrument=InstrumentId("EURUSD")), 2)
     assert judge(gate.account.rows, 0, 0, 0) == 0
     place = CHECK_NAMES.index("var")
-    found = checked(gate.account.rows, 0, OrderId(2), int(gate.account.asked[0][-1]))
+    found = checked(gate.account.rows, 0, OrderId(2), int(gate.account.asked[0][0][-1]))
     assert found.values[place] == pytest.approx(risk + loose)
     assert (found.refused >> place & 1, found.reasons) == (1, ("var_limit",))

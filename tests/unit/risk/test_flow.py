@@ -75,7 +75,7 @@ def test_what_was_sent_counts_until_the_window_has_passed_it() -> None:
         (160, 0, 0),
     ):
         assert (orders_within(rows, 0, ts), messages_within(rows, 0, ts)) == (orders, messages), ts
-    forget_flow(rows)
+    forget_flow(rows.out)
     assert (orders_within(rows, 0, 0), messages_within(rows, 0, 0)) == (0, 0)
 
 
@@ -84,9 +84,9 @@ def test_forgetting_leaves_nothing_of_any_window() -> None:
     put(rows, 5)
     count_order(rows, 0, 0, 0)
     count_message(rows, 0, 5)
-    assert (since_equal(rows, 0, 0, 6), orders_within(rows, 0, 200), messages_within(rows, 0, 200)) == (1, 0, 0)
-    forget_flow(rows)
-    assert since_equal(rows, 0, 0, 6) == -1
+    assert (since_equal(rows, 0, 0, 0, 6), orders_within(rows, 0, 200), messages_within(rows, 0, 200)) == (1, 0, 0)
+    forget_flow(rows.out)
+    assert since_equal(rows, 0, 0, 0, 6) == -1
     assert [
         int(rows.out[0][name])
         for name in ("messages_head", "messages_tail", "orders_head", "prints_head", "prints_tail")
@@ -100,9 +100,9 @@ def test_one_difference_makes_another_order(name: str) -> None:
     put(rows, 0, **same)
     count_order(rows, 0, 0, 7)
     put(rows, 12, **same)
-    assert since_equal(rows, 0, 0, 12) == 12
+    assert since_equal(rows, 0, 0, 0, 12) == 12
     put(rows, 12, **(same | {name: 8}))
-    assert since_equal(rows, 0, 0, 12) == -1
+    assert since_equal(rows, 0, 0, 0, 12) == -1
 
 
 def test_a_duplicate_is_the_newest_equal_order_within_its_window_with_the_lots_that_were_sent() -> None:
@@ -110,16 +110,16 @@ def test_a_duplicate_is_the_newest_equal_order_within_its_window_with_the_lots_t
     for ts, lots in ((0, 5), (10, 5), (20, 4)):
         put(rows, ts, quantity=5)
         count_order(rows, 0, 0, lots)
-    assert [since_equal(rows, 0, 0, ts) for ts in (20, 39, 40)] == [10, 29, -1]
+    assert [since_equal(rows, 0, 0, 0, ts) for ts in (20, 39, 40)] == [10, 29, -1]
     put(rows, 30, quantity=4)
-    assert [since_equal(rows, 0, 0, ts) for ts in (20, 49, 50)] == [0, 29, -1]
+    assert [since_equal(rows, 0, 0, 0, ts) for ts in (20, 49, 50)] == [0, 29, -1]
     put(rows, 45, quantity=9)
     count_order(rows, 0, 0, 9)  # What is too old to be a duplicate is passed over from here on.
     assert (rows.out[0]["prints_head"], rows.out[0]["prints_tail"]) == (2, 4)
     no_window = rows_of(limits(duplicate_window_ns=0))
     put(no_window, 0)
     count_order(no_window, 0, 0, 0)
-    assert since_equal(no_window, 0, 0, 0) == -1
+    assert since_equal(no_window, 0, 0, 0, 0) == -1
 
 
 def test_rows_of_messages_are_used_again_and_too_many_in_a_window_are_refused() -> None:
@@ -159,7 +159,7 @@ def test_rows_of_orders_are_used_again_as_far_as_neither_window_needs_them(dupli
     assert orders_within(rows, 0, ts) == sum(one > ts - WINDOW for one in sent)
     for quantity in sent:
         put(rows, ts, quantity=quantity)
-        assert since_equal(rows, 0, 0, ts) == (ts - quantity if ts - quantity < duplicate else -1)
+        assert since_equal(rows, 0, 0, 0, ts) == (ts - quantity if ts - quantity < duplicate else -1)
 
 
 @settings(deadline=None, max_examples=150)
@@ -175,7 +175,7 @@ def test_windows_and_duplicates_are_those_of_the_plain_form(seed: int) -> None:
         order = desk.order(1, quantity=lots, side=Side(side), ts=ts)
         put(rows, ts, n, quantity=lots, side=side, order_type=int(OrderType.MARKET))
         since = plain.since_equal(order, ts)
-        assert since_equal(rows, n, 0, ts) == (-1 if since is None else since)
+        assert since_equal(rows, n, n, 0, ts) == (-1 if since is None else since)
         assert (orders_within(rows, n, ts), messages_within(rows, n, ts)) == (plain.orders(ts), plain.messages(ts))
         if draw.random() < 0.6:
             count_order(rows, n, 0, sent)
@@ -193,8 +193,9 @@ class Flow(OrderFlow):
     """The flow of an account whose executions are told one by one."""
 
     def __init__(self, chosen: FlowLimits, account: AccountState) -> None:
-        self.results = Results(account.rows.seen.shape[1], chosen.repeat_window_ns, chosen.max_repeats, 1.0)
-        super().__init__(chosen, account, self.results)
+        self.results = Results(1, account.rows.seen.shape[1])
+        self.results.limit(0, chosen.repeat_window_ns, chosen.max_repeats, 1.0)
+        super().__init__(chosen, account, self.results, 0)
 
     def on_opening_fill(self, index: int, fill: Fill) -> int:
         """How many executions of its side there are in the window where that has just become too many; else 0."""
@@ -202,13 +203,13 @@ class Flow(OrderFlow):
         if not _execute(self.results.handle, 2 * index + (fill.side < 0), fill.ts_init):
             return 0
         self.throttle(index, int(fill.side), fill.ts_init)
-        return self.results.executions(index, int(fill.side))
+        return self.results.executions(0, index, int(fill.side))
 
 
 @kernel
 def _execute(handle: NDArray[np.int64], side: int, ts: int) -> bool:
     found = results_of(handle)
-    return count_execution(found.executions, found.times, side, ts, found.totals[0])
+    return count_execution(found.executions[0], found.times[0], side, ts, found.totals[0])
 
 
 def flow_of(**changes: object) -> tuple[Flow, AccountState]:
@@ -282,12 +283,12 @@ def test_what_was_counted_goes_through_save() -> None:
     other.on_opening_fill(0, desk.fill(1, 1, 100, Side.BUY, ts=160))
     for ts in (1, 2):
         count_message(copy.rows, 0, ts)
-    other.results.restore(flow.results.save())
+    other.results.restore(0, flow.results.save(0))
     other.restore(flow.save())
-    assert (other.save(), other.results.save()) == (flow.save(), flow.results.save())
+    assert (other.save(), other.results.save(0)) == (flow.save(), flow.results.save(0))
     assert stopped(copy) == [(0, 0), (1, 0), (0, 0)]
     put(copy.rows, 175, quantity=150)
-    assert since_equal(copy.rows, 0, 0, 175) == 25
+    assert since_equal(copy.rows, 0, 0, 0, 175) == 25
     for rows in (account.rows, copy.rows):
         assert (orders_within(rows, 0, 170), messages_within(rows, 0, 170)) == (2, 3)
         assert (orders_within(rows, 0, 255), messages_within(rows, 0, 255)) == (1, 2)

@@ -173,7 +173,7 @@ class TradingBatch(BatchedEnv):
         for name, array in self._rows(int(saved["orders"][0])).items():
             array[...] = np.frombuffer(saved[name].tobytes(), array.dtype).reshape(array.shape)
         forget_flow(
-            rows_in(self.lanes)
+            rows_in(self.lanes).out
         )  # One decision a bar meets no rate, and no order of another episode may pass for an equal one.
         self._episode_numbers[:] = saved["episode_numbers"]
         self._seed = int(saved["seed"][0])
