@@ -7,12 +7,14 @@ the oracle does, with one list per price level and no compiled code.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, BookSide, Flag, Schema, empty_block
 from grandmodel.domain.orders import OrderType
 
 ANY = 10**9
 SIDES = {1: BookSide.BID, -1: BookSide.ASK}
-START = 1_700_000_000 * 10**9
+START = 1_700_060_000 * 10**9
 APART = 1_000_000
 """ns between two events; the rows of one event are 10 ns apart."""
 
@@ -149,6 +151,28 @@ class Exchange:
             queue.remove(one)
             queue.append(one)
             self._event_rows.append((Action.MODIFY, name, SIDES[one.side], one.price, one.shown))
+
+
+def busy_feed(seed, requests=3_000, slower=500):
+    """A block of random requests around 1,000 ticks, ``slower`` ms between two."""
+    draw = np.random.Generator(np.random.PCG64(seed))
+    exchange, names, middle = Exchange(), 0, 1_000.0
+    for _ in range(requests):
+        middle += draw.normal(0, 0.15)
+        kind = draw.random()
+        if kind < 0.65 or names < 20:
+            names += 1
+            side = 1 if draw.random() < 0.5 else -1
+            price = round(middle - side * draw.exponential(3) + side * (draw.random() < 0.25) * 5)
+            display = (2,) if draw.random() < 0.05 else ()
+            exchange.apply(("add", names, side, price, int(draw.integers(1, 9)), *display))
+        elif kind < 0.9:
+            exchange.apply(("cancel", int(draw.integers(max(1, names - 60), names + 1))))
+        else:
+            exchange.apply(("reduce" if kind < 0.96 else "grow", int(draw.integers(max(1, names - 60), names + 1)), 1))
+    block = block_of(exchange.rows)
+    block["ts_init"] = block["ts_event"] = START + (block["ts_init"] - START) * slower
+    return block
 
 
 def block_of(rows):
