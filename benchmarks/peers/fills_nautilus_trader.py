@@ -1,7 +1,7 @@
 """The orders of ``venue_fills.py`` through nautilus_trader: ``fills_nautilus_trader.py FOLDER MODEL`` writes what filled as ``fills.npy``.
 
-MODEL is ``l3``: every message as a change of its order-by-order book, with the trades, or ``l1``: best quotes and trades. Trades fill (``trade_execution``), and
-the fill model is its own default: a limit fills whenever its price trades. Its orders take nothing from the book, so they do not meet.
+MODEL is ``l3``: every message as a change of its order-by-order book, with the trades, or ``l1``: best quotes and trades. Trades fill (``trade_execution``), the fill
+model is its own default, and stops look at trades, as ours do. Its orders take nothing from the book, so they do not meet.
 """
 
 import sys
@@ -23,6 +23,7 @@ from nautilus_trader.model.enums import (
     OmsType,
     OrderSide,
     RecordFlag,
+    TriggerType,
 )
 from nautilus_trader.model.identifiers import InstrumentId, Symbol, TradeId, Venue
 from nautilus_trader.model.instruments import FuturesContract
@@ -116,7 +117,9 @@ class Sender(Strategy):
         elif order["kind"] == 1:
             made = self.order_factory.market(ES.id, side, lots)
         else:
-            made = self.order_factory.stop_market(ES.id, side, lots, price_of(order["trigger"]))
+            made = self.order_factory.stop_market(
+                ES.id, side, lots, price_of(order["trigger"]), trigger_type=TriggerType.LAST_PRICE
+            )
         self.made[k], self.places[made.client_order_id] = made, k
         self.submit_order(made)
 

@@ -1,10 +1,10 @@
 """The plan of ``grandmodel venue check`` on the ES day through other libraries, beside our venue and the oracle.
 
-    python benchmarks/peers/venue_fills.py [--orders N] [--seed N] [--python hftbacktest=PATH] [--shown N]
+    python benchmarks/peers/venue_fills.py [--orders N] [--seed N] [--python hftbacktest=PATH] [--shown N] [--out FILE]
 
 Each library runs in its own environment (``.venv-peer-NAME``, pins in ``benchmarks/peers/NAME.txt``; ``--python`` names another), gets the messages
 and the orders as arrays, and gives back its fills. They are held against the same oracle by the same comparison as ours. ``--shown`` prints, for so many
-orders a library, the messages around the first lot that differs.
+orders a library, the messages around the first lot that differs. ``--out docs/benchmarks/venue-peers.md`` makes the page.
 """
 
 from __future__ import annotations
@@ -115,19 +115,47 @@ def peer_fills(name: str, model: str, folder: Path, python: Path, count: int) ->
     return found
 
 
-def print_lines(title: str, lines: Sequence[GroupResult]) -> None:
-    """A table for people."""
-    print(f"\n{title}")
-    print(
-        f"{'order':28} filled/possible   false  lots/possible   false  missed  early s  late s  too good  ticks  too bad  most"
-    )
+def version_of(peer: str, python: Path) -> str:
+    """The library's version in its environment."""
+    asked = f"import importlib.metadata as m; print(m.version({peer!r}))"
+    return subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def table_of(title: str, lines: Sequence[GroupResult]) -> list[str]:
+    """One library's table as Markdown."""
+    made = ["", f"## {title}", "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     for one in lines:
-        share = one.too_good_lots / one.shared_lots if one.shared_lots else 0.0
-        print(
-            f"{one.group:28} {one.filled_orders:5}/{one.oracle_orders:5} {one.false_orders:9} {one.lots:8}/{one.oracle_lots:7} "
-            f"{one.false_lots:6} {one.missed_lots:7} {one.early_s:8.3f} {one.late_s:7.3f} {share:8.1%} {one.too_good_ticks:7.3f} "
-            f"{one.too_bad_ticks:7.3f} {one.best_ticks:5}"
-        )
+        share = f"{one.too_good_lots / one.shared_lots:.1%}" if one.shared_lots else "-"
+        cells = (
+            one.group, f"{one.filled_orders:,} / {one.oracle_orders:,} of {one.orders:,}", f"{one.false_orders:,}",
+            f"{one.lots:,} / {one.oracle_lots:,}", f"{one.false_lots:,}", f"{one.missed_lots:,}", f"{one.early_s:.3f}", f"{one.late_s:.3f}",
+            share, f"{one.too_good_ticks:.3f}", f"{one.too_bad_ticks:.3f}", str(one.best_ticks),
+        )  # fmt: skip
+        made.append("| " + " | ".join(cells) + " |")
+    return made
+
+
+HEADS = (
+    "order", "filled / possible", "false orders", "lots / possible", "false lots", "missed lots", "early s", "late s", "lots too good",
+    "ticks too good", "too bad", "most",
+)  # fmt: skip
+PAGE_HEAD = """# Fills of other libraries beside the same oracle
+
+Made by `python benchmarks/peers/venue_fills.py --out docs/benchmarks/venue-peers.md`, in one run: the plan of `grandmodel venue check` ({orders} moments, seed
+{seed}) on the ES day of 2023-12-25, {rows:,} messages. Columns and oracle: [how far to trust fills](../reference/venue-check.md). The libraries, in environments of their
+own: {versions}.
+
+Why they differ, read from the messages around the lots that do (`--shown 8` prints them):
+
+- **hftbacktest, l3.** An order that its owner moves through the market fills under its own name, on its own side. Its queue of named orders takes that for
+  a fill of a resting order and fills ours: a sell that nobody reached is filled at 19231 because another sell, moved from there to 19230, traded. It fills an order whole as soon as its first lot would fill.
+- **hftbacktest, l2.** With its most careful queue a level's cancels never help us, so small orders are late as ours on quotes are. It fills orders whole here: with partial
+  fills it stops at an error (14) on this feed.
+- **hftbacktest, market orders** are filled whole at the best price. It has no stops.
+- **nautilus_trader, limits** fill when the market goes through their price, never by a queue: late like our `THROUGH`. A large one is filled whole by what comes through, as often as it comes.
+- **nautilus_trader, market orders** walk the whole book on l3, and meet it when the next row comes; on l1 what the best price does not hold fills one tick worse.
+- **nautilus_trader, stops** start as soon as the other side's quote reaches the trigger, although they are told to look at trades; some never were reached by a trade.
+"""
 
 
 def show_differences(
@@ -166,6 +194,7 @@ def main() -> None:
     parser.add_argument("--python", action="append", default=[], help="NAME=PATH of an interpreter with the library")
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--shown", type=int, default=0)
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     pythons = dict(text.split("=", 1) for text in given.python)
     instrument = BUILT_IN[InstrumentId("ES")]
@@ -176,10 +205,11 @@ def main() -> None:
     trials = draw_trials(oracle, instrument.id, given.orders, given.seed)
     orders = [trial.order for trial in trials]
     right = oracle.fills(orders)
+    page: list[str] = []
     if not given.only or "grandmodel" in given.only:
         for feed, rows in (("book", block), ("quotes", oracle.best_quotes())):
             venue = VenueTrials(rows, instrument, schedule, VenueSettings(fill_rule=FillRuleName.QUEUE))
-            print_lines(f"grandmodel, QUEUE on {feed}", compare(trials, right, venue.fills(orders), feed, "queue"))
+            page += table_of(f"grandmodel, QUEUE on {feed}", compare(trials, right, venue.fills(orders), feed, "queue"))
     table = np.array(
         [
             (o.ts, o.expire_ts, int(o.side), KINDS[o.order_type], o.price or 0, o.stop_price or 0, o.quantity)
@@ -193,13 +223,23 @@ def main() -> None:
         np.save(folder / "levels.npy", level_rows(oracle))
         np.save(folder / "quotes.npy", oracle.best_quotes())
         np.save(folder / "orders.npy", table)
+        versions: dict[str, str] = {}
         for peer, model in PEERS:
             python = Path(pythons.get(peer, ROOT / f".venv-peer-{peer}/bin/python"))
             if (given.only and peer not in given.only) or not python.exists():
                 continue
             found = peer_fills(peer, model, folder, python, len(orders))
-            print_lines(f"{peer}, {model}", compare(trials, right, found, model, peer))
+            page += table_of(f"{peer}, {model}", compare(trials, right, found, model, peer))
+            versions[peer] = version_of(peer, python)
             show_differences(oracle, trials, right, found, given.shown)
+    named = ", ".join(f"{peer} {version}" for peer, version in versions.items())
+    text = (
+        PAGE_HEAD.format(orders=given.orders, seed=given.seed, rows=len(block), versions=named) + "\n".join(page) + "\n"
+    )
+    if given.out:
+        given.out.write_text(text, encoding="utf-8")
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

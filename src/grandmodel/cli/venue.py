@@ -31,14 +31,7 @@ if TYPE_CHECKING:
     from grandmodel.runtime.feeds import MarketFeed
     from grandmodel.runtime.venue_check import GroupResult, VenueCheckReport
 
-app = typer.Typer(
-    help="The simulated venue: measure its fills on a recorded feed.", no_args_is_help=True, rich_markup_mode=None
-)
-
-
-@app.callback()
-def venue() -> None:
-    """What is said before the verb: nothing; it keeps the verb in its place."""
+app = typer.Typer(help="The simulated venue: measure its fills on a recorded feed.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, kw_only=True)

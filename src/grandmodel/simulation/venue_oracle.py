@@ -37,18 +37,19 @@ Rows = NDArray[Any]
 Row = Any
 """One structured row inside compiled code; numpy has no type for its fields."""
 Counts = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _I8 = "<i8"
 MESSAGE = np.dtype(
     [
         ("action", _I8),
         ("side", _I8),  # 0 bid, 1 ask, -1 not said; of a trade the aggressor's
-        ("order", _I8),  # which order, counted from 0
+        ("order", _I8),  # the order's place among those of the book
         ("level", _I8),  # place of the price in ``VenueOracle.prices``, -1 for none
         ("size", _I8),
     ]
 )
-"""One row a message, its order and price counted from 0."""
+"""One row a message."""
 
 RESTING = np.dtype([("side", _I8), ("level", _I8), ("size", _I8), ("rank", _I8), ("filled", _I8), ("taken", _I8)])
 """One row an order of the feed: ``side`` -1 where it is not in the book, ``rank`` the message that gave it its place in time,
@@ -147,9 +148,16 @@ def _apply(messages: Rows, row: int, orders: Rows, levels: Counts, best: Counts)
 
 @kernel
 def _quote(
-    messages: Rows, starts: Counts, prices: Counts, orders: Rows, levels: Counts, best: Counts, quoted: Rows
+    messages: Rows,
+    starts: Counts,
+    prices: Counts,
+    orders: Rows,
+    levels: Counts,
+    best: Counts,
+    quoted: Rows,
+    gone: Flags,
 ) -> None:
-    """Walk all messages; what stands in the book after each event."""
+    """Walk all messages: what stands in the book after each event, and where the order that a message names is not in it any more."""
     last = UNDEFINED_PRICE
     for event in range(quoted.shape[0]):
         trades = fills = 0
@@ -159,12 +167,36 @@ def _quote(
                 trades += 1
             fills += messages[row].action == _FILL
             _apply(messages, row, orders, levels, best)
+            gone[row] = orders[messages[row].order].side == _ABSENT
         shown = quoted[event]
         shown.last, shown.trades, shown.fills = last, trades, fills
         shown.bid = prices[best[0]] if best[0] >= 0 else UNDEFINED_PRICE
         shown.ask = prices[best[1]] if best[1] >= 0 else UNDEFINED_PRICE
         shown.bid_size = levels[0, best[0]] if best[0] >= 0 else 0
         shown.ask_size = levels[1, best[1]] if best[1] >= 0 else 0
+
+
+@kernel
+def _share_places(messages: Rows, last: Counts, gone: Flags, place: Counts, free: Counts) -> int:
+    """Give each order a place that it leaves, once gone, with the ``last`` message that names it; how many places that takes.
+
+    ``place`` is -1 for every order, ``free`` has room for as many.
+    """
+    places = unused = 0
+    for row in range(messages.shape[0]):
+        k = messages[row].order
+        if place[k] < 0:
+            if unused > 0:
+                unused -= 1
+                place[k] = free[unused]
+            else:
+                place[k] = places
+                places += 1
+        messages[row].order = place[k]
+        if last[k] == row and gone[row]:
+            free[unused] = place[k]
+            unused += 1
+    return places
 
 
 @kernel
@@ -284,7 +316,10 @@ def _rest(
     has_limit = -NO_LIMIT < limit < NO_LIMIT
     aggressor, through = -1, 0
     if has_trades and not says_who:
-        through = -_lots_ahead(prices, orders, side, limit, rank)
+        for row in range(first, end):
+            if messages[row].action == _TRADE and messages[row].level >= 0 and prices[messages[row].level] == limit:
+                through = -_lots_ahead(prices, orders, side, limit, rank)
+                break
     for row in range(first, end):
         message = messages[row]
         action, k, lots, met = message.action, message.order, 0, limit
@@ -389,7 +424,13 @@ class VenueOracle(ExchangeEvents):
         self._messages["order"] = numbers
         self._messages["level"] = np.where(priced, np.searchsorted(self._prices, block["price"]), -1)
         self._messages["size"] = block["size"]
-        _quote(self._messages, self.starts, self._prices, *self._empty_book(), self.quoted)
+        gone = np.zeros(len(block), np.bool_)
+        _quote(self._messages, self.starts, self._prices, *self._empty_book(), self.quoted, gone)
+        # An order has a place in the book while it stands there: a day has far fewer at a time than in all.
+        last = np.zeros(len(ids), np.int64)
+        last[numbers] = np.arange(len(block))
+        place, free = np.full(len(ids), -1), np.zeros(len(ids), np.int64)
+        self._order_count = _share_places(self._messages, last, gone, place, free)
 
     def _empty_book(self) -> tuple[Rows, Counts, Counts]:
         orders = np.zeros(self._order_count, RESTING)
