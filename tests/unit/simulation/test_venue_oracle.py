@@ -77,6 +77,18 @@ def test_a_level_that_grows_offers_what_is_more():
     ]
 
 
+def test_what_was_newly_offered_is_taken_too():
+    block = feed(
+        [(ADD, 1, A, 102, 5), (ADD, 2, B, 98, 5)],
+        [(ADD, 3, A, 100, 5)],
+        [(MODIFY, 3, A, 100, 8)],
+        [(MODIFY, 3, A, 99, 8)],
+        [(CANCEL, 3, A, 99, 6)],
+        [(MODIFY, 3, A, 99, 3)],
+    )
+    assert told(block, order(Side.BUY, 50, price=100, before=1)) == [(1, 100, 5), (2, 100, 3), (5, 100, 1)]
+
+
 def test_a_limit_waits_for_those_before_it():
     block = feed(
         [(ADD, 1, B, 100, 5)], [(ADD, 2, B, 100, 3)], [(ADD, 3, A, 101, 9)],
@@ -141,6 +153,11 @@ def test_an_iceberg_shows_its_next_lots_behind_ours():
         [(TRADE, 8, A, 100, 5), (FILL, 1, B, 100, 5), (MODIFY, 1, B, 100, 1)],
     )
     assert told(at_once, order(Side.BUY, 9, price=100, before=1)) == [(1, 100, 3)]
+    in_two = feed(
+        [(ADD, 1, B, 100, 2), (ADD, 2, A, 102, 5)],
+        [(TRADE, 8, A, 100, 5), (FILL, 1, B, 100, 2), (FILL, 1, B, 100, 3), (MODIFY, 1, B, 100, 1)],
+    )
+    assert told(in_two, order(Side.BUY, 9, price=100, before=1)) == [(1, 100, 3)]
 
 
 def test_an_order_within_an_event_comes_after_it():
