@@ -41,7 +41,6 @@ _FARTHEST_TRIGGER = 4
 _CANDIDATES = 8
 """Moments looked at for one that is kept: the market may be closed, or one-sided."""
 
-_ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 _TRADE = EXEC_CODES[ExecType.TRADE]
 
 
@@ -338,7 +337,7 @@ class VenueTrials:
                 reached = row
             if order.ts != at:
                 at = order.ts
-                saved = {name: (len(getattr(base, name)), getattr(base, name).tobytes()) for name in _ARRAYS}
+                saved = base.saved()
             found[place] = self._alone(order, row, saved, base.rows_before)
             said(done)
         return found
