@@ -146,19 +146,18 @@ def check_venue(
     notes = []
     events: VenueOracle | KindestQuotes
     if schema is Schema.BOOK:
-        events = VenueOracle(block)
-        if not events.quoted["fills"].any():
+        events = book = VenueOracle(block)
+        if book.names_levels():
+            events = KindestQuotes(book.best_quotes())
+            notes.append(_UNKNOWN.format(found="price levels"))
+        elif not book.quoted["fills"].any():
             notes.append(
                 "the feed does not say which order filled: lots that trade go to the orders of their level in their order of time"
             )
-        feeds = {"book": block} | ({"quotes": events.best_quotes()} if also_quotes else {})
+        feeds = {"book": block} | ({"quotes": book.best_quotes()} if also_quotes else {})
     else:
         events = KindestQuotes(block)
-        notes.append(
-            "found quotes and trades without order ids, so queues cannot be known: each order is held against the kindest fill that "
-            "they allow. What is false, early or too good here surely is; whether an order fills too late, too dear or not at all "
-            "takes an order-by-order feed (Databento mbo)"
-        )
+        notes.append(_UNKNOWN.format(found="quotes and trades"))
         feeds = {"quotes": block}
     trials = draw_trials(events, instrument.id, orders, seed)
     asked = [trial.order for trial in trials]
@@ -179,11 +178,16 @@ def check_venue(
             sentences.append(_sentence(lines, isinstance(events, VenueOracle)))
     return VenueCheckReport(
         instrument=str(instrument.id), source=source, seed=seed, rows=len(block), events=len(events.quoted),
-        first_ns=int(events.first_ts[0]), last_ns=int(events.last_ts[-1]), names_orders=schema is Schema.BOOK, notes=notes,
+        first_ns=int(events.first_ts[0]), last_ns=int(events.last_ts[-1]), names_orders=isinstance(events, VenueOracle), notes=notes,
         results=results, sentences=sentences,
     )  # fmt: skip
 
 
+_UNKNOWN = (
+    "found {found} without order ids, so queues cannot be known: each order is held against the kindest fill that they allow. What is false, "
+    "early or too good here surely is; whether an order fills too late, too dear or not at all takes an order-by-order feed "
+    "(Databento mbo)"
+)
 _FEEDS = {"book": "the order book", "quotes": "best quotes and trades"}
 
 

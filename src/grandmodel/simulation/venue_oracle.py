@@ -465,6 +465,16 @@ class VenueOracle(ExchangeEvents):
             found[place] = [self.told(order, first, one) for one in filled[:count].tolist()]
         return found
 
+    def names_levels(self) -> bool:
+        """True where every price level is one order, as in feeds of price levels: who stood before whom is then not known."""
+        block = self.block
+        rows = block[(block["action"] == np.uint8(_ADD)) | (block["action"] == np.uint8(_MODIFY))]
+        names = len(np.unique(rows["order_id"]))
+        if names > 2 * len(np.unique(rows["price"])):
+            return False
+        levels = len(np.unique(rows[["side", "price"]]))
+        return names == levels == len(np.unique(rows[["order_id", "side", "price"]]))
+
     def best_quotes(self) -> Block:
         """The same day as a feed of best quotes and trades: each event gives its trades, then the quote where that changed."""
         quoted, rows = self.quoted, self._messages

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from engine_runs import FREE, Scripted, build_engine
-from grandmodel.domain.blocks import Action, Schema, empty_block
+from grandmodel.domain.blocks import Action, BookSide, Flag, Schema, empty_block
 from grandmodel.domain.decisions import PlaceOrder
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import End
@@ -25,7 +25,7 @@ from grandmodel.runtime.venue_check import (
 )
 from grandmodel.simulation.models import FillRuleName, VenueSettings
 from grandmodel.simulation.venue_oracle import OracleFill, VenueOracle
-from plain_exchange import START, busy_feed
+from plain_exchange import START, PlainBook, block_of, busy_feed, events_of
 from strategies import NQ
 
 DAY = SessionSchedule(
@@ -205,6 +205,44 @@ def test_without_names_of_filled_orders_a_note_says_so():
     block = FEED[FEED["action"] != int(Action.FILL)]
     report = check_venue(block, NQ, DAY, [FillRuleName.QUEUE], orders=4)
     assert "does not say which order filled" in report.notes[0]
+
+
+def levels_of(block):
+    """The same feed with one order a price level, named by it, and trades."""
+    book, rows, shown = PlainBook(), [], {}
+    for event in events_of(block):
+        ts = event[-1]["ts_init"]
+        rows += [
+            (ts, Action.TRADE, 0, one["side"], one["price"], one["size"], 0)
+            for one in event
+            if one["action"] == Action.TRADE
+        ]
+        for row in event:
+            book.apply(row)
+        now = {(s, p): sum(one[1] for one in q) for s, levels in book.queues.items() for p, q in levels.items() if q}
+        for side, price in sorted(shown.keys() | now.keys()):
+            before, after = shown.get((side, price), 0), now.get((side, price), 0)
+            if before != after:
+                kind = Action.CANCEL if not after else Action.MODIFY if before else Action.ADD
+                letter = BookSide.BID if side > 0 else BookSide.ASK
+                rows.append((ts, kind, 2 * price + (side < 0), letter, price, after or before, 0))
+        if rows:
+            rows[-1] = (*rows[-1][:6], int(Flag.LAST))
+        shown = now
+    return block_of(rows)
+
+
+def test_a_book_of_levels_proves_no_more_than_its_quotes():
+    levels = levels_of(busy_feed(3, 1_500))
+    assert VenueOracle(levels).names_levels()
+    assert not VenueOracle(FEED).names_levels()
+    report = check_venue(levels, NQ, DAY, [FillRuleName.QUEUE], orders=6)
+    assert not report.names_orders
+    assert "found price levels without order ids" in report.notes[0]
+    assert {one.feed for one in report.results} == {"book"}
+    small = report.results[0]
+    assert small.lots <= small.oracle_lots
+    assert small.early_lots == 0
 
 
 def test_quotes_and_trades_prove_less():
