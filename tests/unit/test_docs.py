@@ -71,17 +71,24 @@ def test_every_fence_of_a_page_runs_in_its_order(page, tmp_path):
                 patch.chdir(here)
                 assert duckdb.sql(body).fetchall()
         elif mark == "toml":
-            read_profile(body)
+            read_toml(body, here)
     assert sorted((ROOT / "models").rglob("*")) == shipped, "a page's commands wrote into the checkout's own registry"
     shutil.rmtree(here)
 
 
-def read_profile(body):
+def read_toml(body, here):
+    """A page's TOML is an import profile, or settings of a run."""
     import msgspec
 
     from grandmodel.data.historical.profile import ImportProfile
+    from grandmodel.runtime.settings import load_settings
 
-    assert msgspec.convert(tomllib.loads(body), ImportProfile)
+    if "agents" not in tomllib.loads(body):
+        assert msgspec.convert(tomllib.loads(body), ImportProfile)
+        return
+    path = here / "settings.toml"
+    path.write_text(body)
+    assert load_settings(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

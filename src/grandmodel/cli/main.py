@@ -138,6 +138,7 @@ _NOUNS: dict[str, str] = {
     "settings": "grandmodel.cli.settings",
     "features": "grandmodel.cli.features",
     "market": "grandmodel.cli.market",
+    "venue": "grandmodel.cli.venue",
     "model": "grandmodel.cli.model",
 }
 """Noun to module; each module holds a typer application called ``app`` and imports nothing heavy at its top."""

@@ -267,11 +267,14 @@ class AccountLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     limits: InstrumentLimits | None = None
     instruments: dict[str, InstrumentLimits] | None = None
     authorised: tuple[str, ...] | None = None
+    """Instruments that may be traded; empty: all."""
     restricted: tuple[str, ...] | None = None
+    """Instruments of which nothing new may be opened."""
     portfolio: PortfolioLimits | None = None
     flow: FlowLimits | None = None
     breakers: BreakerSettings | None = None
     shrink: bool | None = None
+    """True: an order beyond a size limit is cut to what fits. False: it is refused."""
 
     def over(self, settings: RiskSettings) -> RiskSettings:
         """The limits of this account in a run with ``settings``."""

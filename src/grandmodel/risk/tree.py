@@ -14,12 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from grandmodel.domain.instruments import Instrument
 from grandmodel.kernels import kernel
 from grandmodel.risk.errors import RiskInputError
-from grandmodel.risk.rows import AccountRows, Rows, limit_rows, portfolio_row, rows_of
+from grandmodel.risk.rows import AccountRows, Rows, limit_rows, portfolio_row
 from grandmodel.risk.settings import AccountLimits, RiskSettings
 
 
@@ -139,18 +138,6 @@ def value(rows: AccountRows, n: int, equity: int) -> None:
     while n >= 0:
         rows.moment[n].equity += more
         n = rows.standing[n].above
-
-
-@kernel
-def hold_at(handle: NDArray[np.int64], n: int, i: int, position: int) -> None:
-    """``hold`` for account ``n`` behind ``handle``."""
-    hold(rows_of(handle), n, i, position)
-
-
-@kernel
-def value_at(handle: NDArray[np.int64], n: int, equity: int) -> None:
-    """``value`` for account ``n`` behind ``handle``."""
-    value(rows_of(handle), n, equity)
 
 
 @kernel

@@ -354,6 +354,10 @@ class MarketStep:
                 return Stop(code)
             self.make_room(2 * len(self.reports))
 
+    def saved(self) -> dict[str, tuple[int, bytes]]:
+        """The arrays as ``restore`` takes them: rows and bytes by name."""
+        return {name: (len(array := getattr(self, name)), array.tobytes()) for name in _ARRAY_TYPES}
+
     def restore(self, saved: Mapping[str, tuple[int, bytes]], rows_before: int) -> None:
         """Put back the arrays that a snapshot holds: rows and bytes by name."""
         for name, dtype in _ARRAY_TYPES.items():

@@ -16,7 +16,6 @@ from grandmodel.domain.orders import Order, ReplaceOrder, Tag
 from grandmodel.runtime.engine import Engine
 
 _FORMAT = 5
-_ARRAYS = ("step", "instruments", "builders", "closed", "slots", "reports", "depth")
 
 
 class _SavedEngine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +38,7 @@ def save_engine(engine: Engine) -> bytes:
     market = engine.market
     saved = _SavedEngine(
         format=_FORMAT,
-        arrays={name: (len(getattr(market, name)), getattr(market, name).tobytes()) for name in _ARRAYS},
+        arrays=market.saved(),
         rows_before=market.rows_before,
         ledgers=[trader.ledger.save() for trader in engine.books.accounts],
         lives=engine.lives.save(),

@@ -90,7 +90,7 @@ def bounds(engine):
     """What is allowed of one more lot, in micros: of one order, of this instrument, of all, gross and net, and of value at risk."""
     asked = PlaceOrder(instrument=NQ.id, side=Side.BUY, quantity=1, order_type=OrderType.MARKET)
     step = Step()
-    engine.planner.act(step, "agent", asked)
+    engine.planner.act(step, engine.books.accounts[0], "agent", asked)
     found = {check.name: check.limit for check in listed(step.intents[0].checks[0])}
     names = ("order_notional", "concentration", "gross_exposure", "net_exposure", "var", "stressed_var")
     return [found[name] / CAPITAL for name in names]
