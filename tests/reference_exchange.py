@@ -35,7 +35,7 @@ PRINT_DELAY = 10**9
 """How long after a quote a print may tell of what left it."""
 EVENT_SPAN = 10**9
 """How long after its newest message an event ends that nobody ends."""
-LEVELS = 32
+LEVELS = 128
 """Levels of a book that one order takes at once."""
 FOREVER = 2**63 - 1
 

@@ -99,8 +99,8 @@ _BECOMES = np.array(
 """``OrderTerms.becomes`` by order type."""
 _NO_TRIGGER = 2**62
 """Ticks from here to the trigger of a trailing stop that has seen no price yet."""
-LEVELS_WALKED = 32
-"""Levels of a book that one order takes at once; it goes on with the next event."""
+LEVELS_WALKED = 128
+"""Levels of a book that one order takes in one event; it goes on with the next."""
 PRINT_DELAY_NS = 1_000_000_000
 """A print tells of lots that left the quote up to so long before it."""
 _QUOTE_AGE_NS = 60_000_000_000

@@ -494,7 +494,7 @@ def test_a_print_that_a_quote_has_told_of_moves_a_queue_once():
 
 def test_one_odd_quote_does_not_erase_a_queue_and_two_in_a_row_do():
     odd = [quote(order(1, BUY, 4, LIMIT, 100)), quote_row(5, 99, 101)]
-    back = [*odd, quote_row(6, 100, 101), trade_row(7, 100, 9)]
+    back = [*odd, quote_row(6, 100, 101), trade_row(7 + 2 * 10**9, 100, 9)]
     assert fills(back, **QUEUE) == []
     gone = [*odd, quote_row(6, 99, 102), trade_row(6 + 2 * 10**9, 100, 3)]
     assert fills(gone, **QUEUE) == [(1, 3, 100)]
@@ -528,6 +528,18 @@ def test_a_market_order_that_comes_after_the_close_waits_for_the_opening():
     ]
     hurried = [*script[:1], (script[1][0], order(1, BUY, 1, effective_ts=START + 70 * second, **IOC)), *script[2:]]
     assert ends(hurried, schedules=(day, day)) == [(1, "out_of_session")]
+
+
+def test_a_print_before_the_opening_fills_nothing_and_starts_nothing():
+    day = schedule_of((0, 1, 0), (10, 20, 1))
+    second, patient = 10**9, {"time_in_force": TimeInForce.GTC}
+    script = [
+        (quote_row(0, 100, 101), order(1, BUY, 1, LIMIT, 95, **patient), order(2, SELL, 1, STOP, stop=93, **patient)),
+        trade_row(500 * second, 90, 5),
+        trade_row(600 * second, 94, 5),
+    ]
+    reports = said(script, schedules=(day, day))
+    assert [(one.order_id, one.ts_event - START) for one in reports if one.kind in "FL"] == [(1, 600 * second)]
 
 
 def test_a_print_far_from_the_quote_fills_nothing_starts_nothing_and_is_counted():
