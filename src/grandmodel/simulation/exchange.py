@@ -52,6 +52,7 @@ def _place_at(
 _TOO_LATE, _UNKNOWN_ORDER, _INVALID = (
     list(Reason).index(reason) for reason in (Reason.TOO_LATE, Reason.UNKNOWN_ORDER, Reason.INVALID)
 )
+_LAST_ARRIVAL = (STEP.names or ()).index("last_arrival")
 _COMPACT_AT = 512
 """Reports handed out before those still on their way move to the front of the array."""
 
@@ -88,6 +89,8 @@ class VenueArrays(Protocol):
     """The arrays of the market step that the venue works on."""
 
     step: NDArray[np.void]
+    values: NDArray[np.int64]
+    """``step`` as plain integers."""
     slots: NDArray[np.void]
     reports: NDArray[np.void]
 
@@ -186,9 +189,9 @@ class SimulatedExchange:
 
     def _arrival(self, ts: int) -> int:
         """When a message sent at ``ts`` reaches the venue: messages of one session do not overtake each other."""
-        state = self._arrays.step[0]
-        arrives = max(ts + self._settings.latency.order_ns(self._generator), int(state["last_arrival"]))
-        state["last_arrival"] = arrives
+        values = self._arrays.values
+        arrives = max(ts + self._settings.latency.order_ns(self._generator), int(values[_LAST_ARRIVAL]))
+        values[_LAST_ARRIVAL] = arrives
         return arrives
 
     def generator_state(self) -> dict[str, object]:
