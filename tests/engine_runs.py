@@ -28,7 +28,7 @@ from grandmodel.runtime.settings import AgentSettings, Mode, RunSettings
 from grandmodel.simulation.models import PerLotFee, VenueSettings
 from strategies import ALL_DAY, MINUTE, NQ, stack
 
-FREE = VenueSettings(fees=PerLotFee(per_lot_micros=0))
+FREE = VenueSettings(fees=PerLotFee(per_lot_micros=0), half_spread_ticks=0)
 
 
 def open_risk(width_ns=5 * MINUTE, **breakers):

@@ -1,7 +1,7 @@
 """A slow, plain simulated venue: the oracle that the compiled one is held against.
 
-Lists and loops, one order after the other, for bars and for trades and quotes (the order book has tests of its own). It knows the rules
-from ``docs/reference/order-types.md`` and shares neither code nor the table of order types with the venue. ``drive`` feeds a script of rows and
+Lists, dictionaries and loops, one order after the other, for bars, for trades and quotes, and for order books. It knows the rules from
+``docs/reference/order-types.md`` and shares neither code nor the table of order types with the venue. ``drive`` feeds a script of rows and
 requests to it, ``drive_compiled`` feeds the same script to the real one; both give the same list of reports.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, Flag, schema_of
+from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, BookSide, Flag, schema_of
 from grandmodel.domain.orders import CancelOrder, ExecType, OrderType, ReplaceOrder, TimeInForce
 from grandmodel.domain.report_rows import REPORT, report_of
 from grandmodel.domain.time import NEVER_NS
@@ -30,6 +30,14 @@ TAKERS = (OrderType.MARKET, OrderType.MARKET_TO_LIMIT)
 
 SHOWN_AS_NOTHING = 2**31 - 1
 """Lots at a price whose feed gives no sizes."""
+
+PRINT_DELAY = 10**9
+"""How long after a quote a print may tell of what left it."""
+EVENT_SPAN = 10**9
+"""How long after its newest message an event ends that nobody ends."""
+LEVELS = 128
+"""Levels of a book that one order takes at once."""
+FOREVER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,20 @@ class Held:
     expires: int
     report_ns: int
     slippage: int
-    state: str  # coming, live, armed (a stop that waits), asleep (a bracket's child), gone
+    state: str  # coming, live, armed (a stop that waits), asleep (a bracket's child), answering (gone, a message still comes), gone
     sent: int
     cancel_at: int = NEVER_NS
-    change_at: int = NEVER_NS
-    change: object = None
+    changes: list = field(default_factory=list)
+    """(when, request), at most four under way."""
     filled: int = 0
     reduced: int = 0
     woken: int = 0
     ahead: int = 0
+    before: dict = field(default_factory=dict)
+    """In a book: what is left of the orders that stood at its price when it joined."""
+    credit: int = 0
+    credit_ts: int = 0
+    vacant: int = 0
     resting: bool = False
     born_in: int = -1
     shut: bool = False
@@ -111,6 +124,18 @@ class Held:
         return int(self.order.side)
 
     @property
+    def is_over(self):
+        return self.state in ("gone", "answering")
+
+    @property
+    def rests(self):
+        return self.kind is OrderType.LIMIT and self.resting
+
+    @property
+    def change_at(self):
+        return self.changes[0][0] if self.changes else NEVER_NS
+
+    @property
     def immediate(self):
         return self.order.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
 
@@ -122,19 +147,160 @@ class Held:
         return max(0, most - self.filled - self.reduced)
 
 
-@dataclass
+class Book:
+    """The orders of a book by id, in order of arrival at their price."""
+
+    def __init__(self):
+        self.orders = {}
+        self.is_known = False
+
+    def at(self, which, price):
+        return {number: one[2] for number, one in self.orders.items() if one[:2] == (which, price)}
+
+    def levels(self, which):
+        """(price, lots) of one side, best first."""
+        sums = {}
+        for side, price, size in self.orders.values():
+            if side == which:
+                sums[price] = sums.get(price, 0) + size
+        return sorted(sums.items(), reverse=which == 0)
+
+    def best(self, which):
+        levels = self.levels(which)
+        return levels[0] if levels else (NONE, 0)
+
+    @property
+    def is_crossed(self):
+        (bid, _), (ask, _) = self.best(0), self.best(1)
+        return bid is not NONE and ask is not NONE and bid >= ask
+
+
 class Market:
-    bid: object = NONE
-    ask: object = NONE
-    bid_size: int = 0
-    ask_size: int = 0
-    last: object = NONE
-    mark: object = NONE
-    trades: int = 0
-    quotes: int = 0
-    feed: str = ""
-    halted: bool = False
-    position: int = 0
+    """What is known of one instrument. Sides are 0 for bids and 1 for asks."""
+
+    def __init__(self, schedule):
+        self.sessions = list(zip(schedule.open_ns.tolist(), schedule.close_ns.tolist(), strict=True))
+        self.session = -1
+        self.opens = self.closes = -(2**63)
+        self.opens_next = 0
+        self.best = [(NONE, 0), (NONE, 0)]
+        self.taken = [{}, {}]
+        """What we took of each level that is still there."""
+        self.eaten = [0, 0]
+        self.gone = [(NONE, 0, 0), (NONE, 0, 0)]
+        self.quoted = False
+        self.quote_ts = 0
+        self.last = self.mark = NONE
+        self.trades = self.far = 0
+        self.feed = ""
+        self.halted = False
+        self.position = 0
+        self.book = Book()
+        self.in_event = self.rejoins = False
+        self.admits_at = 0
+
+    @property
+    def bid(self):
+        return self.best[0][0]
+
+    @property
+    def ask(self):
+        return self.best[1][0]
+
+    def price(self, which):
+        return self.best[which][0]
+
+    def pass_to(self, ts):
+        """Find the session that ``ts`` lies in, or the next one."""
+        found = max(self.session, 0)
+        while found < len(self.sessions) and self.sessions[found][1] <= ts:
+            found += 1
+        if found == self.session:
+            return
+        self.session = found
+        ended = self.closes
+        self.opens, self.closes = self.sessions[found] if found < len(self.sessions) else (FOREVER, FOREVER)
+        self.opens_next = self.sessions[found + 1][0] if found + 1 < len(self.sessions) else FOREVER
+        if self.opens > ended:
+            self.best = [(NONE, 0), (NONE, 0)]
+            if self.feed != "book":
+                self.taken = [{}, {}]
+            self.eaten = [0, 0]
+            self.gone = [(NONE, 0, 0), (NONE, 0, 0)]
+
+    def is_closed(self, ts):
+        return self.feed in ("ticks", "book") and (
+            (self.closes > 0 and ts < self.opens) or 0 < self.closes <= ts < self.opens_next
+        )
+
+    def show(self, which, price, size, ts, *, is_told):
+        """One side of a quote."""
+        sign = 1 if which == 0 else -1
+        old, old_size = self.best[which]
+        left = 0
+        if old is not NONE and price == old:
+            left = old_size - self.eaten[which] - size
+        elif old is not NONE and (price is NONE or price * sign < old * sign):
+            left = old_size - self.eaten[which]
+        if left > 0 and self.trades and not is_told:
+            at, lots, when = self.gone[which]
+            lots = lots if at == old and ts - when <= PRINT_DELAY else 0
+            self.gone[which] = (old, lots + left, ts)
+        if price is not NONE:
+            kept = {at: lots for at, lots in self.taken[which].items() if at * sign <= price * sign}
+            kept[price] = min(kept.get(price, 0), size)
+            self.taken[which] = kept
+        self.best[which] = (price, size)
+        self.eaten[which] = 0
+
+    def eat(self, price, size, aggressor, ts):
+        """A print that no quote has followed yet."""
+        for which in (0, 1):
+            if aggressor == (BookSide.BID, BookSide.ASK)[which]:
+                continue
+            lots = size
+            at, gone, when = self.gone[which]
+            if at == price and ts - when <= PRINT_DELAY:
+                told = min(lots, gone)
+                self.gone[which] = (at, gone - told, when)
+                lots -= told
+            touch, shown = self.best[which]
+            if not lots or touch is NONE:
+                continue
+            if price == touch:
+                self.eaten[which] = min(shown, self.eaten[which] + lots)
+            elif (price > touch) if which == 1 else (price < touch):
+                self.eaten[which] = shown
+
+    def is_far(self, price, ppm, ts):
+        if NONE in (self.bid, self.ask) or ts - self.quote_ts > 60 * 10**9 or not ppm:
+            return False
+        beyond = max(self.bid - price, price - self.ask)
+        return beyond > max(0, 10 * (self.ask - self.bid)) and beyond * 10**6 > ppm * abs(self.bid)
+
+    def keep_taken(self):
+        """In a book: of a level from which lots have left no more is ours than is there."""
+        for which in (0, 1):
+            sizes = dict(self.book.levels(which))
+            self.taken[which] = {at: min(lots, sizes[at]) for at, lots in self.taken[which].items() if at in sizes}
+
+    def offers(self, which):
+        """(price, lots left for us) of one side, best first: all levels of a book, of a quote the one that it shows."""
+        if self.feed == "book":
+            if self.book.is_crossed:
+                return []
+            return [
+                (price, size - self.taken[which].get(price, 0))
+                for price, size in self.book.levels(which)
+                if size > self.taken[which].get(price, 0)
+            ]
+        price, size = self.best[which]
+        if price is NONE:
+            return []
+        return [(price, max(0, size - self.eaten[which] - self.taken[which].get(price, 0)))]
+
+    def take(self, which, price, lots):
+        self.taken[which][price] = self.taken[which].get(price, 0) + lots
 
 
 @dataclass
@@ -148,15 +314,20 @@ class ReferenceExchange:
     now: int = -(2**63)
     last_due: int = 0
     last_id: int = 0
+    last_arrival: int = -(2**63)
 
     def __post_init__(self):
-        self.markets = [Market() for _ in self.names]
+        self.markets = [Market(schedule) for schedule in self.schedules]
         self.generator = np.random.Generator(np.random.PCG64(self.seed))
+
+    @property
+    def shows_sizes(self):
+        return self.settings.liquidity is LiquidityName.DISPLAYED
 
     # Requests.
 
     def submit(self, order):
-        arrives = order.ts + self.settings.latency.order_ns(self.generator)
+        arrives = self.arrival(order.ts)
         report_ns = self.settings.latency.report_ns(self.generator)
         slippage = self.settings.slippage.slippage_ticks(order, self.generator)
         instrument = self.names.index(order.instrument)
@@ -180,7 +351,7 @@ class ReferenceExchange:
         self.last_id = order.order_id
 
     def cancel(self, request):
-        arrives = request.ts + self.settings.latency.order_ns(self.generator)
+        arrives = self.arrival(request.ts)
         held = self.find(request.order_id)
         if held is None:
             self.refuse(request.order_id, arrives)
@@ -188,22 +359,27 @@ class ReferenceExchange:
             held.cancel_at = min(held.cancel_at, arrives)
 
     def replace(self, request):
-        arrives = request.ts + self.settings.latency.order_ns(self.generator)
+        arrives = self.arrival(request.ts)
         held = self.find(request.order_id)
         if held is None:
             self.refuse(request.order_id, arrives)
+        elif len(held.changes) < 4:
+            held.changes.append((arrives, request))
         else:
-            held.change_at = arrives
-            held.change = request
+            self.refuse(request.order_id, arrives, "invalid")
+
+    def arrival(self, ts):
+        self.last_arrival = max(ts + self.settings.latency.order_ns(self.generator), self.last_arrival)
+        return self.last_arrival
 
     def find(self, order_id):
-        found = [held for held in self.orders if held.order.order_id == order_id and held.state != "gone"]
+        found = [held for held in self.orders if held.order.order_id == order_id and not held.is_over]
         return found[0] if found else None
 
-    def refuse(self, order_id, ts):
+    def refuse(self, order_id, ts, reason=""):
         due = max(ts + self.settings.latency.report_ns(self.generator), self.now, self.last_due)
         self.last_due = due
-        reason = "too_late" if order_id <= self.last_id else "unknown_order"
+        reason = reason or ("too_late" if order_id <= self.last_id else "unknown_order")
         self.said.append(Said(len(self.said) + 1, order_id, "9", ts, due, reason=reason))
 
     def expiry(self, order, instrument):
@@ -219,30 +395,47 @@ class ReferenceExchange:
 
     # Time and market data.
 
+    def admits_at(self, held):
+        return self.markets[held.instrument].admits_at
+
     def due(self):
         times = [NEVER_NS]
         for held in self.orders:
+            if held.state == "gone":
+                continue
             if held.state == "coming":
-                times += [held.arrives, held.expires]
-            elif held.state != "gone":
-                times += [held.expires, held.cancel_at, held.change_at]
+                own = min(held.arrives, held.expires)
+            elif held.state == "answering":
+                own = min(held.cancel_at, held.change_at)
+            else:
+                own = min(held.expires, held.cancel_at, held.change_at)
+            times.append(max(own, self.admits_at(held)))
         return min(times)
 
     def run_until(self, limit):
         while self.due() <= limit:
             ts = self.due()
             self.now = max(self.now, ts)
-            for held in self.orders:
-                if held.state != "gone" and held.expires <= ts:
+            let_in = [held for held in self.orders if self.admits_at(held) <= ts]
+            for held in let_in:
+                if not held.is_over and held.expires <= ts:
                     day = held.order.time_in_force is TimeInForce.DAY
                     self.end(held, "C", "session_close" if day else "good_till_date", ts)
-            for held in self.orders:
-                if held.state not in ("gone", "coming") and held.cancel_at <= ts:
+            for held in let_in:
+                if held.state == "answering" and held.cancel_at <= ts:
+                    held.cancel_at = NEVER_NS
+                    self.answer(held, ts)
+                elif not held.is_over and held.state != "coming" and held.cancel_at <= ts:
+                    held.cancel_at = NEVER_NS
                     self.end(held, "4", "asked", ts)
-            for held in self.orders:
-                if held.state not in ("gone", "coming") and held.change_at <= ts:
-                    self.apply_change(held, ts)
-            for held in self.orders:
+            for held in let_in:
+                while held.change_at <= ts and held.state not in ("gone", "coming"):
+                    if held.state == "answering":
+                        held.changes.pop(0)
+                        self.answer(held, ts)
+                    else:
+                        self.apply_change(held, ts)
+            for held in let_in:
                 if held.state == "coming" and held.arrives <= ts:
                     self.arrive(held, ts)
 
@@ -252,15 +445,23 @@ class ReferenceExchange:
         self.now = ts
         market = self.markets[int(row["instrument"])]
         market.feed = "ticks"
+        market.pass_to(ts)
         if row["action"] == Action.TRADE:
             market.trades += 1
-            market.last = market.mark = int(row["price"])
-            if not market.halted:
-                self.on_trade(int(row["instrument"]), int(row["price"]), int(row["size"]), ts)
-            if row["bid_price"] != UNDEFINED_PRICE or row["ask_price"] != UNDEFINED_PRICE:
-                self.on_quote(row, market, ts)
+            price, size, aggressor = int(row["price"]), int(row["size"]), int(row["side"])
+            is_whole = min(row["bid_price"], row["ask_price"]) != UNDEFINED_PRICE
+            market.mark = price
+            if market.is_far(price, self.settings.far_prints_ppm, ts):
+                market.far += 1
+            else:
+                market.last = price
+                if not is_whole:
+                    market.eat(price, size, aggressor, ts)
+                if not market.halted and ts >= market.opens:
+                    self.on_trade(int(row["instrument"]), price, size, aggressor, ts, is_whole=is_whole)
+            if is_whole:
+                self.on_quote(row, market, ts, is_told=True)
         elif row["action"] == Action.QUOTE:
-            market.quotes += 1
             if not row["flags"] & Flag.CROSSED:
                 self.on_quote(row, market, ts)
         elif row["action"] == Action.HALT:
@@ -268,57 +469,162 @@ class ReferenceExchange:
         elif row["action"] == Action.RESUME:
             market.halted = False
 
-    def on_quote(self, row, market, ts):
-        market.bid = NONE if row["bid_price"] == UNDEFINED_PRICE else int(row["bid_price"])
-        market.ask = NONE if row["ask_price"] == UNDEFINED_PRICE else int(row["ask_price"])
-        market.bid_size, market.ask_size = (int(row[name]) or SHOWN_AS_NOTHING for name in ("bid_size", "ask_size"))
-        if market.halted:
+    def on_quote(self, row, market, ts, *, is_told=False):
+        for which, side in enumerate(("bid", "ask")):
+            price, size = int(row[f"{side}_price"]), int(row[f"{side}_size"])
+            market.show(
+                which, NONE if price == UNDEFINED_PRICE else price, size or SHOWN_AS_NOTHING, ts, is_told=is_told
+            )
+        market.quoted, market.quote_ts = True, ts
+        if not market.halted and ts >= market.opens:
+            self.match_quote(int(row["instrument"]), ts)
+
+    def on_event(self, row):
+        """One message of an order book."""
+        ts, instrument, action = int(row["ts_init"]), int(row["instrument"]), row["action"]
+        self.run_until(ts)
+        self.now = ts
+        market = self.markets[instrument]
+        market.feed = "book"
+        market.pass_to(ts)
+        if action == Action.TRADE:
+            market.trades += 1
+            market.last = market.mark = int(row["price"])
+            if not market.halted and ts >= market.opens:
+                self.on_trade(instrument, int(row["price"]), int(row["size"]), int(row["side"]), ts)
+        elif action in (Action.HALT, Action.RESUME):
+            market.halted = action == Action.HALT
+        elif action not in (Action.FILL, Action.NONE):
+            self.change_book(instrument, row)
+            market.keep_taken()
+            if not market.book.is_crossed:
+                market.best = [market.book.best(0), market.book.best(1)]
+        if not row["flags"] & Flag.LAST:
+            market.in_event, market.admits_at = True, ts + EVENT_SPAN
             return
-        for held in self.mine(int(row["instrument"])):
-            other, own = (market.ask, market.bid) if held.side > 0 else (market.bid, market.ask)
+        if market.in_event:
+            market.in_event, market.admits_at = False, ts
+        if market.rejoins and not row["flags"] & Flag.SNAPSHOT and NONE not in (market.bid, market.ask):
+            market.rejoins = False
+            for held in self.mine(instrument):
+                if held.state == "live" and held.rests:
+                    shown = held.shown
+                    self.join(held)
+                    held.shown = shown
+        if not market.halted and ts >= market.opens and not market.book.is_crossed:
+            self.match_quote(instrument, ts)
+
+    def change_book(self, instrument, row):
+        market = self.markets[instrument]
+        book, action, number = market.book, row["action"], int(row["order_id"])
+        resting = [held for held in self.mine(instrument) if held.state == "live" and held.rests]
+        if action == Action.CLEAR:
+            market.book, market.rejoins = Book(), True
+            for held in resting:
+                held.before, held.ahead = {}, SOMEWHERE
+            return
+        book.is_known |= row["price"] != UNDEFINED_PRICE
+        side, price, size = int(row["side"] == BookSide.ASK), int(row["price"]), int(row["size"])
+        known = book.orders.get(number)
+        if known is None:
+            if action != Action.CANCEL and row["side"] in (BookSide.BID, BookSide.ASK):
+                book.orders[number] = (side, price, size)
+            return
+        if action == Action.CANCEL:
+            price, size = known[1], known[2] - size
+        keeps_place = price == known[1] and size <= known[2]
+        for held in resting:
+            if number in held.before:
+                if keeps_place:
+                    held.before[number] = max(0, size)
+                else:
+                    del held.before[number]
+        if not keeps_place or size <= 0:
+            del book.orders[number]
+        if size > 0:
+            book.orders[number] = (known[0], price, size)
+
+    def match_quote(self, instrument, ts):
+        market = self.markets[instrument]
+        for held in self.mine(instrument):
+            which = 1 if held.side > 0 else 0
+            other, own = market.price(which), market.price(1 - which)
             if held.state == "armed":
                 if market.trades == 0 and other is not NONE and self.starts(held, other, ts):
                     self.take(held, ts)
-            elif held.state == "live" and held.kind in TAKERS:
+            elif held.state == "live" and not held.rests:
                 self.take(held, ts)
             elif held.state == "live":
                 if other is not NONE and (held.price - other) * held.side >= 0:
                     most = self.seen(held) if other == held.price else SOMEWHERE
-                    lots = self.gets(held, market.ask_size if held.side > 0 else market.bid_size, ts, most)
+                    lots = min(most, self.closable(held, ts))
+                    if self.shows_sizes:
+                        got = 0
+                        for price, left in market.offers(which):
+                            if (held.price - price) * held.side >= 0 and got < lots:
+                                here = min(left, lots - got)
+                                market.take(which, price, here)
+                                got += here
+                        lots = got
                     if lots:
-                        self.use(market, held.side, lots)
                         self.fill(held, lots, held.price, ts, maker=True)
                         self.show_anew(held, lots)
-                elif self.settings.fill_rule is FillRuleName.QUEUE:
-                    if own is NONE or (held.price - own) * held.side > 0:
-                        held.ahead = 0
-                    elif own == held.price:
-                        held.ahead = min(held.ahead, market.bid_size if held.side > 0 else market.ask_size)
+                elif self.settings.fill_rule is FillRuleName.QUEUE and market.feed == "ticks":
+                    self.see_queue(held, own, market.best[1 - which][1], ts)
 
-    def on_trade(self, instrument, price, size, ts):
+    @staticmethod
+    def see_queue(held, own, size, ts):
+        left = held.ahead
+        is_there = own is not NONE and (held.price - own) * held.side <= 0
+        held.vacant = 0 if is_there else held.vacant + 1
+        if own == held.price:
+            left = min(left, size)
+        elif held.vacant >= 2:
+            left = 0
+        if left < held.ahead:
+            if ts - held.credit_ts > PRINT_DELAY:
+                held.credit = 0
+            if held.ahead < SOMEWHERE:
+                held.credit += held.ahead - left
+                held.credit_ts = ts
+            held.ahead = left
+
+    def on_trade(self, instrument, price, size, aggressor, ts, *, is_whole=False):
         left = size
         rule = self.settings.fill_rule
+        market = self.markets[instrument]
         for held in self.mine(instrument):
             if held.state == "armed":
-                if self.starts(held, price, ts):
-                    self.take(held, ts)
-            elif held.state == "live" and held.kind in TAKERS:
-                self.take(held, ts)
-            elif held.state == "live":
+                self.starts(held, price, ts)
+            elif held.state == "live" and held.rests:
                 beyond = (held.price - price) * held.side
+                from_our_side = aggressor == (BookSide.BID if held.side > 0 else BookSide.ASK)
                 available = 0
-                if beyond > 0 or (beyond == 0 and rule is FillRuleName.TOUCH):
+                if beyond > 0 or (beyond == 0 and rule is FillRuleName.TOUCH and not from_our_side):
                     available = left
-                elif beyond == 0 and rule is FillRuleName.QUEUE:
-                    available = max(0, left - held.ahead)
-                    held.ahead = max(0, held.ahead - left)
+                elif beyond == 0 and rule is FillRuleName.QUEUE and not from_our_side:
+                    if market.feed == "book":
+                        available = max(0, left - held.ahead - sum(held.before.values()))
+                    else:
+                        lots = left
+                        if not is_whole and ts - held.credit_ts <= PRINT_DELAY:
+                            told = min(lots, held.credit)
+                            held.credit -= told
+                            lots -= told
+                        available = max(0, lots - held.ahead)
+                        if held.ahead < SOMEWHERE:
+                            held.ahead = max(0, held.ahead - lots)
                 most = self.seen(held) if beyond == 0 else SOMEWHERE
                 lots = self.gets(held, available, ts, most) if available > 0 else 0
                 if lots:
-                    if self.settings.liquidity is LiquidityName.DISPLAYED:
+                    if self.shows_sizes:
                         left -= lots
                     self.fill(held, lots, held.price, ts, maker=True)
                     self.show_anew(held, lots)
+        if market.feed == "ticks" and not market.quoted:
+            for held in self.mine(instrument):
+                if held.state == "live" and not held.rests:
+                    self.take(held, ts)
 
     def on_bar(self, bar):
         ts, opened = int(bar["ts_init"]), int(bar["ts_open"])
@@ -327,8 +633,9 @@ class ReferenceExchange:
         instrument = int(bar["instrument"])
         market = self.markets[instrument]
         market.feed = "bars"
+        market.pass_to(opened)
         market.mark = int(bar["close"])
-        if bar["flags"] & Flag.HALTED:
+        if bar["flags"] & Flag.HALTED or opened < market.opens:
             return
         self.budget = 10**15
         if self.settings.participation_ppm > 0 and bar["volume"] >= 0:
@@ -373,7 +680,7 @@ class ReferenceExchange:
             return
         if held.sent <= opened:
             if held.kind in TAKERS:
-                paid = self.not_better_than_trigger(held, price) + held.slippage * held.side
+                paid = self.not_better_than_trigger(held, price) + self.costs(held)
                 self.fill_in_bar(held, paid, opened, opened, closed, maker=False)
                 self.leave_limit(held, paid)
             elif (held.price - price) * held.side >= 0:
@@ -400,7 +707,7 @@ class ReferenceExchange:
     def fill_as_started(self, held, price, ts):
         """Fill an order that started inside a bar at ``price``, where its limit lets it."""
         if held.kind is OrderType.MARKET:
-            self.fill_in_bar(held, price + held.slippage * held.side, ts, ts, ts, maker=False)
+            self.fill_in_bar(held, price + self.costs(held), ts, ts, ts, maker=False)
         elif (held.price - price) * held.side >= 0:
             self.fill_in_bar(held, price, ts, ts, ts, maker=False)
         if held.state == "live" and held.immediate:
@@ -417,6 +724,10 @@ class ReferenceExchange:
         if held.is_reached(close):
             self.trigger(held, ts)
             self.fill_as_started(held, int(bar[worst]), ts)
+
+    def costs(self, held):
+        """Ticks, with a sign, that an order pays which takes where no quote is known."""
+        return (held.slippage + self.settings.half_spread_ticks) * held.side
 
     # What happens to one order.
 
@@ -469,90 +780,130 @@ class ReferenceExchange:
             return price
         return max(price, held.stop) if held.side > 0 else min(price, held.stop)
 
-    def use(self, market, side, lots):
-        if self.settings.liquidity is LiquidityName.UNLIMITED:
-            return
-        if side > 0:
-            market.ask_size = max(0, market.ask_size - lots)
-        else:
-            market.bid_size = max(0, market.bid_size - lots)
-
     def arrive(self, held, ts):
         market = self.markets[held.instrument]
-        if market.halted and (held.kind in TAKERS or held.immediate):
+        is_taker = held.kind in TAKERS
+        if market.halted and (held.immediate or (is_taker and held.order.parent is None)):
             self.end(held, "8", "halted", ts)
             return
+        if held.immediate and market.is_closed(ts):
+            self.end(held, "8", "out_of_session", ts)
+            return
         held.state = "armed" if held.waits else "live"
-        if held.kind in TAKERS:
-            other = market.ask if held.side > 0 else market.bid
-            if market.feed == "ticks" and other is not NONE:
+        if is_taker and not held.triggered:
+            other = market.price(1 if held.side > 0 else 0)
+            if market.feed != "bars" and other is not NONE and not market.is_closed(ts):
                 held.arrival = ("quote", other)
             elif market.mark is not NONE:
                 held.arrival = ("mark", market.mark)
         self.say(held, "0", ts)
-        held.change_at = max(held.change_at, ts)
+        if held.changes:
+            held.changes[0] = (max(held.change_at, ts), held.changes[0][1])
         if held.cancel_at <= ts:
+            held.cancel_at = NEVER_NS
             self.end(held, "4", "asked", ts)
         else:
             self.meet(held, ts)
 
     def meet(self, held, ts):
         market = self.markets[held.instrument]
-        if market.feed != "ticks":
+        if market.feed not in ("ticks", "book"):
             held.ahead = SOMEWHERE
             if market.mark is not NONE:
                 held.follow(market.mark)
+        elif 0 < market.closes <= ts or ts < market.opens:
+            held.ahead = SOMEWHERE
         elif market.halted:
             if held.state == "live" and held.kind is OrderType.LIMIT:
                 self.join(held)
         else:
             if held.state == "armed":
-                seen = market.last if market.trades else (market.ask if held.side > 0 else market.bid)
+                seen = market.last if market.trades else market.price(1 if held.side > 0 else 0)
                 if seen is not NONE:
                     self.starts(held, seen, ts)
             if held.state == "live":
                 self.take(held, ts)
 
     def take(self, held, ts):
+        """Take what the other side offers, level by level, within the limit; then rest, go on, or end."""
         market = self.markets[held.instrument]
-        price, size = (market.ask, market.ask_size) if held.side > 0 else (market.bid, market.bid_size)
-        if price is NONE and not market.quotes:
-            price, size = market.last, held.leaves
-        lots = 0
-        if price is not NONE:
-            price = self.not_better_than_trigger(held, price)
-        if held.kind is OrderType.LIMIT:
-            held.triggered = False
-        shown = price is not NONE and not market.halted
-        if shown and (held.kind in TAKERS or (held.price - price) * held.side >= 0):
-            lots = self.gets(held, size, ts)
-        if held.order.time_in_force is TimeInForce.FOK and lots < held.leaves:
-            lots = 0
-        if lots:
-            paid = price + held.slippage * held.side
-            if held.kind is OrderType.LIMIT:
+        which = 1 if held.side > 0 else 0
+        was_limit = held.kind is OrderType.LIMIT
+        only_trades = market.feed == "ticks" and not market.quoted
+        offers = market.offers(which)
+        if only_trades:
+            offers = [(market.last, SOMEWHERE)] if market.last is not NONE else []
+        elif not self.shows_sizes:
+            offers = [(price, SOMEWHERE) for price, _ in offers[:1]]
+
+        def cost(price):
+            paid = self.not_better_than_trigger(held, price)
+            return paid + self.settings.half_spread_ticks * held.side if only_trades else paid
+
+        def is_within(price):
+            return not was_limit or (held.price - cost(price)) * held.side >= 0
+
+        want = 0
+        if offers and not market.halted and is_within(offers[0][0]):
+            want = self.closable(held, ts)
+            if held.order.time_in_force is TimeInForce.FOK:
+                reach = 0
+                for price, left in offers[:LEVELS]:
+                    if not is_within(price):
+                        break
+                    reach += left
+                if want < held.leaves or reach < want:
+                    want = 0
+        walked = 0
+        for price, left in offers:
+            lots = min(want, left)
+            if lots <= 0 or held.state != "live" or walked == LEVELS or not is_within(price):
+                break
+            if was_limit is not (held.kind is OrderType.LIMIT):
+                break
+            paid = cost(price) + held.slippage * held.side
+            if was_limit:
                 paid = min(paid, held.price) if held.side > 0 else max(paid, held.price)
-            self.use(market, held.side, lots)
+            if self.shows_sizes and not only_trades:
+                market.take(which, price, lots)
             self.fill(held, lots, paid, ts, maker=False)
             self.leave_limit(held, paid)
-        if held.state == "live":
-            if held.immediate:
-                self.end(held, "4", "not_fillable", ts)
-            elif held.kind is OrderType.LIMIT and not held.resting:
+            want -= lots
+            walked += 1
+        if held.state != "live":
+            return
+        if held.immediate:
+            self.end(held, "4", "not_fillable", ts)
+        elif held.kind is OrderType.LIMIT:
+            goes_on = walked == LEVELS
+            if was_limit and self.shows_sizes and market.feed == "ticks" and market.quoted and offers:
+                goes_on = (held.price - self.not_better_than_trigger(held, offers[0][0])) * held.side > 0
+            if not goes_on:
                 self.join(held)
 
     def join(self, held):
         market = self.markets[held.instrument]
-        own, size = (market.bid, market.bid_size) if held.side > 0 else (market.ask, market.ask_size)
-        other = market.ask if held.side > 0 else market.bid
-        held.resting = True
+        side = 0 if held.side > 0 else 1
+        own, size = market.best[side]
+        other = market.price(1 - side)
+        held.resting, held.triggered = True, False
         held.shown = held.order.display_quantity
+        held.credit = held.vacant = 0
+        held.before = {}
+        if market.feed == "book":
+            held.ahead = 0 if market.book.is_known else SOMEWHERE
+            if market.book.is_known:
+                held.before = market.book.at(side, held.price)
+            return
         if own is NONE:
             held.ahead = SOMEWHERE if other is NONE else 0
         elif (held.price - own) * held.side > 0:
             held.ahead = 0
         else:
             held.ahead = size if own == held.price else SOMEWHERE
+        at, lots, when = market.gone[side]
+        if at == held.price:
+            held.credit, held.credit_ts = lots, when
 
     def trigger(self, held, ts):
         held.triggered = held.kind in STOPS
@@ -577,7 +928,7 @@ class ReferenceExchange:
         self.say(held, "F", ts, lots=lots, price=price, maker=maker)
         if held.order.oco_group:
             for other in self.orders:
-                if other is held or other.order.oco_group != held.order.oco_group or other.state == "gone":
+                if other is held or other.order.oco_group != held.order.oco_group or other.is_over:
                     continue
                 if other.instrument != held.instrument:
                     continue
@@ -588,19 +939,25 @@ class ReferenceExchange:
                     else:
                         self.end(other, "4", "oco", ts)
         for child in self.orders:
-            if child.order.parent != held.order.order_id or child.state == "gone":
+            if child.order.parent != held.order.order_id or child.is_over:
                 continue
             child.woken += lots
             if child.state == "asleep" and child.leaves > 0:
-                child.state = "armed" if child.waits else "live"
                 child.follow(price)
                 child.sent = ts if child_sent is None else child_sent
                 child.born_in = ts if child_born is None else child_born
                 child.ahead = SOMEWHERE
+                if market.feed != "bars":
+                    child.state, child.arrives, child.resting = "coming", ts, False
+                    continue
+                child.state = "armed" if child.waits else "live"
                 child.resting = child.state == "live"
                 self.say(child, "0", ts)
         if held.leaves == 0:
-            held.state = "asleep" if self.may_wake_again(held) else "gone"
+            if self.may_wake_again(held):
+                held.state = "asleep"
+            else:
+                self.close(held)
         elif held.order.reduce_only and market.position * held.side >= 0:
             self.end(held, "4", "reduce_only", ts)
 
@@ -611,20 +968,29 @@ class ReferenceExchange:
         return parent is not None and parent.leaves > 0
 
     def end(self, held, kind, reason, ts):
-        held.state, held.shut = "gone", True
+        self.close(held)
         self.say(held, kind, ts, reason=reason)
         for child in self.orders:
             if child.order.parent == held.order.order_id and child.state == "asleep":
-                child.state, child.shut = "gone", True
+                self.close(child)
                 self.say(child, "4", ts, reason="parent")
+
+    @staticmethod
+    def close(held):
+        """An order is over; a message on its way to it is still answered."""
+        held.state, held.shut = ("gone" if held.cancel_at == held.change_at == NEVER_NS else "answering"), True
+
+    def answer(self, held, ts):
+        self.say(held, "9", ts, reason="too_late")
+        self.close(held)
 
     def apply_change(self, held, ts):
         before, price_before = held.leaves, held.price
-        held.change_at = NEVER_NS
-        held.quantity = held.change.quantity
-        if held.change.price is not None:
-            held.price = held.change.price
-        stop = held.change.stop_price
+        _, change = held.changes.pop(0)
+        held.quantity = change.quantity
+        if change.price is not None:
+            held.price = change.price
+        stop = change.stop_price
         if stop is not None:
             worse = max(stop, held.stop) if held.side > 0 else min(stop, held.stop)
             held.stop = worse if held.triggered else stop
@@ -666,6 +1032,8 @@ def drive(script, settings, schedules, instruments, seed=5):
     for row, requests in script:
         if "ts_open" in (row.dtype.names or ()):
             venue.on_bar(row)
+        elif "order_id" in (row.dtype.names or ()):
+            venue.on_event(row)
         else:
             venue.on_tick(row)
         for request in requests:

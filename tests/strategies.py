@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 from hypothesis import strategies as st
 
-from grandmodel.domain.blocks import BAR, TICK, UNDEFINED_PRICE, Action, Flag
+from grandmodel.domain.blocks import BAR, BOOK, TICK, UNDEFINED_PRICE, Action, BookSide, Flag
 from grandmodel.domain.ids import InstrumentId, OrderId
 from grandmodel.domain.instruments import BUILT_IN, Instrument, InstrumentKind
 from grandmodel.domain.orders import ORDER_TYPES, CancelOrder, Order, OrderType, ReplaceOrder, Side, TimeInForce
@@ -56,7 +56,9 @@ def bar_row(minute, open_, high, low, close, volume=1_000, *, width=5, instrumen
     return row
 
 
-def tick_row(ns, action, *, price=None, size=0, bid=None, ask=None, sizes=(0, 0), instrument=0, flags=0, sequence=0):
+def tick_row(
+    ns, action, *, price=None, size=0, bid=None, ask=None, sizes=(0, 0), instrument=0, flags=0, sequence=0, side=0
+):
     """One trade, quote, halt or resumption, ``ns`` after ``START``."""
     row = np.zeros(1, TICK)[0]
     row["ts_event"] = row["ts_init"] = START + ns
@@ -64,6 +66,18 @@ def tick_row(ns, action, *, price=None, size=0, bid=None, ask=None, sizes=(0, 0)
         row[name] = UNDEFINED_PRICE if value is None else value
     row["size"], row["bid_size"], row["ask_size"] = size, *sizes
     row["action"], row["instrument"], row["flags"], row["sequence"] = action, instrument, flags, sequence
+    row["side"] = side
+    return row
+
+
+def event_row(ns, action, side=BookSide.NONE, number=0, price=UNDEFINED_PRICE, size=0, *, flags=int(Flag.LAST), **more):
+    """One message of an order book, ``ns`` after ``START``; by default the last of its event."""
+    row = np.zeros(1, BOOK)[0]
+    row["ts_event"] = row["ts_init"] = START + ns
+    row["action"], row["side"], row["order_id"] = action, side, number
+    row["price"], row["size"], row["flags"] = price, size, flags
+    for name, value in more.items():
+        row[name] = value
     return row
 
 
@@ -113,7 +127,7 @@ def bars(draw, instruments=1, min_size=1, max_size=12):
 def ticks(draw, instruments=1, min_size=1, max_size=40, *, trades=True, quotes=True, warm=0):
     """A list of trades and quotes in order: one-sided and crossed quotes, trades with quotes, halts, equal stamps.
 
-    It begins with ``warm`` quiet rows, half a minute apart, so that what needs a few closed bars first knows them.
+    Some trades name their aggressor, and now and then one is far from everything. It begins with ``warm`` quiet rows, half a minute apart, so that what needs a few closed bars first knows them.
     """
     kinds = [kind for kind, wanted in (("trade", trades), ("both", trades and quotes), ("quote", quotes)) if wanted]
     kinds = kinds * 12 + ["halt", "resume", "resume"]
@@ -133,14 +147,102 @@ def ticks(draw, instruments=1, min_size=1, max_size=40, *, trades=True, quotes=T
         flags = draw(st.sampled_from((0, 0, 0, 0, int(Flag.CROSSED)))) if kind == "quote" else 0
         side = draw(st.sampled_from(("both", "both", "both", "both", "bid", "ask")))
         quote = {"bid": None if side == "ask" else bid, "ask": None if side == "bid" else ask, "sizes": sizes}
+        printed = middle + draw(st.sampled_from((0,) * 30 + (-40, 40)))
+        aggressor = draw(st.sampled_from((0, int(BookSide.NONE), int(BookSide.BID), int(BookSide.ASK))))
         if kind == "trade":
-            rows.append(trade_row(ns, middle, draw(st.integers(1, 6)), **common))
+            rows.append(trade_row(ns, printed, draw(st.integers(1, 6)), side=aggressor, **common))
         elif kind == "both":
-            rows.append(tick_row(ns, Action.TRADE, price=middle, size=draw(st.integers(1, 6)), **quote, **common))
+            rows.append(
+                tick_row(
+                    ns, Action.TRADE, price=printed, size=draw(st.integers(1, 6)), side=aggressor, **quote, **common
+                )
+            )
         elif kind == "quote":
             rows.append(tick_row(ns, Action.QUOTE, flags=flags, **quote, **common))
         else:
             rows.append(tick_row(ns, Action.HALT if kind == "halt" else Action.RESUME, **common))
+    return rows
+
+
+@st.composite
+def books(draw, instruments=1, min_size=1, max_size=25):
+    """Messages of order books in order: orders that come, shrink, grow, move and go, sweeps of several messages, clears and halts.
+
+    Before a book is known there are a few orders on either side. Now and then an event crosses the book for a while, or never ends.
+    """
+    ns, number, rows = 0, 0, []
+    standing = [{} for _ in range(instruments)]
+
+    def say(instrument, action, *, is_last=True, flags=0, **fields):
+        rows.append(
+            event_row(ns, action, instrument=instrument, sequence=len(rows), flags=flags | int(is_last), **fields)
+        )
+
+    def add(instrument, side, price, size, **more):
+        nonlocal number
+        number += 1
+        standing[instrument][number] = (side, price, size)
+        say(instrument, Action.ADD, side=side, number=number, price=price, size=size, **more)
+
+    def drop(instrument, which, lots, **more):
+        side, price, size = standing[instrument][which]
+        say(instrument, Action.CANCEL, side=side, number=which, price=price, size=lots, **more)
+        if lots >= size:
+            del standing[instrument][which]
+        else:
+            standing[instrument][which] = (side, price, size - lots)
+
+    for instrument in range(instruments):
+        for away in (1, 1, 2, 3):
+            add(instrument, BookSide.BID, MID - away, 1 + away, is_last=False)
+            add(instrument, BookSide.ASK, MID + away, 1 + away, is_last=away == 3)
+    for _ in range(draw(st.integers(min_size, max_size))):
+        ns += draw(st.sampled_from((0, 1, 1_000, 500_000, 10**9, 90 * 10**9)))
+        instrument = draw(st.integers(0, instruments - 1))
+        mine = standing[instrument]
+        kind = draw(
+            st.sampled_from(("add",) * 8 + ("drop", "change", "sweep", "sweep") * 3 + ("clear", "halt", "resume"))
+        )
+        ends = draw(st.sampled_from((True,) * 6 + (False,)))
+        if kind in ("drop", "change", "sweep") and not mine:
+            kind = "add"
+        if kind == "add":
+            side = draw(st.sampled_from((BookSide.BID, BookSide.ASK)))
+            towards = draw(st.integers(-1, 4))
+            price = MID - towards if side is BookSide.BID else MID + towards
+            add(instrument, side, price, draw(st.integers(1, 6)), is_last=ends)
+        elif kind == "drop":
+            drop(instrument, draw(st.sampled_from(sorted(mine))), draw(st.integers(1, 6)), is_last=ends)
+        elif kind == "change":
+            which = draw(st.sampled_from(sorted(mine)))
+            side, price, _ = mine[which]
+            price, size = price + draw(st.sampled_from((0, 0, 0, -1, 1))), draw(st.integers(1, 8))
+            mine[which] = (side, price, size)
+            say(instrument, Action.MODIFY, side=side, number=which, price=price, size=size, is_last=ends)
+        elif kind == "sweep":
+            side = draw(st.sampled_from((BookSide.BID, BookSide.ASK)))
+            sign = -1 if side is BookSide.BID else 1
+            hit = sorted((one for one in mine if mine[one][0] is side), key=lambda one: (sign * mine[one][1], one))
+            aggressor = BookSide.ASK if side is BookSide.BID else BookSide.BID
+            hit = hit[: draw(st.integers(1, 4))]
+            for one in hit:
+                _, price, size = mine[one]
+                named = draw(st.sampled_from((aggressor, aggressor, BookSide.NONE)))
+                say(instrument, Action.TRADE, side=named, price=price, size=size, is_last=False)
+                say(instrument, Action.FILL, side=side, number=one, price=price, size=size, is_last=False)
+            ns += draw(st.sampled_from((0, 0, 500)))
+            for one in hit:
+                drop(instrument, one, mine[one][2], is_last=ends and one == hit[-1])
+        elif kind == "clear":
+            mine.clear()
+            is_snapshot = draw(st.booleans())
+            say(instrument, Action.CLEAR, is_last=not is_snapshot)
+            for away in (1, 2):
+                flags = int(Flag.SNAPSHOT) if is_snapshot else 0
+                add(instrument, BookSide.BID, MID - away, 3, flags=flags, is_last=not is_snapshot)
+                add(instrument, BookSide.ASK, MID + away, 3, flags=flags, is_last=away == 2)
+        else:
+            say(instrument, Action.HALT if kind == "halt" else Action.RESUME)
     return rows
 
 

@@ -39,7 +39,12 @@ def change(number, quantity, **prices):
 def said(script, schedules=(ALL_DAY, ALL_DAY), **venue):
     """Every report over ``script``, a list of rows and of (row, request, ...)."""
     steps = [(step[0], list(step[1:])) if isinstance(step, tuple) else (step, []) for step in script]
-    fields = {"fees": PerLotFee(per_lot_micros=0), "fill_rule": FillRuleName.THROUGH} | venue
+    fields = {
+        "fees": PerLotFee(per_lot_micros=0),
+        "fill_rule": FillRuleName.THROUGH,
+        "half_spread_ticks": 0,
+        "far_prints_ppm": 0,
+    } | venue
     return drive_compiled(steps, VenueSettings(**fields), schedules, (NQ, CL))
 
 

@@ -129,6 +129,7 @@ def session_run(block, agent, widths, opened, *, keep_rows, on_record=None):
         agents=(AgentSettings(kind=agent),),
         risk=RISK,
         rolls=RollPolicy.IGNORE,
+        venue=VenueSettings(half_spread_ticks=0),
     )
     blocks = [block[start : start + 65_536] for start in range(0, len(block), 65_536)]
     root = Path(tempfile.mkdtemp(prefix="peers-"))

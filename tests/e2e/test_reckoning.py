@@ -27,6 +27,7 @@ WIDE = (
     'risk.breakers.volatility={"caution":1e9,"reduce":null,"halt":null}',
     'risk.breakers.correlation_shock={"caution":1e9,"reduce":null,"halt":null}',
     "risk.var.min_returns=1",
+    "venue.half_spread_ticks=0",
 )
 
 

@@ -16,12 +16,14 @@ from grandmodel.simulation.models import (
     VenueSettings,
 )
 from reference_exchange import drive, drive_compiled
-from strategies import ALL_DAY, CL, NQ, bars, schedule_of, scripts, ticks
+from strategies import ALL_DAY, CL, NQ, bars, books, schedule_of, scripts, ticks
 
 SLOW = settings(
     deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 SHORT_DAYS = schedule_of((0, 40, 0), (45, 90, 0), (100, 200, 1))
+TIGHT_DAYS = schedule_of((0, 2, 0), (3, 5, 0), (6, 9, 0), (12, 30, 1), (31, 1_000, 1))
+"""Sessions that trades, quotes and books run through often."""
 INSTRUMENTS = (NQ, CL)
 SCHEDULES = (ALL_DAY, SHORT_DAYS)
 
@@ -39,6 +41,8 @@ venues = st.builds(
     fill_rule=st.sampled_from(tuple(FillRuleName)),
     liquidity=st.sampled_from(tuple(LiquidityName)),
     participation_ppm=st.sampled_from((0, 0, 300_000)),
+    half_spread_ticks=st.sampled_from((0, 1, 2)),
+    far_prints_ppm=st.sampled_from((0, 10_000)),
 )
 
 
@@ -56,8 +60,8 @@ def test_on_bars_the_compiled_venue_says_what_the_plain_one_says(script, venue):
 @given(scripts(ticks(instruments=2), instruments=2), venues)
 def test_on_trades_and_quotes_the_compiled_venue_says_what_the_plain_one_says(script, venue):
     positions = []
-    said = drive_compiled(script, venue, SCHEDULES, INSTRUMENTS, positions=positions)
-    assert said == drive(script, venue, SCHEDULES, INSTRUMENTS)
+    said = drive_compiled(script, venue, (ALL_DAY, TIGHT_DAYS), INSTRUMENTS, positions=positions)
+    assert said == drive(script, venue, (ALL_DAY, TIGHT_DAYS), INSTRUMENTS)
     check_what_always_holds(script, said)
     check_positions(script, said, positions)
 
@@ -76,6 +80,16 @@ def test_on_trades_alone_the_compiled_venue_says_what_the_plain_one_says(script,
     assert drive_compiled(script, venue, SCHEDULES[:1], INSTRUMENTS[:1]) == drive(
         script, venue, SCHEDULES[:1], INSTRUMENTS[:1]
     )
+
+
+@SLOW
+@given(scripts(books(instruments=2), instruments=2), venues)
+def test_on_books_the_compiled_venue_says_what_the_plain_one_says(script, venue):
+    positions = []
+    said = drive_compiled(script, venue, (ALL_DAY, TIGHT_DAYS), INSTRUMENTS, positions=positions)
+    assert said == drive(script, venue, (ALL_DAY, TIGHT_DAYS), INSTRUMENTS)
+    check_what_always_holds(script, said)
+    check_positions(script, said, positions)
 
 
 def check_what_always_holds(script, said):

@@ -9,7 +9,7 @@ from venue_scripts import BUY, SELL, order
 
 test_the_page_shows_every_type_as_the_table_has_it()
 
-VENUE = VenueSettings(fees=PerLotFee(per_lot_micros=0), participation_ppm=100_000)
+VENUE = VenueSettings(fees=PerLotFee(per_lot_micros=0), half_spread_ticks=0, participation_ppm=100_000)
 """A tenth of a bar's volume of 100 lots: ten fill."""
 FLAT = bar_row(0, 1_000, 1_000, 1_000, 1_000, 100)
 

@@ -27,6 +27,7 @@ from grandmodel.runtime.inputs import InputEngine
 from grandmodel.runtime.sequencer import sequence
 from grandmodel.runtime.session import Session
 from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSettings
+from grandmodel.simulation.models import VenueSettings
 
 FILES = {
     "NQ": "data/bars/futures_30m/NQ_30m_eth_20200629_20240628.csv.gz",
@@ -61,6 +62,7 @@ def wide_settings(rolls: RollPolicy) -> RunSettings:
         widths_ns=(THIRTY_MINUTES_NS,),
         risk=wide_risk(),
         rolls=rolls,
+        venue=VenueSettings(half_spread_ticks=0),
     )
 
 

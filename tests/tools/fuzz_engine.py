@@ -239,6 +239,7 @@ def draw_settings(rng: np.random.Generator, market: Market) -> RunSettings:
         fill_rule=list(FillRuleName)[int(rng.integers(0, 3))],
         liquidity=list(LiquidityName)[int(rng.integers(0, 2))],
         participation_ppm=int(rng.choice([0, 2_000])),
+        half_spread_ticks=int(rng.integers(0, 3)),
     )
     return RunSettings(
         mode=Mode.BACKTEST,

@@ -16,7 +16,7 @@ import numpy as np
 from grandmodel.account.ledger import Ledger
 from grandmodel.data.market.soundness import LAST_STAMP_NS
 from grandmodel.domain.agents import Agent, WakeRule, Wish
-from grandmodel.domain.blocks import Block
+from grandmodel.domain.blocks import Block, Schema, schema_of
 from grandmodel.domain.decisions import (
     CancelIntent,
     Decision,
@@ -73,6 +73,7 @@ from grandmodel.runtime.settings import Mode, RunSettings
 from grandmodel.runtime.step import Step
 from grandmodel.runtime.trading_account import TradingAccount
 from grandmodel.runtime.wishes import place_of, shown
+from grandmodel.simulation.models import FillRuleName
 
 _END, _REPORTS, _BARS, _EQUITY_LINE, _ROLL, _BAD_ROW, _ASK, _RISK, _FULL, _REACT = (
     int(stop)
@@ -197,6 +198,8 @@ class Engine:
     def on_block(self, block: Block) -> Iterator[Record]:
         """Walk one block; the records of every stop."""
         self.quiet.begin(block)
+        if self.market.position == 0 and self.settings.venue.fill_rule is FillRuleName.TOUCH:
+            yield from self._warn_of_touch(block)
         while (stop := self._walk()) != _END:
             watch = self.watch
             if watch is not None:
@@ -204,6 +207,14 @@ class Engine:
             yield from self.on_stop(stop, block)
             if watch is not None:
                 watch.settled(stop)
+
+    def _warn_of_touch(self, block: Block) -> Iterator[Record]:
+        """Before the first row: on anything finer than bars the fill rule ``touch`` fills orders that others stood before."""
+        if len(block) and schema_of(block) is not Schema.BARS:
+            text = "venue.fill_rule touch on trades, quotes or books: about a fifth of its fills would not have happened; choose queue or through"
+            step = Step()
+            step.alerts.append(Alert(severity="high", code="touch_fills", text=text))
+            yield self._record(Cause.QUALITY, step)
 
     def _walk(self) -> int:
         try:
@@ -556,8 +567,10 @@ class Engine:
             "rolls",
             "volume",
             "bad_rows",
+            "far_prints",
         )
         repeated = sum(trader.ledger.repeated for trader in (first, *others))
+        rare = ("bad_rows", "far_prints")
         return {
             **self._holdings(self.books.accounts),
             **({"accounts": self._accounts_summary()} if first.name else {}),
@@ -566,7 +579,7 @@ class Engine:
             "repeated_reports": self.lives.repeated_reports,
             **({"repeated_account_events": repeated} if repeated else {}),
             "quality": {
-                name: {key: int(row[key]) for key in counted if key != "bad_rows" or row[key]}
+                name: {key: int(row[key]) for key in counted if key not in rare or row[key]}
                 for name, row in zip(self.books.ids, rows, strict=True)
             },
         }

@@ -44,11 +44,24 @@ from grandmodel.domain.instruments import MAX_PRICE_TICKS, MICROS_PER_UNIT, Inst
 from grandmodel.domain.money import converted
 from grandmodel.domain.report_rows import REPORT
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE
+from grandmodel.domain.time import NEVER_NS, NS_PER_DAY, NS_PER_MINUTE, NS_PER_SECOND
 from grandmodel.kernels import kernel
 from grandmodel.runtime.errors import DisorderError
-from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level, clear_book
-from grandmodel.simulation.matching import match_bar, match_quote, match_trade, run_venue, venue_due
+from grandmodel.simulation.depth import DEPTH, apply_book_event, best_level, clear_book, is_crossed
+from grandmodel.simulation.matching import (
+    eat_touch,
+    forget_quotes,
+    is_far,
+    keep_takings,
+    match_bar,
+    match_quote,
+    match_trade,
+    note_gone,
+    rejoin_queues,
+    report_room,
+    run_venue,
+    venue_due,
+)
 from grandmodel.simulation.state import INSTRUMENT, SLOT, STEP, UNSHOWN_SIZE, VIEWED, Feed, SlotState, holding_row
 
 if TYPE_CHECKING:
@@ -108,13 +121,16 @@ _READ = -1
 
 _TRADE, _QUOTE, _HALT, _RESUME = int(Action.TRADE), int(Action.QUOTE), int(Action.HALT), int(Action.RESUME)
 _FILL, _NONE = int(Action.FILL), int(Action.NONE)
-_ADD, _CANCEL, _MODIFY = int(Action.ADD), int(Action.CANCEL), int(Action.MODIFY)
+_ADD, _CANCEL, _MODIFY, _CLEAR = int(Action.ADD), int(Action.CANCEL), int(Action.MODIFY), int(Action.CLEAR)
 _STAMP, _SIZE, _JUMPED = int(Fault.STAMP), int(Fault.SIZE), int(Fault.JUMP)
-_LAST, _CROSSED, _HALTED = int(Flag.LAST), int(Flag.CROSSED), int(Flag.HALTED)
+_LAST, _CROSSED, _HALTED, _SNAPSHOT = int(Flag.LAST), int(Flag.CROSSED), int(Flag.HALTED), int(Flag.SNAPSHOT)
 _ROLL, _BAD = int(Flag.ROLL), int(Flag.BAD_STRETCH)
 _BREAK = _ROLL | _BAD
-_ENDED = int(SlotState.ENDED)
+_ANSWERING = int(SlotState.ANSWERING)
 _FEED_BARS, _FEED_TICKS, _FEED_BOOK = int(Feed.BARS), int(Feed.TICKS), int(Feed.BOOK)
+
+_EVENT_SPAN_NS = NS_PER_SECOND
+"""An event whose last message does not come ends so long after the newest."""
 
 SCHEDULE_GRACE_NS = 31 * NS_PER_DAY
 """A row so long after the last session that the run knows is none of this run's."""
@@ -154,6 +170,9 @@ class MarketStep:
         self.step["fill_rule"] = venue.fill_rule.code
         self.step["liquidity"] = venue.liquidity.code
         self.step["participation_ppm"] = venue.participation_ppm
+        self.step["half_spread"] = venue.half_spread_ticks
+        self.step["far_prints_ppm"] = venue.far_prints_ppm
+        self.step["last_arrival"] = -(2**63)
         self.step["stops_at_marks"] = stops_at_marks
         self.step["bad_window_ns"] = bad_window_ns
         known = [int(schedule.close_ns[-1]) + SCHEDULE_GRACE_NS for schedule in schedules if len(schedule)]
@@ -386,12 +405,12 @@ def run_due(
     """Everything due at or before ``limit``, in order of time; a ``Stop``, END when nothing is left."""
     state = step[0]
     while True:
-        state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+        state.next_due = min(venue_due(step, slots, reports, instruments), earliest_due(builders))
         ts = state.next_due
         if ts > limit or ts == NEVER_NS:
             return _END
         state.now = max(state.now, ts)
-        if reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+        if reports.shape[0] - state.report_tail < report_room(state.slots):
             return _GROW
         run_venue(step, slots, reports, instruments, depth, ts)
         if state.report_head < state.report_tail and reports[state.report_head].due <= ts:
@@ -401,7 +420,7 @@ def run_due(
             return _BARS
 
 
-@kernel
+@kernel(borrows=True)
 def advance_to(
     step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows, ts: int
 ) -> int:
@@ -425,8 +444,11 @@ def _find_session(instruments: Rows, i: int, sessions: Rows, ranges: Rows, ts: i
             break
         market.session_open = sessions[market.session, 0]
         market.session_close = sessions[market.session, 1]
-    if market.session_open > ended:  # The quotes of a session that has ended are nobody's any more.
-        market.bid = market.ask = UNDEFINED_PRICE
+    market.next_open = 2**63 - 1
+    if market.session + 1 < ranges[i, 1]:
+        market.next_open = sessions[market.session + 1, 0]
+    if market.session_open > ended:
+        forget_quotes(market)
 
 
 @kernel
@@ -452,7 +474,7 @@ def _is_engaged(step: Rows, instruments: Rows, slots: Rows, i: int) -> bool:
     for account in range(1, traders + 1):
         engaged |= instruments[holding_row(account, count, i)].position != 0
     for k in range(step[0].slots):
-        engaged |= slots[k].instrument == i and slots[k].state != _ENDED
+        engaged |= slots[k].instrument == i and slots[k].state > _ANSWERING
     return bool(engaged)
 
 
@@ -563,7 +585,7 @@ def _is_next(state: Row, market: Row, room: int, ts: int, until: int, sequence: 
         and ts <= state.last_stamp
         and until < state.next_due
         and breaks == 0
-        and (market.active == 0 or room - state.report_tail >= 8 * state.slots + 16)
+        and (market.active == 0 or room - state.report_tail >= report_room(state.slots))
     )
 
 
@@ -592,7 +614,7 @@ def make_way(
         if _is_engaged(step, instruments, slots, i):
             state.now = max(state.now, began)
             return _ROLL_AHEAD
-    if market.active > 0 and reports.shape[0] - state.report_tail < 8 * state.slots + 16:
+    if market.active > 0 and reports.shape[0] - state.report_tail < report_room(state.slots):
         return _GROW
     return _READ
 
@@ -622,19 +644,44 @@ def _note_breaks(market: Row, breaks: int) -> None:
 
 
 @kernel(inline=True)
-def _count_trade(market: Row, ts: int, price: int, size: int) -> None:
+def _count_trade(market: Row, ts: int, size: int) -> None:
     market.trades += 1
     market.volume += size
-    market.last = price
     market.last_ts = ts
 
 
 @kernel(inline=True)
-def _keep_quote(market: Row, bid: int, ask: int, bid_size: int, ask_size: int) -> None:
+def _keep_quote(market: Row, ts: int, bid: int, ask: int, bid_size: int, ask_size: int, is_told: bool) -> None:
+    """Keep a quote; ``is_told``: it stands beside the trade that changed it."""
+    bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
+    ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
+    if not is_told and market.trades > 0:
+        note_gone(market, bid, bid_size, ask, ask_size, ts)
+    if market.takings:
+        keep_takings(market, bid, bid_size, ask, ask_size)
+    market.quoted = 1
+    market.quote_ts = ts
+    market.bid_eaten = market.ask_eaten = 0
     market.bid = bid
     market.ask = ask
-    market.bid_size = bid_size if bid_size > 0 else UNSHOWN_SIZE
-    market.ask_size = ask_size if ask_size > 0 else UNSHOWN_SIZE
+    market.bid_size = bid_size
+    market.ask_size = ask_size
+
+
+@kernel(inline=True)
+def _keep_print(state: Row, market: Row, ts: int, price: int, size: int, aggressor: int, is_whole: bool) -> bool:
+    """Keep a trade and what it used up of the quote; True where our orders are to be matched with it. A far print is only counted.
+
+    ``is_whole``: its row holds the quote after it, which shows by itself what is left.
+    """
+    if market.quoted:
+        if (price > market.ask or price < market.bid) and is_far(market, price, state.far_prints_ppm, ts):
+            market.far_prints += 1
+            return False
+        if not is_whole:
+            eat_touch(market, price, size, aggressor, ts)
+    market.last = price
+    return bool(market.active > 0 and not market.halted and ts >= market.session_open)
 
 
 @kernel(inline=True)
@@ -643,14 +690,14 @@ def _is_crossed(bid: int, ask: int, flags: int) -> bool:
     return (flags & _CROSSED) != 0 or (bid > ask and bid != UNDEFINED_PRICE)
 
 
-@kernel
+@kernel(borrows=True)
 def walk_ticks(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
     """Walk trades and quotes from ``step.row``; a ``Stop``. The row that it stopped before is in ``step.row``."""
     state = step[0]
-    state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    state.next_due = min(venue_due(step, slots, reports, instruments), earliest_due(builders))
     for row in range(state.row, block.shape[0]):
         tick = block[row]
         ts, i, flags = tick.ts_init, tick.instrument, tick.flags
@@ -675,22 +722,23 @@ def walk_ticks(
         _note_breaks(market, breaks)
         if action == _TRADE:
             mark = tick.price
-            _count_trade(market, ts, mark, tick.size)
+            _count_trade(market, ts, tick.size)
             due = add_price(builders, i, ts, mark, tick.size, market.session_open, market.session_close, breaks)
             state.next_due = min(state.next_due, due)
-            if market.active > 0 and not market.halted:
-                match_trade(step, slots, reports, instruments, depth, i, ts, mark, tick.size)
-            if (bid != UNDEFINED_PRICE or ask != UNDEFINED_PRICE) and not _is_crossed(bid, ask, flags):
-                _keep_quote(market, bid, ask, bid_size, ask_size)
-                if market.active > 0 and not market.halted:
+            is_whole = (bid != UNDEFINED_PRICE or ask != UNDEFINED_PRICE) and not _is_crossed(bid, ask, flags)
+            if _keep_print(state, market, ts, mark, tick.size, tick.side, is_whole):
+                match_trade(step, slots, reports, instruments, depth, i, ts, mark, tick.size, tick.side, is_whole)
+            if is_whole:
+                _keep_quote(market, ts, bid, ask, bid_size, ask_size, True)
+                if market.active > 0 and not market.halted and ts >= market.session_open:
                     match_quote(step, slots, reports, instruments, depth, i, ts)
         elif action == _QUOTE:
             market.quotes += 1
             if _is_crossed(bid, ask, flags):
                 market.crossed += 1
             else:
-                _keep_quote(market, bid, ask, bid_size, ask_size)
-                if market.active > 0 and not market.halted:
+                _keep_quote(market, ts, bid, ask, bid_size, ask_size, False)
+                if market.active > 0 and not market.halted and ts >= market.session_open:
                     match_quote(step, slots, reports, instruments, depth, i, ts)
                 if bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
                     market.one_sided += 1
@@ -708,14 +756,14 @@ def walk_ticks(
     return _END
 
 
-@kernel
+@kernel(borrows=True)
 def walk_bars(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
     """Walk finished bars from ``step.row``; a ``Stop``."""
     state = step[0]
-    state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    state.next_due = min(venue_due(step, slots, reports, instruments), earliest_due(builders))
     for row in range(state.row, block.shape[0]):
         bar = block[row]
         ts, opened, i, flags = bar.ts_init, bar.ts_open, bar.instrument, bar.flags
@@ -742,7 +790,7 @@ def walk_bars(
         _note_breaks(market, breaks)
         market.bars += 1
         market.volume += max(bar.volume, 0)
-        if market.active > 0 and not flags & _HALTED:
+        if market.active > 0 and not flags & _HALTED and opened >= market.session_open:
             match_bar(
                 step, slots, reports, instruments, i, opened, ts, bar.open, bar.high, bar.low, bar.close, bar.volume
             )
@@ -760,14 +808,14 @@ def walk_bars(
     return _END
 
 
-@kernel
+@kernel(borrows=True)
 def walk_book(
     block: Rows, step: Rows, instruments: Rows, builders: Rows, slots: Rows, reports: Rows, closed: Rows, depth: Rows,
     sessions: Rows, ranges: Rows,
 ) -> int:  # fmt: skip
     """Walk order-book events from ``step.row``; a ``Stop``. A new contract begins with an empty book."""
     state = step[0]
-    state.next_due = min(venue_due(step, slots, reports), earliest_due(builders))
+    state.next_due = min(venue_due(step, slots, reports, instruments), earliest_due(builders))
     for row in range(state.row, block.shape[0]):
         event = block[row]
         ts, i, flags, action = event.ts_init, event.instrument, event.flags, event.action
@@ -794,11 +842,12 @@ def walk_book(
             market.bid = market.ask = UNDEFINED_PRICE
         if action == _TRADE:
             mark = event.price
-            _count_trade(market, ts, mark, event.size)
+            market.last = mark
+            _count_trade(market, ts, event.size)
             due = add_price(builders, i, ts, mark, event.size, market.session_open, market.session_close, breaks)
             state.next_due = min(state.next_due, due)
-            if market.active > 0 and not market.halted:
-                match_trade(step, slots, reports, instruments, depth, i, ts, mark, event.size)
+            if market.active > 0 and not market.halted and ts >= market.session_open:
+                match_trade(step, slots, reports, instruments, depth, i, ts, mark, event.size, event.side, False)
         elif action == _HALT or action == _RESUME:
             market.halted = action == _HALT
         elif action != _FILL and action != _NONE:
@@ -814,7 +863,14 @@ def walk_book(
                 slots,
                 state.slots,
             )
-            _show_book(step, instruments, slots, reports, depth, i, ts, flags)
+            if action == _CLEAR:
+                rejoin_queues(step, slots, instruments, depth, i, False)
+            _show_book(instruments, depth, i)
+        if not flags & _LAST:
+            market.in_event = 1
+            market.admits_at = ts + _EVENT_SPAN_NS
+        elif market.active > 0 or market.in_event or market.rejoins:
+            _end_event(step, instruments, slots, reports, builders, depth, i, ts, flags)
         if mark_instrument(step, instruments, i, mark, ts):
             state.row = row + 1
             return _EQUITY_LINE
@@ -823,20 +879,33 @@ def walk_book(
 
 
 @kernel
-def _show_book(
-    step: Rows, instruments: Rows, slots: Rows, reports: Rows, depth: Rows, i: int, ts: int, flags: int
-) -> None:
-    """Keep the best bid and ask of an order book; they are matched with the last event of a message."""
+def _show_book(instruments: Rows, depth: Rows, i: int) -> None:
+    """Keep the best bid and ask of an order book."""
     market = instruments[i]
     bid, ask = best_level(depth, i, 0), best_level(depth, i, 1)
     if bid < ask or bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE:
         market.bid, market.ask = bid, ask
         market.bid_size = 0 if bid == UNDEFINED_PRICE else depth[i].size[0, bid - depth[i].base]
         market.ask_size = 0 if ask == UNDEFINED_PRICE else depth[i].size[1, ask - depth[i].base]
-        if market.active > 0 and not market.halted and flags & _LAST:
-            match_quote(step, slots, reports, instruments, depth, i, ts)
     else:
         market.crossed += 1
+
+
+@kernel
+def _end_event(
+    step: Rows, instruments: Rows, slots: Rows, reports: Rows, builders: Rows, depth: Rows, i: int, ts: int, flags: int
+) -> None:
+    """The last message of an event of the order book: our orders meet the book as it is now, and what waited for that is let in."""
+    state, market = step[0], instruments[i]
+    if market.in_event:
+        market.in_event = 0
+        market.admits_at = ts
+        if state.slots > 0:
+            state.next_due = min(venue_due(step, slots, reports, instruments), earliest_due(builders))
+    if market.rejoins and not flags & _SNAPSHOT and market.bid != UNDEFINED_PRICE and market.ask != UNDEFINED_PRICE:
+        rejoin_queues(step, slots, instruments, depth, i, True)
+    if market.active > 0 and not market.halted and ts >= market.session_open and not is_crossed(depth, i):
+        match_quote(step, slots, reports, instruments, depth, i, ts)
 
 
 _WALKS = {Schema.TRADES: walk_ticks, Schema.QUOTES: walk_ticks, Schema.BOOK: walk_book, Schema.BARS: walk_bars}

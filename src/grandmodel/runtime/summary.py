@@ -251,6 +251,8 @@ def describe_costs(venue: VenueSettings) -> str:
         parts.append(f"slippage {slippage.mean_ticks:g} ticks on average on market and stop orders")
     else:
         parts.append("no slippage beyond the price shown")
+    if venue.half_spread_ticks:
+        parts.append(f"where no quote is known (bars, trades alone) {venue.half_spread_ticks} tick(s) for what takes")
     latency = venue.latency
     if isinstance(latency, ConstantLatency):
         parts.append(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from grandmodel.domain.blocks import UNDEFINED_PRICE, Action, BookSide
 from grandmodel.kernels import kernel
-from grandmodel.simulation.state import SlotState
+from grandmodel.simulation.state import UNKNOWN_QUEUE, SlotState
 
 Rows = NDArray[np.void]
 
@@ -28,10 +28,12 @@ DEPTH = np.dtype(
         ("base", "<i8"),  # the price of level 0, in ticks
         ("best", "<i8", (2,)),  # level of the best bid and ask, -1 where that side is empty
         ("orders", "<i8"),
+        ("levels_taken", "<i8"),  # levels of which we took something
         ("outside", "<i8"),  # events beyond the window
         ("unknown", "<i8"),  # cancels and changes of orders never seen
         ("full", "<i8"),  # adds refused because the table was full
         ("size", "<i8", (2, DEPTH_TICKS)),
+        ("taken", "<i8", (2, DEPTH_TICKS)),  # what we took of it
         ("order_id", "<u8", (DEPTH_ORDERS,)),
         ("order_level", "<i4", (DEPTH_ORDERS,)),
         ("order_size", "<i4", (DEPTH_ORDERS,)),
@@ -109,11 +111,14 @@ def apply_book_event(
     # A new price or a larger size goes to the back of the queue.
     gone = depth.order_size[place]
     _advance_queue(slots, slot_count, i, which, depth.base + level, depth.order_rank[place], gone)
-    _change_level(book, i, which, level, -gone)
+    if new_level == level:  # At once, since lots that come and go in one message are no lots that came anew.
+        _change_level(book, i, which, level, size - gone)
+    else:
+        _change_level(book, i, which, level, -gone)
+        _change_level(book, i, which, new_level, size)
     depth.order_level[place] = new_level
     depth.order_size[place] = size
     depth.order_rank[place] = rank
-    _change_level(book, i, which, new_level, size)
 
 
 @kernel
@@ -123,6 +128,9 @@ def clear_book(book: Rows, i: int) -> None:
     for level in range(DEPTH_TICKS):
         depth.size[0, level] = 0
         depth.size[1, level] = 0
+        depth.taken[0, level] = 0
+        depth.taken[1, level] = 0
+    depth.levels_taken = 0
     for place in range(DEPTH_ORDERS):
         depth.order_side[place] = 0
     depth.best[0] = -1
@@ -136,6 +144,47 @@ def best_level(book: Rows, i: int, which: int) -> int:
     """The price in ticks of the best bid (``which`` 0) or ask (1); ``UNDEFINED_PRICE`` where that side is empty."""
     level = book[i].best[which]
     return UNDEFINED_PRICE if level < 0 else book[i].base + level
+
+
+@kernel
+def is_crossed(book: Rows, i: int) -> bool:
+    """True where the best bid is no lower than the best ask: an event that is not complete, or an auction."""
+    bid, ask = book[i].best[0], book[i].best[1]
+    return bool(bid >= 0 and ask >= 0 and bid >= ask)
+
+
+@kernel
+def next_offer(book: Rows, i: int, which: int, level: int) -> int:
+    """The first level from ``level`` on, away from the market, at which more stands than we took; -1 where there is none.
+
+    ``which`` is the side that offers: 0 bids, 1 asks.
+    """
+    depth = book[i]
+    direction = -1 if which == 0 else 1
+    while 0 <= level < DEPTH_TICKS:
+        if depth.size[which, level] > depth.taken[which, level]:
+            return level
+        level += direction
+    return -1
+
+
+@kernel
+def take_offer(book: Rows, i: int, which: int, level: int, lots: int) -> None:
+    """Remember that we took ``lots`` of a level: the feed shows them still, but they are not there twice."""
+    depth = book[i]
+    if depth.taken[which, level] == 0:
+        depth.levels_taken += 1
+    depth.taken[which, level] += lots
+
+
+@kernel
+def _give_back(book: Rows, i: int, which: int, level: int) -> None:
+    """Lots have left a level: those that we took are counted among them as far as the rest does not cover them."""
+    depth = book[i]
+    kept = max(0, min(depth.taken[which, level], depth.size[which, level]))
+    if depth.taken[which, level] > 0 and kept == 0:
+        depth.levels_taken -= 1
+    depth.taken[which, level] = kept
 
 
 @kernel
@@ -191,6 +240,8 @@ def _change_level(book: Rows, i: int, which: int, level: int, change: int) -> No
         depth.outside += 1
         return
     depth.size[which, level] += change
+    if change < 0 and depth.levels_taken > 0:
+        _give_back(book, i, which, level)
     best = depth.best[which]
     if change > 0:
         if best < 0 or (which == 0 and level > best) or (which == 1 and level < best):
@@ -209,5 +260,6 @@ def _advance_queue(slots: Rows, count: int, i: int, which: int, price: int, rank
     for k in range(count):
         slot = slots[k]
         same_side = (slot.side > 0) == (which == 0)
-        if same_side and slot.instrument == i and slot.state == _WORKING and slot.price == price and rank <= slot.rank:
+        is_known = slot.state == _WORKING and slot.queue_ahead < UNKNOWN_QUEUE
+        if is_known and same_side and slot.instrument == i and slot.price == price and rank <= slot.rank:
             slot.queue_ahead = max(0, slot.queue_ahead - gone)

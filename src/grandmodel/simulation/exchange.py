@@ -49,7 +49,10 @@ def _place_at(
     )  # fmt: skip
 
 
-_TOO_LATE, _UNKNOWN_ORDER = (list(Reason).index(reason) for reason in (Reason.TOO_LATE, Reason.UNKNOWN_ORDER))
+_TOO_LATE, _UNKNOWN_ORDER, _INVALID = (
+    list(Reason).index(reason) for reason in (Reason.TOO_LATE, Reason.UNKNOWN_ORDER, Reason.INVALID)
+)
+_LAST_ARRIVAL = (STEP.names or ()).index("last_arrival")
 _COMPACT_AT = 512
 """Reports handed out before those still on their way move to the front of the array."""
 
@@ -86,6 +89,8 @@ class VenueArrays(Protocol):
     """The arrays of the market step that the venue works on."""
 
     step: NDArray[np.void]
+    values: NDArray[np.int64]
+    """``step`` as plain integers."""
     slots: NDArray[np.void]
     reports: NDArray[np.void]
 
@@ -125,7 +130,7 @@ class SimulatedExchange:
         """Send ``order``; order ids must rise. Its reports are handed out when their time has come (``hand_out``)."""
         latency, slippage, generator = self._settings.latency, self._settings.slippage, self._generator
         index = self._index[order.instrument]
-        arrives = max(order.ts + latency.order_ns(generator), order.effective_ts)
+        arrives = max(self._arrival(order.ts), order.effective_ts)
         expires = self._expiry(order, index)
         report_latency = latency.report_ns(generator)
         slips = slippage.slippage_ticks(order, generator)
@@ -152,7 +157,7 @@ class SimulatedExchange:
     def cancel(self, request: CancelOrder) -> None:
         """Send a cancel; where the order has already ended the venue answers that it is too late."""
         slot = self._slot_of(request.order_id)
-        arrives = request.ts + self._settings.latency.order_ns(self._generator)
+        arrives = self._arrival(request.ts)
         if slot is None:
             self._refuse(request.order_id, arrives)
         else:
@@ -165,16 +170,33 @@ class SimulatedExchange:
             slot["ts_cancel"] = min(int(slot["ts_cancel"]), ts)
 
     def replace(self, request: ReplaceOrder) -> None:
-        """Send a change of quantity and prices; a price that is None stays as it is."""
+        """Send a change of quantity and prices; a price that is None stays as it is.
+
+        Changes of one order that are on their way together are made one after the other; more than four are refused.
+        """
         slot = self._slot_of(request.order_id)
-        arrives = request.ts + self._settings.latency.order_ns(self._generator)
+        arrives = self._arrival(request.ts)
         if slot is None:
             self._refuse(request.order_id, arrives)
             return
-        slot["ts_replace"] = arrives
-        slot["new_quantity"] = request.quantity
-        slot["new_price"] = UNDEFINED_PRICE if request.price is None else request.price
-        slot["new_stop"] = UNDEFINED_PRICE if request.stop_price is None else request.stop_price
+        price = UNDEFINED_PRICE if request.price is None else request.price
+        stop = UNDEFINED_PRICE if request.stop_price is None else request.stop_price
+        if slot["ts_replace"] == NEVER_NS:
+            slot["ts_replace"], slot["new_quantity"] = arrives, request.quantity
+            slot["new_price"], slot["new_stop"] = price, stop
+            return
+        free = np.flatnonzero(slot["later"][:, 0] == NEVER_NS)
+        if len(free):
+            slot["later"][free[0]] = (arrives, request.quantity, price, stop)
+        else:
+            self._refuse(request.order_id, arrives, _INVALID)
+
+    def _arrival(self, ts: int) -> int:
+        """When a message sent at ``ts`` reaches the venue: messages of one session do not overtake each other."""
+        values = self._arrays.values[0]
+        arrives = max(ts + self._settings.latency.order_ns(self._generator), int(values[_LAST_ARRIVAL]))
+        values[_LAST_ARRIVAL] = arrives
+        return arrives
 
     def generator_state(self) -> dict[str, object]:
         """The generator's state, for a snapshot."""
@@ -199,13 +221,13 @@ class SimulatedExchange:
         count = int(self._arrays.step[0]["slots"])
         ids = self._arrays.slots["order_id"][:count]
         place = int(np.searchsorted(ids, order_id))
-        if place < count and ids[place] == order_id and self._arrays.slots[place]["state"] != SlotState.ENDED:
+        if place < count and ids[place] == order_id and self._arrays.slots[place]["state"] > SlotState.ANSWERING:
             slot: np.void = self._arrays.slots[place]
             return slot
         return None
 
-    def _refuse(self, order_id: OrderId, ts: int) -> None:
-        """Answer a cancel or change of an order that is not there."""
+    def _refuse(self, order_id: OrderId, ts: int, reason: int = -1) -> None:
+        """Answer a cancel or change of an order that is not there, or one that is refused for another ``reason``."""
         arrays = self._arrays
         state = arrays.step[0]
         tail = int(state["report_tail"])
@@ -215,7 +237,8 @@ class SimulatedExchange:
             ts + self._settings.latency.report_ns(self._generator), int(state["now"]), int(state["last_report_due"])
         )
         state["exec_id"] += 1
-        reason = _TOO_LATE if order_id <= self.last_order_id else _UNKNOWN_ORDER
+        if reason < 0:
+            reason = _TOO_LATE if order_id <= self.last_order_id else _UNKNOWN_ORDER
         arrays.reports[tail] = (
             due, ts, int(state["exec_id"]), order_id, -1, EXEC_CODES[ExecType.CANCEL_REJECTED], 0, 0, 0, 0, 0, reason, 0, 0,
         )  # fmt: skip

@@ -11,12 +11,13 @@ What an order type is stands in ``domain.orders.ORDER_TYPES``; what each fills a
   bar has closed; where the close shows that it must have been passed on the way, it fills at the worst price of the bar.
   Ignored: latency below one bar, the path inside the bar, our own impact.
 - **Quotes and trades.** A taker pays the best opposite price known when the order reaches the venue, up to the displayed
-  size (``Liquidity``; where a feed gives no sizes, everything); the rest of a market order waits for the next quote, that of a market-to-limit
-  order rests at the price of its first fill. A resting limit fills by ``FillRule``. Triggers look at trades, or at the opposite quote
-  where the feed has no trades, and a trailing one follows the same. Ignored: hidden size, levels beyond the best, our own impact on
-  what others do.
-- **Order book.** As on quotes and trades; under ``QUEUE`` the lots ahead are those that stood at the price when we
-  joined, less what left or traded since (``depth.py`` keeps the book). Ignored: implied orders, our own impact.
+  size (``Liquidity``; where a feed gives no sizes, everything) less what we took there before; the rest waits for a quote that shows more, that of a
+  market-to-limit order rests at the price of its first fill. A resting limit fills by ``FillRule``. Triggers look at trades, or at the
+  opposite quote where the feed has no trades, and a trailing one follows the same; what starts meets the market after the event. Feeds of trades alone:
+  the last print and half a spread. Ignored: hidden size, levels beyond the best, our own impact on what others do.
+- **Order book.** As on quotes and trades, but takers walk its levels; under ``QUEUE`` the lots ahead are those that stood at the price when we
+  joined, less what left or traded since (``depth.py`` keeps the book). Inside an event of several messages nothing is let in. Ignored:
+  implied orders, our own impact.
 
 Everywhere:
 
@@ -35,38 +36,55 @@ is itself late in that picture, so set the latency to the round trip: feed delay
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from grandmodel.domain.blocks import UNDEFINED_PRICE
+from grandmodel.domain.blocks import UNDEFINED_PRICE, BookSide
 from grandmodel.domain.orders import ORDER_TYPES, ExecType, OrderType, PriceReference, Reason, TimeInForce
 from grandmodel.domain.report_rows import EXEC_CODES
 from grandmodel.domain.time import NEVER_NS
 from grandmodel.kernels import kernel
-from grandmodel.simulation.state import UNKNOWN_QUEUE, Feed, FillRule, Liquidity, SlotState
+from grandmodel.simulation.depth import is_crossed, next_offer, take_offer
+from grandmodel.simulation.state import (
+    CHANGES_UNDER_WAY,
+    HIDDEN_LEVELS,
+    UNKNOWN_QUEUE,
+    Feed,
+    FillRule,
+    Liquidity,
+    SlotState,
+)
 
 Rows = NDArray[np.void]
+Row = Any
+"""One row of a structured array inside compiled code; numpy has no type for its fields."""
 
-_ENDED, _PENDING, _WORKING, _STOPPED, _HELD = (int(state) for state in SlotState)
+_ENDED, _ANSWERING, _PENDING, _WORKING, _STOPPED, _HELD = (int(state) for state in SlotState)
 _MARKET, _LIMIT, _MARKET_TO_LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT), int(OrderType.MARKET_TO_LIMIT)
 _DAY, _IOC, _FOK = int(TimeInForce.DAY), int(TimeInForce.IOC), int(TimeInForce.FOK)
-_TOUCH, _QUEUE = int(FillRule.TOUCH), int(FillRule.QUEUE)
+_TOUCH, _THROUGH, _QUEUE = (int(rule) for rule in FillRule)
 _DISPLAYED = int(Liquidity.DISPLAYED)
 _BARS, _BOOK = int(Feed.BARS), int(Feed.BOOK)
+_BUYER, _SELLER = int(BookSide.BID), int(BookSide.ASK)
 
-_NEW, _TRADE, _CANCELED, _REPLACED, _REJECTED, _EXPIRED, _TRIGGERED = (
+_NEW, _TRADE, _CANCELED, _REPLACED, _REJECTED, _EXPIRED, _TRIGGERED, _CANCEL_REJECTED = (
     EXEC_CODES[kind]
     for kind in (
         ExecType.NEW, ExecType.TRADE, ExecType.CANCELED, ExecType.REPLACED, ExecType.REJECTED, ExecType.EXPIRED, ExecType.TRIGGERED,
+        ExecType.CANCEL_REJECTED,
     )
 )  # fmt: skip
 
 # Places in ``Reason`` and ``PriceReference``.
-_NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED, _TOO_LATE, _REDUCE_ONLY = (
+(
+    _NONE, _ASKED, _OCO, _PARENT, _SESSION_CLOSE, _GOOD_TILL_DATE, _NOT_FILLABLE, _HALTED, _OUT_OF_SESSION, _TOO_LATE, _REDUCE_ONLY,
+) = (
     list(Reason).index(reason)
     for reason in (
         Reason.NONE, Reason.ASKED, Reason.OCO, Reason.PARENT, Reason.SESSION_CLOSE, Reason.GOOD_TILL_DATE, Reason.NOT_FILLABLE,
-        Reason.HALTED, Reason.TOO_LATE, Reason.REDUCE_ONLY,
+        Reason.HALTED, Reason.OUT_OF_SESSION, Reason.TOO_LATE, Reason.REDUCE_ONLY,
     )
 )  # fmt: skip
 _MARKED, _QUOTED, _TRIGGERED_AT = (
@@ -81,10 +99,24 @@ _BECOMES = np.array(
 """``OrderTerms.becomes`` by order type."""
 _NO_TRIGGER = 2**62
 """Ticks from here to the trigger of a trailing stop that has seen no price yet."""
+LEVELS_WALKED = 128
+"""Levels of a book that one order takes in one event; it goes on with the next."""
+PRINT_DELAY_NS = 1_000_000_000
+"""A print tells of lots that left the quote up to so long before it."""
+_QUOTE_AGE_NS = 60_000_000_000
+"""Against an older quote no print is far."""
+_FAR_SPREADS = 10
+"""A print nearer to the quote than so many spreads is not far from it."""
+
+
+@kernel(inline=True)
+def report_room(slot_count: int) -> int:
+    """The reports that one event can make at most."""
+    return (LEVELS_WALKED + 8) * slot_count + 16
 
 
 @kernel
-def venue_due(step: Rows, slots: Rows, reports: Rows) -> int:
+def venue_due(step: Rows, slots: Rows, reports: Rows, instruments: Rows) -> int:
     """The next time at which the venue does something of its own accord, or a report of it reaches us."""
     due = NEVER_NS
     if step[0].report_head < step[0].report_tail:
@@ -93,10 +125,13 @@ def venue_due(step: Rows, slots: Rows, reports: Rows) -> int:
         slot = slots[k]
         if slot.state == _ENDED:
             continue
-        if slot.state == _PENDING:  # A cancel or change that overtook its order waits for it.
-            due = min(due, slot.ts_active, slot.ts_expire)
+        if slot.state == _PENDING:  # A cancel or change of an order that is held for a session waits for it.
+            next_of_it = min(slot.ts_active, slot.ts_expire)
+        elif slot.state == _ANSWERING:
+            next_of_it = min(slot.ts_cancel, slot.ts_replace)
         else:
-            due = min(due, slot.ts_expire, slot.ts_cancel, slot.ts_replace)
+            next_of_it = min(slot.ts_expire, slot.ts_cancel, slot.ts_replace)
+        due = min(due, max(next_of_it, instruments[slot.instrument].admits_at))
     return due
 
 
@@ -155,9 +190,13 @@ def place_order(
     slot.ts_sent, slot.ts_active, slot.ts_expire = ts, ts_active, ts_expire
     slot.ts_cancel = slot.ts_replace = NEVER_NS
     slot.new_quantity = slot.new_price = slot.new_stop = 0
+    for place in range(CHANGES_UNDER_WAY):
+        slot.later[place, 0] = NEVER_NS
+        slot.later[place, 1] = slot.later[place, 2] = slot.later[place, 3] = 0
     slot.parent, slot.oco_group = parent, oco_group
     slot.report_latency, slot.slippage = report_latency, slippage
-    slot.queue_ahead = slot.rank = slot.resting = slot.fresh_ts = slot.reduced = slot.woken = slot.triggered = 0
+    slot.queue_ahead = slot.rank = slot.credit = slot.credit_ts = slot.vacant = 0
+    slot.resting = slot.fresh_ts = slot.reduced = slot.woken = slot.triggered = 0
     slot.reduce_only, slot.holding = reduce_only, holding
     slot.arrival_price = slot.arrival_kind = 0
     step[0].slots = k + 1
@@ -166,21 +205,37 @@ def place_order(
 
 @kernel
 def run_venue(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
-    """Everything that reaches the venue at ``ts``: expiries, then cancels, then changes, then new orders."""
+    """Everything that reaches the venue at ``ts``: expiries, then cancels, then changes, then new orders.
+
+    Inside an event of several messages nothing of its instrument is let in.
+    """
     for k in range(step[0].slots):
         slot = slots[k]
-        if slot.state != _ENDED and slot.ts_expire <= ts:
+        if slot.state > _ANSWERING and slot.ts_expire <= ts and instruments[slot.instrument].admits_at <= ts:
             reason = _SESSION_CLOSE if slot.time_in_force == _DAY else _GOOD_TILL_DATE
             _end(step, slots, k, reports, instruments, ts, _EXPIRED, reason)
     for k in range(step[0].slots):
         slot = slots[k]
-        if slot.state != _ENDED and slot.state != _PENDING and slot.ts_cancel <= ts:
-            _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
+        if slot.ts_cancel <= ts and instruments[slot.instrument].admits_at <= ts:
+            if slot.state == _ANSWERING:
+                slot.ts_cancel = NEVER_NS
+                _answer(step, slots, k, reports, ts)
+            elif slot.state > _PENDING:
+                slot.ts_cancel = NEVER_NS
+                _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
     for k in range(step[0].slots):
-        if slots[k].state != _ENDED and slots[k].state != _PENDING and slots[k].ts_replace <= ts:
-            _replace(step, slots, k, reports, instruments, depth, ts)
+        slot = slots[k]
+        if instruments[slot.instrument].admits_at > ts:
+            continue
+        while slot.ts_replace <= ts and (slot.state == _ANSWERING or slot.state > _PENDING):
+            if slot.state == _ANSWERING:
+                _next_change(slots, k)
+                _answer(step, slots, k, reports, ts)
+            else:
+                _replace(step, slots, k, reports, instruments, depth, ts)
     for k in range(step[0].slots):
-        if slots[k].state == _PENDING and slots[k].ts_active <= ts:
+        slot = slots[k]
+        if slot.state == _PENDING and slot.ts_active <= ts and instruments[slot.instrument].admits_at <= ts:
             _activate(step, slots, k, reports, instruments, depth, ts)
 
 
@@ -225,76 +280,277 @@ def match_bar(
 
 @kernel
 def match_quote(step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, i: int, ts: int) -> None:
-    """Match the best bid and ask of instrument ``i``, just updated, against our orders."""
+    """Match the quote or the book of instrument ``i``, just updated, against our orders."""
     market = instruments[i]
+    sees_queues = market.feed != _BOOK and step[0].fill_rule == _QUEUE
     for k in range(step[0].slots):
         slot = slots[k]
         if slot.instrument != i:
             continue
-        if slot.state == _STOPPED and market.trades == 0:
+        if slot.state == _WORKING and slot.order_type == _LIMIT and slot.resting:
+            opposite = market.ask if slot.side > 0 else market.bid
+            if opposite != UNDEFINED_PRICE and (slot.price - opposite) * slot.side >= 0:
+                _meet_other_side(step, slots, k, reports, instruments, depth, opposite == slot.price, ts)
+            elif sees_queues:
+                _see_queue(slot, market, ts)
+        elif slot.state == _WORKING:
+            _take(step, slots, k, reports, instruments, depth, ts)
+        elif slot.state == _STOPPED and market.trades == 0:
             opposite = market.ask if slot.side > 0 else market.bid
             if opposite != UNDEFINED_PRICE and _starts(step, slots, k, reports, opposite, ts):
                 _take(step, slots, k, reports, instruments, depth, ts)
-        elif slot.state == _WORKING:
-            if slot.order_type != _LIMIT:
-                _take(step, slots, k, reports, instruments, depth, ts)
-                continue
-            opposite = market.ask if slot.side > 0 else market.bid
-            if opposite != UNDEFINED_PRICE and (slot.price - opposite) * slot.side >= 0:
-                size = market.ask_size if slot.side > 0 else market.bid_size
-                lots = _fillable(step, slots, k, reports, instruments, ts)
-                if opposite == slot.price:
-                    lots = _shown_of(slots, k, lots)
-                if step[0].liquidity == _DISPLAYED:
-                    lots = min(lots, size)
-                if lots > 0:
-                    _use_size(step, instruments, i, slot.side, lots)
-                    _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
-                    _show_anew(slots, k, lots, instruments, depth)
-            elif market.feed != _BOOK and step[0].fill_rule == _QUEUE:
-                own = market.bid if slot.side > 0 else market.ask
-                own_size = market.bid_size if slot.side > 0 else market.ask_size
-                if own == UNDEFINED_PRICE or (slot.price - own) * slot.side > 0:
-                    slot.queue_ahead = 0  # Everybody at our price has left.
-                elif own == slot.price:
-                    slot.queue_ahead = min(slot.queue_ahead, own_size)
+
+
+@kernel
+def _meet_other_side(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, is_at: bool, ts: int
+) -> None:
+    """The other side has come to a resting order's price (``is_at``) or beyond it: it fills at its own."""
+    slot = slots[k]
+    lots = _fillable(step, slots, k, reports, instruments, ts)
+    if is_at:
+        lots = _shown_of(slots, k, lots)
+    lots = _sweep(step, instruments, depth, slot.instrument, slot.side, slot.price, lots)
+    if lots > 0:
+        _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+        _show_anew(slots, k, lots, instruments, depth)
+
+
+@kernel
+def _see_queue(slot: Row, market: Row, ts: int) -> None:
+    """Move a resting order up by what the quote shows at its price: no more stand before it than are there.
+
+    What left may have traded: a print that tells of it later is not counted again. A level that one quote does not show
+    has emptied only when the next does not show it either.
+    """
+    own = market.bid if slot.side > 0 else market.ask
+    left = slot.queue_ahead
+    if own == slot.price:
+        slot.vacant = 0
+        left = min(left, market.bid_size if slot.side > 0 else market.ask_size)
+    elif own == UNDEFINED_PRICE or (slot.price - own) * slot.side > 0:
+        slot.vacant += 1
+        if slot.vacant > 1:
+            left = 0
+    else:
+        slot.vacant = 0
+    if left < slot.queue_ahead:
+        if ts - slot.credit_ts > PRINT_DELAY_NS:
+            slot.credit = 0
+        if slot.queue_ahead < UNKNOWN_QUEUE:
+            slot.credit += slot.queue_ahead - left
+            slot.credit_ts = ts
+        slot.queue_ahead = left
 
 
 @kernel
 def match_trade(
-    step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, i: int, ts: int, price: int, size: int
-) -> None:
-    """Match one trade of ``size`` lots at ``price`` against our orders of instrument ``i``."""
-    left = size
+    step: Rows, slots: Rows, reports: Rows, instruments: Rows, depth: Rows, i: int, ts: int, price: int, size: int, aggressor: int,
+    is_whole: bool,
+) -> None:  # fmt: skip
+    """Match one trade of ``size`` lots at ``price`` against our orders of instrument ``i``; ``aggressor`` is a ``BookSide``.
+
+    ``is_whole``: the quote after it comes with it, so that no quote before has told of it.
+
+    It fills what rests and starts what waits. What starts or takes meets the market after the event, in ``match_quote``; here only where a
+    feed shows nothing but trades.
+    """
+    market = instruments[i]
+    left, fill_rule = size, step[0].fill_rule
     for k in range(step[0].slots):
         slot = slots[k]
         if slot.instrument != i:
             continue
-        if slot.state == _STOPPED:
-            if _starts(step, slots, k, reports, price, ts):
-                _take(step, slots, k, reports, instruments, depth, ts)
-        elif slot.state == _WORKING:
-            if slot.order_type != _LIMIT:
-                _take(step, slots, k, reports, instruments, depth, ts)
-                continue
+        if slot.state == _WORKING and slot.order_type == _LIMIT and slot.resting:
             beyond = (slot.price - price) * slot.side
-            available = 0
-            if beyond > 0 or (beyond == 0 and step[0].fill_rule == _TOUCH):
-                available = left
-            elif beyond == 0 and step[0].fill_rule == _QUEUE:
-                available = max(0, left - slot.queue_ahead)
-                if instruments[i].feed != _BOOK:
-                    slot.queue_ahead = max(0, slot.queue_ahead - left)
-            if available > 0:
-                lots = _fillable(step, slots, k, reports, instruments, ts)
-                if beyond == 0:
-                    lots = _shown_of(slots, k, lots)
-                if step[0].liquidity == _DISPLAYED:
-                    lots = min(lots, available)
-                    left -= lots
-                if lots > 0:
-                    _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
-                    _show_anew(slots, k, lots, instruments, depth)
+            if beyond > 0:
+                left -= _fill_by_trade(step, slots, k, reports, instruments, depth, left, False, ts)
+            elif beyond == 0 and fill_rule != _THROUGH and aggressor != (_BUYER if slot.side > 0 else _SELLER):
+                # Who comes from our own side trades with the other one.
+                available = left if fill_rule == _TOUCH else _pass_queue(slot, left, ts, market.feed == _BOOK, is_whole)
+                left -= _fill_by_trade(step, slots, k, reports, instruments, depth, available, True, ts)
+        elif slot.state == _STOPPED:
+            _starts(step, slots, k, reports, price, ts)
+    if _is_alone(market):
+        for k in range(step[0].slots):
+            slot = slots[k]
+            if slot.instrument == i and slot.state == _WORKING and not (slot.order_type == _LIMIT and slot.resting):
+                _take(step, slots, k, reports, instruments, depth, ts)
+
+
+@kernel
+def _fill_by_trade(
+    step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, available: int, is_at: bool, ts: int
+) -> int:  # fmt: skip
+    """Fill a resting order from a trade of which ``available`` lots reach it, at its price (``is_at``) or beyond; lots used up of the trade."""
+    if available <= 0:
+        return 0
+    slot = slots[k]
+    lots = _fillable(step, slots, k, reports, instruments, ts)
+    if is_at:
+        lots = _shown_of(slots, k, lots)
+    used = 0
+    if step[0].liquidity == _DISPLAYED:
+        lots = used = min(lots, available)
+    if lots > 0:
+        _fill(step, slots, k, reports, instruments, lots, slot.price, ts, 1, ts, ts)
+        _show_anew(slots, k, lots, instruments, depth)
+    return int(used)
+
+
+@kernel
+def _pass_queue(slot: Row, lots: int, ts: int, is_book: bool, is_whole: bool) -> int:
+    """Let a print of ``lots`` at a resting order's price go through its queue; how many reach the order.
+
+    In a book the queue moves with the messages that follow the print; on quotes with the print, less what a quote has told of before.
+    """
+    if is_book:
+        return int(max(0, lots - slot.queue_ahead))
+    if not is_whole and slot.credit > 0 and ts - slot.credit_ts <= PRINT_DELAY_NS:
+        told = min(lots, slot.credit)
+        slot.credit -= told
+        lots -= told
+    reach = max(0, lots - slot.queue_ahead)
+    if slot.queue_ahead < UNKNOWN_QUEUE:
+        slot.queue_ahead = max(0, slot.queue_ahead - lots)
+    return int(reach)
+
+
+@kernel
+def rejoin_queues(step: Rows, slots: Rows, instruments: Rows, depth: Rows, i: int, is_known: bool) -> None:
+    """After a book was cleared: our places in its queues are unknown, and, once the book ``is_known`` again, behind all that stands there."""
+    for k in range(step[0].slots):
+        slot = slots[k]
+        if slot.instrument == i and slot.state == _WORKING and slot.order_type == _LIMIT and slot.resting:
+            if is_known:
+                shown = slot.shown
+                _join_queue(slots, k, instruments, depth)
+                slot.shown = shown
+            else:
+                slot.queue_ahead = UNKNOWN_QUEUE
+    instruments[i].rejoins = 0 if is_known else 1
+
+
+# What the two sides of a quote show, in rows of ``INSTRUMENT``.
+
+
+@kernel(inline=True)
+def note_gone(market: Row, bid: int, bid_size: int, ask: int, ask_size: int, ts: int) -> None:
+    """A new quote: keep how many lots left the present one of which no print has told."""
+    # Without branches: which way a quote goes cannot be foretold.
+    old, gone = market.bid, market.bid_gone
+    left = market.bid_size - market.bid_eaten - (bid_size if bid == old else 0)
+    is_less = (left > 0) & (old != UNDEFINED_PRICE) & ((bid <= old) | (bid == UNDEFINED_PRICE))
+    is_on = (market.bid_gone_price == old) & (ts - market.bid_gone_ts <= PRINT_DELAY_NS)
+    left += gone if is_on else 0
+    market.bid_gone = left if is_less else gone
+    market.bid_gone_price = old if is_less else market.bid_gone_price
+    market.bid_gone_ts = ts if is_less else market.bid_gone_ts
+    old, gone = market.ask, market.ask_gone
+    left = market.ask_size - market.ask_eaten - (ask_size if ask == old else 0)
+    is_less = (left > 0) & (old != UNDEFINED_PRICE) & (ask >= old)  # Undefined is the highest of all.
+    is_on = (market.ask_gone_price == old) & (ts - market.ask_gone_ts <= PRINT_DELAY_NS)
+    left += gone if is_on else 0
+    market.ask_gone = left if is_less else gone
+    market.ask_gone_price = old if is_less else market.ask_gone_price
+    market.ask_gone_ts = ts if is_less else market.ask_gone_ts
+
+
+@kernel
+def keep_takings(market: Row, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
+    """A new quote, while we have taken something of earlier ones: what of it is still there."""
+    market.takings = 0
+    for which in range(2):
+        price, size = (bid, bid_size) if which == 0 else (ask, ask_size)
+        if price != UNDEFINED_PRICE:
+            _keep_side(market, which, price, size)
+        if market.taken[which] > 0 or market.hidden[which] > 0:
+            market.takings = 1
+
+
+@kernel
+def _keep_side(market: Row, which: int, price: int, size: int) -> None:
+    """One side shows ``size`` lots at ``price``: better levels are empty, worse ones may be covered, and no more is ours than is there."""
+    sign = 1 if which == 0 else -1
+    touch, count = market.touch[which], market.hidden[which]
+    if touch != price:
+        if touch != UNDEFINED_PRICE and (price - touch) * sign > 0:
+            if market.taken[which] > 0:  # The level is covered, and still there.
+                if count == HIDDEN_LEVELS:
+                    count -= 1
+                    for place in range(count):
+                        market.hidden_price[which, place] = market.hidden_price[which, place + 1]
+                        market.hidden_taken[which, place] = market.hidden_taken[which, place + 1]
+                market.hidden_price[which, count] = touch
+                market.hidden_taken[which, count] = market.taken[which]
+                count += 1
+            market.taken[which] = 0
+        else:
+            while count > 0 and (market.hidden_price[which, count - 1] - price) * sign > 0:
+                count -= 1
+            market.taken[which] = 0
+            if count > 0 and market.hidden_price[which, count - 1] == price:
+                count -= 1
+                market.taken[which] = market.hidden_taken[which, count]
+        market.hidden[which] = count
+        market.touch[which] = price
+    market.taken[which] = min(market.taken[which], size)
+
+
+@kernel(inline=True)
+def eat_touch(market: Row, price: int, size: int, aggressor: int, ts: int) -> None:
+    """A print uses up what the quote shows, until the next quote: orders that come between the two do not get it."""
+    hits = aggressor != _BUYER
+    is_told = hits & (market.bid_gone_price == price) & (ts - market.bid_gone_ts <= PRINT_DELAY_NS)
+    told = min(size, market.bid_gone) if is_told else 0
+    market.bid_gone -= told
+    lots = market.bid_eaten + size - told if price == market.bid else market.bid_size
+    is_eaten = hits & (told < size) & (price <= market.bid) & (market.bid != UNDEFINED_PRICE)
+    market.bid_eaten = min(market.bid_size, lots) if is_eaten else market.bid_eaten
+    hits = aggressor != _SELLER
+    is_told = hits & (market.ask_gone_price == price) & (ts - market.ask_gone_ts <= PRINT_DELAY_NS)
+    told = min(size, market.ask_gone) if is_told else 0
+    market.ask_gone -= told
+    lots = market.ask_eaten + size - told if price == market.ask else market.ask_size
+    is_eaten = hits & (told < size) & (price >= market.ask)  # Undefined is beyond every price.
+    market.ask_eaten = min(market.ask_size, lots) if is_eaten else market.ask_eaten
+
+
+@kernel
+def forget_quotes(market: Row) -> None:
+    """The quotes of a session that has ended are nobody's any more."""
+    market.bid = market.ask = UNDEFINED_PRICE
+    market.bid_eaten = market.ask_eaten = market.bid_gone = market.ask_gone = market.takings = 0
+    for which in range(2):
+        market.taken[which] = market.hidden[which] = 0
+
+
+@kernel
+def is_far(market: Row, price: int, ppm: int, ts: int) -> bool:
+    """True for a print that lies beyond the last quote by more than ``ppm`` millionths of its price and more than ten of its spreads."""
+    bid, ask = market.bid, market.ask
+    if ppm == 0 or bid == UNDEFINED_PRICE or ask == UNDEFINED_PRICE or ts - market.quote_ts > _QUOTE_AGE_NS:
+        return False
+    beyond = max(bid - price, price - ask)
+    if beyond <= _FAR_SPREADS * (ask - bid):
+        return False
+    return bool(beyond > 0 and float(beyond) * 1e6 > float(ppm) * float(abs(bid)))
+
+
+@kernel
+def _left_at_touch(market: Row, which: int) -> int:
+    """What one side of the quote offers us: what it shows, less what prints have used up since and what we took before."""
+    taken = market.taken[which] if market.takings else 0
+    if which == 0:
+        return int(max(0, market.bid_size - market.bid_eaten - taken))
+    return int(max(0, market.ask_size - market.ask_eaten - taken))
+
+
+@kernel
+def _is_closed(market: Row, ts: int) -> bool:
+    """True where trades or quotes are known and no session is on."""
+    ended = market.session_close
+    return bool(market.feed > _BARS and ended > 0 and (ts < market.session_open or ended <= ts < market.next_open))
 
 
 @kernel
@@ -304,30 +560,35 @@ def _activate(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows,
     market = instruments[slot.instrument]
     immediate = slot.time_in_force == _IOC or slot.time_in_force == _FOK
     takes = _WAITS[slot.order_type] == 0 and slot.order_type != _LIMIT
-    if market.halted and (takes or immediate):
-        slot.state = _WORKING
-        market.active += 1
-        _end(step, slots, k, reports, instruments, ts, _REJECTED, _HALTED)
-        return
+    refused = _NONE
+    if market.halted and (immediate or (takes and slot.parent == 0)):
+        refused = _HALTED
+    elif immediate and _is_closed(market, ts):
+        refused = _OUT_OF_SESSION
     market.active += 1
+    if refused != _NONE:
+        slot.state = _WORKING
+        _end(step, slots, k, reports, instruments, ts, _REJECTED, refused)
+        return
     slot.state = _WORKING if _WAITS[slot.order_type] == 0 else _STOPPED
-    if takes:
-        _note_arrival(slots, k, instruments)
+    if takes and not slot.triggered:
+        _note_arrival(slots, k, instruments, ts)
     _report(step, slots, k, reports, ts, _NEW, 0, 0, 0, _NONE)
     slot.ts_replace = max(slot.ts_replace, ts)
-    if slot.ts_cancel <= ts:  # The cancel overtook the order.
+    if slot.ts_cancel <= ts:  # The cancel was there before the order began.
+        slot.ts_cancel = NEVER_NS
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)
         return
     _meet_market(step, slots, k, reports, instruments, depth, ts)
 
 
 @kernel
-def _note_arrival(slots: Rows, k: int, instruments: Rows) -> None:
+def _note_arrival(slots: Rows, k: int, instruments: Rows, ts: int) -> None:
     """Keep what a market order finds on arrival: the other side's best price, or the mark where no quotes are known."""
     slot = slots[k]
     market = instruments[slot.instrument]
     opposite = market.ask if slot.side > 0 else market.bid
-    if market.feed > _BARS and opposite != UNDEFINED_PRICE:
+    if market.feed > _BARS and opposite != UNDEFINED_PRICE and not _is_closed(market, ts):
         slot.arrival_price, slot.arrival_kind = opposite, _QUOTED
     elif market.mark != UNDEFINED_PRICE:
         slot.arrival_price, slot.arrival_kind = market.mark, _MARKED
@@ -343,7 +604,8 @@ def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Ro
         if market.mark != UNDEFINED_PRICE:
             _follow(slots, k, market.mark)
         return
-    if 0 < market.session_close <= ts:  # What is known is of a session that has ended: the next row decides.
+    if (0 < market.session_close <= ts) or ts < market.session_open:
+        # What is known is of a session that has ended: the first row of the next one decides.
         slot.queue_ahead = UNKNOWN_QUEUE
         return
     if market.halted:  # Orders may be placed during a halt; a limit takes its place in the queue.
@@ -360,39 +622,134 @@ def _meet_market(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Ro
 
 @kernel
 def _take(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
-    """Take what the opposite side shows, within the limit; then rest, wait, or end by the time in force."""
+    """Take what the opposite side shows, level by level, within the limit; then rest, wait, or end by the time in force."""
     slot = slots[k]
-    market = instruments[slot.instrument]
-    price = market.ask if slot.side > 0 else market.bid
-    size = market.ask_size if slot.side > 0 else market.bid_size
-    if price == UNDEFINED_PRICE and market.quotes + market.book_events == 0:
-        price = market.last  # A feed of trades only: the last print stands for both sides.
-        size = slot.leaves
-    lots = 0
+    i, side = slot.instrument, slot.side
+    which = 1 if side > 0 else 0
+    is_limit = slot.order_type == _LIMIT
+    price, left, level, spread = _first_offer(step, slots, k, instruments, depth)
+    want, walked = 0, 0
+    paid = price
     if price != UNDEFINED_PRICE:
-        price = _no_better_than_trigger(slots, k, price)
-    if slot.order_type == _LIMIT:
-        slot.triggered = 0  # From here on it is a limit like any other.
-    within = slot.order_type != _LIMIT or (slot.price - price) * slot.side >= 0
-    if price != UNDEFINED_PRICE and not market.halted and within:
-        lots = _fillable(step, slots, k, reports, instruments, ts)
-        if step[0].liquidity == _DISPLAYED:
-            lots = min(lots, size)
-    if slot.time_in_force == _FOK and lots < slot.leaves:
-        lots = 0
-    if lots > 0:
-        paid = price + slot.slippage * slot.side
-        if slot.order_type == _LIMIT and (paid - slot.price) * slot.side > 0:
+        paid = _no_better_than_trigger(slots, k, price) + spread * side
+        if not instruments[i].halted and (not is_limit or (slot.price - paid) * side >= 0):
+            want = _fillable(step, slots, k, reports, instruments, ts)
+            if slot.time_in_force == _FOK and not _fits_whole(step, slots, k, depth, level, left, want):
+                want = 0
+    while want > 0 and left > 0:
+        lots = min(want, left)
+        if step[0].liquidity == _DISPLAYED and not _is_alone(instruments[i]):
+            _use_size(instruments, depth, i, which, level, lots)
+        paid += slot.slippage * side
+        if is_limit and (paid - slot.price) * side > 0:
             paid = slot.price
-        _use_size(step, instruments, slot.instrument, slot.side, lots)
         _fill(step, slots, k, reports, instruments, lots, paid, ts, 0, ts, ts)
-        _leave_limit(slots, k, paid)
+        want -= lots
+        walked += 1
+        if slot.order_type == _MARKET_TO_LIMIT:
+            _leave_limit(slots, k, paid)
+            break
+        if level < 0 or step[0].liquidity != _DISPLAYED or slot.state != _WORKING or walked == LEVELS_WALKED:
+            break
+        level = next_offer(depth, i, which, level)
+        if level < 0:
+            break
+        paid = _no_better_than_trigger(slots, k, depth[i].base + level)
+        if is_limit and (slot.price - paid) * side < 0:
+            break
+        left = depth[i].size[which, level] - depth[i].taken[which, level]
     if slot.state != _WORKING:
         return
     if slot.time_in_force == _IOC or slot.time_in_force == _FOK:
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _NOT_FILLABLE)
-    elif slot.order_type == _LIMIT and not slot.resting:
+    elif slot.order_type == _LIMIT and not (is_limit and _goes_on(step, slots, k, instruments, price, walked)):
         _join_queue(slots, k, instruments, depth)
+
+
+@kernel
+def _is_alone(market: Row) -> bool:
+    """True for a feed of trades only: the last print stands for both sides, half a spread away."""
+    return bool(market.quoted == 0 and market.feed != _BOOK)
+
+
+@kernel
+def _first_offer(step: Rows, slots: Rows, k: int, instruments: Rows, depth: Rows) -> tuple[int, int, int, int]:
+    """The nearest price at which an order can take: price, lots there, level of the book (-1: no book), ticks of spread to pay beyond it.
+
+    ``UNDEFINED_PRICE`` where there is none, or where a book is crossed.
+    """
+    slot = slots[k]
+    i, which = slot.instrument, 1 if slot.side > 0 else 0
+    market = instruments[i]
+    is_shown = step[0].liquidity == _DISPLAYED
+    if market.feed == _BOOK:
+        level = -1 if is_crossed(depth, i) else next_offer(depth, i, which, depth[i].best[which])
+        if level < 0:
+            return UNDEFINED_PRICE, 0, -1, 0
+        left = depth[i].size[which, level] - depth[i].taken[which, level]
+        return depth[i].base + level, left if is_shown else slot.leaves, level, 0
+    if _is_alone(market):
+        return market.last, slot.leaves, -1, step[0].half_spread
+    left = _left_at_touch(market, which) if is_shown else slot.leaves
+    return market.ask if which == 1 else market.bid, left, -1, 0
+
+
+@kernel
+def _goes_on(step: Rows, slots: Rows, k: int, instruments: Rows, price: int, walked: int) -> bool:
+    """True where a limit order that has taken what ``price`` offered is not at its end: more may stand behind, within its limit.
+
+    Of a quote only the best level is shown, so the next quote tells; of a book only so many levels are walked at once.
+    """
+    slot = slots[k]
+    market = instruments[slot.instrument]
+    if market.feed == _BOOK:
+        return bool(walked == LEVELS_WALKED)
+    if step[0].liquidity != _DISPLAYED or price == UNDEFINED_PRICE or _is_alone(market):
+        return False
+    return bool((slot.price - _no_better_than_trigger(slots, k, price)) * slot.side > 0)
+
+
+@kernel
+def _fits_whole(step: Rows, slots: Rows, k: int, depth: Rows, level: int, left: int, want: int) -> bool:
+    """True where an order of which ``want`` lots may fill can be filled whole at once: ``left`` at the first level, and what is behind it."""
+    slot = slots[k]
+    if want < slot.leaves:
+        return False
+    which = 1 if slot.side > 0 else 0
+    walked = 1
+    while left < want and level >= 0 and step[0].liquidity == _DISPLAYED and walked < LEVELS_WALKED:
+        book = depth[slot.instrument]
+        level = next_offer(depth, slot.instrument, which, level + (1 if which == 1 else -1))
+        if level < 0:
+            return False
+        paid = _no_better_than_trigger(slots, k, book.base + level)
+        if slot.order_type == _LIMIT and (slot.price - paid) * slot.side < 0:
+            return False
+        left += book.size[which, level] - book.taken[which, level]
+        walked += 1
+    return bool(left >= want)
+
+
+@kernel
+def _sweep(step: Rows, instruments: Rows, depth: Rows, i: int, side: int, limit: int, lots: int) -> int:
+    """Take up to ``lots`` of what the other side offers within ``limit``; how many were there."""
+    if step[0].liquidity != _DISPLAYED:
+        return int(lots)
+    market = instruments[i]
+    which = 1 if side > 0 else 0
+    if market.feed != _BOOK:
+        lots = min(lots, _left_at_touch(market, which))
+        if lots > 0:
+            _use_size(instruments, depth, i, which, -1, lots)
+        return int(lots)
+    got = 0
+    level = next_offer(depth, i, which, depth[i].best[which])
+    while got < lots and level >= 0 and (limit - depth[i].base - level) * side >= 0:
+        here = min(lots - got, depth[i].size[which, level] - depth[i].taken[which, level])
+        _use_size(instruments, depth, i, which, level, here)
+        got += here
+        level = next_offer(depth, i, which, level)
+    return int(got)
 
 
 @kernel
@@ -401,19 +758,22 @@ def _join_queue(slots: Rows, k: int, instruments: Rows, depth: Rows) -> None:
     slot = slots[k]
     market = instruments[slot.instrument]
     slot.resting = 1
+    slot.triggered = 0  # From here on it is a limit like any other.
     slot.shown = slot.display
     slot.rank = market.book_events
+    slot.credit = slot.vacant = 0
     own = market.bid if slot.side > 0 else market.ask
     opposite = market.ask if slot.side > 0 else market.bid
+    side = 0 if slot.side > 0 else 1
     if market.feed == _BOOK:
         levels = depth[slot.instrument]
         offset = slot.price - levels.base
-        side = 0 if slot.side > 0 else 1
         if levels.ready and 0 <= offset < levels.size.shape[1]:
             slot.queue_ahead = levels.size[side, offset]
         else:
             slot.queue_ahead = UNKNOWN_QUEUE
-    elif own == UNDEFINED_PRICE and opposite == UNDEFINED_PRICE:
+        return
+    if own == UNDEFINED_PRICE and opposite == UNDEFINED_PRICE:
         slot.queue_ahead = UNKNOWN_QUEUE  # A feed of trades only shows no sizes.
     elif own == UNDEFINED_PRICE or (slot.price - own) * slot.side > 0:
         slot.queue_ahead = 0
@@ -421,6 +781,11 @@ def _join_queue(slots: Rows, k: int, instruments: Rows, depth: Rows) -> None:
         slot.queue_ahead = market.bid_size if slot.side > 0 else market.ask_size
     else:
         slot.queue_ahead = UNKNOWN_QUEUE
+    # Prints may still come that tell of lots which were never before us.
+    if side == 0 and market.bid_gone_price == slot.price:
+        slot.credit, slot.credit_ts = market.bid_gone, market.bid_gone_ts
+    elif side == 1 and market.ask_gone_price == slot.price:
+        slot.credit, slot.credit_ts = market.ask_gone, market.ask_gone_ts
 
 
 @kernel
@@ -486,7 +851,9 @@ def _at_the_open(
             lots = 0
         if lots > 0:
             budget -= lots
-            price = open_ if is_limit else _no_better_than_trigger(slots, k, open_) + slot.slippage * slot.side
+            price = open_
+            if not is_limit:
+                price = _no_better_than_trigger(slots, k, open_) + (step[0].half_spread + slot.slippage) * slot.side
             maker = slot.resting if is_limit else 0  # A stop that wakes again with its parent rests nowhere: it takes.
             _fill(step, slots, k, reports, instruments, lots, price, ts_open, maker, ts_open, ts_close)
             _leave_limit(slots, k, price)
@@ -543,7 +910,7 @@ def _fill_started(
     if lots > 0:
         budget -= lots
         if slot.order_type != _LIMIT:
-            price += slot.slippage * slot.side
+            price += (step[0].half_spread + slot.slippage) * slot.side
         _fill(step, slots, k, reports, instruments, lots, price, ts_close, 0, ts_close, ts_close)
     if slot.state == _WORKING and (slot.time_in_force == _IOC or slot.time_in_force == _FOK):
         _end(step, slots, k, reports, instruments, ts_close, _CANCELED, _NOT_FILLABLE)
@@ -661,13 +1028,16 @@ def _fillable(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows,
 
 
 @kernel
-def _use_size(step: Rows, instruments: Rows, i: int, side: int, lots: int) -> None:
-    """Our fill leaves less of the displayed size until the next quote."""
-    if step[0].liquidity == _DISPLAYED:
-        if side > 0:
-            instruments[i].ask_size = max(0, instruments[i].ask_size - lots)
-        else:
-            instruments[i].bid_size = max(0, instruments[i].bid_size - lots)
+def _use_size(instruments: Rows, depth: Rows, i: int, which: int, level: int, lots: int) -> None:
+    """What we take of a level is not there a second time; ``level`` -1 is the quote's."""
+    if level >= 0:
+        take_offer(depth, i, which, level, lots)
+        return
+    market = instruments[i]
+    if market.takings == 0:
+        market.takings = 1
+        market.touch[0], market.touch[1] = market.bid, market.ask
+    market.taken[which] += lots
 
 
 @kernel
@@ -695,7 +1065,7 @@ def _fill(
             partner = slots[other]
             if other == k or partner.oco_group != slot.oco_group or partner.instrument != slot.instrument:
                 continue
-            if partner.state == _ENDED:
+            if partner.state <= _ANSWERING:
                 continue
             partner.reduced += lots
             if partner.state == _HELD:
@@ -708,16 +1078,23 @@ def _fill(
                     _end(step, slots, other, reports, instruments, ts_event, _CANCELED, _OCO)
     for other in range(k + 1, step[0].slots):
         child = slots[other]
-        if child.parent == slot.order_id and child.state != _ENDED:
+        if child.parent == slot.order_id and child.state > _ANSWERING:
             child.woken += lots
             child.leaves = _open_lots(slots, other)
             if child.state == _HELD and child.leaves > 0:
-                child.state = _WORKING if _WAITS[child.order_type] == 0 else _STOPPED
                 _follow(slots, other, price)
                 child.ts_active = ts_event
                 child.ts_sent = child_sent
                 child.fresh_ts = child_fresh
                 child.queue_ahead = UNKNOWN_QUEUE
+                child.resting = 0
+                if (
+                    instruments[child.instrument].feed > _BARS
+                ):  # It reaches the market after this event, as every order does.
+                    child.state = _PENDING
+                    step[0].next_due = min(step[0].next_due, ts_event)
+                    continue
+                child.state = _WORKING if _WAITS[child.order_type] == 0 else _STOPPED
                 child.resting = 1 if child.state == _WORKING else 0
                 instruments[child.instrument].active += 1
                 _report(step, slots, other, reports, ts_event, _NEW, 0, 0, 0, _NONE)
@@ -725,8 +1102,8 @@ def _fill(
         if _waits_for_parent(slots, step[0].slots, k):
             _hold(slots, k, instruments)
         else:
-            slot.state = _ENDED
             instruments[slot.instrument].active -= 1
+            _close(slots, k)
     elif slot.reduce_only and instruments[slot.holding].venue_position * slot.side >= 0:
         _end(step, slots, k, reports, instruments, ts_event, _CANCELED, _REDUCE_ONLY)
 
@@ -747,15 +1124,16 @@ def _waits_for_parent(slots: Rows, count: int, k: int) -> bool:
         return False
     for other in range(count):
         if slots[other].order_id == slot.parent:
-            return bool(slots[other].state != _ENDED and slots[other].leaves > 0)
+            return bool(slots[other].state > _ANSWERING and slots[other].leaves > 0)
     return False
 
 
 @kernel
 def _hold(slots: Rows, k: int, instruments: Rows) -> None:
     """Put a bracket's child back to sleep until its parent fills again."""
+    if slots[k].state != _PENDING:
+        instruments[slots[k].instrument].active -= 1
     slots[k].state = _HELD
-    instruments[slots[k].instrument].active -= 1
 
 
 @kernel
@@ -766,28 +1144,54 @@ def _end(
     slot = slots[k]
     if slot.state == _WORKING or slot.state == _STOPPED:
         instruments[slot.instrument].active -= 1
-    slot.state = _ENDED
+    _close(slots, k)
     slot.leaves = 0
     _report(step, slots, k, reports, ts, exec_type, 0, 0, 0, reason)
     for other in range(k + 1, step[0].slots):
         child = slots[other]
         if child.parent == slot.order_id and child.state == _HELD:
-            child.state = _ENDED
+            _close(slots, other)
             child.leaves = 0
             _report(step, slots, other, reports, ts, _CANCELED, 0, 0, 0, _PARENT)
+
+
+@kernel
+def _close(slots: Rows, k: int) -> None:
+    """An order is over; where a cancel or change of it is on its way, that still gets its answer."""
+    slot = slots[k]
+    slot.state = _ENDED if slot.ts_cancel == NEVER_NS and slot.ts_replace == NEVER_NS else _ANSWERING
+
+
+@kernel
+def _answer(step: Rows, slots: Rows, k: int, reports: Rows, ts: int) -> None:
+    """A cancel or change reaches an order that is over: it is too late."""
+    _report(step, slots, k, reports, ts, _CANCEL_REJECTED, 0, 0, 0, _TOO_LATE)
+    _close(slots, k)
+
+
+@kernel
+def _next_change(slots: Rows, k: int) -> None:
+    """The change behind the present one moves up."""
+    slot = slots[k]
+    slot.ts_replace, slot.new_quantity = slot.later[0, 0], slot.later[0, 1]
+    slot.new_price, slot.new_stop = slot.later[0, 2], slot.later[0, 3]
+    for place in range(CHANGES_UNDER_WAY - 1):
+        for field in range(4):
+            slot.later[place, field] = slot.later[place + 1, field]
+    slot.later[CHANGES_UNDER_WAY - 1, 0] = NEVER_NS
 
 
 @kernel
 def _replace(step: Rows, slots: Rows, k: int, reports: Rows, instruments: Rows, depth: Rows, ts: int) -> None:
     """Apply a change: queue position is kept only where nothing but the size falls."""
     slot = slots[k]
-    slot.ts_replace = NEVER_NS
     old_leaves, old_price = slot.leaves, slot.price
     if slot.new_price != UNDEFINED_PRICE:
         slot.price = slot.new_price
     if slot.new_stop != UNDEFINED_PRICE and (not slot.triggered or (slot.new_stop - slot.stop_price) * slot.side > 0):
         slot.stop_price = slot.new_stop  # Of a stop that has triggered the worse of both triggers bounds its fills.
     slot.quantity = slot.new_quantity
+    _next_change(slots, k)
     most = slot.quantity - slot.filled - slot.reduced
     if most <= 0:
         _end(step, slots, k, reports, instruments, ts, _CANCELED, _ASKED)

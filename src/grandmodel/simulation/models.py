@@ -228,5 +228,15 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     slippage: Slippages = NoSlippage()
     fill_rule: FillRuleName = FillRuleName.THROUGH
     liquidity: LiquidityName = LiquidityName.DISPLAYED
+    half_spread_ticks: int = 1
+    """Ticks that an order which takes pays beyond the price known, where no quote is known: on bars, and on feeds of trades alone."""
+    far_prints_ppm: int = 10_000
+    """A print that lies beyond the last quote by more than so many millionths of its price, and by more than ten of its spreads, fills
+    nothing and starts nothing: a late or odd-lot print. It is counted. 0: every print counts as a trade."""
     participation_ppm: int = 0
     """Largest share of a bar's volume that our fills may be, in millionths; 0: no limit."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below zero."""
+        for name in ("half_spread_ticks", "far_prints_ppm", "participation_ppm"):
+            _check_not_negative(name, getattr(self, name))

@@ -41,6 +41,9 @@ STEP = np.dtype(
         ("bad_window_ns", _I8),  # rows that no market makes are counted in windows of this length
         ("bad_instrument", _I8),  # whose row was refused last
         ("bad_fault", _I8),  # and why
+        ("half_spread", _I8),  # ticks that a taker pays beyond the price known where no quote is known
+        ("far_prints_ppm", _I8),  # share of the price that a print may lie beyond the quote; 0: as far as it likes
+        ("last_arrival", _I8),  # when our newest message reaches the venue: no later one is there before it
     ]
 )
 """One row an account. The first is the run's own and holds the state of the walk and the venue's settings as well; of the others, which are
@@ -49,6 +52,9 @@ there only where accounts stand below one another (``risk.tree``), what they are
 
 VIEWED = ("position", "mark", "mark_ts", "bid", "ask", "halted", "rate", "session_open", "session_close")
 """The fields that risk reads at every step; they stand at the very front, so that one slice holds them."""
+
+HIDDEN_LEVELS = 16
+"""Levels behind the quote of which the lots that we took are remembered; of more the farthest is forgotten."""
 
 INSTRUMENT = np.dtype(
     [
@@ -73,7 +79,7 @@ INSTRUMENT = np.dtype(
         ("last_ts", _I8),
         ("quotes", _I8),
         ("mark_on_quotes", _I8),  # 1: mark at the middle, rounded down; 0: at the last trade
-        ("bid_size", _I8),  # what is left of the displayed size after our own fills
+        ("bid_size", _I8),  # as shown
         ("ask_size", _I8),
         ("bars", _I8),
         ("book_events", _I8),
@@ -92,6 +98,30 @@ INSTRUMENT = np.dtype(
         ("bad_rows", _I8),  # rows refused at the door
         ("bad_until", _I8),  # when the present window of them ends
         ("bad_window", _I8),  # rows refused in it
+        ("quoted", _I8),  # 1 once a quote has been seen
+        ("quote_ts", _I8),  # when the last one was
+        ("far_prints", _I8),  # prints too far from the quote to fill or start anything
+        ("next_open", _I8),  # open of the session after that of ``session``
+        ("in_event", _I8),  # 1 inside an event of several messages
+        ("admits_at", _I8),  # what reaches the venue before this time waits until then: inside an event, beyond its end
+        ("rejoins", _I8),  # 1: the book was cleared, and our places in its queues are to be reckoned anew
+        ("bid_eaten", _I8),  # lots of the bid shown that prints have used up since
+        ("ask_eaten", _I8),
+        ("bid_gone", _I8),  # lots that left the bid, of which no print has told yet
+        ("bid_gone_price", _I8),  # where
+        ("bid_gone_ts", _I8),  # when the last of them did
+        ("ask_gone", _I8),
+        ("ask_gone_price", _I8),
+        ("ask_gone_ts", _I8),
+        (
+            "takings",
+            _I8,
+        ),  # 1 while we took something of the quote, or of a level that it covers; of each side, bid and ask:
+        ("touch", _I8, (2,)),  # the last price shown
+        ("taken", _I8, (2,)),  # lots that we took there
+        ("hidden", _I8, (2,)),  # levels that a better quote has covered, of which we took some
+        ("hidden_price", _I8, (2, HIDDEN_LEVELS)),  # the nearest last
+        ("hidden_taken", _I8, (2, HIDDEN_LEVELS)),
     ]
 )
 """One row an instrument: what is known of its market, what we hold, and what was counted. What every row of data touches stands first.
@@ -99,6 +129,9 @@ INSTRUMENT = np.dtype(
 Where accounts trade below the run's own, a row for each of them and instrument follows (``holding_row``), of which ``position``, ``cost``,
 ``marked_base`` and ``venue_position`` count; those of the instrument itself are then their sums.
 """
+
+CHANGES_UNDER_WAY = 3
+"""Changes of one order that may be on their way behind a first."""
 
 SLOT = np.dtype(
     [
@@ -108,10 +141,11 @@ SLOT = np.dtype(
         ("order_type", _I8),
         ("time_in_force", _I8),
         ("state", _I8),
+        ("resting", _I8),  # 1 once it has been in the book: its fills provide liquidity
+        ("price", _I8),
         ("quantity", _I8),
         ("leaves", _I8),
         ("filled", _I8),
-        ("price", _I8),
         ("stop_price", _I8),  # the trigger; of a trailing stop, where it stands now
         ("ts_sent", _I8),  # when the engine decided; bars that opened before it cannot fill it
         ("ts_active", _I8),  # when it reaches the venue
@@ -121,13 +155,20 @@ SLOT = np.dtype(
         ("new_quantity", _I8),
         ("new_price", _I8),  # ``UNDEFINED_PRICE``: as it is
         ("new_stop", _I8),
+        (
+            "later",
+            _I8,
+            (CHANGES_UNDER_WAY, 4),
+        ),  # changes behind that one: when, quantity, price, stop; ``NEVER_NS``: none
         ("parent", _I8),
         ("oco_group", _I8),
         ("queue_ahead", _I8),  # lots before us at our price
         ("rank", _I8),  # the book's event count when we joined the queue
+        ("credit", _I8),  # lots before us that left the quote, of which no print has told yet
+        ("credit_ts", _I8),  # when the last of them left
+        ("vacant", _I8),  # quotes in a row that show nobody at our price
         ("report_latency", _I8),
         ("slippage", _I8),  # ticks against us on every fill that takes liquidity
-        ("resting", _I8),  # 1 once it has been in the book: its fills provide liquidity
         ("trail", _I8),  # ticks between the market and the trigger that follows it; 0: it stays
         ("display", _I8),  # lots that an iceberg shows at a time; 0: all
         ("shown", _I8),  # what is left of them
@@ -157,13 +198,15 @@ class SlotState(enum.IntEnum):
     """Where an order is in its life at the venue."""
 
     ENDED = 0
-    PENDING = 1
+    ANSWERING = 1
+    """Ended, but a cancel or change of it is on its way, and will hear that it is too late."""
+    PENDING = 2
     """On its way."""
-    WORKING = 2
-    """In the book, or a market order waiting for more size."""
-    STOPPED = 3
+    WORKING = 3
+    """In the book, or still taking: a market order that waits for more size."""
+    STOPPED = 4
     """Waiting for its trigger."""
-    HELD = 4
+    HELD = 5
     """A bracket's child whose parent has not filled."""
 
 
@@ -180,7 +223,8 @@ class FillRule(enum.IntEnum):
     """When a resting limit order fills."""
 
     TOUCH = 0
-    """As soon as the market trades or quotes at its price. Ignores everybody who was there before us."""
+    """As soon as the market trades or quotes at its price. Ignores everybody who was there before us: on trades, quotes and books a fifth of
+    its fills would not have happened, and the run warns of it."""
     THROUGH = 1
     """Only when the market trades beyond its price, or the other side quotes at it. Misses fills at the back of a queue."""
     QUEUE = 2
@@ -191,9 +235,9 @@ class Liquidity(enum.IntEnum):
     """How much a taker gets."""
 
     DISPLAYED = 0
-    """At most the size shown; the rest waits for the next quote."""
+    """At most the size shown, level by level, and no lot twice; the rest waits until more is shown."""
     UNLIMITED = 1
-    """Everything at the shown price; right for sizes that are small beside the market's."""
+    """Everything at the best price; right for sizes that are small beside the market's."""
 
 
 UNKNOWN_QUEUE = 2**62

@@ -101,8 +101,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     capital_micros: int = 10_000_000 * MICROS_PER_UNIT
     """Starting cash, millionths of the instrument's own currency. Large enough that whole lots are fine steps."""
-    venue: VenueSettings = VenueSettings(slippage=FixedSlippage(ticks=1))
-    """Bars, no latency, slippage of one tick on market and stop orders, a fee per lot."""
+    venue: VenueSettings = VenueSettings()
+    """Bars, no latency, a fee per lot, and the tick that market and stop orders pay where no quote is known."""
     risk: RiskSettings = RiskSettings(breakers=_TWO_TRIGGERS)
     """The limits of a run, with a ladder that only drawdown and daily loss move."""
     volatility_target: float = 0.10
@@ -136,8 +136,9 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def slippage_ticks(self) -> int:
-        """Ticks against us on market and stop orders."""
-        return self.venue.slippage.ticks if isinstance(self.venue.slippage, FixedSlippage) else 0
+        """Ticks against us on market and stop orders: half a spread, and the venue's slippage."""
+        slippage = self.venue.slippage.ticks if isinstance(self.venue.slippage, FixedSlippage) else 0
+        return self.venue.half_spread_ticks + slippage
 
     @property
     def fee_micros(self) -> int:
@@ -550,7 +551,7 @@ def walk_bar(lanes: LaneArrays, n: int, markets: MarketArrays) -> bool:
     if mark_instrument(step, instruments, 0, bar.close, bar.ts_close):
         _react(lanes, n, markets, bar.day)
     if state.slots > 0:
-        if venue_due(step, lanes.slots[n], lanes.reports[n]) <= bar.ts_close:
+        if venue_due(step, lanes.slots[n], lanes.reports[n], instruments) <= bar.ts_close:
             run_venue(step, lanes.slots[n], lanes.reports[n], instruments, lanes.depth, bar.ts_close)
         _take_reports(lanes, n, market)
         drop_ended(step, lanes.slots[n])
@@ -611,7 +612,7 @@ def _run_venue_until(lanes: LaneArrays, n: int, markets: MarketArrays, limit: in
     step, instruments = lanes.step[n : n + 1], lanes.instruments[n : n + 1]
     slots, reports, state = lanes.slots[n], lanes.reports[n], lanes.step[n]
     while True:
-        due = venue_due(step, slots, reports)
+        due = venue_due(step, slots, reports, instruments)
         if due > limit:
             return
         state.now = max(state.now, due)

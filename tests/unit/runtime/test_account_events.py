@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from engine_runs import build_engine, fills_of, note_of, open_risk
+from engine_runs import FREE, build_engine, fills_of, note_of, open_risk
 from grandmodel.domain.decisions import PlaceOrder, TargetPosition
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.events import Advance, CashFlow, CashKind, Cause, ExchangeRate, Settlement, Split
@@ -259,7 +259,7 @@ def test_an_expiry_closes_at_its_price_cancels_what_works_and_nothing_is_sent_an
     def script(call, bars, account):
         return {3: [TargetPosition(instrument=NQ.id, lots=4)], 5: [resting], 6: [resting]}.get(call, [])
 
-    engine = build_engine((script,), venue=VenueSettings(fees=PerLotFee(per_lot_micros=10**6)))
+    engine = build_engine((script,), venue=VenueSettings(fees=PerLotFee(per_lot_micros=10**6), half_spread_ticks=0))
     quiet(engine)
     list(engine.on_advance(Advance(ts=START + 30 * MINUTE)))
     assert len(engine.books.working(NQ.id)) == 2
@@ -288,7 +288,7 @@ def test_a_wish_in_what_has_ended_is_refused_by_name():
 
 
 def test_a_fill_heard_of_after_the_expiry_ends_at_its_price_too():
-    slow = VenueSettings(fees=PerLotFee(per_lot_micros=0), latency=ConstantLatency(order=0, report=9 * MINUTE))
+    slow = msgspec.structs.replace(FREE, latency=ConstantLatency(order=0, report=9 * MINUTE))
     engine = build_engine((buy(4),), venue=slow)
     quiet(engine, until=20)
     assert engine.books.lots(NQ.id) == 0

@@ -27,7 +27,7 @@ from grandmodel.risk.settings import RiskSettings, Thresholds
 from grandmodel.runtime.errors import AgentError, DisorderError
 from grandmodel.runtime.inputs import InputEngine, begin_run
 from grandmodel.runtime.settings import AccountSettings, Mode, RollPolicy, RunSettings
-from grandmodel.simulation.models import ConstantLatency, FixedSlippage, PerLotFee
+from grandmodel.simulation.models import ConstantLatency, FillRuleName, FixedSlippage, PerLotFee
 from grandmodel.tactical.baselines import BuyAndHold, RandomAgent
 from strategies import ALL_DAY, CL, MINUTE, NQ, START, bar_row, quote_row, stack, tick_row, trade_row
 from unit.simulation.test_depth import add, trade
@@ -1024,3 +1024,24 @@ def test_a_bad_stretch_is_left_at_the_last_good_price_and_not_traded() -> None:
     assert [alert.code for record in records for alert in record.alerts if alert.code == "bad_stretch"] == [
         "bad_stretch"
     ]
+
+
+# What a run says of its fill rule.
+
+
+@pytest.mark.parametrize(("rule", "rows", "warned"), [
+    (FillRuleName.TOUCH, [trade_row(0, 1_000), trade_row(1, 1_001)], 1),
+    (FillRuleName.TOUCH, [bar_row(0, 100, 101, 99, 100)], 0),
+    (FillRuleName.QUEUE, [trade_row(0, 1_000), trade_row(1, 1_001)], 0),
+])  # fmt: skip
+def test_a_run_on_fine_data_warns_once_of_fills_by_touch(rule, rows, warned):
+    records, _ = run(rows, venue=msgspec.structs.replace(FREE, fill_rule=rule), cuts=(1,) if len(rows) > 1 else ())
+    codes = [alert.code for record in records for alert in record.alerts]
+    assert codes.count("touch_fills") == warned
+
+
+def test_far_prints_are_counted_at_the_end():
+    rows = [quote_row(0, 9_999, 10_001), trade_row(1, 10_000), trade_row(2, 9_000)]
+    records, _ = run(rows)
+    assert note_of(records[-1])["quality"]["NQ"]["far_prints"] == 1
+    assert "far_prints" not in note_of(run(rows[:2])[0][-1])["quality"]["NQ"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grandmodel.data.historical.readers.dbn import read_dbn
 from grandmodel.data.historical.readers.options import TickOptions
-from grandmodel.domain.blocks import BOOK, UNDEFINED_PRICE, Action, BookSide
+from grandmodel.domain.blocks import BOOK, UNDEFINED_PRICE, Action, BookSide, Flag
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.orders import TimeInForce
@@ -24,7 +24,7 @@ from grandmodel.simulation.state import SLOT
 from reference_exchange import reports_due
 from shared_data import shared
 from strategies import MID, NQ, START
-from venue_scripts import BUY, LIMIT, QUEUE, SELL, THROUGH, change, fills, order, said
+from venue_scripts import BUY, LIMIT, QUEUE, SELL, THROUGH, bracket, change, fills, order, said
 
 ASK, BID = BookSide.ASK, BookSide.BID
 
@@ -67,7 +67,7 @@ def test_a_taker_takes_the_best_level_of_the_book():
     assert fills(script) == [
         (1, 3, 102),
         (2, 8, 100),
-        (2, 1, 100),  # the next event shows the level whole again: our own trades are not taken out of the book
+        (2, 1, 99),  # the level is still shown, but we took it: our own trades are not taken out of the book
     ]
 
 
@@ -337,3 +337,84 @@ def filled_rows(script):
         start = at + 1
     found |= {one.order_id: one.ts_event for one in reports_due(market) if one.last_quantity}
     return found
+
+
+# Takers in a book.
+
+LADDER = [add(0, ASK, 1, 100, 10), add(0, ASK, 2, 101, 10), add(0, ASK, 3, 102, 100), add(0, BID, 4, 98, 10)]
+
+
+def taken(*asked, later=(), **venue):
+    return fills([*LADDER[:-1], (LADDER[-1], *asked), *later], **venue)
+
+
+def test_a_market_order_walks_the_book():
+    assert taken(order(9, BUY, 50)) == [(9, 10, 100), (9, 10, 101), (9, 30, 102)]
+    assert taken(order(9, BUY, 50, LIMIT, 101)) == [(9, 10, 100), (9, 10, 101)]
+    again = [add(k, BID, 10 + k, 97, 1) for k in range(1, 5)]
+    assert taken(order(8, BUY, 15), order(9, BUY, 15), later=again) == [
+        (8, 10, 100),
+        (8, 5, 101),
+        (9, 5, 101),
+        (9, 10, 102),
+    ]
+
+
+def test_all_or_nothing_looks_at_the_whole_book():
+    fok = {"time_in_force": TimeInForce.FOK}
+    assert taken(order(9, BUY, 25, **fok)) == [(9, 10, 100), (9, 10, 101), (9, 5, 102)]
+    assert taken(order(9, BUY, 20, LIMIT, 101, **fok)) == [(9, 10, 100), (9, 10, 101)]
+    assert taken(order(9, BUY, 21, LIMIT, 101, **fok)) == []
+    ioc = {"time_in_force": TimeInForce.IOC}
+    assert taken(order(9, BUY, 500, **ioc)) == [(9, 10, 100), (9, 10, 101), (9, 100, 102)]
+
+
+def test_a_level_of_a_book_gives_back_what_comes_anew():
+    grown = resize(5, ASK, 1, 100, 13)
+    assert taken(order(9, BUY, 10), order(10, BUY, 4, LIMIT, 100), later=[grown]) == [(9, 10, 100), (10, 3, 100)]
+    left = [drop(5, ASK, 1, 100, 4), add(6, ASK, 11, 100, 2)]
+    assert taken(order(9, BUY, 10), order(10, BUY, 4, LIMIT, 100), later=left) == [(9, 10, 100), (10, 2, 100)]
+
+
+def test_a_resting_order_that_the_book_crosses_drinks_each_lot_once():
+    crossing = add(5, ASK, 11, 99, 3)
+    script = [*LADDER[:-1], (LADDER[-1], order(9, BUY, 8, LIMIT, 99)), crossing]
+    more = [add(k, BID, 20 + k, 97, 1) for k in range(6, 9)]
+    assert fills([*script, *more], **QUEUE) == [(9, 3, 99)]
+
+
+def test_an_order_that_comes_inside_an_event_meets_the_book_after_it():
+    sweep = [
+        event(100, Action.TRADE, BID, 0, 100, 10, last=False),
+        event(150, Action.CANCEL, ASK, 1, 100, 10, last=False),
+        event(200, Action.CANCEL, ASK, 2, 101, 10),
+    ]
+    late = (sweep[0], order(9, BUY, 1))
+    reports = said([*LADDER, late, *sweep[1:], add(900, BID, 12, 97, 1)])
+    assert [(one.kind, one.ts_event - START, one.price) for one in reports] == [("0", 200, 0), ("F", 200, 102)]
+    never_ends = said([*LADDER, late, event(2 * 10**9, Action.NONE)])
+    assert [(one.kind, one.ts_event - START) for one in never_ends] == [("0", 100 + 10**9), ("F", 100 + 10**9)]
+
+
+def test_a_target_of_a_bracket_joins_the_queue():
+    entry = order(5, BUY, 2)
+    bid_up = [add(5, ASK, 11, 103, 4)]
+    script = [*LADDER, bid_up[0], (add(6, BID, 12, 97, 1), entry, *bracket(entry, 6, stop=90, target=103))]
+    assert fills([*script, trade(9, 103, 4)], **QUEUE) == [(5, 2, 100)]
+    assert fills([*script, trade(9, 103, 5)], **QUEUE) == [(5, 2, 100), (7, 1, 103)]
+
+
+def test_after_a_clear_we_stand_behind_all_that_is_there_then():
+    script = [*LADDER, (add(5, BID, 12, 97, 1), order(9, BUY, 2, LIMIT, 98))]
+    flags = int(Flag.SNAPSHOT)
+    clear = [
+        event(10, Action.CLEAR, last=False),
+        add(10, BID, 21, 98, 3),
+        add(10, ASK, 22, 100, 1),
+        add(11, ASK, 23, 101, 1),
+    ]
+    for row in clear[1:3]:
+        row["flags"] = flags
+    assert fills([*script, *clear, trade(12, 98, 3)], **QUEUE) == []
+    assert fills([*script, *clear, trade(12, 98, 4)], **QUEUE) == [(9, 1, 98)]
+    assert fills([*script, *clear, drop(12, BID, 21, 98, 3), trade(13, 98, 1)], **QUEUE) == [(9, 1, 98)]

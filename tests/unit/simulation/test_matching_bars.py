@@ -55,6 +55,24 @@ def test_an_order_decided_inside_a_bar_waits_for_the_next_one():
     assert fills(script) == [(1, 1, 99)]
 
 
+def test_what_takes_pays_half_a_spread_and_what_rests_does_not():
+    asked = [
+        order(1, BUY, 1),
+        order(2, SELL, 1, STOP, stop=97),
+        order(3, BUY, 1, LIMIT, 98),
+        order(4, SELL, 1, STOP_LIMIT, 95, 97),
+    ]
+    script = [first(*asked), second(100, 101, 96, 100)]
+    assert fills(script) == [(1, 1, 100), (2, 1, 97), (4, 1, 97), (3, 1, 98)]
+    assert fills(script, half_spread_ticks=2) == [(1, 1, 102), (2, 1, 95), (4, 1, 97), (3, 1, 98)]
+
+
+def test_a_bar_outside_every_session_fills_nothing():
+    day = schedule_of((0, 5, 0), (10, 60, 1))
+    script = [first(order(1, BUY, 1)), second(100, 101, 99, 100), third(103, 104, 102, 103)]
+    assert fills(script, schedules=(day, day)) == [(1, 1, 103)]
+
+
 def test_slippage_is_paid_on_market_and_stop_orders_and_never_beyond_a_limit():
     script = [
         first(

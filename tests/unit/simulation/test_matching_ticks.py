@@ -2,7 +2,7 @@
 
 import pytest
 
-from grandmodel.domain.blocks import Action, Flag
+from grandmodel.domain.blocks import Action, BookSide, Flag
 from grandmodel.domain.orders import TimeInForce
 from grandmodel.simulation.models import ConstantLatency, FixedSlippage, LognormalLatency
 from strategies import CL, START, quote_row, schedule_of, tick_row, trade_row
@@ -104,7 +104,7 @@ def test_a_queue_shrinks_when_the_level_shows_less_and_never_grows():
         quote(order(1, BUY, 4, LIMIT, 100)),
         quote_row(5, 100, 101, 2, 10),
         quote_row(6, 100, 101, 50, 10),
-        trade_row(7, 100, 3),
+        trade_row(6 + 2 * 10**9, 100, 3),  # Too late to tell of the lots that left.
     ]
     assert fills(script, **QUEUE) == [(1, 1, 100)]
 
@@ -151,10 +151,13 @@ def test_a_stop_triggers_on_trades_where_there_are_trades():
         quote(order(1, BUY, 1, STOP, stop=105), ns=1),
         quote_row(5, 106, 107),
         trade_row(6, 105),
+        quote_row(8, 104, 108),
     ]
     reports = said(script)
-    assert [(one.kind, one.ts_event - START) for one in reports] == [("0", 1), ("L", 6), ("F", 6)]
-    assert reports[2].price == 107
+    assert [(one.kind, one.ts_event - START) for one in reports] == [("0", 1), ("L", 6), ("F", 8)]
+    assert reports[2].price == 108  # The market after its trade.
+    with_its_quote = [*script[:3], trade_row(6, 105, bid=104, ask=108, sizes=(5, 5))]
+    assert [(one.kind, one.ts_event - START) for one in said(with_its_quote)] == [("0", 1), ("L", 6), ("F", 6)]
 
 
 def test_a_stop_triggers_on_the_opposite_quote_where_there_are_no_trades():
@@ -310,26 +313,36 @@ def test_reports_come_in_the_venue_s_order_however_long_each_takes():
 def test_a_stop_that_a_print_triggers_beside_a_stale_quote_fills_no_better_than_its_trigger(
     side, level, bid, ask, printed
 ):
-    script = [(quote_row(0, bid, ask), order(1, side, 2, STOP, stop=level)), trade_row(5, printed)]
+    script = [
+        (quote_row(0, bid, ask), order(1, side, 2, STOP, stop=level)),
+        trade_row(5, printed),
+        quote_row(6, bid, ask),
+    ]
     assert fills(script) == [(1, 2, level)]
     assert fills(script, slippage=FixedSlippage(ticks=3)) == [(1, 2, level - 3 if side is SELL else level + 3)]
 
 
 def test_a_stop_beyond_its_trigger_fills_at_the_quote():
-    script = [quote(order(1, SELL, 2, STOP, stop=95)), quote_row(3, 90, 91), trade_row(5, 91)]
+    script = [quote(order(1, SELL, 2, STOP, stop=95)), quote_row(3, 90, 91), trade_row(5, 91), quote_row(6, 90, 91)]
     assert fills(script) == [(1, 2, 90)]
 
 
 def test_the_rest_of_a_stop_fills_no_better_than_its_trigger_either():
-    script = [quote(order(1, SELL, 12, STOP, stop=95)), trade_row(5, 95), quote_row(6, 100, 101)]
+    script = [
+        quote(order(1, SELL, 12, STOP, stop=95)),
+        trade_row(5, 95),
+        quote_row(6, 100, 101),
+        quote_row(7, 100, 101, 14),
+    ]
     assert fills(script) == [(1, 10, 95), (1, 2, 95)]
 
 
 def test_a_stop_limit_whose_limit_is_better_than_its_trigger_does_not_take_a_stale_quote():
     """It rests at its limit, and fills there once the market comes back: a limit order pays its limit."""
-    script = [quote(order(1, SELL, 2, STOP_LIMIT, 97, stop=95)), trade_row(5, 94), trade_row(6, 98, 5)]
+    stale = quote_row(6, 100, 101)
+    script = [quote(order(1, SELL, 2, STOP_LIMIT, 97, stop=95)), trade_row(5, 94), stale, trade_row(7, 98, 5)]
     assert fills(script) == [(1, 2, 97)]
-    within = [quote(order(1, SELL, 2, STOP_LIMIT, 93, stop=95)), trade_row(5, 94)]
+    within = [quote(order(1, SELL, 2, STOP_LIMIT, 93, stop=95)), trade_row(5, 94), stale]
     assert fills(within) == [(1, 2, 95)]
 
 
@@ -337,8 +350,9 @@ def test_a_stop_limit_whose_limit_is_better_than_its_trigger_does_not_take_a_sta
 def test_a_change_of_the_trigger_that_arrives_after_it_was_reached_never_makes_a_fill_better(new, paid):
     script = [
         quote(order(1, SELL, 12, STOP, stop=95)),
-        (trade_row(5, 95), change(1, 12, stop_price=new)),
-        quote_row(6, 100, 101),
+        trade_row(5, 95),
+        (quote_row(6, 100, 101), change(1, 12, stop_price=new)),
+        quote_row(7, 100, 101, 14),
     ]
     assert fills(script) == [(1, 10, 95), (1, 2, paid)]
 
@@ -384,3 +398,198 @@ def test_an_order_that_joins_a_group_is_whole_whatever_the_others_filled_before(
     script = [first, (quote_row(5, 100, 101), order(3, SELL, 4, oco_group=7)), quote_row(6, 100, 101)]
     assert fills(script) == [(1, 3, 101), (3, 4, 100)]
     assert ends(script) == [(2, "oco")]
+
+
+# What a quote offers is there once.
+
+
+def test_what_we_took_of_a_quote_stays_taken_until_it_grows_or_empties():
+    same = [quote_row(k, 100 - k % 2, 101, 10, 5) for k in range(2, 6)]
+    script = [quote(order(1, BUY, 9), sizes=(10, 5)), *same]
+    assert fills(script) == [(1, 5, 101)]  # A change of the other side is none of this one.
+    assert fills([*script, quote_row(7, 100, 101, 10, 7)]) == [(1, 5, 101), (1, 2, 101)]
+    shrunk = [*script, quote_row(7, 100, 101, 10, 2), quote_row(8, 100, 101, 10, 5)]
+    assert fills(shrunk) == [(1, 5, 101), (1, 3, 101)]
+    emptied = [*script, quote_row(7, 100, 102, 10, 1), quote_row(8, 100, 101, 10, 5)]
+    assert fills(emptied) == [(1, 5, 101), (1, 1, 102), (1, 3, 101)]
+
+
+def test_a_level_that_a_better_quote_covers_is_still_there():
+    script = [quote(order(1, BUY, 9), sizes=(10, 5)), quote_row(2, 99, 100, 10, 1), quote_row(3, 99, 101, 10, 5)]
+    assert fills(script) == [(1, 5, 101), (1, 1, 100)]
+
+
+def test_a_side_that_one_quote_does_not_show_gives_nothing_back():
+    script = [quote(order(1, BUY, 9), sizes=(10, 5)), quote_row(2, 99, None, 10, 0), quote_row(3, 99, 101, 10, 5)]
+    assert fills(script) == [(1, 5, 101)]
+
+
+def test_resting_orders_do_not_drink_the_same_lots_again():
+    quotes = [quote_row(k, 99 - k % 2, 100, 5, 5) for k in range(1, 4)]
+    script = [(quote_row(0, 98, 102), order(1, BUY, 15, LIMIT, 100)), *quotes]
+    assert fills(script) == [(1, 5, 100)]
+
+
+def test_a_print_uses_up_the_quote_until_the_next_one():
+    script = [quote(sizes=(5, 5)), (trade_row(1, 100, 3), order(1, SELL, 9)), quote_row(2, 99, 101, 8, 8)]
+    assert fills(script) == [(1, 2, 100), (1, 7, 99)]
+    through = [quote(sizes=(5, 5)), (trade_row(1, 99, 1), order(1, SELL, 9)), quote_row(2, 98, 101, 8, 8)]
+    assert fills(through) == [(1, 8, 98)]
+    other_side = [quote(sizes=(5, 5)), (trade_row(1, 100, 3, side=BookSide.BID), order(1, SELL, 9))]
+    assert fills(other_side) == [(1, 5, 100)]
+
+
+def test_a_print_that_tells_of_what_a_quote_has_shown_uses_up_nothing():
+    first = [trade_row(0, 101), quote(sizes=(5, 5))]
+    script = [*first, quote_row(1, 100, 101, 2, 5), (trade_row(2, 100, 3), order(1, SELL, 9))]
+    assert fills(script) == [(1, 2, 100)]
+
+
+def test_the_rest_of_a_limit_beyond_the_quote_goes_on_taking():
+    script = [quote(order(1, BUY, 9, LIMIT, 103), sizes=(9, 5)), quote_row(2, 100, 102, 9, 3), quote_row(3, 100, 105)]
+    reports = [one for one in said([*script, trade_row(4, 103, 1), trade_row(5, 102, 1)]) if one.kind == "F"]
+    assert [(one.lots, one.price, one.maker) for one in reports] == [(5, 101, False), (3, 102, False), (1, 103, True)]
+
+
+# A trade only triggers.
+
+
+def test_a_stop_meets_the_market_after_the_trade_that_triggered_it():
+    first = [trade_row(0, 101), quote(order(1, SELL, 5, STOP, stop=100), sizes=(5, 5))]
+    assert fills([*first, trade_row(5, 100, 5), quote_row(6, 98, 101, 9, 5)]) == [(1, 5, 98)]
+    one_event = [*first, trade_row(5, 100, 5, bid=98, ask=101, sizes=(9, 5))]
+    assert fills(one_event) == [(1, 5, 98)]
+
+
+def test_on_trades_alone_a_taker_pays_the_print_or_its_trigger_and_half_a_spread():
+    script = [
+        (trade_row(0, 100), order(1, BUY, 2), order(2, SELL, 3), order(3, SELL, 1, STOP, stop=98), order(4, BUY, 1, LIMIT, 100)),
+        trade_row(5, 97),
+    ]  # fmt: skip
+    assert fills(script, half_spread_ticks=2) == [(1, 2, 102), (2, 3, 98), (4, 1, 100), (3, 1, 95)]
+    above = [(trade_row(0, 100), order(3, BUY, 1, STOP, stop=102)), trade_row(5, 102)]
+    assert fills(above, half_spread_ticks=1) == [(3, 1, 103)]
+
+
+# Queues.
+
+
+def test_a_print_that_a_quote_has_told_of_moves_a_queue_once():
+    script = [
+        trade_row(0, 101),
+        quote(order(1, BUY, 4, LIMIT, 100)),
+        quote_row(5, 100, 101, 4, 10),
+        trade_row(6, 100, 6),
+    ]
+    assert fills(script, **QUEUE) == []
+    assert fills([*script, trade_row(7, 100, 5)], **QUEUE) == [(1, 1, 100)]
+    late = [
+        trade_row(0, 101),
+        quote(),
+        (quote_row(5, 100, 101, 4, 10), order(1, BUY, 4, LIMIT, 100)),
+        trade_row(6, 100, 6),
+    ]
+    assert fills(late, **QUEUE) == []  # The lots left before we came.
+
+
+def test_one_odd_quote_does_not_erase_a_queue_and_two_in_a_row_do():
+    odd = [quote(order(1, BUY, 4, LIMIT, 100)), quote_row(5, 99, 101)]
+    back = [*odd, quote_row(6, 100, 101), trade_row(7 + 2 * 10**9, 100, 9)]
+    assert fills(back, **QUEUE) == []
+    gone = [*odd, quote_row(6, 99, 102), trade_row(6 + 2 * 10**9, 100, 3)]
+    assert fills(gone, **QUEUE) == [(1, 3, 100)]
+
+
+@pytest.mark.parametrize("rule", [TOUCH, QUEUE])
+def test_who_lifts_the_offer_fills_no_bid(rule):
+    script = [quote(order(1, BUY, 4, LIMIT, 100), bid=99), trade_row(5, 100, 3, side=BookSide.BID)]
+    assert fills(script, **rule) == []
+    assert fills([*script, trade_row(6, 100, 3, side=BookSide.ASK)], **rule) == [(1, 3, 100)]
+    assert fills([*script, trade_row(6, 99, 3, side=BookSide.BID)], **rule) == [(1, 3, 100)]
+
+
+# Closed markets and far prints.
+
+
+def test_a_market_order_that_comes_after_the_close_waits_for_the_opening():
+    day = schedule_of((0, 1, 0), (10, 20, 1))
+    second = 10**9
+    patient = {"time_in_force": TimeInForce.GTC}
+    script = [
+        quote(),
+        (trade_row(50 * second, 100, 1), order(1, BUY, 1, effective_ts=START + 70 * second, **patient)),
+        quote_row(500 * second, 90, 91),  # Before the opening.
+        quote_row(600 * second, 104, 105),
+    ]
+    reports = said(script, schedules=(day, day))
+    assert [(one.kind, one.ts_event - START, one.price) for one in reports] == [
+        ("0", 70 * second, 0),
+        ("F", 600 * second, 105),
+    ]
+    hurried = [*script[:1], (script[1][0], order(1, BUY, 1, effective_ts=START + 70 * second, **IOC)), *script[2:]]
+    assert ends(hurried, schedules=(day, day)) == [(1, "out_of_session")]
+
+
+def test_a_print_before_the_opening_fills_nothing_and_starts_nothing():
+    day = schedule_of((0, 1, 0), (10, 20, 1))
+    second, patient = 10**9, {"time_in_force": TimeInForce.GTC}
+    script = [
+        (quote_row(0, 100, 101), order(1, BUY, 1, LIMIT, 95, **patient), order(2, SELL, 1, STOP, stop=93, **patient)),
+        trade_row(500 * second, 90, 5),
+        trade_row(600 * second, 94, 5),
+    ]
+    reports = said(script, schedules=(day, day))
+    assert [(one.order_id, one.ts_event - START) for one in reports if one.kind in "FL"] == [(1, 600 * second)]
+
+
+def test_a_print_far_from_the_quote_fills_nothing_starts_nothing_and_is_counted():
+    wide = {"bid": 9_999, "ask": 10_001}
+    script = [
+        trade_row(0, 10_000),
+        quote(order(1, BUY, 1, LIMIT, 9_990), order(2, SELL, 1, STOP, stop=9_995), ns=1, **wide),
+        trade_row(2, 9_800),
+        (trade_row(3, 10_000), order(3, SELL, 1, STOP, stop=9_990)),
+        quote_row(4, 9_999, 10_001),
+    ]
+    assert fills(script, far_prints_ppm=10_000) == []
+    assert fills(script, far_prints_ppm=20_000) == [(1, 1, 9_990), (2, 1, 9_995)]
+    assert fills(script) == [(1, 1, 9_990), (2, 1, 9_995)]
+    stale = [*script[:2], trade_row(61 * 10**9, 9_800), quote_row(62 * 10**9, 9_799, 9_801)]
+    assert fills(stale, far_prints_ppm=10_000) == [(1, 1, 9_990), (2, 1, 9_799)]
+
+
+# Messages under way.
+
+
+def test_a_cancel_that_comes_after_the_fill_is_answered():
+    script = [(quote_row(0, 98, 102), order(1, BUY, 1, LIMIT, 99)), (quote_row(900, 97, 98), cancel(1)), LATER]
+    script[1] = (quote_row(100, 98, 102), cancel(1))
+    script[2:] = [quote_row(900, 97, 98), quote_row(5_000, 97, 98)]
+    reports = said(script, latency=ConstantLatency(order=850))
+    assert [(one.kind, one.ts_event - START, one.reason) for one in reports] == [
+        ("0", 850, ""),
+        ("F", 900, ""),
+        ("9", 950, "too_late"),
+    ]
+
+
+def test_changes_under_way_are_made_one_after_the_other_and_a_fifth_is_refused():
+    asked = [change(1, lots) for lots in (2, 3, 4, 5, 6)]
+    script = [(quote_row(0, 98, 102), order(1, BUY, 1, LIMIT, 99)), (quote_row(1_000, 98, 102), *asked), LATER]
+    script[2] = quote_row(9_000, 98, 102)
+    reports = said(script, latency=ConstantLatency(order=500))
+    assert [(one.kind, one.leaves, one.reason) for one in reports][:6] == [
+        ("0", 1, ""),
+        ("9", 0, "invalid"),
+        ("5", 2, ""),
+        ("5", 3, ""),
+        ("5", 4, ""),
+        ("5", 5, ""),
+    ]
+
+
+def test_messages_of_one_session_do_not_overtake_each_other():
+    latency = LognormalLatency(floor=0, median=1_000, sigma=2.0)
+    script = [quote(*(order(k, BUY, 1, LIMIT, 90) for k in range(1, 41))), quote_row(10**9, 100, 101)]
+    news = [one for one in said(script, latency=latency) if one.kind == "0"]
+    assert [one.order_id for one in news] == list(range(1, 41))

@@ -130,8 +130,9 @@ def test_an_if_touched_order_waits_for_trades_and_pays_the_quote():
         (trade_row(1, 100), order(1, BUY, 2, MIT, stop=98)),
         quote_row(2, 95, 97),  # Trades are what starts it, where there are any.
         trade_row(3, 98),
+        quote_row(4, 95, 97),
     ]
-    assert fills(script[:3]) == []
+    assert fills(script[:4]) == []
     assert fills(script) == [(1, 2, 97)]  # No worse than the market: its trigger promises nothing.
 
 
@@ -211,7 +212,8 @@ def test_a_trailing_stop_of_quotes_alone_follows_the_side_that_it_would_take():
 
 
 def test_a_trailing_stop_fills_no_better_than_its_trigger_beside_a_stale_quote():
-    script = [quote_row(0, 104, 106), (trade_row(1, 105), trailing(1, SELL, 3)), trade_row(2, 101)]
+    stale = quote_row(3, 104, 106)
+    script = [quote_row(0, 104, 106), (trade_row(1, 105), trailing(1, SELL, 3)), trade_row(2, 101), stale]
     assert fills(script) == [(1, 1, 102)]
 
 
@@ -271,9 +273,10 @@ def test_on_bars_a_trailing_stop_is_never_kinder_than_on_the_path_they_are_made_
 
 def test_an_iceberg_fills_what_it_shows_and_goes_to_the_back_of_the_queue():
     berg = order(1, BUY, 5, LIMIT, 99, display_quantity=2)
-    script = [(quote_row(0, 99, 101, 4), berg), trade_row(1, 99, 10), quote_row(2, 99, 101, 3), trade_row(3, 99, 4)]
+    later = 2 * 10**9  # A print so late tells of nothing that the quote has shown.
+    script = [(quote_row(0, 99, 101, 4), berg), trade_row(1, 99, 10), quote_row(2, 99, 101, 3), trade_row(later, 99, 4)]
     assert fills(script, **QUEUE) == [(1, 2, 99), (1, 1, 99)]  # 4 ahead, 2 of ours; then 3 ahead, 1 of ours.
-    assert fills([*script, trade_row(4, 99, 1)], **QUEUE) == [(1, 2, 99), (1, 1, 99), (1, 1, 99)]
+    assert fills([*script, trade_row(later + 1, 99, 1)], **QUEUE) == [(1, 2, 99), (1, 1, 99), (1, 1, 99)]
     whole = order(1, BUY, 5, LIMIT, 99)
     assert fills([(script[0][0], whole), *script[1:]], **QUEUE) == [(1, 5, 99)]
 
