@@ -76,9 +76,6 @@ def show(
         Path | None, typer.Option("--parameters", help="Parameters file; default: the built-in one.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.", min=0)] = 1,
-    row_scale: Annotated[
-        float, typer.Option("--row-scale", help="Rows simulated, against the usual number; less is faster.")
-    ] = 1.0,
     page: Annotated[Path, typer.Option("--page", help="Where the page goes.")] = Path("simulated-market.html"),
     no_page: Annotated[bool, typer.Option("--no-page", help="Print only.")] = False,
     json: JsonFlag = False,
@@ -92,9 +89,7 @@ def show(
     known = built_in_parameters() if parameters is None else load_parameters(parameters)
     with console.status("reading bars"):
         real = load_series(_paired(files, instrument, instruments))
-    market = SimulatedMarket(
-        known, [one.instrument for one in real], [one.schedule for one in real], seed, row_scale=row_scale
-    )
+    market = SimulatedMarket(known, [one.instrument for one in real], [one.schedule for one in real], seed)
     start_ns = min(int(one.bars["ts_open"][0]) for one in real)
     end_ns = max(int(one.bars["ts_event"][-1]) for one in real)
     with console.status("simulating the same sessions"):
@@ -143,7 +138,7 @@ def _page(
 
     made = Page(
         "Simulated market beside the real one",
-        f"Seed {market.seed}, row scale {market.row_scale:g}, fit version {parameters.fit_version}; the simulated side is not market data",
+        f"Seed {market.seed}, fit version {parameters.fit_version}; the simulated side is not market data",
     )
     made.lead.add_text(
         "The simulated market draws the sessions of the real bars again, from the fitted parameters. It is another path: prices "

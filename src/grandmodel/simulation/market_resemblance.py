@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from grandmodel.domain.blocks import Action, Block, Schema, empty_block, freeze
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.time import THIRTY_MINUTES_NS
+from grandmodel.kernels import kernel
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_fit import BarSeries, SessionReturns, session_returns
 
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 
 _BP = 1e4
 _ACF_LAGS = (1, 6, 46, 230, 920)
+_TRADE = int(Action.TRADE)
 _QUANTILES = (0.5, 0.95, 0.99, 0.999)
 
 
@@ -53,24 +55,18 @@ def trade_bars(blocks: Iterable[Block], instruments: int, width_ns: int) -> list
     """Bars of ``width_ns``, on the clock, from the trades of ``blocks``; one frozen block per instrument index."""
     parts: list[list[NDArray[np.int64]]] = [[] for _ in range(instruments)]
     for block in blocks:
-        trades = block[block["action"] == int(Action.TRADE)]
-        for i in range(instruments):
-            rows = trades[trades["instrument"] == i]
-            if len(rows):
-                parts[i].append(
-                    _grouped(
-                        rows["ts_event"] // width_ns,
-                        rows["price"],
-                        rows["price"],
-                        rows["price"],
-                        rows["price"],
-                        rows["size"].astype(np.int64),
-                    )
-                )
+        if not len(block):
+            continue
+        spans = (int(block["ts_event"][-1]) - int(block["ts_event"][0])) // width_ns + 2
+        table = np.empty((instruments, min(len(block), spans), 6), dtype=np.int64)
+        counts = np.zeros(instruments, dtype=np.int64)
+        _add_trades(block, width_ns, table, counts)
+        for part, found, count in zip(parts, table, counts, strict=True):
+            part.append(found[:count].T.copy())
     made: list[Block] = []
     for i in range(instruments):
-        table = np.concatenate(parts[i], axis=1) if parts[i] else np.zeros((6, 0), dtype=np.int64)
-        merged = _grouped(*table) if table.shape[1] else table
+        found = np.concatenate([np.zeros((6, 0), dtype=np.int64), *parts[i]], axis=1)
+        merged = _grouped(*found) if found.shape[1] else found
         bars = empty_block(Schema.BARS, merged.shape[1])
         bars["ts_open"] = merged[0] * width_ns
         bars["ts_event"] = bars["ts_init"] = bars["ts_open"] + width_ns
@@ -79,6 +75,29 @@ def trade_bars(blocks: Iterable[Block], instruments: int, width_ns: int) -> list
         bars["instrument"] = i
         made.append(freeze(bars))
     return made
+
+
+@kernel
+def _add_trades(block: Block, width_ns: int, table: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    """Gather the trades of ``block`` in ``table`` (I, B, 6): key, open, high, low, close and volume; ``counts`` (I,) bars."""
+    for k in range(block.shape[0]):
+        row = block[k]
+        if row.action != _TRADE:
+            continue
+        key = row.ts_event // width_ns
+        bars = table[row.instrument]
+        place = counts[row.instrument] - 1
+        if place < 0 or bars[place, 0] != key:
+            place += 1
+            counts[row.instrument] = place + 1
+            bars[place, 0] = key
+            for column in range(1, 5):
+                bars[place, column] = row.price
+            bars[place, 5] = 0
+        bars[place, 2] = max(bars[place, 2], row.price)
+        bars[place, 3] = min(bars[place, 3], row.price)
+        bars[place, 4] = row.price
+        bars[place, 5] += row.size
 
 
 def _grouped(

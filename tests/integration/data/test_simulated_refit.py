@@ -49,9 +49,7 @@ def test_the_table_and_the_page_set_real_beside_simulated(tmp_path: Path) -> Non
     files = _files()[:2]
     page = tmp_path / "market.html"
     names = [part for _, name in files for part in ("--instrument", name)]
-    done = _command(
-        "show", *(str(path) for path, _ in files), *names, "--row-scale", "0.02", "--page", str(page), "--json"
-    )
+    done = _command("show", *(str(path) for path, _ in files), *names, "--page", str(page), "--json")
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
     real = {row["statistic"]: row["real"] for row in table if row["instrument"] == "NQ"}

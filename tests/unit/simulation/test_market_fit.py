@@ -192,19 +192,18 @@ def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
 
 
 @functools.cache
-def _simulated(seed: int, sessions: int, row_scale: float) -> list[BarSeries]:
+def _simulated(seed: int, sessions: int) -> list[BarSeries]:
     start = ns_from_text("2021-01-04")
     end = start + sessions * 7 * NS_PER_DAY // 5
     schedules = [session_schedule(one, start, end) for one in (NQ, CL)]
-    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, seed, row_scale=row_scale)
+    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, seed)
     return simulated_series(market, start, end)
 
 
 @pytest.mark.slow
 def test_a_fit_to_simulated_bars_finds_the_parameters_again() -> None:
-    # Trades are thin at this row scale: a bar's range, by which volatility is seen, then grows with its volume too.
     known = built_in_parameters()
-    found = fit_market(_simulated(seed=4, sessions=400, row_scale=0.5))
+    found = fit_market(_simulated(seed=4, sessions=400))
     for name, model in found.instruments.items():
         truth = known.instruments[name]
         ratio = np.array(model.volatility_by_bucket) / np.array(truth.volatility_by_bucket)
@@ -224,7 +223,7 @@ def test_a_fit_to_simulated_bars_finds_the_parameters_again() -> None:
 
 @pytest.mark.slow
 def test_simulated_bars_keep_the_statistics_that_the_model_states() -> None:
-    series = _simulated(seed=1, sessions=500, row_scale=0.2)
+    series = _simulated(seed=1, sessions=500)
     for one, (low, high) in zip(series, ((14.0, 30.0), (25.0, 47.0)), strict=True):
         measured, found = measure(one)
         statistics = measured.statistics
@@ -245,7 +244,7 @@ def test_simulated_bars_keep_the_statistics_that_the_model_states() -> None:
 
 
 def test_equal_bars_give_equal_parameters_and_their_order_is_kept() -> None:
-    series = _simulated(seed=6, sessions=150, row_scale=0.1)
+    series = _simulated(seed=6, sessions=150)
     first = fit_market(series)
     assert encode_parameters(fit_market(series)) == encode_parameters(first)
     assert [str(name) for name in first.instruments] == ["NQ", "CL"]
@@ -253,7 +252,7 @@ def test_equal_bars_give_equal_parameters_and_their_order_is_kept() -> None:
 
 
 def test_one_instrument_alone_can_be_fitted_and_simulated() -> None:
-    series = _simulated(seed=6, sessions=150, row_scale=0.1)[1:]
+    series = _simulated(seed=6, sessions=150)[1:]
     alone = fit_market(series)
     market = SimulatedMarket(alone, [CL], [series[0].schedule], 1, row_scale=0.1)
     start = int(series[0].schedule.open_ns[3])
@@ -262,7 +261,7 @@ def test_one_instrument_alone_can_be_fitted_and_simulated() -> None:
 
 
 def test_bars_without_volume_are_refused() -> None:
-    series = _simulated(seed=6, sessions=150, row_scale=0.1)[1]
+    series = _simulated(seed=6, sessions=150)[1]
     bars = series.bars.copy()
     bars["volume"][7] = UNKNOWN_VOLUME
     with pytest.raises(UsageError, match="without a known volume"):
