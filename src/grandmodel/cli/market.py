@@ -1,24 +1,31 @@
-"""``grandmodel market``: fit the simulated market to real bars, and see how far it resembles them."""
+"""``grandmodel market``: fit the simulated market to real bars, see how far it resembles them, draw real sessions again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.sources import SourceOptions
 
 if TYPE_CHECKING:
     from grandmodel.charts import Page, Section
+    from grandmodel.domain.blocks import Block
     from grandmodel.domain.instruments import Instrument
     from grandmodel.simulation.market import SimulatedMarket
+    from grandmodel.simulation.market_bootstrap import BarSource, Bootstrap
     from grandmodel.simulation.market_fit import BarSeries
     from grandmodel.simulation.market_parameters import SimulatedParameters
     from grandmodel.simulation.market_resemblance import Compared, Measured
 
-app = typer.Typer(help="The simulated market: fit it to real bars, show it beside them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Markets that are made: fit the simulated one to real bars, show it beside them, draw sessions of your own again.",
+    no_args_is_help=True,
+)
 
 Files = Annotated[
     list[Path],
@@ -103,6 +110,118 @@ def show(
     _print_table(table)
     if not no_page:
         stdout.print(f"page: {page}")
+
+
+@app.command("bootstrap")
+@grouped
+def bootstrap(
+    source: SourceOptions,
+    out: Annotated[Path, typer.Option("--out", help="Store that the bars go into.")],
+    sessions: Annotated[
+        int | None, typer.Option("--sessions", help="Sessions to draw; default: as many as there are.", min=1)
+    ] = None,
+    mean_block: Annotated[
+        float, typer.Option("--mean-block", help="Mean number of consecutive sessions drawn together.", min=1.0)
+    ] = 10.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.", min=0)] = 1,
+    first_day: Annotated[
+        str | None,
+        typer.Option("--first-day", help="Day that the drawn sessions begin on; default: the source's first."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Draw whole sessions of bars of your own store or files again, the same days for all instruments.
+
+    The bars go into the store --out, which every command reads with --store. They are your prices in another order, chained by
+    returns. They are not market data.
+    """
+    import numpy as np
+    from rich.progress import Progress
+
+    from grandmodel.data.historical.store import BlockPieces, Store
+    from grandmodel.domain.blocks import Schema
+    from grandmodel.domain.errors import UsageError
+    from grandmodel.domain.time import ns_from_text, text_from_ns
+    from grandmodel.simulation.market_bootstrap import Bootstrap, find_sessions
+
+    if source.store is not None and out.resolve() == source.store.resolve():
+        raise UsageError(f"--out {out}: found the store that the sessions come from, expected another")
+    bars = _bar_source(source)
+    with console.status("looking through the sessions"):
+        pool = find_sessions(bars)
+    try:
+        start_ns = int(pool.day_ns[0]) if first_day is None else ns_from_text(first_day)
+    except ValueError as error:
+        raise UsageError(f"--first-day {first_day}: {error}; expected a day such as 2024-07-01") from error
+    drawn = Bootstrap(pool, sessions or len(pool.day_ns), mean_block, seed, start_ns)
+    store = Store(out)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("sessions", total=len(drawn.drawn) * len(bars.instruments))
+        for place, instrument in enumerate(bars.instruments):
+            opens = drawn.open_ns[place]
+            pieces = BlockPieces(
+                drawn.rows(place), int(opens[0]), int(opens[-1]) + pool.length_ns[place], pool.width_ns[place],
+                drawn.bars(place, lambda: progress.advance(task)),
+            )  # fmt: skip
+            store.write(instrument, Schema.BARS, pieces, drawn.description)
+    report = _bootstrap_report(
+        drawn, out, text_from_ns(int(drawn.day_ns[0]))[:10], text_from_ns(int(drawn.day_ns[-1]))[:10]
+    )
+    if json:
+        print_json(report)
+        return
+    for instrument, left_out in zip(bars.instruments, pool.left_out, strict=True):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none"
+        stdout.print(f"{instrument.id}: sessions left out: {reasons}", soft_wrap=True)
+    stdout.print(
+        f"{len(drawn.drawn)} sessions of {len(np.unique(drawn.drawn))} different days in {drawn.blocks} blocks, laid on {report['first_day']} "
+        f"to {report['last_day']}; {drawn.steps_not_known} open at the close before, their own step not being known",
+        soft_wrap=True,
+    )
+    stdout.print(f"written to {out}: not market data", soft_wrap=True)
+
+
+def _bootstrap_report(drawn: Bootstrap, out: Path, first_day: str, last_day: str) -> dict[str, Any]:
+    pool = drawn.pool
+    return {
+        "source": drawn.description,
+        "store": str(out),
+        "instruments": [str(one.id) for one in pool.source.instruments],
+        "sessions_to_draw_from": len(pool.day_ns),
+        "sessions_left_out": dict(zip([str(one.id) for one in pool.source.instruments], pool.left_out, strict=True)),
+        "sessions": len(drawn.drawn),
+        "blocks": drawn.blocks,
+        "steps_not_known": drawn.steps_not_known,
+        "first_day": first_day,
+        "last_day": last_day,
+        "bars": [drawn.rows(place) for place in range(len(pool.source.instruments))],
+    }
+
+
+def _bar_source(source: SourceOptions) -> BarSource:
+    """The bars of files or of a store, as the bootstrap reads them."""
+    from grandmodel.cli.sources import file_feed, store_feed
+    from grandmodel.data.historical.store import Store
+    from grandmodel.domain.blocks import BAR, Schema
+    from grandmodel.domain.errors import UsageError
+    from grandmodel.simulation.market_bootstrap import BarSource, source_of_blocks
+
+    folder = source.store
+    if (source.data is None) == (folder is None):
+        raise UsageError("found neither or both of --data and --store, expected one of them")
+    if folder is None:
+        feed = file_feed(source, source.start, source.end)
+        blocks = list(feed.blocks())
+        if any(block.dtype != BAR for block in blocks):
+            raise UsageError(f"{feed.description}: found trades, quotes or orders, expected bars")
+        return source_of_blocks(feed.instruments, blocks, feed.description)
+    feed = store_feed(source, folder, source.instrument or [])
+    store = Store(folder)
+
+    def read(place: int, start_ns: int, end_ns: int) -> Iterator[Block]:
+        return store.blocks([feed.instruments[place]], Schema.BARS, start_ns, end_ns, bar_width=source.bar_width)
+
+    return BarSource(feed.instruments, *feed.span, read, feed.description)
 
 
 def _paired(files: Sequence[Path], names: Sequence[str], instruments: Path | None) -> list[tuple[Path, Instrument]]:
