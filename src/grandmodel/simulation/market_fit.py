@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +155,28 @@ def load_series(files: Sequence[tuple[Path, Instrument]]) -> list[BarSeries]:
             )
         )
     return made
+
+
+def part_of(series: BarSeries, start_ns: int, end_ns: int) -> BarSeries:
+    """The bars of ``series`` that lie whole in [``start_ns``, ``end_ns``); raises ``UsageError`` where no 30-minute bar does."""
+
+    def cut(bars: Block) -> Block:
+        return bars[(bars["ts_open"] >= start_ns) & (bars["ts_event"] <= end_ns)]
+
+    bars = cut(series.bars)
+    if not len(bars):
+        raise UsageError(
+            f"{series.instrument.id}: found no bars between {text_from_ns(start_ns)[:16]} and {text_from_ns(end_ns)[:16]}"
+        )
+    fine = None if series.fine is None else cut(series.fine)
+    has_fine = fine is not None and len(fine) > 0
+    return replace(
+        series,
+        bars=bars,
+        schedule=_schedule_of(series.instrument, bars),
+        fine=fine if has_fine else None,
+        fine_schedule=series.fine_schedule if has_fine else None,
+    )
 
 
 def _schedule_of(instrument: Instrument, bars: Block) -> SessionSchedule:

@@ -16,7 +16,6 @@ from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import NS_PER_DAY, THIRTY_MINUTES_NS, ns_from_text
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_parameters import built_in_parameters
-from grandmodel.simulation.market_resemblance import trade_bars
 
 INSTRUMENTS = [BUILT_IN[InstrumentId(name)] for name in ("NQ", "CL")]
 START = ns_from_text("2024-03-03")
@@ -29,7 +28,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     schedules = [session_schedule(one, *span) for one in INSTRUMENTS]
     market = SimulatedMarket(built_in_parameters(), INSTRUMENTS, schedules, 2)
     root = tmp_path_factory.mktemp("bootstrap") / "source"
-    for instrument, bars in zip(INSTRUMENTS, trade_bars(market.blocks(*span), 2, THIRTY_MINUTES_NS), strict=True):
+    for instrument, bars in zip(INSTRUMENTS, market.bars(*span, THIRTY_MINUTES_NS), strict=True):
         Store(root).write(instrument, Schema.BARS, bars, "simulated")
     return root
 

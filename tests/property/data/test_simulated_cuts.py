@@ -20,7 +20,7 @@ from grandmodel.domain.time import (
 )
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_parameters import built_in_parameters
-from grandmodel.simulation.market_resemblance import trade_bars
+from trade_bars import trade_bars
 
 START = ns_from_text("2024-03-07") + 20 * NS_PER_HOUR
 END = START + 6 * NS_PER_HOUR
@@ -64,10 +64,26 @@ def test_blocks_of_any_size_up_to_any_end_hold_the_same_rows(seed: int, rows_per
     width_ns=st.sampled_from([FIVE_MINUTES_NS, THIRTY_MINUTES_NS, NS_PER_HOUR]),
 )
 def test_bars_are_the_same_at_every_row_scale(seed: int, row_scale: float, width_ns: int) -> None:
-    tape, rows = _whole(seed, 1.0), _rows(seed, row_scale)
-    for one, other in zip(trade_bars([tape], 2, width_ns), trade_bars([rows], 2, width_ns), strict=True):
-        assert one.tobytes() == other.tobytes()
+    bars = _market(seed, row_scale).bars(START, END, width_ns)
+    made = zip(
+        bars,
+        trade_bars([_whole(seed, 1.0)], 2, width_ns),
+        trade_bars([_rows(seed, row_scale)], 2, width_ns),
+        strict=True,
+    )
+    for one, tape, scaled in made:
+        assert one.tobytes() == tape.tobytes() == scaled.tobytes()
         assert len(one) > 3
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 5), minutes=st.integers(0, 360), width_ns=st.integers(NS_PER_MINUTE, 9 * NS_PER_HOUR))
+def test_bars_of_any_width_up_to_any_end_are_those_of_the_tape(seed: int, minutes: int, width_ns: int) -> None:
+    end_ns = START + minutes * NS_PER_MINUTE
+    tape = _whole(seed, 1.0)
+    expected = trade_bars([tape[tape["ts_event"] < end_ns]], 2, width_ns)
+    made = _market(seed, 1.0).bars(START, end_ns, width_ns)
+    assert [one.tobytes() for one in made] == [one.tobytes() for one in expected]
 
 
 @settings(max_examples=40, deadline=None)

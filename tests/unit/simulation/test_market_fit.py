@@ -15,7 +15,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, THIRTY_MINUTES_NS, ns_from_text
-from grandmodel.simulation import market_fit
+from grandmodel.simulation import market_fit, market_resemblance
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_fit import (
     BarSeries,
@@ -23,10 +23,11 @@ from grandmodel.simulation.market_fit import (
     fit_regimes,
     forward_backward,
     local_level,
+    part_of,
     session_returns,
 )
 from grandmodel.simulation.market_parameters import built_in_parameters, encode_parameters
-from grandmodel.simulation.market_resemblance import compare, measure, simulated_series, trade_bars
+from grandmodel.simulation.market_resemblance import MarketFacts, compare, facts, measure, simulated_series
 
 NQ, CL = (BUILT_IN[InstrumentId(name)] for name in ("NQ", "CL"))
 
@@ -168,11 +169,11 @@ def test_no_decay_where_covariances_are_negative() -> None:
     assert market_fit._decay_law(np.full(12, -0.1))[0] == 0.0
 
 
-def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
+def test_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
     start = ns_from_text("2024-03-04") + 20 * NS_PER_HOUR
     end = start + 6 * NS_PER_HOUR
     schedules = [session_schedule(one, start - NS_PER_DAY, end) for one in (NQ, CL)]
-    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, 2, row_scale=0.1)
+    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, 2)
     counted: dict[tuple[int, int], list[int]] = {}
     for block in market.blocks(start, end):
         for row in block[block["action"] == int(Action.TRADE)]:
@@ -180,7 +181,7 @@ def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
             price, size = int(row["price"]), int(row["size"])
             bar = counted.setdefault(key, [price, price, price, price, 0])
             bar[1:] = [max(bar[1], price), min(bar[2], price), price, bar[4] + size]
-    made = trade_bars(market.blocks(start, end, 333), 2, THIRTY_MINUTES_NS)
+    made = market.bars(start, end, THIRTY_MINUTES_NS)
     for i, bars in enumerate(made):
         listed = {
             (i, int(bar["ts_open"]) // THIRTY_MINUTES_NS): [
@@ -239,7 +240,7 @@ def test_simulated_bars_keep_the_statistics_that_the_model_states() -> None:
         ratio = measured.volatility_bp / (1e4 * np.array(model.volatility_by_bucket))
         assert np.abs(np.log(ratio / np.median(ratio))).mean() < 0.15
         assert len(found.gap) > 450
-    pair = {row.statistic: row.simulated for row in compare(series, series) if " and " in row.instrument}
+    pair = {statistic: value for (name, statistic), value in facts(series).values.items() if " and " in name}
     assert 0.1 < pair["correlation of returns, extremes held"] < 0.3
 
 
@@ -271,3 +272,41 @@ def test_bars_without_volume_are_refused() -> None:
 def test_gaps_of_the_built_in_market_are_small_over_the_pause_and_larger_over_weekends() -> None:
     for model in built_in_parameters().instruments.values():
         assert msgspec.structs.asdict(model)["gap_short"].scale < model.gap_long.scale < 0.01
+
+
+def test_the_table_gives_the_band_of_the_seeds_and_says_what_lies_outside() -> None:
+    made = [
+        MarketFacts({("NQ", "a"): float(k), ("CL", "a"): 1.0}, {("NQ", "shape"): np.exp(np.array([0.0, 1.0, k / 10]))})
+        for k in range(5)
+    ]
+    real = MarketFacts({("NQ", "a"): 3.5, ("CL", "a"): 1.5}, {("NQ", "shape"): np.exp(np.array([0.5, 1.0, 1.2]))})
+    table = {(row.instrument, row.statistic): row for row in compare(real, made)}
+    assert [name for name, _ in table] == ["NQ", "NQ", "NQ", "CL"]
+    one = table["NQ", "a"]
+    assert (one.real, one.low, one.median, one.high, one.is_in_band) == (3.5, 0.0, 2.0, 4.0, True)
+    assert not table["CL", "a"].is_in_band
+    largest = table["NQ", "shape, largest distance from the usual"]
+    assert largest.real == pytest.approx(1.0)
+    assert (largest.low, largest.high, largest.is_in_band) == (0.0, pytest.approx(0.2), False)
+    assert table["NQ", "shape, median distance from the usual"].real == pytest.approx(0.5)
+
+
+def test_falls_that_bring_unrest_are_seen_as_such() -> None:
+    draws = np.random.default_rng(2)
+    shock, size, sizes, returns = draws.standard_normal(40_000), 0.0, [], []
+    for value in shock:
+        returns.append(math.exp(size) * value)
+        sizes.append(size)
+        size = 0.98 * size - 0.05 * value
+    signed = np.array(returns)
+    assert market_resemblance._leverage(signed, np.abs(signed)) < -0.1
+    assert abs(market_resemblance._leverage(shock, np.abs(shock))) < 0.05
+
+
+def test_a_part_of_a_series_holds_whole_bars_between_two_times() -> None:
+    series = _simulated(seed=6, sessions=150)[0]
+    start, end = (int(series.bars["ts_open"][k]) for k in (100, 900))
+    part = part_of(series, start, end)
+    assert part.bars.tobytes() == series.bars[100:900].tobytes()
+    with pytest.raises(UsageError, match="no bars between"):
+        part_of(series, end, end + 1)

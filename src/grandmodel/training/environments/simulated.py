@@ -14,7 +14,6 @@ from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_parameters import built_in_parameters
-from grandmodel.simulation.market_resemblance import trade_bars
 from grandmodel.training.market import Layer, TrainingMarket, build_market
 
 START_NS = 19_000 * NS_PER_DAY
@@ -30,5 +29,5 @@ def simulated_market(layer: Layer, seed: int = 1, instrument: str = "NQ", days: 
     end_ns = START_NS + (days or DAYS[layer]) * NS_PER_DAY
     schedule = session_schedule(chosen, START_NS - 10 * NS_PER_DAY, end_ns + 10 * NS_PER_DAY)
     market = SimulatedMarket(built_in_parameters(), [chosen], [schedule], seed)
-    (bars,) = trade_bars(market.blocks(START_NS, end_ns), 1, _WIDTH_NS[layer])
+    (bars,) = market.bars(START_NS, end_ns, _WIDTH_NS[layer])
     return build_market(bars, chosen, layer)
