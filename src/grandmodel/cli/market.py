@@ -51,6 +51,13 @@ def fit(
     instruments: Instruments = None,
     start: From = None,
     end: To = None,
+    fit_version: Annotated[
+        str,
+        typer.Option(
+            "--fit-version",
+            help="1: the shipped market's. 2 adds weekdays, a session's volume, correlation that moves.",
+        ),
+    ] = "1",
     out: Annotated[Path, typer.Option("--out", help="Where the parameters go.")] = Path("market_parameters.json"),
     json: JsonFlag = False,
 ) -> None:
@@ -61,7 +68,7 @@ def fit(
     with console.status("reading bars"):
         series = _between(load_series(_paired(files, instrument, instruments)), start, end)
     with console.status("fitting"):
-        parameters = fit_market(series)
+        parameters = fit_market(series, fit_version)
     out.write_bytes(encode_parameters(parameters))
     if json:
         print_json(parameters)

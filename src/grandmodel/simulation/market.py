@@ -35,6 +35,7 @@ from grandmodel.domain.time import FIVE_MINUTES_NS, NEVER_NS, NS_PER_DAY, NS_PER
 from grandmodel.kernels import kernel
 from grandmodel.simulation.market_parameters import (
     SLOTS_PER_BUCKET,
+    WEEKDAYS,
     Gap,
     InstrumentParameters,
     SimulatedParameters,
@@ -53,7 +54,8 @@ _SLOTS_AT_ONCE = 12
 _LONG_GAP_NS = 4 * NS_PER_HOUR
 _SECONDS_PER_BAR = 1800.0
 _MOST_GAP = 0.25
-_PLAN_STREAM, _START_STREAM = 1, 2
+_PLAN_STREAM, _START_STREAM, _DAY_STREAM, _SESSION_STREAM = 1, 2, 3, 4
+"""Keys of the half hours' draws; each instrument has a session stream of its own, from the last on."""
 
 SLOT = np.dtype(
     [
@@ -242,7 +244,7 @@ class _Tape:
     """The state of the generator between two calls of its kernel."""
 
     def __init__(self, planner: _Planner) -> None:
-        self._factors = planner.factors
+        self._planner = planner
         self._latent, self.words = planner.start()
         self._cursor = np.zeros(1, CURSOR)
         self._shocks = np.zeros(len(self._latent) + 1)
@@ -259,7 +261,7 @@ class _Tape:
     ) -> tuple[int, bool]:
         """Write rows from row ``filled`` of ``block`` on; the rows filled, and whether the plan has ended."""
         found: tuple[int, bool] = _fill(
-            block, filled, slots, starts, regimes, self._factors, self._latent, self.words, self._cursor, self._shocks,
+            block, filled, slots, starts, regimes, self._planner.factors, self._latent, self.words, self._cursor, self._shocks,
             0, self._no_table, self._counts,
         )  # fmt: skip
         return found
@@ -270,7 +272,7 @@ class _Tape:
         self._counts[:] = 0
         slots, starts, regimes = plan
         _fill(
-            empty_block(Schema.QUOTES, 1), 0, slots, starts, regimes, self._factors, self._latent, self.words, self._cursor, self._shocks,
+            empty_block(Schema.QUOTES, 1), 0, slots, starts, regimes, self._planner.factors, self._latent, self.words, self._cursor, self._shocks,
             width_ns, table, self._counts,
         )  # fmt: skip
         return self._counts
@@ -323,8 +325,9 @@ class _Planner:
         chosen = [names.index(instrument.id) for instrument in market.instruments]
         pick = np.ix_(chosen, chosen)
         correlation = np.asarray(market.parameters.correlation, dtype=np.float64)
-        self.factors = np.stack([np.linalg.cholesky(matrix[pick]) for matrix in correlation])
-        """(K, I, I) lower triangles that correlate the shocks."""
+        self._correlation = correlation[:, pick[0], pick[1]]
+        self.factors = _shock_factors(self._correlation, 0.0)
+        """(F, I, I) lower triangles that correlate the shocks: of the K regimes, once for each trading day of the plan."""
         gap_correlation = np.asarray(market.parameters.gap_correlation, dtype=np.float64)
         self._gap_factor = np.linalg.cholesky(gap_correlation[pick])
         level_correlation = np.asarray(market.parameters.level_correlation, dtype=np.float64)
@@ -338,6 +341,12 @@ class _Planner:
         self._volatility = np.array([m.volatility_slow_sd for m in self._models]) * first[:, 0]
         self._volume = np.array([m.volume.slow_sd for m in self._models]) * first[:, 1]
         self._level = np.array([m.level_sd for m in self._models]) * (self._level_factor @ first[:, 2])
+        slower = draws.standard_normal(len(self._models) + 1)
+        self._session_volume = np.array([m.volume.session_sd for m in self._models]) * slower[:-1]
+        self._correlation_shift = market.parameters.correlation_sd * float(slower[-1])
+        if self._correlation_shift:
+            self.factors = _shock_factors(self._correlation, self._correlation_shift)
+        self._factor_set = 0
         self._last_close = np.full(len(self._models), -1, dtype=np.int64)
 
     def _generator(self, stream: int, half_hour: int) -> np.random.Generator:
@@ -359,12 +368,14 @@ class _Planner:
         return latent, np.array([_stream_start(self._market.seed, name) for name in streams], np.uint64)
 
     def days(self) -> Iterator[tuple[Rows, NDArray[np.int64], NDArray[np.int64]]]:
-        """Per UTC day: slots (S, I), their starts (S,) and regimes (S,)."""
+        """Per UTC day: slots (S, I), their starts (S,) and the places of their shocks' factors (S,) in ``factors``."""
         first = self._start_ns // NS_PER_DAY
         for day in range(first, -(-self._end_ns // NS_PER_DAY)):
             parts: list[Rows] = []
             starts: list[int] = []
             regimes: list[int] = []
+            self.factors = self.factors[-len(self._correlation) :]
+            self._factor_set = 0
             for half_hour_ns in range(day * NS_PER_DAY, (day + 1) * NS_PER_DAY, THIRTY_MINUTES_NS):
                 if half_hour_ns + THIRTY_MINUTES_NS <= self._start_ns or half_hour_ns >= self._end_ns:
                     continue
@@ -372,7 +383,7 @@ class _Planner:
                 if slots is not None:
                     parts.append(slots)
                     starts.extend(half_hour_ns + k * FIVE_MINUTES_NS for k in range(SLOTS_PER_BUCKET))
-                    regimes.extend([self._regime] * SLOTS_PER_BUCKET)
+                    regimes.extend([self._factor_set * len(self._correlation) + self._regime] * SLOTS_PER_BUCKET)
             if parts:
                 yield np.concatenate(parts), np.array(starts, np.int64), np.array(regimes, np.int64)
 
@@ -388,6 +399,7 @@ class _Planner:
             if self._day >= 0:
                 row = self._transition[self._regime]
                 self._regime = min(int(np.searchsorted(row, chance, side="right")), len(row) - 1)
+                self._shift_correlation(begin_ns)
             self._day = day
         count = len(self._models)
         normal, uniform = draws.standard_normal((count, 6)), draws.random((count, 8))
@@ -403,11 +415,24 @@ class _Planner:
             self._volume[i] = persistence * self._volume[i] + slow * math.sqrt(1 - persistence**2) * normal[i, 1]
             if sessions[i] >= 0:
                 opens, closes = int(schedule.open_ns[sessions[i]]), int(schedule.close_ns[sessions[i]])
-                self._lay_out(slots[:, i], i, law, begin_ns, opens, closes, normal[i], uniform[i])
+                weekday = int(schedule.day_ns[sessions[i]]) // NS_PER_DAY + 3
+                self._lay_out(slots[:, i], i, law, begin_ns, opens, closes, weekday % 7, normal[i], uniform[i])
         return slots
 
+    def _shift_correlation(self, begin_ns: int) -> None:
+        """Draw another trading day's shift of the shocks' correlations."""
+        parameters = self._market.parameters
+        if not parameters.correlation_sd:
+            return
+        persistence = parameters.correlation_persistence
+        fresh = parameters.correlation_sd * math.sqrt(1 - persistence**2)
+        shock = self._generator(_DAY_STREAM, begin_ns // THIRTY_MINUTES_NS).standard_normal()
+        self._correlation_shift = persistence * self._correlation_shift + fresh * shock
+        self.factors = np.concatenate([self.factors, _shock_factors(self._correlation, self._correlation_shift)])
+        self._factor_set += 1
+
     def _lay_out(
-        self, slots: Rows, i: int, law: _Law, begin_ns: int, opens: int, closes: int, normal: Floats, uniform: Floats
+        self, slots: Rows, i: int, law: _Law, begin_ns: int, opens: int, closes: int, weekday: int, normal: Floats, uniform: Floats
     ) -> None:  # fmt: skip
         """Fill the slots (6,) of instrument ``i``: ``normal`` (6,) and ``uniform`` (8,) are its draws of the half hour."""
         model = law.model
@@ -416,16 +441,28 @@ class _Planner:
         if is_open and self._last_close[i] >= 0:
             fresh = model.level_sd * math.sqrt(1 - model.level_persistence**2)
             self._level[i] = model.level_persistence * self._level[i] + fresh * normal[5]
+            if model.volume.session_sd:
+                kept = model.volume.session_persistence
+                shock = self._generator(_SESSION_STREAM + i, begin_ns // THIRTY_MINUTES_NS).standard_normal()
+                fresh = model.volume.session_sd * math.sqrt(1 - kept**2)
+                self._session_volume[i] = kept * self._session_volume[i] + fresh * shock
         # Each factor is scaled so that the mean of its square is one: the bucket's volatility keeps its meaning.
         level = math.exp(self._level[i] - model.level_sd**2) * model.regime_volatility[self._regime]
         factor = self._volatility[i] + model.volatility_noise_sd * normal[2]
         usual = model.volatility_by_bucket[bucket] * level
+        weekday_volume = 0.0
+        if weekday < WEEKDAYS and model.weekday_volatility:
+            usual *= math.exp(model.weekday_volatility[weekday][bucket])
+        if weekday < WEEKDAYS and model.weekday_volume:
+            weekday_volume = model.weekday_volume[weekday][bucket]
         volatility = usual * math.exp(factor - model.volatility_slow_sd**2 - model.volatility_noise_sd**2)
         volume = model.volume
         lots = volume.by_bucket[bucket] * math.exp(
             volume.level_elasticity * math.log(level)
             + volume.factor_elasticity * factor
             + self._volume[i]
+            + self._session_volume[i]
+            + weekday_volume
             + volume.noise_sd * normal[3]
         )
         begins = begin_ns + FIVE_MINUTES_NS * np.arange(SLOTS_PER_BUCKET, dtype=np.int64)
@@ -482,6 +519,24 @@ def _rows_of(model: InstrumentParameters, lots: float, row_scale: float) -> tupl
     rows = (assumed.trades_per_session + assumed.quotes_per_session) * row_scale
     trades = min(assumed.trades_per_session * row_scale, lots / assumed.least_mean_trade_lots)
     return trades, rows - trades
+
+
+def _shock_factors(correlation: Floats, shift: float) -> Floats:
+    """(K, I, I) lower triangles of ``correlation`` (K, I, I), the inverse hyperbolic tangent of its pairs moved by ``shift``."""
+    made = np.empty_like(correlation)
+    identity = np.eye(correlation.shape[1])
+    for k, matrix in enumerate(correlation):
+        if shift:
+            pairs = np.clip(matrix - identity * matrix, -0.99, 0.99)
+            moved = np.tanh(np.arctanh(pairs) + shift) * (1.0 - identity) + identity
+            lowest = float(np.linalg.eigvalsh(moved)[0])
+            if lowest < 0.01:  # three or more instruments cannot all be strongly opposed
+                share = (0.01 - lowest) / (1.0 - lowest)
+                moved = (1.0 - share) * moved + share * identity
+            made[k] = np.linalg.cholesky(moved)
+        else:
+            made[k] = np.linalg.cholesky(matrix)
+    return made
 
 
 def stationary(transition: Floats) -> Floats:

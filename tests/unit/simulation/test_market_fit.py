@@ -223,6 +223,47 @@ def test_a_fit_to_simulated_bars_finds_the_parameters_again() -> None:
 
 
 @pytest.mark.slow
+def test_weekdays_a_sessions_volume_and_moving_correlation_are_found_again() -> None:
+    known = built_in_parameters()
+    volatility = np.zeros((5, 46))
+    volatility[2, 33] = 0.7
+    volatility[:, 33] -= 0.5 * math.log(np.mean(np.exp(2 * volatility[:, 33])))
+    volume = np.zeros((5, 46))
+    volume[4, 29] = 0.8
+    instruments = {
+        name: msgspec.structs.replace(
+            one,
+            weekday_volatility=volatility.tolist(),
+            weekday_volume=volume.tolist(),
+            volume=msgspec.structs.replace(one.volume, session_sd=0.4, session_persistence=0.7),
+        )
+        for name, one in known.instruments.items()
+    }
+    planted = msgspec.structs.replace(known, instruments=instruments, correlation_sd=0.35, correlation_persistence=0.9)
+    start, end = ns_from_text("2021-01-04"), ns_from_text("2022-09-01")
+    schedules = [session_schedule(one, start, end) for one in (NQ, CL)]
+    series = simulated_series(SimulatedMarket(planted, [NQ, CL], schedules, 8), start, end)
+    found, first = fit_market(series, "2"), fit_market(series)
+    assert first.correlation_sd == 0
+    assert b"weekday" not in encode_parameters(first)
+    assert 0.2 < found.correlation_sd < 0.5
+    assert 0.75 < found.correlation_persistence < 0.99
+    for one in found.instruments.values():
+        assert np.array(one.weekday_volatility)[2, 33] - np.array(one.weekday_volatility)[1, 33] == pytest.approx(
+            0.7, abs=0.2
+        )
+        assert np.array(one.weekday_volume)[4, 29] - np.array(one.weekday_volume)[3, 29] == pytest.approx(0.8, abs=0.25)
+        assert np.abs(np.delete(np.array(one.weekday_volatility), 33, axis=1)).max() < 0.3
+        assert 0.25 < one.volume.session_sd < 0.55
+        assert 0.45 < one.volume.session_persistence < 0.9
+
+
+def test_an_unknown_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="fit version: found '3'"):
+        fit_market([], "3")
+
+
+@pytest.mark.slow
 def test_simulated_bars_keep_the_statistics_that_the_model_states() -> None:
     series = _simulated(seed=1, sessions=500)
     for one, (low, high) in zip(series, ((14.0, 30.0), (25.0, 47.0)), strict=True):
