@@ -176,9 +176,18 @@ def test_one_lot_in_the_queue_of_the_es_day_is_right(es_lines):
         assert line.late_s < 0.001
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what takes never walks the book, and a large resting order drinks the same lots again"
-)
-def test_nothing_is_kinder_than_the_es_day(es_lines):
+def test_no_fill_of_the_es_day_is_false_or_better_than_the_book(es_lines):
     for line in es_lines.values():
-        assert (line.false_lots, line.early_lots, line.too_good_lots) == (0, 0, 0), line
+        assert (line.false_lots, line.too_good_lots) == (0, 0), line
+        assert line.early_lots == 0 or line.group in (
+            "limit 20, 30 min",
+            "limit 50, 30 min",
+            "limit that takes, 2 x best",
+        )
+
+
+@pytest.mark.xfail(
+    strict=True, reason="some lots of large resting orders come a moment early: what rests takes what arrives"
+)
+def test_no_lot_of_the_es_day_is_early(es_lines):
+    assert not any(line.early_lots for line in es_lines.values())

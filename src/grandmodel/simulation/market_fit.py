@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,12 @@ from grandmodel.domain.blocks import UNKNOWN_VOLUME, Block, Flag
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.instruments import Instrument
 from grandmodel.domain.sessions import SessionSchedule
-from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_HOUR, THIRTY_MINUTES_NS, text_from_ns
+from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, NS_PER_HOUR, THIRTY_MINUTES_NS, text_from_ns
 from grandmodel.kernels import kernel
 from grandmodel.simulation.market import stationary
 from grandmodel.simulation.market_parameters import (
     SLOTS_PER_BUCKET,
+    WEEKDAYS,
     FittedInput,
     Gap,
     InstrumentParameters,
@@ -42,8 +43,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-FIT_VERSION = "1"
-"""Changes with every change that can move a fitted number."""
+FIT_VERSIONS = ("1", "2")
+"""1: the shipped market. 2 adds weekdays, a session's volume and correlation that moves. Another change that can move a number is another."""
 
 MODEL = "simulated: regime-switching volatility with jumps, gaps and intraday seasonality; not market data"
 REGIMES = ("calm", "normal", "stressed")
@@ -65,6 +66,9 @@ _LEVEL_SESSIONS = 10
 _FULL_SESSION = 0.75
 """A session with fewer of its bars says nothing of its level."""
 _SCATTER_ROUNDS = 20
+_GARROTE_ERRORS = 2.0
+_LEAST_OF_WEEKDAY = 20
+"""Bars of one weekday and bucket below which nothing is said of it."""
 _NORMAL_MAD = 0.674_489_750_196_081_7
 _NORMAL_MEAN_ABS = math.sqrt(2.0 / math.pi)
 _LOG_RANGE_VARIANCE = 0.29**2
@@ -157,15 +161,40 @@ def load_series(files: Sequence[tuple[Path, Instrument]]) -> list[BarSeries]:
     return made
 
 
+def part_of(series: BarSeries, start_ns: int, end_ns: int) -> BarSeries:
+    """The bars of ``series`` that lie whole in [``start_ns``, ``end_ns``); raises ``UsageError`` where no 30-minute bar does."""
+
+    def cut(bars: Block) -> Block:
+        return bars[(bars["ts_open"] >= start_ns) & (bars["ts_event"] <= end_ns)]
+
+    bars = cut(series.bars)
+    if not len(bars):
+        raise UsageError(
+            f"{series.instrument.id}: found no bars between {text_from_ns(start_ns)[:16]} and {text_from_ns(end_ns)[:16]}"
+        )
+    fine = None if series.fine is None else cut(series.fine)
+    has_fine = fine is not None and len(fine) > 0
+    return replace(
+        series,
+        bars=bars,
+        schedule=_schedule_of(series.instrument, bars),
+        fine=fine if has_fine else None,
+        fine_schedule=series.fine_schedule if has_fine else None,
+    )
+
+
 def _schedule_of(instrument: Instrument, bars: Block) -> SessionSchedule:
     return session_schedule(instrument, int(bars["ts_open"][0]), int(bars["ts_event"][-1]))
 
 
-def fit_market(series: Sequence[BarSeries]) -> SimulatedParameters:
+def fit_market(series: Sequence[BarSeries], fit_version: str = "1") -> SimulatedParameters:
     """The parameters of a simulated market that resembles ``series``, in their order.
 
-    Raises ``UsageError`` where a series has fewer than 5,000 usable bars, other bars than of 30 minutes, or no volume.
+    Raises ``UsageError`` where a series has fewer than 5,000 usable bars, other bars than of 30 minutes, or no volume, and for an
+    unknown ``fit_version``.
     """
+    if fit_version not in FIT_VERSIONS:
+        raise UsageError(f"fit version: found {fit_version!r}, expected one of {', '.join(FIT_VERSIONS)}")
     if not series:
         raise UsageError("found no series of bars, expected one or more")
     returns = [session_returns(one.bars, one.schedule, THIRTY_MINUTES_NS, str(one.instrument.id)) for one in series]
@@ -179,16 +208,22 @@ def fit_market(series: Sequence[BarSeries]) -> SimulatedParameters:
     for i, work in enumerate(works):
         _apply_regimes(work, chain, sessions, i)
     order = _regime_order(works)
+    is_second = fit_version == "2"
+    moving: dict[str, float] = {}
+    if is_second:
+        law = _correlation_law(works)
+        moving = {"correlation_sd": _digit(law[0]), "correlation_persistence": _digit(law[1])}
     return SimulatedParameters(
         model=MODEL,
-        fit_version=FIT_VERSION,
+        fit_version=fit_version,
         inputs={str(work.series.instrument.id): _inputs(work) for work in works},
         regimes=list(REGIMES),
         transition=_rounded_rows(chain.transition[np.ix_(order, order)]),
         correlation=[_shock_correlation(works, chain, sessions, state).round(_DIGITS).tolist() for state in order],
         gap_correlation=_gap_correlation(works).round(_DIGITS).tolist(),
         level_correlation=_level_correlation(works, sessions).round(_DIGITS).tolist(),
-        instruments={work.series.instrument.id: _instrument_parameters(work, order) for work in works},
+        instruments={work.series.instrument.id: _instrument_parameters(work, order, is_second) for work in works},
+        **moving,
     )
 
 
@@ -554,7 +589,7 @@ def _regime_order(works: Sequence[_FitWork]) -> list[int]:
     return [int(state) for state in np.argsort(level, kind="stable")]
 
 
-def _instrument_parameters(work: _FitWork, order: Sequence[int]) -> InstrumentParameters:
+def _instrument_parameters(work: _FitWork, order: Sequence[int], is_second: bool) -> InstrumentParameters:
     found, instrument = work.found, work.series.instrument
     chance, jump = _jump_law(work)
     slow, noise, persistence = _volatility_law(work)
@@ -573,9 +608,80 @@ def _instrument_parameters(work: _FitWork, order: Sequence[int]) -> InstrumentPa
         jump=jump,
         gap_short=_gap_law(work, ~found.gap_is_long),
         gap_long=_gap_law(work, found.gap_is_long),
-        volume=_volume_law(work),
+        volume=_volume_law(work, is_second),
         assumed=ASSUMED.get(str(instrument.id), ASSUMED["CL"]),
+        weekday_volatility=_weekday_volatility(work) if is_second else [],
+        weekday_volume=_weekday_volume(work) if is_second else [],
     )
+
+
+def _weekday_volatility(work: _FitWork) -> list[list[float]]:
+    """(5, B) logs of volatility by weekday and bucket beside the session's level; the mean square over a bucket's bars is one."""
+    logs = _by_weekday(work, work.excess - np.nan_to_num(work.session_level)[work.session_of])
+    logs -= 0.5 * np.log(np.mean(np.exp(2.0 * logs), axis=0))
+    return [_digits(row) for row in logs]
+
+
+def _weekday_volume(work: _FitWork) -> list[list[float]]:
+    """(5, B) logs of volume by weekday and bucket beside the session's mean."""
+    surprise, _ = _volume_surprise(work)
+    logs = _by_weekday(work, surprise - _session_means(work, surprise)[work.session_of])
+    return [_digits(row) for row in logs]
+
+
+def _by_weekday(work: _FitWork, values: Floats) -> Floats:
+    """(5, B) means of ``values`` (T,), less their bucket's mean, with the noise of a mean taken off: the non-negative garrote.
+
+    (Breiman, Technometrics 37, 1995.) A mean m of standard error e becomes m (1 - (2 e / m)^2), or 0 where it is within two e: few
+    half hours have a weekday of their own, and those by much, so drawing all of them alike towards zero would lose them.
+    """
+    weekday = (work.series.schedule.day_ns[work.found.session] // NS_PER_DAY + 3) % 7
+    means, noise = np.zeros((WEEKDAYS, work.buckets)), np.zeros((WEEKDAYS, work.buckets))
+    for bucket in range(work.buckets):
+        here = (work.found.bucket == bucket) & np.isfinite(values)
+        for day in range(WEEKDAYS):
+            cell = values[here & (weekday == day)]
+            if len(cell) >= _LEAST_OF_WEEKDAY:
+                means[day, bucket] = float(cell.mean()) - float(values[here].mean())
+                noise[day, bucket] = float(cell.var()) / len(cell)
+    kept = 1.0 - _GARROTE_ERRORS**2 * noise / np.maximum(means**2, 1e-12)
+    return means * np.maximum(kept, 0.0)
+
+
+def _session_means(work: _FitWork, values: Floats) -> Floats:
+    """(D,) mean of ``values`` (T,) in each session; 0 where nothing is known."""
+    counts = np.bincount(work.session_of, weights=np.isfinite(values))
+    means: Floats = np.bincount(work.session_of, weights=np.nan_to_num(values)) / np.maximum(counts, 1)
+    return means
+
+
+def _correlation_law(works: Sequence[_FitWork]) -> tuple[float, float]:
+    """Standard deviation and persistence, per trading day, of what is common to the pairs' correlations of a session.
+
+    From the autocovariance of the inverse hyperbolic tangent of each pair's correlation over the bars of a session, the mean over
+    the pairs; the noise of one session's correlation plays no part at a distance of one or more.
+    """
+    covariances: list[Floats] = []
+    for i, one in enumerate(works):
+        for other in works[:i]:
+            _, here, there = np.intersect1d(one.found.half_hour, other.found.half_hour, return_indices=True)
+            left, right = (
+                np.clip(
+                    work.found.log_return / (work.seasonal[work.found.bucket] * work.level), -_GAP_SCALES, _GAP_SCALES
+                )[place]
+                for work, place in ((one, here), (other, there))
+            )
+            day = one.session_of[here]
+            sums = [
+                np.bincount(day, weights=values, minlength=len(one.session_day))
+                for values in (left * right, left**2, right**2)
+            ]
+            counts = np.bincount(day, minlength=len(one.session_day))
+            is_whole = counts > _FULL_SESSION * one.buckets
+            correlation = np.full(len(counts), np.nan)
+            correlation[is_whole] = sums[0][is_whole] / np.sqrt(sums[1] * sums[2])[is_whole]
+            covariances.append(_autocovariance(np.arctanh(np.clip(correlation, -0.99, 0.99)), _SESSION_LAGS))
+    return _decay_law(np.mean(covariances, axis=0)) if covariances else (0.0, 0.0)
 
 
 def _jump_law(work: _FitWork) -> tuple[Floats, Tail]:
@@ -641,11 +747,8 @@ def _decay_law(covariance: Floats) -> tuple[float, float]:
     return best[1], best[2]
 
 
-def _volume_law(work: _FitWork) -> VolumeParameters:
-    """Volume against the excess of the log range at some bars' distance; what is left is slow or fresh.
-
-    Sessions apart it follows the level of volatility, bars apart the factor within the session too: two elasticities.
-    """
+def _volume_surprise(work: _FitWork) -> tuple[Floats, Floats]:
+    """(T,) log volume over the median of its bucket, centred, NaN where nothing was traded; and the medians (B,)."""
     volume = np.where(work.found.volume > 0, work.found.volume, np.nan)
     medians = _without_holes(
         np.array(
@@ -655,9 +758,17 @@ def _volume_law(work: _FitWork) -> VolumeParameters:
             ]
         )
     )
-    driver = work.excess - float(np.nanmean(work.excess))
     surprise = np.log(volume / medians[work.found.bucket])
-    surprise -= float(np.nanmean(surprise))
+    return surprise - float(np.nanmean(surprise)), medians
+
+
+def _volume_law(work: _FitWork, is_second: bool) -> VolumeParameters:
+    """Volume against the excess of the log range at some bars' distance; what is left is slow or fresh.
+
+    Sessions apart it follows the level of volatility, bars apart the factor within the session too: two elasticities.
+    """
+    surprise, medians = _volume_surprise(work)
+    driver = work.excess - float(np.nanmean(work.excess))
     # At a distance of one bar or more the noise of a bar's range and of its volume play no part.
     common = work.regime_variance + work.level_law[0] ** 2
     far = [work.buckets * sessions for sessions in range(1, 6)]
@@ -667,9 +778,15 @@ def _volume_law(work: _FitWork) -> VolumeParameters:
     cross = _cross_covariance(surprise, driver, _BAR_LAGS) - to_level * common
     to_factor = float(cross @ own) / float(own @ own)
     explained = to_level**2 * common + to_factor**2 * own
+    session_sd = session_persistence = 0.0
+    if is_second:
+        rest = _session_means(work, surprise) - to_level * work.session_level
+        session_sd, session_persistence = _decay_law(_autocovariance(rest, _SESSION_LAGS))
+        session_sd = min(session_sd, math.sqrt(float(np.nanvar(rest))))
+        explained = explained + session_sd**2
     slow, persistence = _decay_law(_autocovariance(surprise, _BAR_LAGS) - explained)
     factor_variance = max(0.0, float(np.nanvar(driver)) - _LOG_RANGE_VARIANCE - common)
-    fresh = float(np.nanvar(surprise)) - to_level**2 * common - to_factor**2 * factor_variance - slow**2
+    fresh = float(np.nanvar(surprise)) - to_level**2 * common - to_factor**2 * factor_variance - slow**2 - session_sd**2
     # The simulation's log volatility is not centred, because its mean square is one.
     usual = work.regime_centre - work.level_law[0] ** 2
     return VolumeParameters(
@@ -679,6 +796,7 @@ def _volume_law(work: _FitWork) -> VolumeParameters:
         persistence=_digit(persistence),
         slow_sd=_digit(slow),
         noise_sd=_digit(math.sqrt(max(fresh, 0.0))),
+        **({"session_persistence": _digit(session_persistence), "session_sd": _digit(session_sd)} if is_second else {}),
     )
 
 

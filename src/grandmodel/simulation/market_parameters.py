@@ -21,6 +21,8 @@ from grandmodel.domain.ids import InstrumentId
 SLOTS_PER_BUCKET = 6
 """Five-minute slots in a half-hour bucket."""
 
+WEEKDAYS = 5
+
 _BUILT_IN = "market_parameters.json"
 
 
@@ -43,7 +45,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tail: Tail
 
 
-class VolumeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VolumeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Lots traded in a bar: ``by_bucket`` (B,) times exp(volatility's part + slow + noise).
 
     Volatility's part is ``level_elasticity`` x log of regime and session level, plus ``factor_elasticity`` x the log
@@ -56,6 +58,9 @@ class VolumeParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     persistence: float
     slow_sd: float
     noise_sd: float
+    session_persistence: float = 0.0
+    session_sd: float = 0.0
+    """Fit version 2: an AR(1) per session of the log volume beside the level of volatility."""
 
 
 class Microstructure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +84,7 @@ class Microstructure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How far a trade's side follows the trade before it, 0 to below 0.5."""
 
 
-class InstrumentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class InstrumentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One instrument; shapes: B half-hour buckets of the session, K regimes."""
 
     start_price: float
@@ -107,6 +112,9 @@ class InstrumentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     """Over a weekend or holiday."""
     volume: VolumeParameters
     assumed: Microstructure
+    weekday_volatility: list[list[float]] = []
+    weekday_volume: list[list[float]] = []
+    """Fit version 2: (5, B) logs of what a trading day from Monday to Friday multiplies a bucket's volatility and volume by."""
 
 
 class FittedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +132,7 @@ class FittedInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Session opens after a roll, a truncated or missing session, or a bad stretch."""
 
 
-class SimulatedParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SimulatedParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A whole simulated market. ``correlation`` is (K, I, I), the others (I, I), in the order of ``instruments``."""
 
     model: str
@@ -137,6 +145,9 @@ class SimulatedParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     gap_correlation: list[list[float]]
     level_correlation: list[list[float]]
     instruments: dict[InstrumentId, InstrumentParameters]
+    correlation_persistence: float = 0.0
+    correlation_sd: float = 0.0
+    """Fit version 2: an AR(1) per trading day that is added to the inverse hyperbolic tangent of every shock correlation."""
 
     def __post_init__(self) -> None:
         """Refuse what the generator could not simulate."""
@@ -162,6 +173,10 @@ def check_parameters(parameters: SimulatedParameters) -> None:
             raise UsageError(f"correlation of {name}: found {array.tolist()}, expected a positive definite correlation")
     for name, one in parameters.instruments.items():
         _check_instrument(name, one, regimes)
+    if not 0 <= parameters.correlation_persistence < 1:
+        raise UsageError(f"correlation_persistence: found {parameters.correlation_persistence}, expected 0 to below 1")
+    if not (np.isfinite(parameters.correlation_sd) and parameters.correlation_sd >= 0):
+        raise UsageError(f"correlation_sd: found {parameters.correlation_sd}, expected zero or more")
 
 
 def _check_instrument(name: str, one: InstrumentParameters, regimes: int) -> None:
@@ -170,6 +185,12 @@ def _check_instrument(name: str, one: InstrumentParameters, regimes: int) -> Non
     _check_shape(f"{name}.slot_variance", np.asarray(one.slot_variance), (buckets, SLOTS_PER_BUCKET))
     _check_shape(f"{name}.jump_probability", np.asarray(one.jump_probability), (buckets,))
     _check_shape(f"{name}.volume.by_bucket", np.asarray(one.volume.by_bucket), (buckets,))
+    for field, rows in (("weekday_volatility", one.weekday_volatility), ("weekday_volume", one.weekday_volume)):
+        if rows:
+            table = np.asarray(rows, dtype=np.float64)
+            _check_shape(f"{name}.{field}", table, (WEEKDAYS, buckets))
+            if not np.isfinite(table).all():
+                raise UsageError(f"{name}.{field}: found a value that is no number, expected logs of multiples")
     assumed = one.assumed
     positive = {
         "start_price": one.start_price,
@@ -192,6 +213,7 @@ def _check_instrument(name: str, one: InstrumentParameters, regimes: int) -> Non
         "volatility_noise_sd": one.volatility_noise_sd,
         "volume.slow_sd": one.volume.slow_sd,
         "volume.noise_sd": one.volume.noise_sd,
+        "volume.session_sd": one.volume.session_sd,
         "slot_variance": float(np.min(one.slot_variance)),
         "jump.threshold": one.jump.threshold,
         "jump.mean_excess": one.jump.mean_excess,
@@ -205,6 +227,7 @@ def _check_instrument(name: str, one: InstrumentParameters, regimes: int) -> Non
         "level_persistence": one.level_persistence,
         "volatility_persistence": one.volatility_persistence,
         "volume.persistence": one.volume.persistence,
+        "volume.session_persistence": one.volume.session_persistence,
         "jump_probability": max(one.jump_probability),
         "assumed.noise_persistence": assumed.noise_persistence,
         "assumed.sign_persistence": 2 * assumed.sign_persistence,

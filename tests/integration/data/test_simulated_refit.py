@@ -49,13 +49,14 @@ def test_the_table_and_the_page_set_real_beside_simulated(tmp_path: Path) -> Non
     files = _files()[:2]
     page = tmp_path / "market.html"
     names = [part for _, name in files for part in ("--instrument", name)]
-    done = _command(
-        "show", *(str(path) for path, _ in files), *names, "--row-scale", "0.02", "--page", str(page), "--json"
-    )
+    chosen = ("--from", "2023-01-01", "--to", "2023-05-01", "--seeds", "2")
+    done = _command("show", *(str(path) for path, _ in files), *names, *chosen, "--page", str(page), "--json")
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
-    real = {row["statistic"]: row["real"] for row in table if row["instrument"] == "NQ"}
-    assert 20 < real["volatility of a bar, bp"] < 23
+    row = next(row for row in table if row["instrument"] == "NQ" and row["statistic"] == "volatility of a bar, bp")
+    assert 18 < row["real"] < 22
+    assert row["low"] <= row["median"] <= row["high"]
+    assert row["is_in_band"] == (row["low"] <= row["real"] <= row["high"])
     html = page.read_text(encoding="utf-8")
     assert "not market data" in html
     assert html.count("<svg") == 12

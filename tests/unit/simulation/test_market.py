@@ -260,6 +260,89 @@ def test_shocks_of_two_instruments_are_correlated_as_their_regime_says() -> None
     assert abs(found[1]) < 0.3
 
 
+def _plan(parameters: SimulatedParameters, days: int) -> tuple[np.ndarray, np.ndarray]:
+    """The slots (S, I) of some days, and the correlation of the first two instruments' shocks in each (S,)."""
+    planner = simulated._Planner(_market(parameters=parameters), MONDAY, MONDAY + days * NS_PER_DAY)
+    slots, correlation = [], []
+    for some, _starts, regimes in planner.days():
+        factors = planner.factors[regimes]
+        slots.append(some)
+        correlation.append(factors[:, 1, 0])
+        assert np.abs((factors**2).sum(axis=2) - 1).max() < 1e-9
+    return np.concatenate(slots), np.concatenate(correlation)
+
+
+def test_a_weekday_multiplies_volatility_and_volume_of_its_half_hours_and_nothing_else() -> None:
+    # The half hour from 10:30 New York on Wednesdays.
+    log_table = [[math.log(2.0) if (day, bucket) == (2, 33) else 0.0 for bucket in range(46)] for day in range(5)]
+    plain, _ = _plan(BUILT_IN_MARKET, 26)
+    for changes, names in (
+        ({"weekday_volatility": log_table}, ("sigma",)),
+        ({"weekday_volume": log_table}, ("wait_ns", "trade_share")),
+    ):
+        made, _ = _plan(_with_model("CL", **changes), 26)
+        is_open = plain["open_to"][:, 1] > plain["open_from"][:, 1]
+        # 10:30 New York is 15:30 UTC in winter and 14:30 in summer, which begins on 10 March.
+        hours = (plain["open_from"][:, 1] - MONDAY) / NS_PER_HOUR
+        day, hour = hours // 24, hours % 24
+        at = np.where(day < 6, 15.5, 14.5)
+        chosen = is_open & (day % 7 == 2) & (hour >= at) & (hour < at + 0.5)
+        assert chosen.sum() == 4 * 6
+        for name in names:
+            assert (made[name][:, 0] == plain[name][:, 0]).all()
+            assert (made[name][~chosen, 1] == plain[name][~chosen, 1]).all()
+        if "sigma" in names:
+            assert made["sigma"][chosen, 1] == pytest.approx(2.0 * plain["sigma"][chosen, 1])
+        else:
+            trades = [(one["trade_share"] / one["wait_ns"])[chosen, 1] for one in (made, plain)]
+            assert trades[0] == pytest.approx(2.0 * trades[1])
+
+
+def test_correlation_moves_by_trading_day_with_the_law_stated() -> None:
+    moving = msgspec.structs.replace(
+        BUILT_IN_MARKET,
+        correlation=[[[1.0, 0.2], [0.2, 1.0]]] * 3,
+        correlation_sd=0.5,
+        correlation_persistence=0.5,
+    )
+    found = []
+    for seed in range(40):
+        planner = simulated._Planner(_market(seed=seed, parameters=moving), MONDAY, MONDAY + 26 * NS_PER_DAY)
+        days = [np.arctanh(planner.factors[regimes][::12, 1, 0]) for _slots, _starts, regimes in planner.days()]
+        daily = np.concatenate(days)
+        changes = daily[np.append(True, np.diff(daily) != 0)]
+        assert 17 <= len(changes) <= 21
+        found.append(changes[:17] - math.atanh(0.2))
+    shifts = np.array(found)
+    assert abs(shifts.mean()) < 0.12
+    assert shifts.std() == pytest.approx(0.5, rel=0.15)
+    assert np.mean(shifts[:, 1:] * shifts[:, :-1]) / shifts.var() == pytest.approx(0.5, abs=0.12)
+    still, _ = _plan(BUILT_IN_MARKET, 5)
+    moved, _ = _plan(moving, 5)
+    assert moved.tobytes() == still.tobytes()
+
+
+def test_strongly_opposed_correlations_of_three_are_still_correlations() -> None:
+    factors = simulated._shock_factors(np.full((1, 3, 3), 0.1) + 0.9 * np.eye(3), -2.0)
+    matrix = factors[0] @ factors[0].T
+    assert np.diag(matrix) == pytest.approx(np.ones(3))
+    assert -0.5 <= matrix[0, 1] < -0.3
+
+
+def test_a_sessions_volume_has_the_law_stated() -> None:
+    law = msgspec.structs.replace(BUILT_IN_MARKET.instruments[NQ.id].volume, session_sd=0.6, session_persistence=0.3)
+    made, plain = _plan(_with_model("NQ", volume=law), 28)[0], _plan(BUILT_IN_MARKET, 28)[0]
+    trades = [one["trade_share"] / one["wait_ns"] for one in (made, plain)]
+    with np.errstate(invalid="ignore"):
+        logs = np.log(trades[0] / trades[1])
+    own = logs[plain["open_to"][:, 0] > plain["open_from"][:, 0], 0]
+    levels = own[np.append(True, np.abs(np.diff(own)) > 1e-9)]
+    assert 19 <= len(levels) <= 21
+    assert 0.3 < levels.std() < 1.0
+    other = logs[plain["open_to"][:, 1] > plain["open_from"][:, 1], 1]
+    assert np.abs(other).max() < 1e-12
+
+
 def test_the_long_run_of_a_chain_is_the_left_eigenvector() -> None:
     share = stationary(np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.0, 0.5, 0.5]]))
     assert share == pytest.approx(np.array([10, 5, 1]) / 16, abs=1e-12)
@@ -291,6 +374,11 @@ def test_parameters_survive_their_file(tmp_path) -> None:
         ("instruments.CL.regime_volatility", [1.0], "regime_volatility"),
         ("instruments.CL.gap_long.scale", 0.0, "gap_long"),
         ("instruments.NQ.assumed.sign_persistence", 0.7, "sign_persistence"),
+        ("instruments.NQ.weekday_volatility", [[0.0] * 46], "weekday_volatility"),
+        ("instruments.NQ.weekday_volume", [[None] * 46] * 5, "weekday_volume"),
+        ("instruments.CL.volume.session_persistence", 1.0, "session_persistence"),
+        ("correlation_persistence", 1.0, "correlation_persistence"),
+        ("correlation_sd", -0.1, "correlation_sd"),
         ("surplus", 1, "surplus"),
     ],
 )

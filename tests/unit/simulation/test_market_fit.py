@@ -15,7 +15,7 @@ from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.sessions import SessionSchedule
 from grandmodel.domain.time import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, THIRTY_MINUTES_NS, ns_from_text
-from grandmodel.simulation import market_fit
+from grandmodel.simulation import market_fit, market_resemblance
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_fit import (
     BarSeries,
@@ -23,10 +23,11 @@ from grandmodel.simulation.market_fit import (
     fit_regimes,
     forward_backward,
     local_level,
+    part_of,
     session_returns,
 )
 from grandmodel.simulation.market_parameters import built_in_parameters, encode_parameters
-from grandmodel.simulation.market_resemblance import compare, measure, simulated_series, trade_bars
+from grandmodel.simulation.market_resemblance import MarketFacts, compare, facts, measure, simulated_series
 
 NQ, CL = (BUILT_IN[InstrumentId(name)] for name in ("NQ", "CL"))
 
@@ -168,11 +169,11 @@ def test_no_decay_where_covariances_are_negative() -> None:
     assert market_fit._decay_law(np.full(12, -0.1))[0] == 0.0
 
 
-def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
+def test_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
     start = ns_from_text("2024-03-04") + 20 * NS_PER_HOUR
     end = start + 6 * NS_PER_HOUR
     schedules = [session_schedule(one, start - NS_PER_DAY, end) for one in (NQ, CL)]
-    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, 2, row_scale=0.1)
+    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, 2)
     counted: dict[tuple[int, int], list[int]] = {}
     for block in market.blocks(start, end):
         for row in block[block["action"] == int(Action.TRADE)]:
@@ -180,7 +181,7 @@ def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
             price, size = int(row["price"]), int(row["size"])
             bar = counted.setdefault(key, [price, price, price, price, 0])
             bar[1:] = [max(bar[1], price), min(bar[2], price), price, bar[4] + size]
-    made = trade_bars(market.blocks(start, end, 333), 2, THIRTY_MINUTES_NS)
+    made = market.bars(start, end, THIRTY_MINUTES_NS)
     for i, bars in enumerate(made):
         listed = {
             (i, int(bar["ts_open"]) // THIRTY_MINUTES_NS): [
@@ -192,19 +193,18 @@ def test_trade_bars_agree_with_bars_counted_one_trade_at_a_time() -> None:
 
 
 @functools.cache
-def _simulated(seed: int, sessions: int, row_scale: float) -> list[BarSeries]:
+def _simulated(seed: int, sessions: int) -> list[BarSeries]:
     start = ns_from_text("2021-01-04")
     end = start + sessions * 7 * NS_PER_DAY // 5
     schedules = [session_schedule(one, start, end) for one in (NQ, CL)]
-    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, seed, row_scale=row_scale)
+    market = SimulatedMarket(built_in_parameters(), [NQ, CL], schedules, seed)
     return simulated_series(market, start, end)
 
 
 @pytest.mark.slow
 def test_a_fit_to_simulated_bars_finds_the_parameters_again() -> None:
-    # Trades are thin at this row scale: a bar's range, by which volatility is seen, then grows with its volume too.
     known = built_in_parameters()
-    found = fit_market(_simulated(seed=4, sessions=400, row_scale=0.5))
+    found = fit_market(_simulated(seed=4, sessions=400))
     for name, model in found.instruments.items():
         truth = known.instruments[name]
         ratio = np.array(model.volatility_by_bucket) / np.array(truth.volatility_by_bucket)
@@ -223,8 +223,49 @@ def test_a_fit_to_simulated_bars_finds_the_parameters_again() -> None:
 
 
 @pytest.mark.slow
+def test_weekdays_a_sessions_volume_and_moving_correlation_are_found_again() -> None:
+    known = built_in_parameters()
+    volatility = np.zeros((5, 46))
+    volatility[2, 33] = 0.7
+    volatility[:, 33] -= 0.5 * math.log(np.mean(np.exp(2 * volatility[:, 33])))
+    volume = np.zeros((5, 46))
+    volume[4, 29] = 0.8
+    instruments = {
+        name: msgspec.structs.replace(
+            one,
+            weekday_volatility=volatility.tolist(),
+            weekday_volume=volume.tolist(),
+            volume=msgspec.structs.replace(one.volume, session_sd=0.4, session_persistence=0.7),
+        )
+        for name, one in known.instruments.items()
+    }
+    planted = msgspec.structs.replace(known, instruments=instruments, correlation_sd=0.35, correlation_persistence=0.9)
+    start, end = ns_from_text("2021-01-04"), ns_from_text("2022-09-01")
+    schedules = [session_schedule(one, start, end) for one in (NQ, CL)]
+    series = simulated_series(SimulatedMarket(planted, [NQ, CL], schedules, 8), start, end)
+    found, first = fit_market(series, "2"), fit_market(series)
+    assert first.correlation_sd == 0
+    assert b"weekday" not in encode_parameters(first)
+    assert 0.2 < found.correlation_sd < 0.5
+    assert 0.75 < found.correlation_persistence < 0.99
+    for one in found.instruments.values():
+        assert np.array(one.weekday_volatility)[2, 33] - np.array(one.weekday_volatility)[1, 33] == pytest.approx(
+            0.7, abs=0.2
+        )
+        assert np.array(one.weekday_volume)[4, 29] - np.array(one.weekday_volume)[3, 29] == pytest.approx(0.8, abs=0.25)
+        assert np.abs(np.delete(np.array(one.weekday_volatility), 33, axis=1)).max() < 0.3
+        assert 0.25 < one.volume.session_sd < 0.55
+        assert 0.45 < one.volume.session_persistence < 0.9
+
+
+def test_an_unknown_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="fit version: found '3'"):
+        fit_market([], "3")
+
+
+@pytest.mark.slow
 def test_simulated_bars_keep_the_statistics_that_the_model_states() -> None:
-    series = _simulated(seed=1, sessions=500, row_scale=0.2)
+    series = _simulated(seed=1, sessions=500)
     for one, (low, high) in zip(series, ((14.0, 30.0), (25.0, 47.0)), strict=True):
         measured, found = measure(one)
         statistics = measured.statistics
@@ -240,12 +281,12 @@ def test_simulated_bars_keep_the_statistics_that_the_model_states() -> None:
         ratio = measured.volatility_bp / (1e4 * np.array(model.volatility_by_bucket))
         assert np.abs(np.log(ratio / np.median(ratio))).mean() < 0.15
         assert len(found.gap) > 450
-    pair = {row.statistic: row.simulated for row in compare(series, series) if " and " in row.instrument}
+    pair = {statistic: value for (name, statistic), value in facts(series).values.items() if " and " in name}
     assert 0.1 < pair["correlation of returns, extremes held"] < 0.3
 
 
 def test_equal_bars_give_equal_parameters_and_their_order_is_kept() -> None:
-    series = _simulated(seed=6, sessions=150, row_scale=0.1)
+    series = _simulated(seed=6, sessions=150)
     first = fit_market(series)
     assert encode_parameters(fit_market(series)) == encode_parameters(first)
     assert [str(name) for name in first.instruments] == ["NQ", "CL"]
@@ -253,7 +294,7 @@ def test_equal_bars_give_equal_parameters_and_their_order_is_kept() -> None:
 
 
 def test_one_instrument_alone_can_be_fitted_and_simulated() -> None:
-    series = _simulated(seed=6, sessions=150, row_scale=0.1)[1:]
+    series = _simulated(seed=6, sessions=150)[1:]
     alone = fit_market(series)
     market = SimulatedMarket(alone, [CL], [series[0].schedule], 1, row_scale=0.1)
     start = int(series[0].schedule.open_ns[3])
@@ -262,7 +303,7 @@ def test_one_instrument_alone_can_be_fitted_and_simulated() -> None:
 
 
 def test_bars_without_volume_are_refused() -> None:
-    series = _simulated(seed=6, sessions=150, row_scale=0.1)[1]
+    series = _simulated(seed=6, sessions=150)[1]
     bars = series.bars.copy()
     bars["volume"][7] = UNKNOWN_VOLUME
     with pytest.raises(UsageError, match="without a known volume"):
@@ -272,3 +313,41 @@ def test_bars_without_volume_are_refused() -> None:
 def test_gaps_of_the_built_in_market_are_small_over_the_pause_and_larger_over_weekends() -> None:
     for model in built_in_parameters().instruments.values():
         assert msgspec.structs.asdict(model)["gap_short"].scale < model.gap_long.scale < 0.01
+
+
+def test_the_table_gives_the_band_of_the_seeds_and_says_what_lies_outside() -> None:
+    made = [
+        MarketFacts({("NQ", "a"): float(k), ("CL", "a"): 1.0}, {("NQ", "shape"): np.exp(np.array([0.0, 1.0, k / 10]))})
+        for k in range(5)
+    ]
+    real = MarketFacts({("NQ", "a"): 3.5, ("CL", "a"): 1.5}, {("NQ", "shape"): np.exp(np.array([0.5, 1.0, 1.2]))})
+    table = {(row.instrument, row.statistic): row for row in compare(real, made)}
+    assert [name for name, _ in table] == ["NQ", "NQ", "NQ", "CL"]
+    one = table["NQ", "a"]
+    assert (one.real, one.low, one.median, one.high, one.is_in_band) == (3.5, 0.0, 2.0, 4.0, True)
+    assert not table["CL", "a"].is_in_band
+    largest = table["NQ", "shape, largest distance from the usual"]
+    assert largest.real == pytest.approx(1.0)
+    assert (largest.low, largest.high, largest.is_in_band) == (0.0, pytest.approx(0.2), False)
+    assert table["NQ", "shape, median distance from the usual"].real == pytest.approx(0.5)
+
+
+def test_falls_that_bring_unrest_are_seen_as_such() -> None:
+    draws = np.random.default_rng(2)
+    shock, size, sizes, returns = draws.standard_normal(40_000), 0.0, [], []
+    for value in shock:
+        returns.append(math.exp(size) * value)
+        sizes.append(size)
+        size = 0.98 * size - 0.05 * value
+    signed = np.array(returns)
+    assert market_resemblance._leverage(signed, np.abs(signed)) < -0.1
+    assert abs(market_resemblance._leverage(shock, np.abs(shock))) < 0.05
+
+
+def test_a_part_of_a_series_holds_whole_bars_between_two_times() -> None:
+    series = _simulated(seed=6, sessions=150)[0]
+    start, end = (int(series.bars["ts_open"][k]) for k in (100, 900))
+    part = part_of(series, start, end)
+    assert part.bars.tobytes() == series.bars[100:900].tobytes()
+    with pytest.raises(UsageError, match="no bars between"):
+        part_of(series, end, end + 1)

@@ -14,15 +14,12 @@ from grandmodel.domain.instruments import BUILT_IN
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
 from grandmodel.simulation.market import SimulatedMarket
 from grandmodel.simulation.market_parameters import built_in_parameters
-from grandmodel.simulation.market_resemblance import trade_bars
 from grandmodel.training.market import Layer, TrainingMarket, build_market
 
 START_NS = 19_000 * NS_PER_DAY
 """8 January 2022."""
 DAYS = {"strategic": 84, "tactical": 28}
 _WIDTH_NS = {"strategic": THIRTY_MINUTES_NS, "tactical": FIVE_MINUTES_NS}
-_ROW_SCALE = {"strategic": 0.05, "tactical": 0.2}
-"""Few rows make a bar here: prices are as finely drawn as bars need, and the market is there in half a second."""
 
 
 @lru_cache(maxsize=8)
@@ -31,6 +28,6 @@ def simulated_market(layer: Layer, seed: int = 1, instrument: str = "NQ", days: 
     chosen = BUILT_IN[InstrumentId(instrument)]
     end_ns = START_NS + (days or DAYS[layer]) * NS_PER_DAY
     schedule = session_schedule(chosen, START_NS - 10 * NS_PER_DAY, end_ns + 10 * NS_PER_DAY)
-    market = SimulatedMarket(built_in_parameters(), [chosen], [schedule], seed, row_scale=_ROW_SCALE[layer])
-    (bars,) = trade_bars(market.blocks(START_NS, end_ns), 1, _WIDTH_NS[layer])
+    market = SimulatedMarket(built_in_parameters(), [chosen], [schedule], seed)
+    (bars,) = market.bars(START_NS, end_ns, _WIDTH_NS[layer])
     return build_market(bars, chosen, layer)
