@@ -73,7 +73,7 @@ def lots_open(engine, i):
     """(buys, sells) that the venue's slots of instrument ``i`` can still fill, a change on its way as the larger quantity."""
     alone, groups = Counter(), defaultdict(int)
     for slot in engine.market.slots[: int(engine.market.step[0]["slots"])]:
-        if slot["instrument"] != i or slot["state"] == SlotState.ENDED:
+        if slot["instrument"] != i or slot["state"] <= SlotState.ANSWERING:
             continue
         most = int(slot["quantity"])
         if slot["ts_replace"] < NEVER_NS:
@@ -105,7 +105,7 @@ def check_limits(engine):
 def check_nothing_is_left(engine):
     """Once every report has arrived, just those orders are open that the venue still holds."""
     rows = engine.market.slots[: int(engine.market.step[0]["slots"])]
-    held = {int(row["order_id"]) for row in rows if row["state"] != SlotState.ENDED}
+    held = {int(row["order_id"]) for row in rows if row["state"] > SlotState.ANSWERING}
     assert set(engine.lives.open) == held
     assert set(engine.gate.working.orders) == held
     for i, instrument in enumerate(INSTRUMENTS):

@@ -41,7 +41,7 @@ def check_fills_of_a_group_as_room(gate: DeskGate, order: Order, view: View) -> 
 
 def ask_fills_of_a_group_as_room(planner: OrderPlanner, deed: Any, order: Order, *, changes: bool = False) -> int:
     """``OrderPlanner._ask``: the same."""
-    gate = planner._gate
+    gate = deed.trader.gate
     filled = _filled_before(gate, order)
     smaller = msgspec.structs.replace(order, quantity=order.quantity - filled)
     quantity: int = _ask(planner, deed, smaller, changes=changes)
@@ -64,7 +64,7 @@ def asks_whole(concerns: Callable[[Order], bool]) -> Callable[..., int]:
         said = deed.checks[-1]
         if quantity == order.quantity or not concerns(order) or not set(said.reasons) <= _SIZES:
             return quantity
-        gate, account = planner._gate, planner._gate.account
+        gate, account = deed.trader.gate, deed.trader.gate.account
         if quantity and not changes:
             gate.working.take_back(order.order_id)
         gate.put(0, order, gate._index[order.instrument])

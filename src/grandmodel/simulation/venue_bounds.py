@@ -6,7 +6,8 @@ less than this is too good; where it is later or dearer nothing is proven. Read 
 
 - **What takes** gets the size shown at the best opposite price, and the rest one tick worse, within its limit.
 - **What rests** gets every lot that traded at its price or through it, unless the other side is said to have been the aggressor, and every lot
-  newly shown at its price or through it by the other side. It is the only one at its price.
+  newly shown at its price or through it by the other side. It is the only one at its price. Where the other side is quoted through it, all that
+  is left: what is offered behind the best price is not shown.
 - **A stop** is triggered by a trade at its price or beyond, and takes what is quoted after that event.
 """
 
@@ -123,6 +124,8 @@ def _follow(
             before = quoted[event - 1].ask if side == 0 else quoted[event - 1].bid
             if price == before:
                 size -= quoted[event - 1].ask_size if side == 0 else quoted[event - 1].bid_size
+            if price != UNDEFINED_PRICE and (limit - price) * deeper > 0:
+                size = left  # What is offered behind the best price is not shown.
             if price != UNDEFINED_PRICE and (limit - price) * deeper >= 0 and min(left, size) > 0:
                 filled[count].row, filled[count].lots = last, min(left, size)
                 filled[count].price = limit if has_limit else price
