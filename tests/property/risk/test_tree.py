@@ -25,9 +25,9 @@ def test_in_every_state_each_account_says_what_the_plain_form_says_and_holds_the
 
 
 def test_the_trees_above_stop_orders_at_every_level() -> None:
-    seen, stopped = fuzz_tree.run(6_000, seed=3)
-    assert min(stopped["its own"], stopped["between"], stopped["the run's own"]) > 60
-    assert seen.verdicts["passed"] > 100
+    seen, stopped = fuzz_tree.run(1_500, seed=3)  # A sample; ``tests/risk/fuzz_tree.py`` is the long run.
+    assert min(stopped["its own"], stopped["between"], stopped["the run's own"]) > 30
+    assert seen.verdicts["passed"] > 40
 
 
 class Chain(Pair):
