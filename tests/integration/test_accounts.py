@@ -157,6 +157,10 @@ def test_told_accounts_that_are_none_are_refused_before_the_run(tmp_path: Path) 
             f'{{"ts": {ts}, "cash": "deposit", "id": "1", "amount": "1.00", "currency": "USD", "source": "s", "why": "w"}}',
             "found account none of .*expected one of trend, carry, alone",
         ),
+        (
+            f'{{"ts": {ts}, "kind": "stop", "who": "a/trader", "why": "w", "account": "desk"}}',
+            "found account desk of stop, expected none: the agents stop all at once",
+        ),
     ):
         path.write_text(line)
         with pytest.raises(UsageError, match=why):

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from grandmodel.cli.options import grouped
-from grandmodel.cli.output import JsonFlag, console, print_json, stdout
+from grandmodel.cli.output import JsonFlag, console, print_json, stdout, write_page
 from grandmodel.domain.errors import UsageError
 from grandmodel.domain.files import path_text
 
@@ -189,7 +189,7 @@ def check_file(
     from grandmodel.data.historical.picture import draw_report
 
     target = page or Path(f"data-check-{path_text(file.name).split('.', 1)[0]}.html")
-    _write_page(target, draw_report(report, blocks, known))
+    write_page(target, draw_report(report, blocks, known))
     console.print(f"page: {path_text(target)}")
 
 
@@ -317,15 +317,6 @@ def _tick_columns(text: str) -> TickColumns:
         raise UsageError(
             f"--columns: found {text!r}, expected ts_event=NAME and price=NAME or bid_price, ask_price"
         ) from error
-
-
-def _write_page(target: Path, html: str) -> None:
-    from grandmodel.domain.errors import OperatingError
-
-    try:
-        target.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise OperatingError(f"{target}: the page cannot be written ({error.strerror})") from error
 
 
 def _warn_of_another_clock(report: ImportReport, *, on_stderr: bool) -> None:

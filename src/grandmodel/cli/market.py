@@ -11,7 +11,7 @@ import typer
 
 from grandmodel.cli.options import grouped
 from grandmodel.cli.output import JsonFlag, console, print_json, stdout
-from grandmodel.cli.sources import SourceOptions
+from grandmodel.cli.sources import FromOption, SourceOptions, ToOption, time_of
 
 if TYPE_CHECKING:
     from grandmodel.charts import Page, Section
@@ -40,17 +40,13 @@ Instruments = Annotated[
 ]
 
 
-From = Annotated[str | None, typer.Option("--from", help="Only bars from this day or time on, UTC.")]
-To = Annotated[str | None, typer.Option("--to", help="Only bars up to this day or time, UTC.")]
-
-
 @app.command("fit")
 def fit(
     files: Files,
     instrument: InstrumentNames,
     instruments: Instruments = None,
-    start: From = None,
-    end: To = None,
+    start: FromOption = None,
+    end: ToOption = None,
     fit_version: Annotated[
         str,
         typer.Option(
@@ -96,8 +92,8 @@ def show(
     parameters: Annotated[
         Path | None, typer.Option("--parameters", help="Parameters file; default: the built-in one.")
     ] = None,
-    start: From = None,
-    end: To = None,
+    start: FromOption = None,
+    end: ToOption = None,
     seed: Annotated[int, typer.Option("--seed", help="First seed; the page draws its path.", min=0)] = 1,
     seeds: Annotated[int, typer.Option("--seeds", help="Seeds that make the bands.", min=1)] = 40,
     workers: Annotated[int | None, typer.Option(help="Threads; one per processor by default.", min=1)] = None,
@@ -257,19 +253,13 @@ def _bar_source(source: SourceOptions) -> BarSource:
 
 
 def _between(series: list[BarSeries], start: str | None, end: str | None) -> list[BarSeries]:
-    from grandmodel.domain.errors import UsageError
-    from grandmodel.domain.time import ns_from_text
     from grandmodel.simulation.market_fit import part_of
 
     if start is None and end is None:
         return series
-    times = []
-    for option, text, default in (("--from", start, -(2**62)), ("--to", end, 2**62)):
-        try:
-            times.append(default if text is None else ns_from_text(text))
-        except ValueError as error:
-            raise UsageError(f"{option} {text}: {error}; expected a date or a time with its zone") from error
-    return [part_of(one, times[0], times[1]) for one in series]
+    start_ns = time_of("--from", start) if start is not None else -(2**62)
+    end_ns = time_of("--to", end) if end is not None else 2**62
+    return [part_of(one, start_ns, end_ns) for one in series]
 
 
 def _paired(files: Sequence[Path], names: Sequence[str], instruments: Path | None) -> list[tuple[Path, Instrument]]:

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from grandmodel.domain.errors import UsageError
+from grandmodel.domain.errors import OperatingError, UsageError
+from grandmodel.domain.files import path_text
 from grandmodel.domain.paths import local_path
 from grandmodel.domain.time import text_from_ns
 
@@ -97,6 +98,14 @@ def agents_folder(named: Path | None) -> Path:
     if not folder.is_dir():
         raise UsageError(f"found no folder {folder}, expected the one where the agents' modules lie")
     return folder
+
+
+def write_page(target: Path, html: str) -> None:
+    """Write a page; raises ``OperatingError`` where it cannot be written."""
+    try:
+        target.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise OperatingError(f"{path_text(target)}: the page cannot be written ({error.strerror})") from error
 
 
 def time_text(ts_ns: int) -> str:

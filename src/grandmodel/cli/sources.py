@@ -78,8 +78,8 @@ def file_feed(source: FileOptions, start: str | None = None, end: str | None = N
     for name, _, path in pairs:
         local_path(path, f"--data {name}")
     named = instruments_named([name for name, _, _ in pairs], load_instruments(instruments) if instruments else None)
-    low = _time("--from", start) if start else -(2**63)
-    high = _time("--to", end) if end else 2**63 - 1
+    low = time_of("--from", start) if start else -(2**63)
+    high = time_of("--to", end) if end else 2**63 - 1
     blocks = []
     for place, (instrument, (_, _, path)) in enumerate(zip(named, pairs, strict=True)):
         console.print(f"reading {path_text(path)} as {instrument.id}")
@@ -144,13 +144,14 @@ def store_feed(source: SourceOptions, store: Path, names: list[str], schema: str
         instruments=tuple(named),
         schema=schema,
         bar_width=source.bar_width,
-        start_ns=_time("--from", start) if start else min(entry.first_ns for entry in entries),
-        end_ns=_time("--to", end) if end else max(entry.last_ns for entry in entries) + 1,
+        start_ns=time_of("--from", start) if start else min(entry.first_ns for entry in entries),
+        end_ns=time_of("--to", end) if end else max(entry.last_ns for entry in entries) + 1,
     )
     return StoreFeed(query)
 
 
-def _time(option: str, text: str) -> int:
+def time_of(option: str, text: str) -> int:
+    """The day or time that ``text`` of ``option`` names, int64 ns UTC; raises ``UsageError`` where it names none."""
     from grandmodel.domain.time import ns_from_text
 
     try:

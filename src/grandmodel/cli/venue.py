@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from grandmodel.cli.options import grouped
-from grandmodel.cli.output import JsonFlag, console, print_json, print_table, say, time_text
+from grandmodel.cli.output import JsonFlag, console, print_json, print_table, say, time_text, write_page
 from grandmodel.cli.sources import (
     FileOptions,
     FromOption,
@@ -97,7 +97,7 @@ def check_command(
             also_quotes=quotes, said=on_order,
         )  # fmt: skip
     if page is not None:
-        _write(page, _page(report).render())
+        write_page(page, _page(report).render())
     if json:
         print_json(report)
     else:
@@ -125,15 +125,6 @@ def _opened(feed: Path, instrument: str, reading: FeedOptions) -> MarketFeed:
         instruments=reading.instruments,
     )  # fmt: skip
     return file_feed(files, reading.start, reading.end)
-
-
-def _write(target: Path, html: str) -> None:
-    from grandmodel.domain.errors import OperatingError
-
-    try:
-        target.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise OperatingError(f"{path_text(target)}: the page cannot be written ({error.strerror})") from error
 
 
 _HEADS = (

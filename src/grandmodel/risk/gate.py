@@ -385,8 +385,11 @@ class RiskGate:
     def _alert(
         self, severity: str, code: str, text: str, value: float | None = None, limit: float | None = None
     ) -> None:
-        text = f"{self.name}: {text}" if self.name else text
-        self._alerts.append(Alert(severity=severity, code=code, text=text, value=value, limit=limit))
+        self._alerts.append(Alert(severity=severity, code=code, text=self.told(text), value=value, limit=limit))
+
+    def told(self, text: str) -> str:
+        """``text`` of an alert that is about this account, with its name where it is not the run's own."""
+        return f"{self.name}: {text}" if self.name else text
 
     def _drain_alerts(self) -> tuple[Alert, ...]:
         alerts = tuple(self._alerts)

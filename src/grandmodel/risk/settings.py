@@ -7,6 +7,7 @@ Times are nanoseconds. Unknown keys are refused. ``gate.py`` reads the limits, `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -280,6 +281,12 @@ class AccountLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """The limits of this account in a run with ``settings``."""
         named = {name: getattr(self, name) for name in _OF_AN_ACCOUNT}
         return msgspec.structs.replace(settings, **{name: found for name, found in named.items() if found is not None})
+
+
+def traders_of(accounts: Mapping[str, AccountLimits]) -> tuple[str, ...]:
+    """Names of the accounts that trade: those that no other one names as its parent."""
+    above = {one.parent for one in accounts.values()}
+    return tuple(name for name in accounts if name not in above)
 
 
 _OF_AN_ACCOUNT = ("limits", "instruments", "authorised", "restricted", "portfolio", "flow", "breakers", "shrink")

@@ -19,7 +19,7 @@ from grandmodel.domain.instruments import Instrument
 from grandmodel.kernels import kernel
 from grandmodel.risk.errors import RiskInputError
 from grandmodel.risk.rows import AccountRows, Rows, limit_rows, portfolio_row
-from grandmodel.risk.settings import AccountLimits, RiskSettings
+from grandmodel.risk.settings import AccountLimits, RiskSettings, traders_of
 
 
 class Seat(NamedTuple):
@@ -54,7 +54,8 @@ def seats_of(accounts: Mapping[str, AccountLimits], settings: RiskSettings, capi
     if len(order) != len(below):
         lost = ", ".join(sorted(set(below) - set(order)))
         raise RiskInputError(f"accounts: found {lost} below themselves, expected every account below the run's own")
-    traded = [name for name in order if not below[name]]
+    trading = traders_of(accounts) or ("",)
+    traded = [name for name in order if name in trading]
     names = list(dict.fromkeys(("", *traded, *order)))
     row = {name: n for n, name in enumerate(names)}
     seats = []

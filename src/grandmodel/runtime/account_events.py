@@ -20,7 +20,7 @@ from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument, Instrumen
 from grandmodel.risk.standing import moved_peak
 from grandmodel.runtime.books import SETTLED, Books
 from grandmodel.runtime.order_planner import OrderPlanner
-from grandmodel.runtime.settings import Mode
+from grandmodel.runtime.settings import Mode, expected_account
 from grandmodel.runtime.step import Step
 from grandmodel.runtime.trading_account import TradingAccount
 from grandmodel.simulation.state import holding_row
@@ -104,13 +104,10 @@ def check_account_event(books: Books, one: AccountEvent) -> None:
 
 def _account_of(books: Books, flow: CashFlow) -> TradingAccount:
     """The account that ``flow`` is booked in. Raises ``UsageError`` where it names none that trades."""
-    found = next((trader for trader in books.accounts if trader.name == flow.account), None)
-    if found is None:
-        names = ", ".join(trader.name for trader in books.accounts if trader.name)
-        raise UsageError(
-            f"cash flow {flow.id}: found account {flow.account or 'none'}, expected {f'one of {names}' if names else 'none'}"
-        )
-    return found
+    expected = expected_account(flow, books.settings)
+    if expected:
+        raise UsageError(f"cash flow {flow.id}: found account {flow.account or 'none'}, expected {expected}")
+    return books.trader(books.gates[flow.account].n)
 
 
 def _check_worth(one: CashFlow | ExchangeRate, amounts: Sequence[int], rate_micros: int) -> None:
@@ -142,7 +139,7 @@ def book_cash_flow(books: Books, step: Step, flow: CashFlow) -> Note:
     left = ledger.cash_micros[flow.currency]
     if flow.is_transfer and flow.amount_micros < 0 and left < 0:
         text = f"a withdrawal took more than there was: {currency_text(left, flow.currency)} of cash are left, a loan"
-        step.alerts.append(Alert(severity="high", code="cash_below_zero", text=trader.told(text), value=left))
+        step.alerts.append(Alert(severity="high", code="cash_below_zero", text=trader.gate.told(text), value=left))
     return {"cash_flow": flow, "moved_micros": trader.equity_micros - before[0]}
 
 

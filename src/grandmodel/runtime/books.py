@@ -27,7 +27,7 @@ from grandmodel.kernels import kernel
 from grandmodel.risk.breakers import BreakerState
 from grandmodel.risk.gate import RiskGate, RiskView, build_gates
 from grandmodel.risk.rows import AccountState, rows_of
-from grandmodel.risk.tree import hold, value
+from grandmodel.risk.tree import hold
 from grandmodel.runtime.market_step import MarketStep
 from grandmodel.runtime.position_limits import BrokenLimit, PositionLimits
 from grandmodel.runtime.report_intake import DONE, FALSE_REPORT, LATE, NOT_BOOKED, OFF, RISK_TELLS, ReportIntake
@@ -272,13 +272,13 @@ class Books:
     def book(self, trader: TradingAccount, fill: Fill) -> None:
         """Enter a fill that no report told of into the ledger, and tell the market step what we now hold."""
         index = self.index[fill.instrument]
-        code = self.intake.book(trader.n, index, fill.signed_quantity, fill.price, fill.fee_micros)
+        code = self.intake.book(trader, index, fill.signed_quantity, fill.price, fill.fee_micros)
         self._check_booked(code, trader, index, fill.price)
         self.forget_view()
 
     def follow_ledger(self, trader: TradingAccount) -> None:
         """Something was booked that is no fill: tell the market step what we hold, what it is worth, and the equity that follows."""
-        self.intake.tell_market(trader.n)
+        self.intake.tell_market(trader)
         self.forget_view()
 
     def check_equity(self) -> None:
@@ -418,9 +418,7 @@ def look_at(
     now, instruments, accounts = step[0, _NOW], rows.seen.shape[1], rows.seen.shape[0]
     first, last = rows.standing[0].first, rows.standing[0].last
     for n in range(accounts):
-        rows.moment[n].ts = now
-    for n in range(first, last):
-        value(rows, n, step[n, _EQUITY])
+        rows.moment[n].ts, rows.moment[n].equity = now, step[n, _EQUITY]
     changed = False
     for i in range(instruments):
         for n in range(first, last):

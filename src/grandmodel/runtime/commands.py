@@ -45,7 +45,7 @@ from grandmodel.domain.files import read_document
 from grandmodel.domain.ids import InstrumentId
 from grandmodel.domain.instruments import MICROS_PER_UNIT, Instrument
 from grandmodel.domain.time import ns_from_text, text_from_ns
-from grandmodel.runtime.settings import RunSettings
+from grandmodel.runtime.settings import RunSettings, expected_account
 
 Told: TypeAlias = Command | Signal | CashFlow | ExchangeRate | Settlement | Split
 """One thing that a run is told from outside."""
@@ -156,18 +156,10 @@ def check_within(told: Sequence[Told], span: tuple[int, int]) -> None:
 
 
 def check_accounts_named(told: Sequence[Told], settings: RunSettings) -> None:
-    """Raise ``UsageError`` for anything about an account that a run of ``settings`` does not have, or cash for one that does not trade."""
-    accounts = settings.accounts or {}
+    """Raise ``UsageError`` for the first of ``told`` that is about an account which it cannot be about (``expected_account``)."""
     for one in told:
-        if isinstance(one, Command) and one.account and one.account not in accounts:
-            expected = (
-                f"one of {', '.join(accounts)}, or none for all" if accounts else "none: the run names no accounts"
-            )
-        elif isinstance(one, CashFlow) and one.account not in settings.traders:
-            expected = f"one of {', '.join(settings.traders)}" if accounts else "none: the run names no accounts"
-        else:
-            continue
-        raise UsageError(f"commands: found account {one.account or 'none'} of {_name(one)}, expected {expected}")
+        if isinstance(one, Command | CashFlow) and (expected := expected_account(one, settings)):
+            raise UsageError(f"commands: found account {one.account or 'none'} of {_name(one)}, expected {expected}")
 
 
 def in_time_order(blocks: Iterable[Block], told: Sequence[Told] = (), first: int = 0) -> Iterator[Part | Told]:

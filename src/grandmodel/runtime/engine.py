@@ -69,7 +69,7 @@ from grandmodel.runtime.market_step import Stop
 from grandmodel.runtime.order_planner import OrderPlanner
 from grandmodel.runtime.quiet import QuietWalk
 from grandmodel.runtime.rolls import roll
-from grandmodel.runtime.settings import Mode, RunSettings
+from grandmodel.runtime.settings import Mode, RunSettings, expected_account
 from grandmodel.runtime.step import Step
 from grandmodel.runtime.trading_account import TradingAccount
 from grandmodel.runtime.wishes import place_of, shown
@@ -255,25 +255,22 @@ class Engine:
         gate = self.gate_of(command)
         intents, alerts = gate.on_command(command, self.books.risk_view(gate.n))
         step.alerts.extend(alerts)
-        below = self.books.below(gate)
         if command.kind in (CommandKind.FLATTEN, CommandKind.STOP):
-            for trader in below:
+            for trader in self.books.below(gate):
                 for instrument in self.books.ids:
                     self._close(step, trader, instrument, command.kind)
         for intent in intents:
-            self.planner.act(step, below[0], RISK, intent, carries=self.books.carries)
+            self.planner.act(step, self.books.trader(gate.n), RISK, intent, carries=self.books.carries)
         if command.kind is CommandKind.STOP:
             self._stop_asking()
         yield from self._finish(Cause.COMMAND, step, note={"command": command})
 
     def gate_of(self, command: Command) -> RiskGate:
-        """The gate of the account that ``command`` is about. Raises ``UsageError`` where the run has none of that name."""
-        gate = self.books.gates.get(command.account)
-        if gate is None or (command.account and command.kind is CommandKind.STOP):
-            names = ", ".join(name for name in self.books.gates if name)
-            expected = "none: the agents stop all at once" if gate else f"one of {names}" if names else "none"
+        """The gate of the account that ``command`` is about. Raises ``UsageError`` where it cannot be about that one."""
+        expected = expected_account(command, self.settings)
+        if expected:
             raise UsageError(f"{command.kind.value}: found account {command.account}, expected {expected}")
-        return gate
+        return self.books.gates[command.account]
 
     def _close(self, step: Step, trader: TradingAccount, instrument: InstrumentId, kind: CommandKind) -> None:
         """Cancel what works in an instrument, and after FLATTEN close what is held where nothing does.

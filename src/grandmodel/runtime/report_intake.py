@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from grandmodel.risk.gate import RiskGate
     from grandmodel.runtime.market_step import MarketStep
     from grandmodel.runtime.position_limits import PositionLimits
+    from grandmodel.runtime.trading_account import TradingAccount
 
 Rows = NDArray[Any]
 """Structured rows; numpy has no type for their fields."""
@@ -358,14 +359,14 @@ class ReportIntake:
         values: list[tuple[int, ...]] = self._heard[first:last].tolist()
         return values
 
-    def book(self, account: int, index: int, signed_lots: int, price: int, fee: int) -> int:
+    def book(self, trader: TradingAccount, index: int, signed_lots: int, price: int, fee: int) -> int:
         """``book_one`` for a fill that no report told of."""
-        market, ledger = self._market, self._ledgers[max(0, account - 1)]
-        return int(_book_at(ledger, market.step, market.instruments, account, index, signed_lots, price, fee))
+        step, instruments, ledger = self._market.step, self._market.instruments, trader.ledger.handle
+        return int(_book_at(ledger, step, instruments, trader.n, index, signed_lots, price, fee))
 
-    def tell_market(self, account: int) -> None:
+    def tell_market(self, trader: TradingAccount) -> None:
         """Something was booked that is no fill: tell the market step what is held, what it is worth, and the equity that follows."""
-        _tell_all_at(self._ledgers[max(0, account - 1)], self._market.step, self._market.instruments, account)
+        _tell_all_at(trader.ledger.handle, self._market.step, self._market.instruments, trader.n)
 
     def _make_room(self, count: int) -> None:
         if count > len(self._said):

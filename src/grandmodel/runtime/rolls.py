@@ -40,14 +40,14 @@ def roll(books: Books, planner: OrderPlanner, step: Step, block: Block) -> None:
     if books.settings.mode is Mode.LIVE:
         for trader, lots in holders:
             text = f"{instrument}: the feed is marked {why} while {lots} lots are held; deal with them at the broker"
-            step.alerts.append(Alert(severity="critical", code=f"{why}_by_hand", text=trader.told(text)))
+            step.alerts.append(Alert(severity="critical", code=f"{why}_by_hand", text=trader.gate.told(text)))
         return
     before = int(market["mark"])
     if is_bad:
         for trader, lots in holders:
             books.book_mark(step, trader, index, why, [(-lots, before)], began)
             text = f"{instrument}: a bad stretch of data begins; the position was left at the last good price"
-            step.alerts.append(Alert(severity="high", code="bad_stretch", text=trader.told(text), value=lots))
+            step.alerts.append(Alert(severity="high", code="bad_stretch", text=trader.gate.told(text), value=lots))
         return
     first_price = _first_price(row)
     if first_price == UNDEFINED_PRICE:

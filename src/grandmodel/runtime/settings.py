@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from grandmodel.domain.errors import UsageError
-from grandmodel.domain.events import MOST_RATE_MICROS
+from grandmodel.domain.events import MOST_RATE_MICROS, CashFlow, Command, CommandKind
 from grandmodel.domain.files import is_text, load_document, path_text
 from grandmodel.domain.instruments import MICROS_PER_UNIT
 from grandmodel.domain.time import FIVE_MINUTES_NS, NS_PER_DAY, THIRTY_MINUTES_NS
-from grandmodel.risk.settings import AccountLimits, BreakerSettings, RiskSettings, Thresholds
+from grandmodel.risk.settings import AccountLimits, BreakerSettings, RiskSettings, Thresholds, traders_of
 from grandmodel.runtime.agent_time import AgentTimeSettings
 from grandmodel.simulation.models import VenueSettings
 
@@ -150,9 +150,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def traders(self) -> tuple[str, ...]:
         """Names of the accounts that trade: the run's own, which has the empty one, or those of ``accounts`` that no other names as its parent."""
-        accounts = self.accounts or {}
-        above = {one.parent for one in accounts.values()}
-        return tuple(name for name in accounts if name not in above) or ("",)
+        return traders_of(self.accounts or {}) or ("",)
 
     def _check_accounts(self) -> None:
         """Every agent trades for one of the accounts that trade, where there are any."""
@@ -160,6 +158,24 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if (agent.account or "") not in self.traders:
                 known = f"one of {', '.join(self.traders)}" if self.accounts else "none: the run names no accounts"
                 raise UsageError(f"agents.{place}.account: found {agent.account or 'none'}, expected {known}")
+
+
+def expected_account(given: Command | CashFlow, settings: RunSettings) -> str:
+    """Which account ``given`` should name in a run of ``settings``; empty where the one that it names is right.
+
+    A command is about any account of the run and all below it, or about the run; STOP about the run only, since the agents stop all at once.
+    Cash is booked in one that trades.
+    """
+    accounts, named = settings.accounts or {}, given.account
+    if isinstance(given, CashFlow):
+        is_right, known = named in settings.traders, ", ".join(settings.traders)
+    else:
+        is_right, known = not named or named in accounts, f"{', '.join(accounts)}, or none for all"
+        if named in accounts and given.kind is CommandKind.STOP:
+            return "none: the agents stop all at once"
+    if is_right:
+        return ""
+    return f"one of {known}" if accounts else "none: the run names no accounts"
 
 
 _VENUE_KINDS = {"fees": "per_lot", "latency": "constant", "slippage": "fixed"}

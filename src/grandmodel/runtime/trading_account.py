@@ -31,10 +31,6 @@ class TradingAccount:
         """Cash plus marked positions, millionths of the base currency."""
         return self._market.equity_of(self.n)
 
-    def told(self, text: str) -> str:
-        """``text`` of an alert that is about this account, with its name where it is not the run's own."""
-        return f"{self.name}: {text}" if self.name else text
-
     def lots(self, instrument: InstrumentId) -> int:
         """Signed position."""
         return self.ledger.positions[self._index[instrument]].lots

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,11 +235,13 @@ class Bootstrap:
 
 def scaled_ticks(ticks: Ints, numerator: int, denominator: int) -> Ints:
     """``ticks`` (T,), above zero, times a ratio, to the nearest whole tick; halves go up. Order is kept, so a high stays the high."""
-    made: Ints = (2 * ticks.astype(np.int64) * numerator + denominator) // (2 * denominator)
-    return made
+    return _scaled(ticks.astype(np.int64), numerator, denominator)
 
 
-def _scaled(ticks: int, numerator: int, denominator: int) -> int:
+_Ticks = TypeVar("_Ticks", int, Ints)
+
+
+def _scaled(ticks: _Ticks, numerator: int, denominator: int) -> _Ticks:
     return (2 * ticks * numerator + denominator) // (2 * denominator)
 
 
